@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from slicer.errors import MeshError
+from slicer.kernels import cutting
+from slicer.mesh import Mesh
+
+THINNING_MM = 1e-4
+"""How far a point of a cut may lie from the thinned outline: a hundredth of what any gantry resolves."""
+
+LAYERS_MAX = 200_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,3 +36,96 @@ class Layer:
     thickness_mm: float
     points_mm: NDArray[np.float64]
     loop_starts: NDArray[np.int64]
+
+    def loops(self) -> list[NDArray[np.float64]]:
+        """Each loop as its own (q, 2) f8 view."""
+        starts = self.loop_starts
+        return [self.points_mm[a:b] for a, b in zip(starts[:-1], starts[1:])]
+
+
+def net_area_mm2(layer: Layer) -> float:
+    """Area inside the outer loops less that of the holes, mm2."""
+    return loops_area_mm2(layer.points_mm, layer.loop_starts)
+
+
+def loops_area_mm2(points_mm: NDArray[np.float64], loop_starts: NDArray[np.int64]) -> float:
+    """Signed area of a set of loops ((p, 2) f8 and (l + 1,) i8): counter-clockwise adds, clockwise takes away, mm2."""
+    if len(points_mm) == 0:
+        return 0.0
+    points = points_mm - points_mm[0]  # near the origin, so that a part far away loses no digits
+    following = np.arange(1, len(points) + 1)
+    following[loop_starts[1:] - 1] = loop_starts[:-1]
+    after = points[following]
+    return 0.5 * float((points[:, 0] * after[:, 1] - after[:, 0] * points[:, 1]).sum())
+
+
+def cut_layers(mesh: Mesh, thickness_mm: float) -> list[Layer]:
+    """Cut a mesh into layers of one thickness, from its lowest point up.
+
+    Every plane lies in the middle of its layer, so a layer stands for the mean of its height; a last layer whose middle is
+    above the part is not made. A layer between two bodies may be empty.
+
+    Raises:
+        MeshError: the thickness is no thickness, the part is thinner than half a layer, or a cut does not close.
+    """
+    if not (np.isfinite(thickness_mm) and thickness_mm > 0.0):
+        raise MeshError(f"A layer cannot be {thickness_mm:g} mm thick; give a positive thickness.")
+    bottom, top = (float(z) for z in mesh.bounds_mm[:, 2])
+    count = int(np.ceil(min((top - bottom) / thickness_mm - 0.5 - 1e-9, LAYERS_MAX + 1.0)))
+    if count < 1:
+        raise MeshError(
+            f"{mesh.name} is {top - bottom:.6g} mm tall, less than half a layer of {thickness_mm:g} mm; "
+            "slice it in thinner layers or check its unit."
+        )
+    if count > LAYERS_MAX:
+        raise MeshError(
+            f"{mesh.name} would need more than {LAYERS_MAX} layers of {thickness_mm:g} mm; check its unit or thickness."
+        )
+    index = np.arange(count)
+    outlines = cut_planes(mesh, bottom + (index + 0.5) * thickness_mm)
+    return [
+        Layer(i, bottom + (i + 1) * thickness_mm, thickness_mm, points, starts)
+        for i, (points, starts) in enumerate(outlines)
+    ]
+
+
+def cut_planes(
+    mesh: Mesh, planes_mm: Sequence[float] | NDArray[np.float64]
+) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+    """The outlines of a mesh at the given heights (rising), each as (points, loop starts), in one pass over the mesh.
+
+    Raises:
+        MeshError: a cut does not close, because the surface has a gap there.
+    """
+    planes = np.ascontiguousarray(planes_mm, np.float64)
+    assert np.all(np.diff(planes) > 0), "planes must rise"
+    vertices = np.ascontiguousarray(mesh.vertices_mm, np.float64)
+    faces = np.ascontiguousarray(mesh.faces, np.int32)
+    pair, _, _, _ = cutting.pair_edges(faces)
+    levels = np.searchsorted(planes, vertices[:, 2], side="right").astype(np.int32)
+    plane_first = np.empty(len(planes) + 1, np.int64)
+    segments = int(cutting.count_segments(faces, levels, plane_first))
+    triangle_of = np.empty(segments, np.int32)
+    first_segment = np.empty(len(faces), np.int64)
+    cutting.list_segments(faces, levels, plane_first, np.empty(len(planes), np.int64), triangle_of, first_segment)
+    points = np.empty((segments, 2))
+    loop_first = np.empty(segments + 1, np.int64)
+    plane_loops = np.empty(len(planes) + 1, np.int64)
+    opened = np.empty(len(planes), np.int64)
+    used, _ = cutting.walk_planes(
+        vertices, faces, pair, levels, planes, plane_first, triangle_of, first_segment, THINNING_MM,
+        np.zeros(segments, np.bool_), np.empty((segments, 2)), points, loop_first, plane_loops, opened,
+    )  # fmt: skip
+    if opened.any():
+        at = int(np.flatnonzero(opened)[0])
+        raise MeshError(
+            f"{mesh.name} is not closed: {int((opened > 0).sum())} of {len(planes)} cuts have a gap, "
+            f"the first at z = {planes[at]:.3f} mm ({int(opened[at])} open outlines there). "
+            "Repair the mesh (fill its holes) and slice it again."
+        )
+    points = points[:used].copy()
+    outlines = []
+    for k in range(len(planes)):
+        starts = loop_first[plane_loops[k] : plane_loops[k + 1] + 1]
+        outlines.append((points[starts[0] : starts[-1]], starts - starts[0]))
+    return outlines

@@ -1,0 +1,285 @@
+"""Plane cuts of a triangle surface: half-edge pairing, winding, and the walk that chains a cut into loops.
+
+A half-edge h = 3 t + j runs from corner j of triangle t to its next corner. Pairing half-edges once makes every cut chain
+by itself: the segment that leaves a triangle through an edge goes on in the triangle on that edge's other side. Each
+vertex gets a level, the number of planes at or below it; an edge crosses exactly the planes between the levels of its ends
+(half-open rule), so a vertex or a whole facet on a plane needs no special case.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+
+def pair_edges(faces: NDArray[np.int32]) -> tuple[NDArray[np.int32], int, int, int]:
+    """Pair the half-edges of `faces` ((m, 3) i4).
+
+    Returns (pair, open_edges, non_manifold_edges, clashing_edges): `pair` is (3 m,) i4 with the other half-edge or -1 where
+    nothing is on the other side; an edge is non-manifold when more than two triangles meet there, and clashes when its
+    two triangles run along it in the same direction.
+    """
+    tail = faces.reshape(-1).astype(np.int64)
+    head = np.roll(faces, -1, axis=1).reshape(-1).astype(np.int64)
+    span = int(faces.max(initial=0)) + 1
+    key = np.minimum(tail, head) * span + np.maximum(tail, head)
+    order = np.argsort(key, kind="stable")
+    pair = np.full(len(key), -1, np.int32)
+    opened, crowded, clashing = _pair_sorted(key[order], order, tail < head, pair)
+    return pair, int(opened), int(crowded), int(clashing)
+
+
+@njit(cache=True)
+def _pair_sorted(key, order, upward, pair):  # type: ignore[no-untyped-def]
+    opened = 0
+    crowded = 0
+    clashing = 0
+    first = 0
+    while first < len(key):
+        last = first + 1
+        while last < len(key) and key[last] == key[first]:
+            last += 1
+        if last - first == 1:
+            opened += 1
+        elif last - first > 2:
+            crowded += 1
+        # Opposite directions first: that is how two sheets of one solid meet. What is left pairs as it comes.
+        for opposite in (True, False):
+            for i in range(first, last):
+                a = order[i]
+                if pair[a] >= 0:
+                    continue
+                for j in range(i + 1, last):
+                    b = order[j]
+                    if pair[b] < 0 and (upward[a] != upward[b]) == opposite:
+                        pair[a] = b
+                        pair[b] = a
+                        if not opposite:
+                            clashing += 1
+                        break
+        first = last
+    return opened, crowded, clashing
+
+
+@njit(cache=True)
+def wind_bodies(upward, pair, body, turned):  # type: ignore[no-untyped-def]
+    """Flood each connected body, noting which triangles disagree with its first one.
+
+    Args:
+        upward: (3 m,) b1, whether each half-edge runs from its smaller to its larger vertex number.
+        pair: (3 m,) i4 from `pair_edges`.
+        body: (m,) i4, out: number of the body.
+        turned: (m,) b1, out: whether the triangle winds against the first of its body.
+
+    Returns (bodies, contradictions): contradictions counts half-edges that no choice satisfies (a Moebius strip).
+    """
+    m = len(body)
+    body[:] = -1
+    stack = np.empty(m, np.int64)
+    bodies = 0
+    contradictions = 0
+    for seed in range(m):
+        if body[seed] >= 0:
+            continue
+        body[seed] = bodies
+        turned[seed] = False
+        stack[0] = seed
+        depth = 1
+        while depth > 0:
+            depth -= 1
+            t = stack[depth]
+            for j in range(3):
+                h = 3 * t + j
+                other = pair[h]
+                if other < 0:
+                    continue
+                u = other // 3
+                clash = upward[h] == upward[other]
+                if body[u] < 0:
+                    body[u] = bodies
+                    turned[u] = turned[t] != clash
+                    stack[depth] = u
+                    depth += 1
+                elif turned[u] != (turned[t] != clash):
+                    contradictions += 1
+        bodies += 1
+    return bodies, contradictions
+
+
+@njit(cache=True)
+def count_segments(faces, levels, plane_first):  # type: ignore[no-untyped-def]
+    """First pass: how many triangles each plane cuts.
+
+    Args:
+        faces: (m, 3) i4.
+        levels: (n,) i4, planes at or below each vertex.
+        plane_first: (k + 1,) i8, out: where the triangles of each plane begin in the list that `list_segments` fills.
+
+    Returns the number of segments over all planes.
+    """
+    plane_first[:] = 0
+    for t in range(len(faces)):
+        a, b, c = levels[faces[t, 0]], levels[faces[t, 1]], levels[faces[t, 2]]
+        for k in range(min(a, b, c), max(a, b, c)):
+            plane_first[k + 1] += 1
+    for k in range(1, len(plane_first)):
+        plane_first[k] += plane_first[k - 1]
+    return plane_first[-1]
+
+
+@njit(cache=True)
+def list_segments(faces, levels, plane_first, cursor, triangle_of, first_segment):  # type: ignore[no-untyped-def]
+    """Second pass: the triangles of each plane, and where each triangle's own segments are numbered from.
+
+    Segment `first_segment[t] + k - lowest level of t` is the cut of triangle t by plane k.
+    """
+    cursor[:] = plane_first[:-1]
+    number = 0
+    for t in range(len(faces)):
+        a, b, c = levels[faces[t, 0]], levels[faces[t, 1]], levels[faces[t, 2]]
+        low, high = min(a, b, c), max(a, b, c)
+        first_segment[t] = number - low
+        number += high - low
+        for k in range(low, high):
+            triangle_of[cursor[k]] = t
+            cursor[k] += 1
+
+
+@njit(cache=True)
+def _exit_up(faces, levels, t, k):  # type: ignore[no-untyped-def]
+    """The half-edge of triangle t that rises through plane k: with the outside to the right, its cut ends there."""
+    for j in range(3):
+        if levels[faces[t, j]] <= k < levels[faces[t, (j + 1) % 3]]:
+            return 3 * t + j
+    return -1
+
+
+@njit(cache=True)
+def _other_crossed(faces, levels, h, k):  # type: ignore[no-untyped-def]
+    """The other half-edge of the triangle of h that crosses plane k."""
+    t = h // 3
+    for step in range(1, 3):
+        j = (h % 3 + step) % 3
+        if (levels[faces[t, j]] <= k) != (levels[faces[t, (j + 1) % 3]] <= k):
+            return 3 * t + j
+    return -1
+
+
+@njit(cache=True)
+def walk_planes(  # type: ignore[no-untyped-def]
+    vertices, faces, pair, levels, planes, plane_first, triangle_of, first_segment, tolerance,
+    visited, raw, points, loop_first, plane_loop_first, opened,
+):  # fmt: skip
+    """Chain every plane's segments into closed loops, thinned to their corners.
+
+    Args:
+        vertices: (n, 3) f8; faces: (m, 3) i4; pair: (3 m,) i4; levels: (n,) i4; planes: (k,) f8 rising.
+        plane_first, triangle_of, first_segment: from the two passes above.
+        tolerance: how far a dropped point may lie from the outline that is kept, mm.
+        visited: (s,) b1 scratch, false; raw: (s, 2) f8 scratch.
+        points: (s, 2) f8, out; loop_first: (s + 1,) i8, out; plane_loop_first: (k + 1,) i8, out: loops of each plane.
+        opened: (k,) i8, out: chains of each plane that end at a gap; they are left out.
+
+    Returns (points used, loops used).
+    """
+    n_points = 0
+    n_loops = 0
+    loop_first[0] = 0
+    plane_loop_first[0] = 0
+    for k in range(len(planes)):
+        opened[k] = 0
+        for i in range(plane_first[k], plane_first[k + 1]):
+            start = triangle_of[i]
+            if visited[first_segment[start] + k]:
+                continue
+            t = start
+            h = _exit_up(faces, levels, t, k)
+            count = 0
+            closed = False
+            while True:
+                visited[first_segment[t] + k] = True
+                a, b = faces[t, h % 3], faces[t, (h % 3 + 1) % 3]
+                if a > b:  # the same arithmetic from both sides of an edge
+                    a, b = b, a
+                part = (planes[k] - vertices[a, 2]) / (vertices[b, 2] - vertices[a, 2])
+                raw[count, 0] = vertices[a, 0] + part * (vertices[b, 0] - vertices[a, 0])
+                raw[count, 1] = vertices[a, 1] + part * (vertices[b, 1] - vertices[a, 1])
+                count += 1
+                other = pair[h]
+                if other < 0:
+                    opened[k] += 1
+                    break
+                t = other // 3
+                if visited[first_segment[t] + k]:
+                    closed = t == start
+                    break
+                h = _other_crossed(faces, levels, other, k)
+            if closed:
+                kept = thin_loop(raw, count, tolerance, points, n_points)
+                if kept >= 3:
+                    n_points += kept
+                    n_loops += 1
+                    loop_first[n_loops] = n_points
+        plane_loop_first[k + 1] = n_loops
+    return n_points, n_loops
+
+
+@njit(cache=True)
+def thin_loop(raw, count, tolerance, points, at):  # type: ignore[no-untyped-def]
+    """Write the corners of a closed loop to points[at:], no dropped point farther than `tolerance` from what is kept.
+
+    From each kept point a cone of directions passes within the tolerance of everything dropped since; a point that leaves
+    the cone, or turns back, makes its predecessor a corner. The loop begins at its leftmost (then lowest) point, which is
+    always a corner, so equal outlines are equal arrays. Returns the number of points, 0 where nothing flat is left.
+    """
+    first = 0
+    for i in range(1, count):
+        if raw[i, 0] < raw[first, 0] or (raw[i, 0] == raw[first, 0] and raw[i, 1] < raw[first, 1]):
+            first = i
+    kept = 1
+    ax, ay = raw[first, 0], raw[first, 1]
+    points[at, 0], points[at, 1] = ax, ay
+    before_x, before_y = ax, ay  # the last point looked at
+    reach = 0.0  # its distance from the anchor
+    ux, uy = 0.0, 0.0  # direction from the anchor that angles are measured from
+    low, high = -math.pi, math.pi
+    for step in range(1, count + 1):  # the last step returns to the first point, so that its predecessor is judged
+        i = (first + step) % count
+        x, y = raw[i, 0], raw[i, 1]
+        dx, dy = x - ax, y - ay
+        distance = math.hypot(dx, dy)
+        if reach == 0.0:
+            if distance <= tolerance:
+                continue
+            ux, uy = dx, dy
+            angle = 0.0
+        else:
+            angle = math.atan2(ux * dy - uy * dx, ux * dx + uy * dy)
+            if distance < reach or angle < low or angle > high:
+                points[at + kept, 0], points[at + kept, 1] = before_x, before_y
+                kept += 1
+                ax, ay = before_x, before_y
+                dx, dy = x - ax, y - ay
+                distance = math.hypot(dx, dy)
+                reach = 0.0
+                low, high = -math.pi, math.pi
+                if distance <= tolerance:
+                    continue
+                ux, uy = dx, dy
+                angle = 0.0
+        half = math.asin(min(1.0, tolerance / distance))
+        low = max(low, angle - half)
+        high = min(high, angle + half)
+        reach = distance
+        before_x, before_y = x, y
+    twice_area = 0.0
+    for i in range(kept):
+        j = (i + 1) % kept
+        twice_area += (points[at + i, 0] - ax) * (points[at + j, 1] - ay)
+        twice_area -= (points[at + j, 0] - ax) * (points[at + i, 1] - ay)
+    if kept < 3 or abs(twice_area) <= tolerance * tolerance:
+        return 0
+    return kept
