@@ -1,0 +1,471 @@
+"""VirtualLoop: an asyncio event loop whose clock jumps exactly to the next timer.
+
+    result = run_virtual(main, seed=7)          # `async def main(loop)`; a month of sleep costs nothing
+    run_virtual(main, pace=10.0)                # the same run, held back to ten times real time
+
+Host code and devices run unmodified: `asyncio.sleep`, `wait_for`, streams, `create_connection`, `create_server` and
+`run_in_executor` all work, in memory and in one thread. The same seed gives the same run, byte for byte: timers of one
+instant fire in the order in which they were set (or, with `tie_shuffle`, in an order drawn from the seed).
+
+Nothing goes wrong quietly: an exception in a callback fails the run, a run in which everybody waits for nothing ends
+with SimDeadlock, one in which time stands still with SimLivelock; both name the tasks and their lines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import hashlib
+import heapq
+import random
+import signal
+import time as wall  # pacing only: the one place where simulated time looks at the real one
+from asyncio import base_events, events
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from types import FrameType
+from typing import Any, TypeVar
+
+from hil_sim.virtual_net import MemoryServer, open_memory_connection
+
+T = TypeVar("T")
+
+RUN_START_EPOCH_NS = 1_856_736_000 * 10**9
+"""2028-11-02T00:00:00Z: what the wall clock of a simulated run shows at loop time 0."""
+
+_PACE_SLICE_S = 0.05  # longest real sleep: how late a signal can be noticed
+_PACE_SLIP_S = 0.25  # a paced run that is later than this gives up the lost time instead of racing to catch up
+_COMPACT_AFTER = 128  # cancelled timers that may lie in the heap before it is rebuilt
+
+
+class SimError(Exception):
+    """A simulated run cannot go on."""
+
+
+class SimDeadlock(SimError):
+    """Nothing is ready and no timer is set: every task waits for something that cannot come."""
+
+
+class SimLivelock(SimError):
+    """The loop turns and turns and the clock stands still."""
+
+
+class _Ready(events.Handle):
+    """A Handle with a shorter constructor: one is made for every callback of a run."""
+
+    __slots__ = ()
+
+    def __init__(self, callback: Callable[..., object], args: tuple, loop: Any, context: Any) -> None:
+        self._context = contextvars.copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+
+
+class _Timer(events.TimerHandle):
+    __slots__ = ()
+
+    def __init__(self, when: float, callback: Callable[..., object], args: tuple, loop: Any, context: Any) -> None:
+        self._context = contextvars.copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+        self._when = when
+        self._scheduled = True
+
+
+class VirtualLoop(base_events.BaseEventLoop):
+    """An asyncio loop in virtual time.
+
+    seed: everything random in a run comes from it, through `rng(name)`. pace: None runs as fast as the machine can,
+    N holds the clock back to N times real time. start_s: loop time at the start. epoch_ns: what a wall clock would show
+    at loop time 0, in ns since 1970. tie_shuffle: draw the order of timers of one instant from the seed (asyncio
+    promises none). passes_per_instant: how often the loop may turn without the clock moving.
+
+    Attributes that may be changed during a run: `pace`; `inline_delay_s`, the virtual time that a function given to
+    `run_in_executor` takes; `net_latency_s`, one way, of the in-memory TCP connections.
+    """
+
+    is_virtual = True
+
+    # what BaseEventLoop keeps and its stubs do not tell
+    _ready: deque[Any]
+    _closed: bool
+    _stopping: bool
+    _exception_handler: Callable[..., Any] | None
+    _timer_cancelled_count: int
+
+    def __init__(
+        self,
+        seed: int = 0,
+        pace: float | None = None,
+        start_s: float = 0.0,
+        epoch_ns: int = RUN_START_EPOCH_NS,
+        tie_shuffle: bool = False,
+        passes_per_instant: int = 100_000,
+    ) -> None:
+        if pace is not None and not pace > 0:
+            raise ValueError(f"pace is {pace}: give the times of real time to run at, or None to run flat out")
+        super().__init__()
+        self.seed = seed
+        self.pace = pace
+        self.epoch_ns = epoch_ns
+        self.inline_delay_s = 0.0
+        self.net_latency_s = 0.0002
+        self.failures: list[BaseException] = []
+        self.fired = 0  # timers that fired: what benchmarks count
+        self._now = float(start_s)
+        self._timers: list[tuple[float, int, Any]] = []  # (when, number, _Timer); tuples compare in C
+        self._timer_number = 0
+        self._ties = self.rng("tie order") if tie_shuffle else None
+        self._passes = 0
+        self._passes_bound = passes_per_instant
+        self._wall_at_zero: float | None = None
+        self._signal_handles: dict[int, tuple[events.Handle, Any]] = {}
+        self.memory_servers: dict[tuple[str, int], MemoryServer] = {}
+        self.next_port = 49152
+
+    # ---- what a run may draw on -------------------------------------------------------------------------------------
+
+    def time(self) -> float:
+        return self._now
+
+    def rng(self, name: str) -> random.Random:
+        """A stream of random numbers of its own for `name`: adding a component does not shift the others'."""
+        digest = hashlib.blake2b(f"{self.seed}:{name}".encode(), digest_size=8).digest()
+        return random.Random(int.from_bytes(digest, "big"))
+
+    # ---- the turn of the loop ---------------------------------------------------------------------------------------
+
+    def call_soon(self, callback, *args, context=None):  # type: ignore[override]
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+        handle = _Ready(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_soon_threadsafe(self, callback, *args, context=None):  # type: ignore[override]
+        return self.call_soon(callback, *args, context=context)  # one thread, no self-pipe
+
+    def call_at(self, when, callback, *args, context=None):  # type: ignore[override]
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+        if not when < float("inf"):
+            raise ValueError(f"a timer at {when} s would never fire")
+        handle = _Timer(when, callback, args, self, context)
+        self._timer_number = number = self._timer_number + 1
+        heapq.heappush(self._timers, (when, number, handle))
+        return handle
+
+    def call_later(self, delay, callback, *args, context=None):  # type: ignore[override]
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def _timer_handle_cancelled(self, handle: events.TimerHandle) -> None:
+        self._timer_cancelled_count += 1
+        if self._timer_cancelled_count > max(_COMPACT_AFTER, len(self._timers) // 2):
+            for _, _, timer in self._timers:
+                if timer._cancelled:
+                    timer._scheduled = False
+            self._timers[:] = [entry for entry in self._timers if not entry[2]._cancelled]
+            heapq.heapify(self._timers)
+            self._timer_cancelled_count = 0
+
+    def _run_once(self) -> None:
+        """Run passes until somebody stops the loop. As in asyncio a pass runs what was ready when it began."""
+        ready, timers, pop = self._ready, self._timers, heapq.heappop
+        next_ready = ready.popleft
+        while True:
+            if not ready:
+                while timers and timers[0][2]._cancelled:
+                    pop(timers)[2]._scheduled = False
+                    self._timer_cancelled_count -= 1
+                if self._stopping:
+                    return
+                if not timers:
+                    raise SimDeadlock(self._everybody_waits())
+                when = timers[0][0]
+                if when > self._now:
+                    if self.pace is not None and not self._hold_back(when):
+                        continue  # a signal has brought work before that time
+                    self._now = when  # exact: no rounding adds up
+                    self._passes = 0
+            self._passes += 1
+            if self._passes > self._passes_bound:
+                raise SimLivelock(self._time_stands_still())
+            if timers and timers[0][0] <= self._now:
+                self._collect_due()
+            handle: Any = None
+            try:
+                for _ in range(len(ready)):
+                    handle = next_ready()
+                    if not handle._cancelled:
+                        handle._context.run(handle._callback, *handle._args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except asyncio.CancelledError:
+                pass  # asyncio's own stream callbacks let it out; it says nothing about the run
+            except BaseException as error:
+                error.add_note(f"raised at t = {self._now:.9g} s by {_what(handle)}")
+                self.failures.append(error)
+            if self.failures:
+                raise self.failures[0]
+            if self._stopping:
+                return
+
+    def _collect_due(self) -> None:
+        """Move the timers whose time has come to the ready queue, in the order in which they were set."""
+        ready, timers, now, pop = self._ready, self._timers, self._now, heapq.heappop
+        before = len(ready)
+        while timers and timers[0][0] <= now:
+            timer = pop(timers)[2]
+            timer._scheduled = False
+            if timer._cancelled:
+                self._timer_cancelled_count -= 1
+            else:
+                ready.append(timer)
+        due = len(ready) - before
+        self.fired += due
+        if self._ties is not None and due > 1:
+            last = [ready.pop() for _ in range(due)]
+            self._ties.shuffle(last)
+            ready.extend(last)
+
+    def _hold_back(self, when: float) -> bool:
+        """Sleep until virtual time `when` is due in real time. False if a signal made something ready before."""
+        pace = self.pace
+        assert pace is not None
+        if self._wall_at_zero is None:
+            self._wall_at_zero = wall.perf_counter() - self._now / pace
+        while True:
+            real = wall.perf_counter()
+            early_s = self._wall_at_zero + when / pace - real
+            if self._ready:
+                self._now = min(when, max(self._now, (real - self._wall_at_zero) * pace))
+                self._passes = 0
+                return False
+            if early_s <= 0:
+                if -early_s > _PACE_SLIP_S:
+                    self._wall_at_zero -= early_s
+                return True
+            wall.sleep(min(early_s, _PACE_SLICE_S))
+
+    # ---- what goes wrong --------------------------------------------------------------------------------------------
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """asyncio would log this and go on; here it fails the run at the end of the pass."""
+        if self._exception_handler is not None:
+            super().call_exception_handler(context)
+            return
+        error = context.get("exception")
+        message = context.get("message") or "an event loop callback failed"
+        if error is None:
+            error = SimError(f"{message} ({', '.join(f'{k}: {v!r}' for k, v in context.items() if k != 'message')})")
+        else:
+            error.add_note(f"at t = {self._now:.9g} s: {message}")
+        self.failures.append(error)
+
+    def _everybody_waits(self) -> str:
+        rows = [f"at t = {self._now:.9g} s nothing is ready and no timer is set. Waiting for what cannot come:"]
+        rows += [f"  {_describe_task(task)}" for task in _in_name_order(asyncio.all_tasks(self))]
+        return "\n".join(rows)
+
+    def _time_stands_still(self) -> str:
+        rows = [f"after {self._passes_bound} passes of the loop the clock still shows {self._now:.9g} s. Running:"]
+        seen = dict.fromkeys(_what(handle) for handle in self._ready)
+        return "\n".join(rows + [f"  {name}" for name in list(seen)[:20]])
+
+    # ---- what real loops have and this one does without --------------------------------------------------------------
+
+    def run_in_executor(self, executor, func, *args):  # type: ignore[override]
+        """Run `func` here and now; its result comes `inline_delay_s` of virtual time later. There are no threads."""
+        future = self.create_future()
+        try:
+            result = func(*args)
+        except Exception as error:
+            deliver: tuple = (_settle, future, None, error)
+        else:
+            deliver = (_settle, future, result, None)
+        if self.inline_delay_s > 0:
+            self.call_later(self.inline_delay_s, *deliver)
+        else:
+            self.call_soon(*deliver)
+        return future
+
+    def add_reader(self, fd, callback, *args):  # type: ignore[override]
+        raise NotImplementedError("virtual time has no file descriptors to wait for: use a sim: wire or in-memory TCP")
+
+    def add_writer(self, fd, callback, *args):  # type: ignore[override]
+        self.add_reader(fd, callback, *args)
+
+    def remove_reader(self, fd):
+        return False
+
+    def remove_writer(self, fd):
+        return False
+
+    def add_signal_handler(self, sig, callback, *args):  # type: ignore[override]
+        """As in asyncio: `callback` runs on the loop, between steps, when the process gets the (real) signal."""
+        if asyncio.iscoroutine(callback) or asyncio.iscoroutinefunction(callback):
+            raise TypeError("coroutines cannot be used with add_signal_handler()")
+        previous = self._signal_handles[sig][1] if sig in self._signal_handles else signal.getsignal(sig)
+        try:
+            signal.signal(sig, self._on_signal)
+        except ValueError as error:  # not in the main thread
+            raise RuntimeError(str(error)) from None
+        self._signal_handles[sig] = (_Ready(callback, args, self, None), previous)
+
+    def remove_signal_handler(self, sig):
+        if sig not in self._signal_handles:
+            return False
+        _, previous = self._signal_handles.pop(sig)
+        signal.signal(sig, previous)
+        return True
+
+    def _on_signal(self, sig: int, frame: FrameType | None) -> None:
+        entry = self._signal_handles.get(sig)
+        if entry is not None:
+            self._ready.append(entry[0])
+
+    async def create_connection(self, protocol_factory, host=None, port=None, **options):
+        return await open_memory_connection(self, protocol_factory, host, port, options)
+
+    async def create_server(self, protocol_factory, host=None, port=None, **options):
+        return MemoryServer.listen(self, protocol_factory, host, port, options)
+
+    async def getaddrinfo(self, host, port, *, family=0, type=0, proto=0, flags=0):
+        return [(2, 1, 6, "", (host or "0.0.0.0", port))]  # AF_INET, SOCK_STREAM, TCP: names are not looked up
+
+    async def shutdown_default_executor(self, timeout=None):
+        return
+
+    def _write_to_self(self) -> None:
+        return
+
+    def _process_events(self, event_list: object) -> None:
+        return
+
+    def close(self) -> None:
+        for sig in list(self._signal_handles):
+            self.remove_signal_handler(sig)
+        self._timers.clear()
+        super().close()
+
+
+def run_virtual(main: Callable[[VirtualLoop], Awaitable[T]], **options: Any) -> T:
+    """Run `main(loop)` on a new VirtualLoop(**options) and return what it returns.
+
+    Tasks that are left over are cancelled, in the order of their names, and clean up in virtual time. Raises what main
+    raised, the first exception of any callback or forgotten task, SimDeadlock or SimLivelock. Ctrl-C cancels main,
+    lets it clean up (flat out, even in a paced run) and leaves with KeyboardInterrupt; a second Ctrl-C leaves at once.
+    """
+    loop = VirtualLoop(**options)
+    try:
+        task = loop.create_task(_await(main(loop)), name="main")
+        with _interrupts(loop, task) as interrupted:
+            try:
+                result = loop.run_until_complete(task)
+            except asyncio.CancelledError:
+                if interrupted:
+                    raise KeyboardInterrupt from None
+                raise
+            finally:
+                _clean_up(loop)
+        if loop.failures:
+            raise loop.failures[0]
+        return result
+    finally:
+        loop.close()
+
+
+async def _await(awaitable: Awaitable[T]) -> T:
+    return await awaitable
+
+
+def _clean_up(loop: VirtualLoop) -> None:
+    """Cancel what is left and let it finish. What fails here joins `loop.failures` behind what failed before."""
+    earlier, loop.failures = loop.failures, []
+    try:
+        tasks = _in_name_order(asyncio.all_tasks(loop))
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            for outcome in loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True)):
+                if isinstance(outcome, Exception) and outcome not in earlier:
+                    loop.failures.append(outcome)
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    except SimError as error:
+        loop.failures.append(error)
+    except Exception as error:
+        if error not in loop.failures:
+            loop.failures.append(error)
+    finally:
+        loop.failures[:0] = earlier
+
+
+@contextlib.contextmanager
+def _interrupts(loop: VirtualLoop, task: asyncio.Task) -> Iterator[list[int]]:
+    """Ctrl-C cancels `task`; the list that is yielded then holds the signal. Does nothing outside the main thread."""
+    got: list[int] = []
+
+    def on_interrupt(sig: int, frame: FrameType | None) -> None:
+        got.append(sig)
+        if len(got) > 1:
+            raise KeyboardInterrupt
+        loop.pace = None
+        loop.call_soon(task.cancel)
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield got  # somebody else handles Ctrl-C
+        return
+    try:
+        signal.signal(signal.SIGINT, on_interrupt)
+    except ValueError:  # signals belong to the main thread
+        yield got
+        return
+    try:
+        yield got
+    finally:
+        if signal.getsignal(signal.SIGINT) is on_interrupt:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _settle(future: asyncio.Future, result: object, error: Exception | None) -> None:
+    if future.done():  # cancelled by who waited
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
+
+
+def _in_name_order(tasks: set[asyncio.Task]) -> list[asyncio.Task]:
+    """all_tasks() comes in the order of memory addresses; 'Task-10' goes behind 'Task-9'."""
+    return sorted((task for task in tasks if not task.done()), key=lambda task: (len(task.get_name()), task.get_name()))
+
+
+def _what(handle: Any) -> str:
+    """Who is behind a handle: the task with its line, or the callback."""
+    owner = getattr(handle._callback, "__self__", None)
+    if isinstance(owner, asyncio.Task):
+        return _describe_task(owner)
+    return f"{getattr(handle._callback, '__qualname__', repr(handle._callback))}"
+
+
+def _describe_task(task: asyncio.Task) -> str:
+    """`task 'poll bus0': Machine.run (machine.py:120) > Queue.get (queues.py:158)`, outermost first."""
+    places: list[str] = []
+    awaited: Any = task.get_coro()
+    while awaited is not None and len(places) < 20:
+        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
+        if frame is not None:
+            name = getattr(awaited, "__qualname__", "?")
+            places.append(f"{name} ({frame.f_code.co_filename}:{frame.f_lineno})")
+        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
+    return f"task '{task.get_name()}': {' > '.join(places) or 'not started or finished'}"
