@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ class Layer:
     def loops(self) -> list[NDArray[np.float64]]:
         """Each loop as its own (q, 2) f8 view."""
         starts = self.loop_starts
-        return [self.points_mm[a:b] for a, b in zip(starts[:-1], starts[1:])]
+        return [self.points_mm[a:b] for a, b in pairwise(starts)]
 
 
 def net_area_mm2(layer: Layer) -> float:
@@ -62,8 +63,8 @@ def loops_area_mm2(points_mm: NDArray[np.float64], loop_starts: NDArray[np.int64
 def cut_layers(mesh: Mesh, thickness_mm: float) -> list[Layer]:
     """Cut a mesh into layers of one thickness, from its lowest point up.
 
-    Every plane lies in the middle of its layer, so a layer stands for the mean of its height; a last layer whose middle is
-    above the part is not made. A layer between two bodies may be empty.
+    Every plane lies in the middle of its layer, so a layer stands for the mean of its height; a last layer whose middle
+    is above the part is not made. A layer between two bodies may be empty.
 
     Raises:
         MeshError: the thickness is no thickness, the part is thinner than half a layer, or a cut does not close.
@@ -90,7 +91,7 @@ def cut_layers(mesh: Mesh, thickness_mm: float) -> list[Layer]:
 
 
 def cut_planes(
-    mesh: Mesh, planes_mm: Sequence[float] | NDArray[np.float64]
+    mesh: Mesh, planes_mm: Sequence[float] | NDArray[np.floating]
 ) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
     """The outlines of a mesh at the given heights (rising), each as (points, loop starts), in one pass over the mesh.
 

@@ -1,9 +1,9 @@
 """Plane cuts of a triangle surface: half-edge pairing, winding, and the walk that chains a cut into loops.
 
-A half-edge h = 3 t + j runs from corner j of triangle t to its next corner. Pairing half-edges once makes every cut chain
-by itself: the segment that leaves a triangle through an edge goes on in the triangle on that edge's other side. Each
-vertex gets a level, the number of planes at or below it; an edge crosses exactly the planes between the levels of its ends
-(half-open rule), so a vertex or a whole facet on a plane needs no special case.
+A half-edge h = 3 t + j runs from corner j of triangle t to its next corner. Pairing half-edges once makes every cut
+chain by itself: the segment that leaves a triangle through an edge goes on in the triangle on that edge's other side.
+Each vertex gets a level, the number of planes at or below it; an edge crosses exactly the planes between the levels of
+its ends (half-open rule), so a vertex or a whole facet on a plane needs no special case.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 def pair_edges(faces: NDArray[np.int32]) -> tuple[NDArray[np.int32], int, int, int]:
     """Pair the half-edges of `faces` ((m, 3) i4).
 
-    Returns (pair, open_edges, non_manifold_edges, clashing_edges): `pair` is (3 m,) i4 with the other half-edge or -1 where
-    nothing is on the other side; an edge is non-manifold when more than two triangles meet there, and clashes when its
-    two triangles run along it in the same direction.
+    Returns (pair, open_edges, non_manifold_edges, clashing_edges): `pair` is (3 m,) i4 with the other half-edge or -1
+    where nothing is on the other side; an edge is non-manifold when more than two triangles meet there, and clashes
+    when its two triangles run along it in the same direction.
     """
     tail = faces.reshape(-1).astype(np.int64)
     head = np.roll(faces, -1, axis=1).reshape(-1).astype(np.int64)
@@ -33,7 +33,7 @@ def pair_edges(faces: NDArray[np.int32]) -> tuple[NDArray[np.int32], int, int, i
 
 
 @njit(cache=True)
-def _pair_sorted(key, order, upward, pair):  # type: ignore[no-untyped-def]
+def _pair_sorted(key, order, upward, pair):
     opened = 0
     crowded = 0
     clashing = 0
@@ -65,7 +65,7 @@ def _pair_sorted(key, order, upward, pair):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def wind_bodies(upward, pair, body, turned):  # type: ignore[no-untyped-def]
+def wind_bodies(upward, pair, body, turned):
     """Flood each connected body, noting which triangles disagree with its first one.
 
     Args:
@@ -110,7 +110,7 @@ def wind_bodies(upward, pair, body, turned):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def count_segments(faces, levels, plane_first):  # type: ignore[no-untyped-def]
+def count_segments(faces, levels, plane_first):
     """First pass: how many triangles each plane cuts.
 
     Args:
@@ -131,7 +131,7 @@ def count_segments(faces, levels, plane_first):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def list_segments(faces, levels, plane_first, cursor, triangle_of, first_segment):  # type: ignore[no-untyped-def]
+def list_segments(faces, levels, plane_first, cursor, triangle_of, first_segment):
     """Second pass: the triangles of each plane, and where each triangle's own segments are numbered from.
 
     Segment `first_segment[t] + k - lowest level of t` is the cut of triangle t by plane k.
@@ -149,7 +149,7 @@ def list_segments(faces, levels, plane_first, cursor, triangle_of, first_segment
 
 
 @njit(cache=True)
-def _exit_up(faces, levels, t, k):  # type: ignore[no-untyped-def]
+def _exit_up(faces, levels, t, k):
     """The half-edge of triangle t that rises through plane k: with the outside to the right, its cut ends there."""
     for j in range(3):
         if levels[faces[t, j]] <= k < levels[faces[t, (j + 1) % 3]]:
@@ -158,7 +158,7 @@ def _exit_up(faces, levels, t, k):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _other_crossed(faces, levels, h, k):  # type: ignore[no-untyped-def]
+def _other_crossed(faces, levels, h, k):
     """The other half-edge of the triangle of h that crosses plane k."""
     t = h // 3
     for step in range(1, 3):
@@ -169,7 +169,7 @@ def _other_crossed(faces, levels, h, k):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def walk_planes(  # type: ignore[no-untyped-def]
+def walk_planes(
     vertices, faces, pair, levels, planes, plane_first, triangle_of, first_segment, tolerance,
     visited, raw, points, loop_first, plane_loop_first, opened,
 ):  # fmt: skip
@@ -228,12 +228,12 @@ def walk_planes(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def thin_loop(raw, count, tolerance, points, at):  # type: ignore[no-untyped-def]
+def thin_loop(raw, count, tolerance, points, at):
     """Write the corners of a closed loop to points[at:], no dropped point farther than `tolerance` from what is kept.
 
-    From each kept point a cone of directions passes within the tolerance of everything dropped since; a point that leaves
-    the cone, or turns back, makes its predecessor a corner. The loop begins at its leftmost (then lowest) point, which is
-    always a corner, so equal outlines are equal arrays. Returns the number of points, 0 where nothing flat is left.
+    From each kept point a cone of directions passes within the tolerance of everything dropped since; a point that
+    leaves the cone, or turns back, makes its predecessor a corner. The loop begins at its leftmost (then lowest) point,
+    which is always a corner, so equal outlines are equal arrays. Returns the number of points, 0 where no area is left.
     """
     first = 0
     for i in range(1, count):
