@@ -24,16 +24,17 @@ class PathTime:
         return self.beam_on_s + self.jumping_s
 
 
-def path_time(path: ScanPath, jump_speed_mm_s: float, envelope: Envelope) -> PathTime:
+def path_time(path: ScanPath, envelope: Envelope, jump_speed_mm_s: float | None = None) -> PathTime:
     """Motion time of one layer, from rest at the first vector's start to rest at the last one's end.
 
     Every move is taken to be known ahead; a controller that holds 16 blocks needs the same unless the line starves
-    it. Recoating, heating and the way to the first vector are not part of a path and are not counted.
+    it. Jumps without a speed of their own go as fast as the gantry may. Recoating, heating and the way to the first vector are not part of a path and are not counted.
     """
     if not len(path):
         return PathTime(0.0, 0.0)
     points_mm, cruise_mm_s, is_vector = empty_scratch(len(path))
-    n = chain_moves(path.vectors_mm, path.speed_mm_s, jump_speed_mm_s, points_mm, cruise_mm_s, is_vector)
+    jump = envelope.speed_mm_s_max if jump_speed_mm_s is None else jump_speed_mm_s
+    n = chain_moves(path.vectors_mm, path.speed_mm_s, jump, points_mm, cruise_mm_s, is_vector)
     times_s = chain_times_s(points_mm[: n + 1], cruise_mm_s[:n], envelope)
     on = is_vector[:n] == 1
     return PathTime(float(times_s[on].sum()), float(times_s[~on].sum()))

@@ -38,10 +38,7 @@ def move_times(points_mm, cruise_mm_s, acceleration_mm_s2, junction_deviation_mm
         length = math.sqrt(dx * dx + dy * dy)
         times_s[i] = length  # holds the length until the last pass
         if length == 0.0:
-            # a controller drops a move without length: the corner lies between its neighbours
-            if i + 1 <= n:
-                entry_sq[i] = -1.0
-            continue
+            continue  # a controller drops a move without length: the corner lies between its neighbours
         ux = dx / length
         uy = dy / length
         cruise_sq = cruise_mm_s[i] * cruise_mm_s[i]

@@ -1,0 +1,73 @@
+"""From a mesh file to a job file: the one orchestration of the slicer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from slicer.envelope import Envelope
+from slicer.job import JobHead, JobLayer, Manifest, write_job
+from slicer.layers import Layer, cut_layers
+from slicer.mesh import MeshReport, place_on_plate, read_mesh
+from slicer.recipe import Recipe, RecipeError, with_bounds_of
+from slicer.scan import ScanPath, fill_layer
+
+
+def plan_job(
+    mesh_path: str | Path,
+    recipe: Recipe,
+    envelope: Envelope,
+    out_path: str | Path,
+    *,
+    unit: str = "mm",
+    name: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    on_report: Callable[[MeshReport], None] | None = None,
+) -> Manifest:
+    """Read a mesh, cut it into layers, fill them with scan vectors and write the job.
+
+    Args:
+        unit: of the mesh's numbers: mm, cm, m or inch.
+        name: of the job; the mesh file's stem if None.
+        progress: called with (layers done, layers in all).
+        on_report: called once with what was found in the mesh.
+
+    Raises:
+        MeshError: the file cannot be used, or the part does not fit the envelope.
+        RecipeError: the machine cannot give what the recipe asks for.
+        ScanError, JobError: a layer cannot be filled, or nothing is left to expose.
+        OSError: the job cannot be written; a job that stood there stays.
+    """
+    refusals = with_bounds_of(recipe, power_w_max=envelope.beam_power_w_max, speed_mm_s_max=envelope.speed_mm_s_max)
+    if refusals:
+        raise RecipeError("; ".join(refusals))
+    mesh, report = read_mesh(mesh_path, unit=unit)
+    if on_report is not None:
+        on_report(report)
+    layers = cut_layers(place_on_plate(mesh, envelope), recipe.layer_thickness_mm)
+    with Path(mesh_path).open("rb") as stream:
+        mesh_sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    head = JobHead(name or Path(mesh_path).stem, recipe, envelope, Path(mesh_path).name, mesh_sha256)
+    return write_job(out_path, head, _filled(layers, recipe, envelope, progress))
+
+
+def on_machine_grid(path: ScanPath) -> ScanPath:
+    """The path on the 0.001 mm grid that G-code tells, without vectors that vanish there.
+
+    So job, G-code and what a machine executes are the same numbers, and no vector is claimed that cannot be drawn.
+    """
+    grid = np.rint(path.vectors_mm * 1000.0)
+    kept = (grid[:, :2] != grid[:, 2:]).any(axis=1)
+    return ScanPath(grid[kept] / 1000.0, path.kind[kept], path.power_w[kept], path.speed_mm_s[kept])
+
+
+def _filled(
+    layers: list[Layer], recipe: Recipe, envelope: Envelope, progress: Callable[[int, int], None] | None
+) -> Iterator[JobLayer]:
+    for done, layer in enumerate(layers, start=1):
+        yield JobLayer(layer, on_machine_grid(fill_layer(layer, recipe, envelope)), recipe.jump_speed_mm_s)
+        if progress is not None:
+            progress(done, len(layers))
