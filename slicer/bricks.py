@@ -66,8 +66,8 @@ def mortise_tenon(
     mortise_depth = tenon_height_mm + clearance_mm
     if mortise_length >= length_mm or mortise_width >= width_mm or mortise_depth >= height_mm:
         raise BrickError(
-            f"brick {name}: a mortise of {mortise_length:g} x {mortise_width:g} x {mortise_depth:g} mm does not fit into a"
-            f" block of {length_mm:g} x {width_mm:g} x {height_mm:g} mm"
+            f"brick {name}: a mortise of {mortise_length:g} x {mortise_width:g} x {mortise_depth:g} mm does not fit"
+            f" into a block of {length_mm:g} x {width_mm:g} x {height_mm:g} mm"
         )
     # each solid overlaps its neighbour by a whole body, so that no two faces meet in a plane by rounding alone
     tenon = _frustum(tenon_length_mm, tenon_width_mm, height_mm, tenon_height_mm, lean, root_below_mm=height_mm / 2)
@@ -109,7 +109,8 @@ def _check_edges(**edges_mm: float) -> None:
 
 
 def _block(length_mm: float, width_mm: float, bottom_mm: float, height_mm: float) -> manifold3d.Manifold:
-    return manifold3d.Manifold.cube((length_mm, width_mm, height_mm)).translate((-length_mm / 2, -width_mm / 2, bottom_mm))
+    corner_at_origin = manifold3d.Manifold.cube((length_mm, width_mm, height_mm))
+    return corner_at_origin.translate((-length_mm / 2, -width_mm / 2, bottom_mm))
 
 
 def _frustum(

@@ -69,10 +69,11 @@ class Envelope:
         ):
             needed, have = getattr(job, name), getattr(self, name)
             if needed > have:
-                sentences.append(f"the job was planned for {what} of {needed:g} {RANGES[name][2]}, this machine has {have:g}")
+                unit = RANGES[name][2]
+                sentences.append(f"the job was planned for {what} of {needed:g} {unit}, this machine has {have:g}")
         if job.s_max != self.s_max:
             sentences.append(
-                f"the job's full power is S{job.s_max}, this machine's is S{self.s_max}: slice the part for this machine"
+                f"the job's full power is S{job.s_max}, this machine's is S{self.s_max}: slice it for this machine"
             )
         return sentences
 

@@ -1,7 +1,8 @@
-"""The job file `.kiln`: everything a print needs, verified, and read layer by layer. `docs/kiln-format.md` has the layout.
+"""The job file `.kiln`: everything a print needs, verified, and read layer by layer.
 
 It is a zip of plain `.npy` arrays that are stored, not compressed: the same job always gives the same bytes whatever
 the zlib, a layer is read without its neighbours, and nothing in it can unfold into more than the file's own size.
+The layout is told in `docs/kiln-format.md`.
 """
 
 from __future__ import annotations
@@ -192,9 +193,8 @@ class Job:
             name: _npy_array(_read_member(self.path, self._archive, self._sums, _member(index, name)), name, where)
             for name in ARRAYS
         }
-        layer = Layer(
-            index, self.manifest.z_mm[index], self.manifest.thickness_mm[index], array["points_mm"], array["loop_starts"]
-        )
+        z_mm, thickness_mm = self.manifest.z_mm[index], self.manifest.thickness_mm[index]
+        layer = Layer(index, z_mm, thickness_mm, array["points_mm"], array["loop_starts"])
         counts = {len(array[name]) for name in ("vectors_mm", "kind", "power_w", "speed_mm_s")}
         if len(counts) != 1:
             raise JobError(f"{where}: its arrays disagree on the number of vectors: slice the part again")
@@ -261,13 +261,13 @@ def check_layer(job_layer: JobLayer, envelope: Envelope, where: str) -> None:
         raise JobError(f"{where}: a vector is neither hatch nor contour")
     if (path.power_w <= 0).any() or path.power_w.max() > envelope.beam_power_w_max:
         raise JobError(
-            f"{where}: beam power of {path.power_w.min():g} to {path.power_w.max():g} W, the envelope allows more than 0"
-            f" up to {envelope.beam_power_w_max:g} W"
+            f"{where}: beam power of {path.power_w.min():g} to {path.power_w.max():g} W, the envelope allows more"
+            f" than 0 up to {envelope.beam_power_w_max:g} W"
         )
     if (path.speed_mm_s <= 0).any() or path.speed_mm_s.max() > envelope.speed_mm_s_max:
         raise JobError(
-            f"{where}: scan speed of {path.speed_mm_s.min():g} to {path.speed_mm_s.max():g} mm/s, the envelope allows more"
-            f" than 0 up to {envelope.speed_mm_s_max:g} mm/s"
+            f"{where}: scan speed of {path.speed_mm_s.min():g} to {path.speed_mm_s.max():g} mm/s, the envelope"
+            f" allows more than 0 up to {envelope.speed_mm_s_max:g} mm/s"
         )
     low = path.vectors_mm.reshape(-1, 2).min(axis=0)
     high = path.vectors_mm.reshape(-1, 2).max(axis=0)
@@ -331,7 +331,10 @@ class _Tally:
             energy_j=self.energy_j,
             beam_on_s=self.beam_on_s,
             build_time_s=self.build_time_s,
-            bounds_mm=[[*map(float, self.low), self.z_mm[0] - self.thickness_mm[0]], [*map(float, self.high), self.z_mm[-1]]],
+            bounds_mm=[
+                [*map(float, self.low), self.z_mm[0] - self.thickness_mm[0]],
+                [*map(float, self.high), self.z_mm[-1]],
+            ],
             z_mm=self.z_mm,
             thickness_mm=self.thickness_mm,
             software_version=_software_version(),
@@ -391,7 +394,7 @@ def _check_directory(path: Path, archive: zipfile.ZipFile) -> None:
         raise JobError(f"job file {path} declares more bytes than it has: it is damaged or made to do harm")
     for info in infos:
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size or info.flag_bits:
-            raise JobError(f"job file {path}: member {info.filename!r} is compressed or encrypted; a job's are stored plain")
+            raise JobError(f"job file {path}: member {info.filename!r} is not stored plain, as a job's are")
 
 
 def _read_sums(path: Path, archive: zipfile.ZipFile) -> dict[str, str]:
@@ -420,7 +423,7 @@ def _read_bytes(path: Path, archive: zipfile.ZipFile, name: str, size_max: int |
         raise JobError(f"job file {path}: {name} has {info.file_size} bytes, more than the {size_max} it may have")
     try:
         return archive.read(info)
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError, NotImplementedError, struct.error) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError, struct.error) as error:
         raise JobError(f"job file {path} is damaged in {name} ({error}): slice the part again") from error
 
 
@@ -468,7 +471,7 @@ def _npy_array(data: bytes, name: str, where: str) -> NDArray[Any]:
     wanted = (rows, columns) if columns else (rows,)
     if found != np.dtype(dtype) or fortran or shape != wanted:
         raise JobError(f"{where}: {name} is {found.str}{shape}, not {dtype} with {columns or 1} columns")
-    body = data[stream.tell() :]
-    if len(body) != found.itemsize * math.prod(shape):
-        raise JobError(f"{where}: {name} holds {len(body)} bytes, not the {found.itemsize * math.prod(shape)} of its shape")
+    body, due = data[stream.tell() :], found.itemsize * math.prod(shape)
+    if len(body) != due:
+        raise JobError(f"{where}: {name} holds {len(body)} bytes, not the {due} of its shape")
     return np.frombuffer(body, dtype=found).reshape(shape).copy()  # a view of bytes would be read-only

@@ -28,7 +28,8 @@ def path_time(path: ScanPath, envelope: Envelope, jump_speed_mm_s: float | None 
     """Motion time of one layer, from rest at the first vector's start to rest at the last one's end.
 
     Every move is taken to be known ahead; a controller that holds 16 blocks needs the same unless the line starves
-    it. Jumps without a speed of their own go as fast as the gantry may. Recoating, heating and the way to the first vector are not part of a path and are not counted.
+    it. Jumps without a speed of their own go as fast as the gantry may. Recoating, heating and the way to the first
+    vector are not part of a path and are not counted.
     """
     if not len(path):
         return PathTime(0.0, 0.0)

@@ -296,7 +296,8 @@ def _evidence(table: Any, where: str) -> dict[str, Evidence]:
             raise RecipeError(f"{where}: the evidence for {key} must have exactly the keys kind and source")
         kind, source = entry["kind"], entry["source"]
         if kind not in EVIDENCE_KINDS:
-            raise RecipeError(f"{where}: the evidence for {key} is {kind!r}; it must be one of {', '.join(EVIDENCE_KINDS)}")
+            kinds = ", ".join(EVIDENCE_KINDS)
+            raise RecipeError(f"{where}: the evidence for {key} is {kind!r}; it must be one of {kinds}")
         if not isinstance(source, str) or not 0 < len(source) <= 1000:
             raise RecipeError(f"{where}: the evidence for {key} names no source")
         evidence[key] = Evidence(kind, source)
@@ -319,10 +320,11 @@ def _check_energy_floor(recipe: Recipe, where: str) -> None:
         absorbed = _absorbed_j_kg(recipe, power_w, speed_mm_s)
         if absorbed < floor:
             raise RecipeError(
-                f"{where}: the {what} gives the powder too little energy to be {recipe.process}: {recipe.absorptivity:g} x"
-                f" {power_w:g} W / ({speed_mm_s:g} mm/s x {recipe.track_width_mm:g} mm x {recipe.layer_thickness_mm:g} mm x"
-                f" {recipe.density_kg_m3:g} kg/m3) = {absorbed / 1e6:.2f} MJ/kg absorbed, and {floor / 1e6:.2f} MJ/kg is the"
-                f" least: more power, a slower scan, a closer hatch or a thinner layer"
+                f"{where}: the {what} gives the powder too little energy to be {recipe.process}:"
+                f" {recipe.absorptivity:g} x {power_w:g} W / ({speed_mm_s:g} mm/s x {recipe.track_width_mm:g} mm"
+                f" x {recipe.layer_thickness_mm:g} mm x {recipe.density_kg_m3:g} kg/m3) = {absorbed / 1e6:.2f} MJ/kg"
+                f" absorbed, and {floor / 1e6:.2f} MJ/kg is the least: more power, a slower scan, a closer hatch or a"
+                f" thinner layer"
             )
 
 

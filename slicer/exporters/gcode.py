@@ -124,7 +124,8 @@ def write_gcode(job: Job, path: str | Path) -> int:
             [
                 _comment(f"{manifest.name}: {manifest.layer_count} layers, {manifest.vector_count} vectors"),
                 _comment(f"recipe {manifest.recipe_name}, sliced by moonkiln {manifest.software_version}"),
-                b"; No line moves blade or piston: lay each layer's powder and set the beam's set-point where a comment says.",
+                b"; No line moves blade or piston: where a comment says so, lay the layer's powder",
+                b"; and give the beam head its set-point.",
                 *job_header(),
             ]
         )
@@ -141,7 +142,9 @@ def write_gcode(job: Job, path: str | Path) -> int:
     return count
 
 
-def _exposure_tails(speed_mm_s: NDArray[np.float64], s_words: NDArray[np.int64]) -> tuple[list[bytes], NDArray[np.int64]]:
+def _exposure_tails(
+    speed_mm_s: NDArray[np.float64], s_words: NDArray[np.int64]
+) -> tuple[list[bytes], NDArray[np.int64]]:
     """The ` F.. S..` ends of vector lines: the few that differ, and which one each vector has."""
     pairs, which = np.unique(np.stack([speed_mm_s, s_words.astype(np.float64)], axis=1), axis=0, return_inverse=True)
     return [b" F%b S%d" % (_feed(speed), int(s)) for speed, s in pairs.tolist()], which.reshape(-1)
