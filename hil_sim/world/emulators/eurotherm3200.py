@@ -1,0 +1,188 @@
+"""A Eurotherm 3200 temperature controller on the heated plate: its registers, its PID, and the memory that wears out.
+
+Registers after manual HA028651 (FC 03, 06, 16; i16 in tenths); 122, 276, bit 5 of 75, the 5 s life of the remote
+set-point and the reply delay are unverified (contract of the bench printer). Writes to 2, 24 and 25 go to a memory
+good for 100 000 of them, so they are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from hil_sim.world.emulators.modbus_pdu import DEVICE_FAILURE, ILLEGAL_ADDRESS, ModbusDevice, Refusal
+from hil_sim.world.plant.heater import HeaterPlate
+
+MODEL_ID = 0xE162
+REMOTE_LIFE_S = 5.0
+CONTROL_PERIOD_S = 0.25
+SENSOR_BREAK = 1 << 5
+
+PV, TARGET_SP, MANUAL_OP, WORKING_OP, WORKING_SP, PB, TI, TD = 1, 2, 3, 4, 5, 6, 8, 9
+ALARM_1, ALARM_2, SP_SELECT, SP1, SP2, REMOTE_SP, ERROR, STATUS = 13, 14, 15, 24, 25, 26, 39, 75
+SP_HIGH, SP_LOW, IDENTITY, MODE, PV_OVER_COMMS, LOCAL_REMOTE = 111, 112, 122, 199, 203, 276
+NONVOLATILE = frozenset({TARGET_SP, SP1, SP2})
+READ_ONLY = frozenset({PV, WORKING_OP, WORKING_SP, ERROR, STATUS, IDENTITY})
+
+
+def _signed(word: int) -> int:
+    return word - 0x10000 if word & 0x8000 else word
+
+
+class Eurotherm3200(ModbusDevice):
+    """The controller. It works every 0.25 s of world time, caught up whenever somebody asks or `advance_to` is called.
+
+    `plate`: what it heats. `on_power(t_s, watts)`: told when the heater's power changes; `on_temp(t_s, temp_c)`:
+    told when the plate has moved by more than 0.2 degC since it was last told (the bed's base follows it). `sp1_c`:
+    local set-point from its memory; limits of every set-point in degC.
+    """
+
+    reply_delay_s = 0.020
+
+    def __init__(
+        self,
+        plate: HeaterPlate,
+        *,
+        t_s: float = 0.0,
+        sp1_c: float = 20.0,
+        sp_limits_c: tuple[float, float] = (0.0, 400.0),
+        on_power: Callable[[float, float], object] | None = None,
+        on_temp: Callable[[float, float], object] | None = None,
+    ) -> None:
+        self.plate = plate
+        self._on_power = on_power
+        self._on_temp = on_temp
+        self._held: dict[int, int] = dict.fromkeys(
+            (MANUAL_OP, TD, ALARM_1, ALARM_2, SP_SELECT, SP2, REMOTE_SP, MODE, PV_OVER_COMMS, LOCAL_REMOTE), 0
+        )
+        low_c, high_c = sp_limits_c
+        self._held |= {PB: 100, TI: 150, SP1: round(sp1_c * 10), SP_HIGH: round(high_c * 10), SP_LOW: round(low_c * 10)}
+        self.nonvolatile_writes = 0
+        self._remote_written_s: float | None = None
+        self._sensor_broken = False
+        self._integral = 0.0  # of the output, percent
+        self._last_pv_c: float | None = None
+        self._output = 0.0
+        self._tick = 0
+        self._start_s = t_s
+        self._told_c: float | None = None
+
+    # -- what the world does to it
+    def set_sensor_break(self, t_s: float, broken: bool) -> None:
+        """The thermocouple opens, or is mended."""
+        self.advance_to(t_s)
+        self._sensor_broken = broken
+
+    def advance_to(self, t_s: float) -> None:
+        """Run every control period that has come by `t_s`."""
+        due = int((t_s - self._start_s) / CONTROL_PERIOD_S + 1e-9)
+        while self._tick <= due:
+            self._control(self._start_s + self._tick * CONTROL_PERIOD_S)
+            self._tick += 1
+
+    def _control(self, t_s: float) -> None:
+        temp_c = self.plate.temp_c(t_s)
+        output = 0.0
+        if not self._sensor_broken and self._held[MODE] == 0:
+            output = self._pid(temp_c, self._working_sp(t_s) / 10)
+        self._last_pv_c = temp_c
+        self._output = output
+        watts = output / 100 * self.plate.config.max_power_w
+        if watts != self.plate.power_w:
+            self.plate.set_power(t_s, watts)
+            if self._on_power is not None:
+                self._on_power(t_s, watts)
+        if self._on_temp is not None and (self._told_c is None or abs(temp_c - self._told_c) > 0.2):
+            self._told_c = temp_c
+            self._on_temp(t_s, temp_c)
+
+    def _pid(self, temp_c: float, sp_c: float) -> float:
+        """Output in percent, 0..100. The integral moves only inside the proportional band, and never out of the
+        output's range."""
+        band_c = max(self._held[PB], 1) / 10
+        error_c = sp_c - temp_c
+        proportional = 100 * error_c / band_c
+        if self._held[TI] > 0 and abs(error_c) < band_c:
+            moved = self._integral + proportional * CONTROL_PERIOD_S / self._held[TI]
+            self._integral = min(max(moved, 0.0), 100.0)
+        elif self._held[TI] == 0 or error_c <= -band_c:
+            self._integral = 0.0
+        derivative = 0.0
+        if self._held[TD] > 0 and self._last_pv_c is not None:
+            derivative = -100 / band_c * self._held[TD] * (temp_c - self._last_pv_c) / CONTROL_PERIOD_S
+        return min(max(proportional + self._integral + derivative, 0.0), 100.0)
+
+    def _working_sp(self, t_s: float) -> int:
+        """The set-point in use, tenths of a degree: the remote one while it is selected and fresh, else the local
+        one."""
+        written_s = self._remote_written_s
+        if self._held[LOCAL_REMOTE] == 1 and written_s is not None and t_s - written_s <= REMOTE_LIFE_S:
+            return self._held[REMOTE_SP]
+        return self._held[SP2 if self._held[SP_SELECT] == 1 else SP1]
+
+    # -- registers
+    def read_holding(self, address: int, count: int, t_s: float) -> Sequence[int]:
+        self.advance_to(t_s)
+        return [self._read(register, t_s) & 0xFFFF for register in range(address, address + count)]
+
+    def _read(self, register: int, t_s: float) -> int:
+        held = self._held.get(register)
+        if held is not None:
+            return held
+        if register == PV:
+            return self._pv(t_s)
+        if register == TARGET_SP:
+            return self._held[SP2 if self._held[SP_SELECT] == 1 else SP1]
+        if register == WORKING_OP:
+            return round(self._output * 10)
+        if register == WORKING_SP:
+            return self._working_sp(t_s)
+        if register == ERROR:
+            return 0 if self._sensor_broken else self._pv(t_s) - self._working_sp(t_s)
+        if register == STATUS:
+            return self._status(t_s)
+        if register == IDENTITY:
+            return MODEL_ID
+        raise Refusal(ILLEGAL_ADDRESS)
+
+    def _pv(self, t_s: float) -> int:
+        return -32768 if self._sensor_broken else min(round(self.plate.temp_c(t_s) * 10), 32767)
+
+    def _status(self, t_s: float) -> int:
+        if self._sensor_broken:
+            return SENSOR_BREAK
+        pv = self._pv(t_s)
+        alarms = (self._held[ALARM_1], self._held[ALARM_2])  # full-scale high alarms; a threshold of 0 turns one off
+        return sum(1 << bit for bit, threshold in enumerate(alarms) if threshold and pv > threshold)
+
+    def write_holding(self, address: int, values: Sequence[int], t_s: float) -> None:
+        self.advance_to(t_s)
+        registers = range(address, address + len(values))
+        for register in registers:
+            if register in READ_ONLY or (register != TARGET_SP and register not in self._held):
+                raise Refusal(ILLEGAL_ADDRESS)
+        for register, word in zip(registers, values, strict=True):
+            self._check_range(register, _signed(word))
+        for register, word in zip(registers, values, strict=True):
+            if register in NONVOLATILE:
+                self.nonvolatile_writes += 1
+            if register == REMOTE_SP:
+                self._remote_written_s = t_s
+            if register == TARGET_SP:
+                register = SP2 if self._held[SP_SELECT] == 1 else SP1
+            self._held[register] = _signed(word)
+
+    def _check_range(self, register: int, value: int) -> None:
+        if register in (TARGET_SP, SP1, SP2, REMOTE_SP):
+            low, high = self._held[SP_LOW], self._held[SP_HIGH]
+        elif register in (SP_SELECT, LOCAL_REMOTE):
+            low, high = 0, 1
+        elif register == MODE:
+            low, high = 0, 2
+        elif register == MANUAL_OP:
+            low, high = 0, 1000
+        elif register in (PB, TI, TD):
+            low, high = (1 if register == PB else 0), 9999
+        else:
+            return
+        if not low <= value <= high:
+            raise Refusal(DEVICE_FAILURE)

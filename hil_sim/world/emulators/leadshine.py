@@ -1,0 +1,269 @@
+"""A Leadshine CS2RS closed-loop stepper drive on a linear axis: position paths, homing, stop, alarms and its status
+words.
+
+Registers after the CS2RS manual p. 15-59: parameters are 32 bits in two registers, high word first, so that the
+useful half stands at the odd address. The codes of 0x6002, 0x1003 and 0x600A and the reply delay are unverified
+(contract of the bench printer). It has no watchdog on its line: only finite moves are emulated, velocity mode and
+jog are refused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from hil_sim.world.emulators.modbus_pdu import DEVICE_FAILURE, ILLEGAL_ADDRESS, ModbusDevice, Refusal
+from hil_sim.world.plant.linear_axis import LinearAxis
+
+PULSES_PER_REV, SOFTWARE_ENABLE = 0x0001, 0x000F
+PARAMETERS_END = 0x0200
+MOTION_STATUS, POSITION, PROFILE_VELOCITY, FEEDBACK_VELOCITY = 0x1003, 0x1014, 0x1044, 0x1046
+CONTROL, CONTROL_STATUS = 0x1801, 0x1901
+PATH_CONTROL, TRIGGER = 0x6000, 0x6002
+HOMING_MODE, HOMING_RPM, HOMING_CREEP_RPM, HOMING_ACC, HOMING_DEC = 0x600A, 0x600F, 0x6010, 0x6011, 0x6012
+PATH_CONTROL_END = 0x6020
+PATHS, PATH_WORDS, PATH_COUNT = 0x6200, 8, 16
+PATHS_END = PATHS + PATH_WORDS * PATH_COUNT
+INSTANT_TRIGGER = PATHS + 7  # the last word of path 0 is the trigger word again: one block sets a move and starts it
+
+RUN, HOME, SET_ZERO, STOP = 0x10, 0x20, 0x21, 0x40
+MODE_ABSOLUTE, MODE_RELATIVE = 0x01, 0x41
+ALARM_RESET, SAVE_PARAMETERS = 0x1111, 0x2211
+DONE_OK, DONE_WRONG = 0x5555, 0xAAAA
+FAULT, ENABLED, RUNNING, COMMAND_DONE, PATH_DONE, HOMED = 0x01, 0x02, 0x04, 0x10, 0x20, 0x40
+STATUS_ADDRESSES = frozenset(
+    {MOTION_STATUS, CONTROL, CONTROL_STATUS}
+    | {base + half for base in (POSITION, PROFILE_VELOCITY, FEEDBACK_VELOCITY) for half in (0, 1)}
+)
+EMERGENCY_MM_S2 = 5000.0
+
+
+class LeadshineDrive(ModbusDevice):
+    """The drive, its motor and its counter on one `LinearAxis`.
+
+    `mm_per_rev`: of the screw or belt; negative when a positive count moves the axis backwards. `home_mm`: where on
+    the axis the home switch stands. The counter is 0 wherever the axis stands at power-up, until homed. A move into
+    the end of travel strikes, and is a fault; a trigger while disabled or faulted is taken and does nothing, so a
+    host must read the status.
+    """
+
+    def __init__(
+        self,
+        axis: LinearAxis,
+        *,
+        mm_per_rev: float,
+        baud: int = 115200,
+        home_mm: float = 0.0,
+        t_s: float = 0.0,
+    ) -> None:
+        self.reply_delay_s = 0.00244 if baud >= 115200 else 0.0205 * 9600 / baud
+        self.axis = axis
+        self.mm_per_rev = mm_per_rev
+        self.home_mm = home_mm
+        self.eeprom_writes = 0
+        self._parameters = [0] * PARAMETERS_END
+        self._parameters[PULSES_PER_REV] = 10000
+        self._path_control = {HOMING_MODE: 0, HOMING_RPM: 200, HOMING_CREEP_RPM: 50, HOMING_ACC: 100, HOMING_DEC: 100}
+        self._paths = [0] * (PATH_WORDS * PATH_COUNT)
+        self._control_status = 0
+        self._zero_mm = axis.position_at(t_s)
+        self._fault = False
+        self._homed = False
+        self._homing = False
+        self._running = False
+        self._done_s = -math.inf  # when the running path or homing is over, its pause included
+        self._done_bits = 0
+        self._top_rpm = 0.0
+        self._strike_seen_s: float | None = None
+
+    # -- what the world does to it
+    def fail(self, t_s: float) -> None:
+        """An alarm inside the drive: it brakes hard and lets go."""
+        self._settle(t_s)
+        self._trip(t_s)
+
+    def position_pulses(self, t_s: float) -> int:
+        """The counter, which is what the host can read."""
+        self._settle(t_s)
+        revolutions = (self.axis.position_at(t_s) - self._zero_mm) / self.mm_per_rev
+        return round(revolutions * self._parameters[PULSES_PER_REV])
+
+    # -- state
+    @property
+    def _enabled(self) -> bool:
+        return self._parameters[SOFTWARE_ENABLE] == 1 and not self._fault
+
+    def _settle(self, t_s: float) -> None:
+        """Let what ended by `t_s` have ended: a strike, a path, a homing."""
+        struck_s = self.axis.struck_s
+        if struck_s is not None and struck_s != self._strike_seen_s and t_s >= struck_s:
+            self._strike_seen_s = struck_s
+            self._trip(t_s)
+        elif self._running and t_s >= self._done_s:
+            self._running = False
+            self._done_bits = COMMAND_DONE | PATH_DONE
+            if self._homing:
+                self._homing = False
+                self._homed = True
+                self._zero_mm = self.home_mm
+
+    def _trip(self, t_s: float) -> None:
+        self._fault = True
+        self._running = self._homing = False
+        self._done_bits = 0
+        if self.axis.moving(t_s):
+            self.axis.stop(t_s, EMERGENCY_MM_S2)
+
+    def _halt(self, t_s: float) -> None:
+        """Brake as path 0 would: the command is over, its path is not done."""
+        if self._running:
+            self._running = self._homing = False
+            self._done_bits = COMMAND_DONE
+            if self.axis.moving(t_s):
+                self.axis.stop(t_s, self._ramp_mm_s2(self._paths[5] or 100))
+
+    def _ramp_mm_s2(self, ms_per_1000_rpm: int) -> float:
+        return 1000.0 / 60.0 * abs(self.mm_per_rev) / (ms_per_1000_rpm / 1000.0)
+
+    # -- registers
+    def read_holding(self, address: int, count: int, t_s: float) -> Sequence[int]:
+        self._settle(t_s)
+        words = []
+        for register in range(address, address + count):
+            if not self._exists(register):
+                raise Refusal(ILLEGAL_ADDRESS)
+            words.append(self._read(register, t_s))
+        return words
+
+    @staticmethod
+    def _exists(register: int) -> bool:
+        return (
+            register < PARAMETERS_END
+            or PATHS <= register < PATHS_END
+            or PATH_CONTROL <= register < PATH_CONTROL_END
+            or register in STATUS_ADDRESSES
+        )
+
+    def _read(self, register: int, t_s: float) -> int:
+        if register < PARAMETERS_END:
+            return self._parameters[register]
+        if register >= PATHS:
+            return self._paths[register - PATHS]
+        if register == MOTION_STATUS:
+            return self._status(t_s)
+        if register in (POSITION, POSITION + 1):
+            return self._half(self.position_pulses(t_s), register - POSITION)
+        if register in (PROFILE_VELOCITY, PROFILE_VELOCITY + 1):
+            return self._half(round(self._top_rpm) if self._running else 0, register - PROFILE_VELOCITY)
+        if register in (FEEDBACK_VELOCITY, FEEDBACK_VELOCITY + 1):
+            rpm = self.axis.velocity_at(t_s) / self.mm_per_rev * 60.0
+            return self._half(round(rpm), register - FEEDBACK_VELOCITY)
+        if register == CONTROL_STATUS:
+            status, self._control_status = self._control_status, 0  # reading it clears it
+            return status
+        return self._path_control.get(register, 0)
+
+    @staticmethod
+    def _half(value: int, word: int) -> int:
+        return (value >> (0 if word else 16)) & 0xFFFF
+
+    def _status(self, t_s: float) -> int:
+        bits = RUNNING if self._running or self.axis.moving(t_s) else self._done_bits
+        if self._fault:
+            bits |= FAULT
+        if self._enabled:
+            bits |= ENABLED
+        if self._homed:
+            bits |= HOMED
+        return bits
+
+    def write_holding(self, address: int, values: Sequence[int], t_s: float) -> None:
+        self._settle(t_s)
+        registers = range(address, address + len(values))
+        for register in registers:
+            if not self._exists(register) or (register in STATUS_ADDRESSES and register != CONTROL):
+                raise Refusal(ILLEGAL_ADDRESS)
+        for register, value in zip(registers, values, strict=True):
+            self._write(register, value, t_s)
+
+    def _write(self, register: int, value: int, t_s: float) -> None:
+        if register < PARAMETERS_END:
+            self._write_parameter(register, value, t_s)
+        elif register in (INSTANT_TRIGGER, TRIGGER):
+            self._trigger(value, t_s)
+        elif register >= PATHS:
+            self._paths[register - PATHS] = value
+        elif register == CONTROL:
+            self._command(value, t_s)
+        else:
+            self._path_control[register] = value
+
+    def _write_parameter(self, register: int, value: int, t_s: float) -> None:
+        if (register == PULSES_PER_REV and not 200 <= value <= 51200) or (register == SOFTWARE_ENABLE and value > 1):
+            raise Refusal(DEVICE_FAILURE)
+        self._parameters[register] = value
+        if register == SOFTWARE_ENABLE and value == 0:
+            self._halt(t_s)
+
+    def _command(self, value: int, t_s: float) -> None:
+        self._control_status = DONE_OK
+        if value == ALARM_RESET:
+            self._fault = False
+        elif value == SAVE_PARAMETERS:
+            self.eeprom_writes += 1
+        else:
+            self._control_status = DONE_WRONG
+
+    # -- motion
+    def _trigger(self, value: int, t_s: float) -> None:
+        if value == STOP:
+            self._halt(t_s)
+        elif value == HOME:
+            self._home(t_s)
+        elif value == SET_ZERO:
+            self._zero_mm = self.axis.position_at(t_s)
+            self._homed = True
+        elif RUN <= value < RUN + PATH_COUNT:
+            self._run(value - RUN, t_s)
+        elif value != 0:
+            raise Refusal(DEVICE_FAILURE)
+
+    def _run(self, path: int, t_s: float) -> None:
+        mode, high, low, rpm, acc, dec, pause_ms, _ = self._paths[PATH_WORDS * path : PATH_WORDS * (path + 1)]
+        if mode not in (MODE_ABSOLUTE, MODE_RELATIVE) or acc == 0 or dec == 0:
+            raise Refusal(DEVICE_FAILURE)
+        if not self._enabled:
+            return
+        pulses = (high << 16) | low
+        pulses -= 1 << 32 if pulses & 0x80000000 else 0
+        start_mm = self._zero_mm if mode == MODE_ABSOLUTE else self.axis.position_at(t_s)
+        target_mm = start_mm + pulses / self._parameters[PULSES_PER_REV] * self.mm_per_rev
+        self._set_off(target_mm, rpm, acc, dec, t_s, pause_s=pause_ms / 1000.0)
+
+    def _home(self, t_s: float) -> None:
+        """To the switch in the direction of bit 0 of the mode (0: falling count). In the wrong direction the axis
+        finds the end of its travel instead."""
+        if not self._enabled:
+            return
+        control = self._path_control
+        rising = bool(control[HOMING_MODE] & 1)
+        axis_side = math.copysign(1.0, self.mm_per_rev if rising else -self.mm_per_rev)
+        low, high = self.axis.travel_mm
+        target_mm = self.home_mm
+        if (target_mm - self.axis.position_at(t_s)) * axis_side < 0.0:
+            target_mm = high + 1.0 if axis_side > 0 else low - 1.0
+        self._homed = False
+        self._set_off(target_mm, control[HOMING_RPM], control[HOMING_ACC] or 1, control[HOMING_DEC] or 1, t_s)
+        self._homing = True
+
+    def _set_off(self, target_mm: float, rpm: int, acc: int, dec: int, t_s: float, pause_s: float = 0.0) -> None:
+        self._running = True
+        self._homing = False
+        self._done_bits = 0
+        self._top_rpm = float(rpm)
+        if rpm == 0:  # the manual's own example does this: the drive says it runs, and never arrives
+            self._done_s = math.inf
+            return
+        speed_mm_s = rpm / 60.0 * abs(self.mm_per_rev)
+        rest_s = self.axis.move(t_s, target_mm, speed_mm_s, self._ramp_mm_s2(acc), self._ramp_mm_s2(dec))
+        self._done_s = rest_s + pause_s

@@ -1,0 +1,77 @@
+"""The heated build plate: one lump of metal that warms by its heater and cools to the chamber and into the bed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PlateConfig:
+    """Of a 250 x 150 mm plate of about 3.3 kg aluminium under insulation (this project's own choice)."""
+
+    heat_capacity_j_k: float = 3000.0
+    loss_w_k: float = 1.5
+    bed_w_k: float = 0.5
+    ambient_temp_c: float = 20.0
+    max_power_w: float = 800.0
+
+
+class HeaterPlate:
+    """C dT/dt = P - G_loss (T - T_ambient) - G_bed (T - T_bed), solved in closed form between changes of P and T_bed.
+
+    Lazily advanced: `temp_c(t_s)` may be asked for any time at or after the last change. Energies in J: drawn, lost
+    to the chamber, given to the bed.
+    """
+
+    def __init__(self, config: PlateConfig = PlateConfig(), *, t_s: float = 0.0, temp_c: float | None = None) -> None:
+        self.config = config
+        self.power_w = 0.0
+        self.bed_temp_c = config.ambient_temp_c
+        self.drawn_j = 0.0
+        self.lost_j = 0.0
+        self.to_bed_j = 0.0
+        self._t_s = t_s
+        self._temp_c = config.ambient_temp_c if temp_c is None else temp_c
+
+    def temp_c(self, t_s: float) -> float:
+        """Plate temperature at `t_s`, degC."""
+        end_c, rate = self._end()
+        return end_c + (self._temp_c - end_c) * math.exp(-rate * (t_s - self._t_s))
+
+    def set_power(self, t_s: float, watts: float) -> None:
+        """From `t_s` on the heater gives `watts`, 0..max_power_w; raises ValueError outside."""
+        if not 0.0 <= watts <= self.config.max_power_w:
+            raise ValueError(f"the plate's heater gives 0..{self.config.max_power_w} W, not {watts}")
+        self.advance_to(t_s)
+        self.power_w = watts
+
+    def set_bed_temp(self, t_s: float, temp_c: float) -> None:
+        """From `t_s` on the lowest powder, which the plate heats, is at `temp_c`."""
+        self.advance_to(t_s)
+        self.bed_temp_c = temp_c
+
+    def advance_to(self, t_s: float) -> None:
+        """Move the state and the energy account to `t_s`; raises ValueError if that lies before the last change."""
+        span_s = t_s - self._t_s
+        if span_s == 0.0:
+            return
+        if span_s < 0.0:
+            raise ValueError(f"the plate stands at {self._t_s} s and cannot go back to {t_s} s")
+        end_c, rate = self._end()
+        excess_c = self._temp_c - end_c
+        # integral of T over the span: end * span + excess * (1 - exp(-rate span)) / rate
+        fallen = -math.expm1(-rate * span_s)
+        mean_c = end_c + excess_c * fallen / (rate * span_s)
+        self.drawn_j += self.power_w * span_s
+        self.lost_j += self.config.loss_w_k * (mean_c - self.config.ambient_temp_c) * span_s
+        self.to_bed_j += self.config.bed_w_k * (mean_c - self.bed_temp_c) * span_s
+        self._temp_c = end_c + excess_c * (1.0 - fallen)
+        self._t_s = t_s
+
+    def _end(self) -> tuple[float, float]:
+        """Temperature it tends to, degC, and the rate, 1/s."""
+        config = self.config
+        conductance_w_k = config.loss_w_k + config.bed_w_k
+        driving_w = self.power_w + config.loss_w_k * config.ambient_temp_c + config.bed_w_k * self.bed_temp_c
+        return driving_w / conductance_w_k, conductance_w_k / config.heat_capacity_j_k
