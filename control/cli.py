@@ -1,0 +1,118 @@
+"""The `moonkiln` command. It parses arguments and loads a command's code only when that command runs.
+
+Commands of this package stand in COMMANDS; other packages add theirs through the entry-point group
+`moonkiln.commands` (the simulator's `sim`, `hil` and `demo` come that way).
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+from typing import Any
+
+import click
+
+from control.command_line import MoonkilnGroup, Settings
+
+ENTRY_POINT_GROUP = "moonkiln.commands"
+
+# name -> (where its code is, what `moonkiln --help` says of it without loading that code)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "slice": ("control.commands.slice:slice_part", "Turn a mesh into a job file (.kiln)."),
+    "info": ("control.commands.slice:info", "Verify a job file and say what is in it."),
+    "preview": ("control.commands.slice:preview", "Draw a job as a page with a layer slider."),
+    "export": ("control.commands.slice:export", "Write a job as G-code."),
+    "completion": ("control.commands.completion:completion", "Print the shell's completion script."),
+}
+
+# what `moonkiln --help` says of plug-ins that are known, so that it need not load them
+PLUG_IN_HELP = {
+    "sim": "Print, drive or serve on emulated machines.",
+    "hil": "Run scenarios and fault campaigns against emulated machines.",
+    "demo": "Make and print the demo brick, from mesh to report.",
+}
+
+EPILOG = """\b
+Examples:
+  moonkiln slice part.stl --recipe dsel_fibre -o part.kiln
+  moonkiln info part.kiln
+  moonkiln preview part.kiln -o preview.html
+  moonkiln export part.kiln --to gcode -o part.gcode
+
+`moonkiln COMMAND --help` has examples of each. Exit codes: 0 done, 1 refused, 2 bad input, 3 device or wire,
+4 safety stop, 5 interrupted but resumable, 130 Ctrl-C."""
+
+
+class LazyGroup(MoonkilnGroup):
+    """The group of all commands, each loaded when it is first needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS, *_plug_ins()]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS:
+            return _load(COMMANDS[cmd_name][0])
+        target = _plug_ins().get(cmd_name)
+        return None if target is None else _load(target)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if not name.startswith("-") and name not in COMMANDS:
+            names = self.list_commands(ctx)
+            if name not in names:
+                close = difflib.get_close_matches(name, names, n=1)
+                near = f" Did you mean {close[0]!r}?" if close else ""
+                raise click.UsageError(f"There is no command {name!r}.{near}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, text) for name, (_, text) in COMMANDS.items()]
+        rows += [(name, PLUG_IN_HELP.get(name, f"(from {target})")) for name, target in _plug_ins().items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _plug_ins() -> dict[str, str]:
+    """name -> "module:attribute" of the commands that installed packages add, without loading any of them."""
+    from importlib.metadata import entry_points
+
+    found = {}
+    for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda p: p.name):
+        root = point.value.partition(":")[0].partition(".")[0]
+        if point.name not in COMMANDS and importlib.util.find_spec(root) is not None:
+            found[point.name] = point.value
+    return found
+
+
+def _load(target: str) -> click.Command:
+    module, _, attribute = target.partition(":")
+    command: Any = getattr(importlib.import_module(module), attribute)
+    assert isinstance(command, click.Command), f"{target} is {command!r}, not a click command"
+    return command
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog=EPILOG,
+    no_args_is_help=True,
+)
+@click.version_option(package_name="moonkiln", prog_name="moonkiln")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error as well.")
+@click.pass_context
+def cli(context: click.Context, debug: bool) -> None:
+    """Make bricks out of lunar soil: slice a part, print it, look at it."""
+    settings = context.ensure_object(Settings)
+    settings.debug = debug
+
+
+def main() -> None:
+    """The console script `moonkiln`."""
+    cli(prog_name="moonkiln")
+
+
+if __name__ == "__main__":
+    main()

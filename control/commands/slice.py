@@ -1,0 +1,256 @@
+"""The commands that need no machine: slice, info, preview, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from control.command_line import Progress, json_option, say_json
+from control.errors import UsageError
+
+if TYPE_CHECKING:  # the slicer needs numpy and numba; `--help` does not
+    from slicer.job import Job, Manifest
+    from slicer.mesh import MeshReport
+    from slicer.recipe import Recipe
+
+FILE = click.Path(path_type=Path)
+UNITS = ("mm", "cm", "m", "inch")
+
+
+@click.command(
+    "slice",
+    epilog="""\b
+Examples:
+  moonkiln slice part.stl --recipe dsel_fibre -o part.kiln
+  moonkiln slice part.3mf --recipe my_recipe.toml --machine my_machine.toml
+  moonkiln slice part.stl --recipe dlr_solar --unit cm --set power_w=190 --set contours=2
+  moonkiln slice part.obj --recipe dsel_fibre --json
+""",
+)
+@click.argument("part", type=FILE)
+@click.option("--recipe", "recipe_name", required=True, metavar="NAME|FILE.toml", help="A shipped recipe, or a file.")
+@click.option("--machine", default="bench", show_default=True, metavar="NAME|FILE.toml", help="Whose envelope to fit.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a number of the recipe.")
+@click.option("--unit", type=click.Choice(UNITS), default="mm", show_default=True, help="Of the mesh's numbers.")
+@click.option("-o", "--output", type=FILE, help="Job file to write.  [default: PART with .kiln, in this folder]")
+@json_option
+def slice_part(
+    part: Path, recipe_name: str, machine: str, settings: tuple[str, ...], unit: str, output: Path | None, as_json: bool
+) -> None:
+    """Turn the mesh PART (STL, OBJ, PLY or 3MF) into a job file."""
+    from control.config import load_envelope
+    from slicer.plan import plan_job
+    from slicer.recipe import load_recipe
+
+    output = output or Path(f"{part.stem}.kiln")
+    _check_output(output, part)
+    recipe = load_recipe(recipe_name, _overrides(settings))
+    envelope = load_envelope(machine)
+    reports: list[MeshReport] = []
+    with Progress("slicing", quiet=as_json) as progress:
+        manifest = plan_job(
+            part, recipe, envelope, output, unit=unit, progress=progress.update, on_report=reports.append
+        )
+    if as_json:
+        say_json({"path": str(output), "mesh_report": reports[0].sentences(), **_without_layers(manifest)})
+        return
+    for sentence in reports[0].sentences():
+        click.echo(sentence)
+    click.echo(f"{output}: {job_sentence(manifest)}")
+    click.echo(recipe_sentence(recipe))
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  moonkiln info part.kiln
+  moonkiln info part.kiln --json | jq .build_time_s
+"""
+)
+@click.argument("job_path", metavar="JOB.kiln", type=FILE)
+@json_option
+def info(job_path: Path, as_json: bool) -> None:
+    """Verify every byte of a job file and say what is in it, with the evidence behind each number."""
+    from slicer.job import Job
+    from slicer.recipe import RANGES, absorbed_energy_j_kg
+
+    with Job.open(job_path) as job:
+        job.verify()
+        manifest, recipe = job.manifest, job.recipe
+        if as_json:
+            say_json(
+                {
+                    "path": str(job_path),
+                    "sha256": job.sha256,
+                    "intact": True,
+                    "absorbed_energy_j_kg": absorbed_energy_j_kg(recipe),
+                    **_without_layers(manifest),
+                    "z_mm": manifest.z_mm,
+                    "thickness_mm": manifest.thickness_mm,
+                }
+            )
+            return
+        low, high = manifest.bounds_mm
+        size = " x ".join(f"{b - a:.2f}" for a, b in zip(low, high, strict=True))
+        click.echo(f"{manifest.name}: {job_sentence(manifest)}")
+        click.echo(f"  part      {manifest.mesh_name}, {size} mm, sha256 {manifest.mesh_sha256[:16]}...")
+        click.echo(f"  machine   {_envelope_sentence(manifest.envelope)}")
+        click.echo(
+            f"  file      intact, format {manifest.schema_version}, moonkiln {manifest.software_version},"
+            f" sha256 {job.sha256[:16]}..."
+        )
+        click.echo(f"  {recipe_sentence(recipe)}")
+        for key, (_, _, unit) in RANGES.items():
+            value = getattr(recipe, key)
+            evidence = recipe.evidence.get(key)
+            grounds = f"{evidence.kind}: {evidence.source}" if evidence else "no evidence given"
+            click.echo(f"    {key:20} {'none' if value is None else f'{value:g}':>8} {unit:6} {grounds}")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  moonkiln preview part.kiln -o preview.html
+  moonkiln preview part.kiln --layer 3 -o layer3.svg
+  moonkiln preview part.kiln --layer 1 -o layer1.png
+"""
+)
+@click.argument("job_path", metavar="JOB.kiln", type=FILE)
+@click.option("-o", "--output", type=FILE, required=True, help="A .html page of all layers, or .svg / .png of one.")
+@click.option(
+    "--layer", type=click.IntRange(min=1), default=1, show_default=True, help="For .svg and .png; 1 is lowest."
+)
+@json_option
+def preview(job_path: Path, output: Path, layer: int, as_json: bool) -> None:
+    """Draw a job: one self-contained page with a layer slider, or one layer as a picture."""
+    from slicer.job import Job
+    from slicer.preview import layer_png, layer_svg, write_html
+    from slicer.whole_file import whole_file
+
+    _check_output(output, job_path)
+    kind = output.suffix.lower()
+    if kind not in (".html", ".svg", ".png"):
+        raise UsageError(f"{output}: a preview is a .html page or a .svg or .png picture; name the file so")
+    with Job.open(job_path) as job:
+        if kind == ".html":
+            with Progress("drawing", quiet=as_json) as progress:
+                write_html(job, output, progress=progress.update)
+        else:
+            job_layer = _layer(job, layer)
+            data = layer_png(job_layer, job.envelope) if kind == ".png" else layer_svg(job_layer, job.envelope).encode()
+            with whole_file(output) as stream:
+                stream.write(data)
+    _say_written(output, as_json)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  moonkiln export part.kiln --to gcode -o part.gcode
+"""
+)
+@click.argument("job_path", metavar="JOB.kiln", type=FILE)
+@click.option(
+    "--to", "form", type=click.Choice(["gcode"]), default="gcode", show_default=True, help="The file's language."
+)
+@click.option("-o", "--output", type=FILE, required=True, help="File to write.")
+@json_option
+def export(job_path: Path, form: str, output: Path, as_json: bool) -> None:
+    """Write a job as G-code: exactly the lines that a print streams, comments apart."""
+    from slicer.exporters.gcode import write_gcode
+    from slicer.job import Job
+
+    assert form == "gcode"
+    _check_output(output, job_path)
+    with Job.open(job_path) as job:
+        lines = write_gcode(job, output)
+    _say_written(output, as_json, lines=lines)
+
+
+# ---- sentences
+
+
+def job_sentence(manifest: Manifest) -> str:
+    """What a job amounts to, in one line."""
+    thickness = f" of {manifest.thickness_mm[0]:g} mm" if len(set(manifest.thickness_mm)) == 1 else ""
+    return (
+        f"{manifest.layer_count} layers{thickness}, {manifest.vector_count:,} vectors,"
+        f" {manifest.length_mm / 1e3:,.2f} m of scan, {duration(manifest.build_time_s)} of motion (beam on {duration(manifest.beam_on_s)}),"
+        f" {manifest.energy_j / 1e3:,.1f} kJ of beam; recoating and heating come on top"
+    )
+
+
+def recipe_sentence(recipe: Recipe) -> str:
+    """A recipe in one line: what it does, its absorbed energy, and which of its numbers are assumptions."""
+    from slicer.recipe import absorbed_energy_j_kg
+
+    assumed = [key for key, evidence in recipe.evidence.items() if evidence.kind == "assumed"]
+    return (
+        f"recipe    {recipe.name}: {recipe.process} in {recipe.atmosphere},"
+        f" {absorbed_energy_j_kg(recipe) / 1e6:.2f} MJ/kg absorbed; assumed are {', '.join(assumed) if assumed else 'no numbers'}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """A time for people: 8.1 s, 12 min, 6 h 50 min, 3 d 4 h."""
+    if seconds < 99.5:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def _envelope_sentence(envelope: dict[str, Any]) -> str:
+    return (
+        f"{envelope['x_mm']:g} x {envelope['y_mm']:g} x {envelope['z_mm']:g} mm, {envelope['beam_power_w_max']:g} W,"
+        f" {envelope['speed_mm_s_max']:g} mm/s, {envelope['acceleration_mm_s2']:g} mm/s2"
+    )
+
+
+def _without_layers(manifest: Manifest) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {key: value for key, value in asdict(manifest).items() if key not in ("z_mm", "thickness_mm")}
+
+
+def _say_written(path: Path, as_json: bool, **figures: int) -> None:
+    size = path.stat().st_size
+    if as_json:
+        say_json({"path": str(path), "bytes": size, **figures})
+    else:
+        click.echo(f"{path}: {size / 1e6:.1f} MB" + "".join(f", {value:,} {name}" for name, value in figures.items()))
+
+
+# ---- checks of arguments
+
+
+def _overrides(settings: tuple[str, ...]) -> dict[str, str]:
+    overrides = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip() or not value.strip():
+            raise UsageError(f"--set {setting}: write it as KEY=VALUE, for example --set power_w=60")
+        overrides[key.strip()] = value.strip()
+    return overrides
+
+
+def _check_output(output: Path, source: Path) -> None:
+    """Refuse early what would fail late, or would overwrite the very file that is read."""
+    if not output.parent.is_dir():
+        raise UsageError(f"{output}: the folder {output.parent} does not exist")
+    if output.is_dir():
+        raise UsageError(f"{output} is a folder; name a file in it")
+    if output.exists() and source.exists() and output.samefile(source):
+        raise UsageError(f"{output} is the file that is read; name another one to write")
+
+
+def _layer(job: Job, number: int) -> Any:
+    if number > job.manifest.layer_count:
+        raise UsageError(f"--layer {number}: job {job.path} has {job.manifest.layer_count} layers")
+    return job.layer(number - 1)
