@@ -177,7 +177,8 @@ def job_sentence(manifest: Manifest) -> str:
     thickness = f" of {manifest.thickness_mm[0]:g} mm" if len(set(manifest.thickness_mm)) == 1 else ""
     return (
         f"{manifest.layer_count} layers{thickness}, {manifest.vector_count:,} vectors,"
-        f" {manifest.length_mm / 1e3:,.2f} m of scan, {duration(manifest.build_time_s)} of motion (beam on {duration(manifest.beam_on_s)}),"
+        f" {manifest.length_mm / 1e3:,.2f} m of scan, {duration(manifest.build_time_s)} of motion"
+        f" (beam on {duration(manifest.beam_on_s)}),"
         f" {manifest.energy_j / 1e3:,.1f} kJ of beam; recoating and heating come on top"
     )
 
@@ -189,7 +190,8 @@ def recipe_sentence(recipe: Recipe) -> str:
     assumed = [key for key, evidence in recipe.evidence.items() if evidence.kind == "assumed"]
     return (
         f"recipe    {recipe.name}: {recipe.process} in {recipe.atmosphere},"
-        f" {absorbed_energy_j_kg(recipe) / 1e6:.2f} MJ/kg absorbed; assumed are {', '.join(assumed) if assumed else 'no numbers'}"
+        f" {absorbed_energy_j_kg(recipe) / 1e6:.2f} MJ/kg absorbed;"
+        f" assumed are {', '.join(assumed) if assumed else 'no numbers'}"
     )
 
 

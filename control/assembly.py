@@ -1,0 +1,132 @@
+"""A machine file becomes links, devices and a Machine. The only file that imports links and devices to make them.
+
+Every wire is opened once, at the URL that the configuration names for it; devices that share a bus share its link.
+The beam head gets two connections, the second reserved for stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from control.config import DriveConfig, MachineConfig
+from control.machine import Devices, Listener, Machine
+from firmware_bridge.devices.beam import BeamHead
+from firmware_bridge.devices.bed_heater import BedHeater
+from firmware_bridge.devices.camera import Camera
+from firmware_bridge.devices.instrument import Instrument
+from firmware_bridge.devices.motion import MotionController
+from firmware_bridge.devices.recoater import StepperDrive
+from firmware_bridge.links.http_snapshot import HttpSnapshotLink
+from firmware_bridge.links.marlin import MarlinLink
+from firmware_bridge.links.modbus import ModbusLink
+from firmware_bridge.register_map import load_map
+
+
+class Wires:
+    """The open links of one machine, by wire; each is opened when the first device asks for it."""
+
+    def __init__(self, config: MachineConfig) -> None:
+        self._urls = config.urls
+        self._links: dict[str, Any] = {}
+
+    async def modbus(self, wire: str, framing: str, *, role: str = "") -> ModbusLink:
+        """The Modbus link on a wire; another `role` is another connection to the same place."""
+        key = wire + role
+        if key not in self._links:
+            self._links[key] = await ModbusLink.open(self._urls[wire], framing=framing)
+        return self._links[key]
+
+    async def marlin(self, wire: str) -> MarlinLink:
+        """The line-protocol link on a wire."""
+        self._links[wire] = await MarlinLink.open(self._urls[wire])
+        return self._links[wire]
+
+    async def http(self, wire: str, timeout_s: float) -> HttpSnapshotLink:
+        """The snapshot link on a wire."""
+        self._links[wire] = HttpSnapshotLink(self._urls[wire], timeout_s=timeout_s)
+        return self._links[wire]
+
+    def close(self) -> None:
+        """Give every port back."""
+        for link in self._links.values():
+            link.close()
+
+
+async def _motion(wires: Wires, config: MachineConfig) -> MotionController:
+    return MotionController(await wires.marlin(config.devices.motion.wire))
+
+
+async def _beam(wires: Wires, config: MachineConfig) -> BeamHead:
+    c = config.devices.beam
+    link = await wires.modbus(c.wire, "tcp")
+    stop_link = await wires.modbus(c.wire, "tcp", role="/stop")
+    return BeamHead(link, stop_link, c.unit, load_map(c.map))
+
+
+async def _heater(wires: Wires, config: MachineConfig) -> BedHeater:
+    c = config.devices.heater
+    return BedHeater(await wires.modbus(c.wire, "rtu"), c.unit, load_map(c.map), temp_c_max=c.temp_c_max)
+
+
+async def _meter(wires: Wires, config: MachineConfig) -> Instrument:
+    c = config.devices.meter
+    return Instrument(await wires.modbus(c.wire, "rtu"), c.unit, load_map(c.map), name="meter")
+
+
+async def _drive(wires: Wires, config: MachineConfig, name: str) -> StepperDrive:
+    c: DriveConfig = getattr(config.devices, name)
+    return StepperDrive(
+        await wires.modbus(c.wire, "rtu"),
+        c.unit,
+        load_map(c.map),
+        name=name,
+        mm_per_rev=c.mm_per_rev,
+        travel_mm=c.travel_mm,
+        speed_mm_s=c.speed_mm_s,
+    )
+
+
+async def _camera(wires: Wires, config: MachineConfig) -> Camera:
+    c = config.devices.camera
+    return Camera(await wires.http(c.wire, c.timeout_s))
+
+
+# Which function makes a device of a kind. A new device has its row here, a file in firmware_bridge/devices, a map, and
+# an emulator; a test walks the four.
+KINDS: dict[str, Callable[..., Awaitable[Any]]] = {
+    "marlin": _motion,
+    "beam_head": _beam,
+    "bed_heater": _heater,
+    "meter": _meter,
+    "stepper": _drive,
+    "http_snapshot": _camera,
+}
+
+
+@contextlib.asynccontextmanager
+async def open_machine(config: MachineConfig, listener: Listener) -> AsyncIterator[Machine]:
+    """Open every wire, make the machine, and shut it down on the way out, whatever happened.
+
+    Raises:
+        TransportError: a port that is absent, busy or refused; ports opened before it are given back.
+    """
+    wires = Wires(config)
+    try:
+        devices = Devices(
+            motion=await _motion(wires, config),
+            beam=await _beam(wires, config),
+            heater=await _heater(wires, config),
+            meter=await _meter(wires, config),
+            recoater=await _drive(wires, config, "recoater"),
+            piston=await _drive(wires, config, "piston"),
+            camera=await _camera(wires, config),
+        )
+        machine = Machine(config, devices, listener)
+        try:
+            yield machine
+        finally:
+            await machine.shut_down()
+    finally:
+        wires.close()

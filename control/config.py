@@ -1,0 +1,294 @@
+"""A machine file (TOML) -> frozen configuration, with every bound checked where the value is read.
+
+A machine file says what the printer is made of: its envelope, one URL for each wire, its devices and how often each
+is asked. `control/machines/bench.toml` is the worked example. Wires are named once, in `[urls]`; an overlay
+(`--url NAME=URL`, a simulator, a served world) replaces only that table.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from control.errors import MoonkilnError
+
+MACHINES = Path(__file__).parent / "machines"
+SCHEMA_VERSION = 1
+
+BUS_LOAD_MAX = 0.70  # beyond this a poll that must be repeated no longer finds its slot, and readings go stale
+
+Positive = Annotated[float, Meta(gt=0)]
+Hz = Annotated[float, Meta(gt=0, le=50)]
+Unit = Annotated[int, Meta(ge=1, le=247)]
+NonNegative = Annotated[float, Meta(ge=0)]
+
+
+class ConfigError(MoonkilnError):
+    """A machine file that cannot be used; the sentence names the file, the key and what is allowed there."""
+
+    exit_code = 2
+
+
+class EnvelopeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the machine can reach and bear; the planner's `slicer.envelope.Envelope` is made from it."""
+
+    x_mm: Annotated[float, Meta(gt=0, le=5000)]
+    y_mm: Annotated[float, Meta(gt=0, le=5000)]
+    z_mm: Annotated[float, Meta(gt=0, le=2000)]
+    beam_power_w_max: Annotated[float, Meta(gt=0, le=20_000)]
+    speed_mm_s_max: Annotated[float, Meta(gt=0, le=2000)]
+    acceleration_mm_s2: Annotated[float, Meta(gt=0, le=50_000)]
+    junction_deviation_mm: Annotated[float, Meta(gt=0, le=1)] = 0.01
+    s_max: Annotated[int, Meta(ge=1, le=65535)] = 1000
+
+
+class MotionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The motion controller: a line protocol on a wire of its own."""
+
+    kind: Literal["marlin"]
+    wire: str
+    stale_after_s: Positive = 10.0
+
+
+class BeamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The beam head on Modbus TCP, with its own watchdog and a second connection reserved for stop."""
+
+    kind: Literal["beam_head"]
+    wire: str
+    unit: Unit
+    map: str
+    poll_hz: Hz
+    poll_arming_hz: Hz
+    feed_hz: Annotated[float, Meta(ge=1, le=20)]
+    watchdog_ms: Annotated[int, Meta(ge=100, le=5000)]
+    stale_after_s: Positive
+
+
+class HeaterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The bed heater's controller on a shared RTU bus."""
+
+    kind: Literal["bed_heater"]
+    wire: str
+    unit: Unit
+    map: str
+    poll_hz: Hz
+    refresh_hz: Annotated[float, Meta(ge=0.5, le=5)]  # the remote set-point times out after 5 s
+    temp_c_max: Annotated[float, Meta(gt=0, le=1500)]
+    tolerance_c: Annotated[float, Meta(gt=0, le=100)]
+    warm_up_s_max: Positive
+    stale_after_s: Positive
+
+
+class MeterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The energy meter: only read."""
+
+    kind: Literal["meter"]
+    wire: str
+    unit: Unit
+    map: str
+    poll_hz: Hz
+    stale_after_s: Positive
+
+
+class DriveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A stepper drive that moves one axis by finite absolute moves."""
+
+    kind: Literal["stepper"]
+    wire: str
+    unit: Unit
+    map: str
+    poll_hz: Hz
+    poll_moving_hz: Hz
+    mm_per_rev: Positive
+    travel_mm: Positive
+    speed_mm_s: Positive
+    stale_after_s: Positive
+
+
+class CameraConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The top camera: a JPEG on request, and where its four fiducials stand on the plate."""
+
+    kind: Literal["http_snapshot"]
+    wire: str
+    timeout_s: Positive
+    fiducial_size_mm: Positive
+    fiducials: dict[str, tuple[float, float]]  # marker id -> centre x_mm, y_mm in the machine frame
+
+
+class DevicesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Every device of a printer, by the name under which its readings appear."""
+
+    motion: MotionConfig
+    beam: BeamConfig
+    heater: HeaterConfig
+    meter: MeterConfig
+    recoater: DriveConfig
+    piston: DriveConfig
+    camera: CameraConfig
+
+
+class PrintConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a print is run on this machine."""
+
+    recoat_park_mm: NonNegative  # blade position clear of the gantry and of the camera's view
+    recoat_far_mm: Positive
+    recoat_tries_max: Annotated[int, Meta(ge=1, le=10)]
+    thin_area_mm2_max: NonNegative  # more thin powder than this in the layer's region is a short feed
+    on_unknown_picture: Literal["stop", "go_on"]
+    position_tolerance_mm: Annotated[float, Meta(gt=0, le=1)] = 0.05
+
+
+class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One printer, whole."""
+
+    schema_version: Annotated[int, Meta(ge=1)]
+    name: str
+    envelope: EnvelopeConfig
+    urls: dict[str, str]
+    devices: DevicesConfig
+    print: PrintConfig
+
+    def with_urls(self, overlay: dict[str, str]) -> MachineConfig:
+        """This machine with some wires elsewhere. Raises ConfigError for a wire that it does not have."""
+        for name in overlay:
+            if name not in self.urls:
+                raise ConfigError(f"machine {self.name} has no wire named {name!r}{_nearest(name, self.urls)}")
+        return msgspec.structs.replace(self, urls={**self.urls, **overlay})
+
+
+def machine_path(machine: str | Path) -> Path:
+    """A machine's file: a path that exists, or the name of one that is shipped.
+
+    Raises:
+        ConfigError: neither; the sentence lists the shipped machines.
+    """
+    path = Path(machine)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise ConfigError(f"machine file {path} does not exist")
+        return path
+    shipped = {p.stem: p for p in sorted(MACHINES.glob("*.toml"))}
+    if str(machine) in shipped:
+        return shipped[str(machine)]
+    raise ConfigError(
+        f"there is no machine named {str(machine)!r}{_nearest(str(machine), shipped)}; shipped are"
+        f" {', '.join(shipped)}, or give a path that ends in .toml"
+    )
+
+
+def load_machine(machine: str | Path) -> MachineConfig:
+    """Read and check a machine file.
+
+    Raises:
+        ConfigError: unreadable, not TOML, an unknown key (the nearest known one is named), a value out of its
+            range, a device on a wire that `[urls]` does not name, or a poll plan that overloads a bus.
+    """
+    path = machine_path(machine)
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"machine file {path} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"machine file {path} is not valid TOML: {error}") from error
+    version = document.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise ConfigError(
+            f"machine file {path} has schema version {version}, this moonkiln reads up to {SCHEMA_VERSION}: upgrade"
+        )
+    try:
+        config = msgspec.convert(document, MachineConfig)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"machine file {path}: {_sentence(error, document)}") from error
+    for name in msgspec.structs.asdict(config.devices):
+        wire = getattr(config.devices, name).wire
+        if wire not in config.urls:
+            raise ConfigError(
+                f"machine file {path}: device {name} hangs on wire {wire!r}, which [urls] does not name"
+                f"{_nearest(wire, config.urls)}"
+            )
+    _check_bus_loads(path, config)
+    return config
+
+
+def machine_text_with_urls(text: str, urls: dict[str, str]) -> str:
+    """A machine file's text with its `[urls]` table replaced and everything else, comments too, as it was."""
+    lines = text.splitlines()
+    start = next((i for i, line in enumerate(lines) if line.strip() == "[urls]"), None)
+    if start is None:
+        raise ConfigError("the machine file has no [urls] table to replace")
+    end = next((i for i in range(start + 1, len(lines)) if lines[i].lstrip().startswith("[")), len(lines))
+    table = [f"{name} = {json.dumps(url)}" for name, url in urls.items()]  # a JSON string is a TOML basic string
+    return "\n".join([*lines[: start + 1], *table, "", *lines[end:]]) + "\n"
+
+
+def load_envelope(machine: str | Path) -> Any:
+    """The planner's envelope of a machine: `slicer.envelope.Envelope`."""
+    from slicer.envelope import Envelope
+
+    return Envelope.from_dict(msgspec.to_builtins(load_machine(machine).envelope))
+
+
+def bus_loads(config: MachineConfig) -> dict[str, tuple[float, list[str]]]:
+    """For each RTU wire: the share of time its poll plan needs, and the arithmetic of each device in words."""
+    from firmware_bridge.devices.poll_cost import poll_cost_s
+
+    loads: dict[str, tuple[float, list[str]]] = {}
+    for name in msgspec.structs.asdict(config.devices):
+        device = getattr(config.devices, name)
+        if isinstance(device, MotionConfig | CameraConfig | BeamConfig):
+            continue  # each has a wire of its own, and TCP is not limited by a baud rate
+        rate_hz = device.poll_moving_hz if isinstance(device, DriveConfig) else device.poll_hz
+        cost_s = poll_cost_s(device.map, baud=_baud(config.urls[device.wire]))
+        if isinstance(device, HeaterConfig):
+            cost_s += poll_cost_s(device.map, baud=_baud(config.urls[device.wire]), writes=1, reads=False) * (
+                device.refresh_hz / rate_hz
+            )
+        load, words = loads.get(device.wire, (0.0, []))
+        words.append(f"{name} {rate_hz:g} Hz x {cost_s * 1e3:.1f} ms = {rate_hz * cost_s:.0%}")
+        loads[device.wire] = (load + rate_hz * cost_s, words)
+    return loads
+
+
+def _check_bus_loads(path: Path, config: MachineConfig) -> None:
+    for wire, (load, words) in bus_loads(config).items():
+        if load > BUS_LOAD_MAX:
+            raise ConfigError(
+                f"machine file {path}: the poll plan needs {load:.0%} of {wire} ({'; '.join(words)}), more than"
+                f" {BUS_LOAD_MAX:.0%}: poll less often, raise the baud rate or use a second bus"
+            )
+
+
+def _baud(url: str) -> int:
+    """The baud rate of a serial URL; a wire without one (sim:, tcp:) is counted as its usual 9600 or 115200."""
+    found = re.search(r"[?&]baud=(\d+)", url)
+    return int(found.group(1)) if found else 9600
+
+
+def _nearest(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _sentence(error: msgspec.ValidationError, document: dict[str, Any]) -> str:
+    """msgspec's message with the place in front and, for an unknown key, the nearest known one."""
+    text = str(error)
+    message, _, place = text.partition(" - at ")
+    place = place.strip("`$").lstrip(".") or "top level"
+    unknown = re.search(r"unknown field `(\w+)`", message)
+    if unknown:
+        node: Any = MachineConfig
+        for part in [] if place == "top level" else place.split("."):
+            node = next((f.type for f in msgspec.structs.fields(node) if f.encode_name == part), node)
+        known = [f.encode_name for f in msgspec.structs.fields(node)]
+        return f"[{place}] has an unknown key {unknown.group(1)!r}{_nearest(unknown.group(1), known)}"
+    missing = re.search(r"missing required field `(\w+)`", message)
+    if missing:
+        return f"[{place}] lacks the key {missing.group(1)!r}"
+    return f"{place}: {message[0].lower()}{message[1:]}"

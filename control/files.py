@@ -1,0 +1,47 @@
+"""The file-system port: whole-file writes that are either the old file or the new one, never half of either."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from control.errors import MoonkilnError
+
+
+class FileError(MoonkilnError):
+    """A file that could not be written; the old one, if there was one, is untouched."""
+
+    exit_code = 2
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace `path` by `content`: written beside it, synced, renamed, and the folder synced.
+
+    Raises:
+        FileError: no space, no permission, no such folder.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise FileError(f"cannot write {path}: {error.strerror}; free space or choose another folder") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename or a new name in `folder` survive a power cut (a no-op where folders cannot be synced)."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows has no handle for a folder; its rename is journalled by the file system
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

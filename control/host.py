@@ -1,0 +1,157 @@
+"""One whole host in one call, on any loop: `await print_host(job, machine_toml, run_dir) -> Outcome`.
+
+This is the contract between a host and whoever runs one: the command line on a bench, the simulator in virtual time, a
+laboratory's own test. The run folder holds everything afterwards, and `outcome.json` is written last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from control.assembly import open_machine
+from control.clock import run_start_ns
+from control.config import MachineConfig, load_machine, machine_path, machine_text_with_urls
+from control.errors import MoonkilnError
+from control.files import write_atomically
+from control.inspection import Inspector
+from control.journal import Journal
+from control.operator import Operator
+from control.outcome import NAME as OUTCOME_NAME
+from control.outcome import Outcome, Status, read_outcome
+from control.print_run import PrintRun, Progress, outcome_of_journal
+from control.telemetry import Telemetry
+from firmware_bridge.errors import BridgeError
+from slicer.envelope import Envelope
+from slicer.job import Job
+
+JOB_NAME, MACHINE_NAME, JOURNAL_NAME, TELEMETRY_NAME = "part.kiln", "machine.toml", "run.sqlite", "telemetry.mcap"
+
+__all__ = ["Outcome", "Status", "machine_file", "print_host", "read_outcome", "resume_host"]
+
+
+def machine_file(machine: str | Path, urls: dict[str, str] | None = None) -> str:
+    """The text of a machine file, with every wire at the place that `urls` names (all of them, or none for as it is).
+
+    Raises:
+        ConfigError: no such machine, not usable, or a URL for a wire that it does not have.
+    """
+    config = load_machine(machine)
+    text = machine_path(machine).read_text(encoding="utf-8")
+    return text if urls is None else machine_text_with_urls(text, config.with_urls(urls).urls)
+
+
+async def print_host(
+    job: str | Path,
+    machine_toml: str | Path,
+    run_dir: str | Path,
+    *,
+    urls: dict[str, str] | None = None,
+    dry_run: bool = False,
+    operator: Operator | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Outcome:
+    """Print a job from its first layer. `run_dir` is made, or is empty of runs.
+
+    Raises:
+        MoonkilnError: the job or the machine file cannot be used, or the machine does not cover the job's envelope;
+            nothing was opened then. What the world does during the run is told in the outcome instead.
+    """
+    run_dir = Path(run_dir)
+    machine_text = machine_file(machine_toml, urls)
+    config = load_machine(machine_toml).with_urls(urls or {})
+    with Job.open(job) as opened:
+        opened.verify()
+        check_covers(config, opened)
+        digest = hashlib.sha256(Path(job).read_bytes()).hexdigest()
+    run_dir.mkdir(parents=True, exist_ok=True)
+    journal = Journal.create(
+        run_dir / JOURNAL_NAME, {"job_sha256": digest, "start_ns": str(run_start_ns()), "dry_run": str(dry_run)}
+    )
+    try:
+        write_atomically(run_dir / MACHINE_NAME, machine_text.encode())
+        if Path(job).resolve() != (run_dir / JOB_NAME).resolve():
+            shutil.copyfile(job, run_dir / JOB_NAME)
+        return await _host(config, journal, run_dir, operator or Operator(), dry_run, progress)
+    finally:
+        journal.close()
+
+
+async def resume_host(
+    run_dir: str | Path,
+    *,
+    urls: dict[str, str] | None = None,
+    operator: Operator | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Outcome:
+    """Go on with an interrupted run, from what its journal and the machine together say.
+
+    Raises:
+        MoonkilnError: no run there, its files were changed, it is complete, or its world died with it (`sim:` URLs).
+    """
+    run_dir = Path(run_dir)
+    journal = Journal.open(run_dir / JOURNAL_NAME)
+    try:
+        config = load_machine(run_dir / MACHINE_NAME).with_urls(urls or {})
+        simulated = sorted(name for name, url in config.urls.items() if url.startswith("sim:"))
+        if simulated:
+            raise MoonkilnError(
+                f"the run in {run_dir} was made in simulated time ({', '.join(simulated)} are sim: wires) and its world"
+                " died with it: there is no machine left to resume on. Print it again.",
+                2,
+            )
+        job = run_dir / JOB_NAME
+        if hashlib.sha256(job.read_bytes()).hexdigest() != journal.fact("job_sha256"):
+            raise MoonkilnError(
+                f"{job} is not the job that this run was begun with: put the original back, then resume", 2
+            )
+        if (run_dir / OUTCOME_NAME).is_file() and read_outcome(run_dir).status is Status.DONE:
+            raise MoonkilnError(f"the run in {run_dir} is done: there is nothing to resume", 2)
+        return await _host(
+            config, journal, run_dir, operator or Operator(), journal.fact("dry_run") == "True", progress
+        )
+    except FileNotFoundError as error:
+        raise MoonkilnError(
+            f"{error.filename} is missing: the run in {run_dir} died before it began; print again", 2
+        ) from error
+    finally:
+        journal.close()
+
+
+def check_covers(config: MachineConfig, job: Job) -> None:
+    """Refuse a job that was planned for more than this machine can do; every reason is named."""
+    envelope = Envelope(**{name: getattr(config.envelope, name) for name in config.envelope.__struct_fields__})
+    reasons = envelope.covers(job.envelope)
+    if reasons:
+        raise MoonkilnError(f"machine {config.name} cannot print {job.path}: {'; '.join(reasons)}", 1)
+
+
+async def _host(
+    config: MachineConfig,
+    journal: Journal,
+    run_dir: Path,
+    operator: Operator,
+    dry_run: bool,
+    progress: Callable[[Progress], None] | None,
+) -> Outcome:
+    """Run, write the telemetry's end, close the journal, and only then leave the outcome."""
+    with (
+        Job.open(run_dir / JOB_NAME) as job,
+        Telemetry.open(run_dir / TELEMETRY_NAME, run_start_ns(), progress) as telemetry,
+    ):
+        telemetry.attach_run(config, job)
+        try:
+            async with open_machine(config, telemetry) as machine:
+                run = PrintRun(job, machine, journal, Inspector(config), operator, telemetry, dry_run=dry_run)
+                outcome = await run.run()
+        except BridgeError as error:
+            # A port that cannot be opened: nothing has moved, and the journal's word stands.
+            outcome = outcome_of_journal(journal, Status.FAILED, str(error), 3, dry_run)
+        telemetry.event(
+            "info" if outcome.status is Status.DONE else "error", f"run {outcome.status.value}: {outcome.reason}"
+        )
+    journal.close()
+    outcome.write(run_dir)
+    return outcome

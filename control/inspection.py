@@ -1,0 +1,33 @@
+"""The run's eyes: a picture and a layer in, vision's finding out, off the loop."""
+
+from __future__ import annotations
+
+from control.config import MachineConfig
+from control.offload import offload
+from slicer.job import JobLayer
+from vision.inspect_bed import LayerInspection, PlateGeometry, inspect_exposed, inspect_powder
+
+
+class Inspector:
+    """Judges pictures of one machine's bed. Remembers the layer's powder picture to compare the exposed one with."""
+
+    def __init__(self, config: MachineConfig) -> None:
+        camera = config.devices.camera
+        self._plate = PlateGeometry(
+            x_mm=config.envelope.x_mm,
+            y_mm=config.envelope.y_mm,
+            fiducials={int(marker): centre for marker, centre in camera.fiducials.items()},
+            fiducial_size_mm=camera.fiducial_size_mm,
+        )
+        self._powder: bytes | None = None
+
+    async def powder(self, jpeg: bytes, job_layer: JobLayer) -> LayerInspection:
+        """How well the powder covers what this layer will expose."""
+        self._powder = jpeg
+        layer = job_layer.layer
+        return await offload(lambda: inspect_powder(jpeg, self._plate, layer.points_mm, layer.loop_starts))
+
+    async def exposed(self, jpeg: bytes, job_layer: JobLayer) -> LayerInspection:
+        """How well what was sintered matches the layer's outline."""
+        before, layer = self._powder, job_layer.layer
+        return await offload(lambda: inspect_exposed(before, jpeg, self._plate, layer.points_mm, layer.loop_starts))

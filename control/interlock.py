@@ -1,0 +1,125 @@
+"""Interlocks: pure functions from the latest readings to the reasons why the machine may not go on.
+
+A reading that is stale or bad counts as a trip: what we do not know is not ok. Nothing here waits, writes or keeps
+state; `control.machine.Machine` asks after every poll and latches what it hears.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from control.config import MachineConfig
+from control.states import BEAM_MAY_BE_LIVE, RunState
+from firmware_bridge.signals import Quality, Reading
+
+STRAY_EMISSION_W = 1.0  # more than this without fire is a beam that does not obey; the read-back steps by 0.1 W
+
+BEAM_INTERLOCK_OK = 1 << 0
+BEAM_ARMED = 1 << 1
+BEAM_FIRING = 1 << 2
+BEAM_WATCHDOG = 1 << 3
+BEAM_FAULT = 1 << 4
+DRIVE_FAULT = 1 << 0
+HEATER_SENSOR_BREAK = 1 << 5
+
+
+@dataclass(frozen=True)
+class Trip:
+    """One reason to stop, fit for an operator to read."""
+
+    device: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.device}: {self.reason}"
+
+
+Readings = Mapping[str, Mapping[str, Reading]]  # device -> signal -> newest reading
+
+
+def trips(config: MachineConfig, readings: Readings, now_s: float, state: RunState) -> list[Trip]:
+    """Every reason why a machine in `state` may not go on, by the newest readings; empty means none."""
+    return [
+        *stale_or_bad(config, readings, now_s),
+        *beam_trips(config, readings.get("beam", {}), state),
+        *heater_trips(config, readings.get("heater", {})),
+        *drive_trips("recoater", readings.get("recoater", {})),
+        *drive_trips("piston", readings.get("piston", {})),
+        *blade_trips(config, readings.get("recoater", {}), state),
+    ]
+
+
+def stale_or_bad(config: MachineConfig, readings: Readings, now_s: float) -> list[Trip]:
+    """Devices that fell silent or answer nonsense."""
+    found: list[Trip] = []
+    for device in ("beam", "heater", "meter", "recoater", "piston"):
+        limit_s = getattr(config.devices, device).stale_after_s
+        signals = readings.get(device)
+        if not signals:
+            found.append(Trip(device, "has not answered yet"))
+            continue
+        for reading in signals.values():
+            if reading.quality is not Quality.GOOD:
+                found.append(Trip(device, f"{reading.name} is {reading.quality.name.lower()}"))
+                break
+            if now_s - reading.time_s > limit_s:
+                found.append(Trip(device, f"{reading.name} is {now_s - reading.time_s:.1f} s old, over {limit_s:g} s"))
+                break
+    return found
+
+
+def beam_trips(config: MachineConfig, beam: Mapping[str, Reading], state: RunState) -> list[Trip]:
+    """What the head says of itself, and emission where there should be none."""
+    found: list[Trip] = []
+    if "status" in beam:
+        status = int(beam["status"].value)
+        if not status & BEAM_INTERLOCK_OK:
+            found.append(Trip("beam", "the interlock circuit is open: close the door, then reset"))
+        if status & BEAM_WATCHDOG:
+            found.append(Trip("beam", "its watchdog tripped: the host was silent for too long"))
+        if status & BEAM_FAULT:
+            found.append(Trip("beam", "it reports a fault: look at the head"))
+        if status & BEAM_FIRING and state is not RunState.EXPOSING:
+            found.append(Trip("beam", f"it fires while the machine is {state.value}"))
+    if "emission_w" in beam:
+        emission_w = beam["emission_w"].value
+        if emission_w > STRAY_EMISSION_W and state not in BEAM_MAY_BE_LIVE:
+            found.append(Trip("beam", f"it emits {emission_w:.1f} W while the machine is {state.value}"))
+        limit_w = config.envelope.beam_power_w_max
+        if emission_w > limit_w * 1.02:
+            found.append(Trip("beam", f"it emits {emission_w:.1f} W, over the machine's {limit_w:g} W"))
+    return found
+
+
+def heater_trips(config: MachineConfig, heater: Mapping[str, Reading]) -> list[Trip]:
+    """Too hot, or a sensor that is not there."""
+    found: list[Trip] = []
+    if "bed_temp_c" in heater and heater["bed_temp_c"].value > config.devices.heater.temp_c_max:
+        found.append(
+            Trip(
+                "heater",
+                f"the bed is at {heater['bed_temp_c'].value:.1f} degC, over {config.devices.heater.temp_c_max:g}",
+            )
+        )
+    if "status" in heater and int(heater["status"].value) & HEATER_SENSOR_BREAK:
+        found.append(Trip("heater", "its temperature sensor is broken: check the thermocouple"))
+    return found
+
+
+def drive_trips(device: str, drive: Mapping[str, Reading]) -> list[Trip]:
+    """A drive that reports a fault."""
+    if "motion_status" in drive and int(drive["motion_status"].value) & DRIVE_FAULT:
+        return [Trip(device, "the drive reports a fault: read its display, clear it, reset")]
+    return []
+
+
+def blade_trips(config: MachineConfig, recoater: Mapping[str, Reading], state: RunState) -> list[Trip]:
+    """The blade in the gantry's way while the beam may be live."""
+    if state in BEAM_MAY_BE_LIVE and "position_mm" in recoater:
+        away_mm = abs(recoater["position_mm"].value - config.print.recoat_park_mm)
+        if away_mm > 2.0:
+            return [
+                Trip("recoater", f"the blade stands {away_mm:.1f} mm from its park position while the beam is armed")
+            ]
+    return []

@@ -1,0 +1,334 @@
+"""The run's journal: an SQLite write-ahead record of what may have been sent, what was taken and what was declared.
+
+The journal is the run. A line may go out only after a row that covers it is on the disk, so a host that dies can be
+followed by another that knows the latest line the machine may have seen. Acknowledged lines are noted too, in the
+same commit as the next group or 50 ms later, whichever comes first: `ok` means taken into the planner, not done, so
+on a resume the lines that may still have waited in the machine are counted back from there.
+
+`run` holds what a resume needs (job hash, session count), `layer` one row a layer with its phase, `sent` the
+write-ahead groups, `declared` what the outcome must own up to, `event` the story in sentences.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from control.errors import MoonkilnError
+
+SCHEMA_VERSION = 1
+GROUP_LINES = 16  # lines that one commit covers
+FLUSH_S = 0.05  # an acknowledgement waits no longer than this for a commit
+PLANNED_BLOCKS = 16  # what the motion controller's planner holds beyond what it has done
+QUEUED_COMMANDS = 4
+
+_TABLES = """
+create table run (key text primary key, value text not null) without rowid;
+create table layer (
+    layer integer primary key, phase text not null, attempt integer not null, base_block integer not null,
+    acked integer not null, blocks integer not null, energy_j real not null, doubt_from integer, at_s real not null);
+create table sent (
+    attempt integer not null, layer integer not null, first integer not null, last integer not null,
+    acked integer not null, at_s real not null);
+create table declared (kind text not null, layer integer not null, first_block integer not null, last_block integer not null);
+create table event (session integer not null, at_s real not null, level text not null, text text not null);
+"""
+
+
+class JournalError(MoonkilnError):
+    """The journal cannot be written or read; a run without one must not go on."""
+
+    exit_code = 2
+
+
+class LayerPhase(Enum):
+    """How far a layer got. Only COMMITTED says that each of its blocks was exposed and the motion had ended."""
+
+    PREPARING = "preparing"  # piston, powder, picture
+    EXPOSING = "exposing"
+    COMMITTED = "committed"
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """What the journal holds of one layer's newest attempt.
+
+    An attempt streams the program of the layer's vectors from `base_block` on; every block before it is certain.
+    Lines count from 0 in that program; -1 means none.
+    """
+
+    layer: int
+    phase: LayerPhase
+    base_block: int
+    acked_line: int  # the newest acknowledgement on disk
+    sent_line: int  # the last line that may have been sent
+    blocks: int
+    energy_j: float
+    doubt_from: int | None  # the host saw the beam fail from this line on
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """Something the outcome owns up to; kinds as in the outcome's schema."""
+
+    kind: str  # interrupted | re_exposed | skipped | recoated
+    layer: int
+    first_block: int
+    last_block: int
+
+
+class Journal:
+    """One run's journal file. Writes go through one worker, in order; reads are for the start of a resume."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._db = connection
+        self._session = 0
+        self._attempt = 0
+        self._worker: ThreadPoolExecutor | None = None
+        self._inline = True
+
+    # -- opening and closing ------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, path: Path, facts: dict[str, str]) -> Journal:
+        """A new journal with the run's facts. Raises JournalError where the file exists or cannot be made."""
+        if path.exists():
+            raise JournalError(
+                f"{path} exists already: a run is never written over; resume it or choose another folder"
+            )
+        journal = cls(path, _connect(path))
+        with _sentences(path):
+            journal._db.executescript("begin;" + _TABLES + "commit;")
+            with journal._db:
+                journal._db.execute("begin")
+                rows = {"schema_version": str(SCHEMA_VERSION), "sessions": "0", **facts}
+                journal._db.executemany("insert into run values (?, ?)", rows.items())
+        return journal
+
+    @classmethod
+    def open(cls, path: Path) -> Journal:
+        """An existing journal. Raises JournalError: absent, damaged, or written by a newer moonkiln."""
+        if not path.is_file():
+            raise JournalError(f"{path} does not exist: this folder holds no run to resume")
+        journal = cls(path, _connect(path))
+        with _sentences(path):
+            version = int(journal.fact("schema_version"))
+        if version > SCHEMA_VERSION:
+            raise JournalError(
+                f"{path} has schema version {version}, this moonkiln reads up to {SCHEMA_VERSION}: upgrade"
+            )
+        return journal
+
+    def begin_session(self) -> int:
+        """Count one more host at work on this run and return its number, from 1."""
+        with _sentences(self.path), self._db:
+            self._db.execute("begin")
+            self._session = int(self.fact("sessions")) + 1
+            self._db.execute("update run set value = ? where key = 'sessions'", (str(self._session),))
+            self._attempt = self._db.execute("select coalesce(max(attempt), 0) from layer").fetchone()[0]
+        if not getattr(asyncio.get_running_loop(), "is_virtual", False):
+            self._worker = ThreadPoolExecutor(1, thread_name_prefix="journal")
+            self._inline = False
+        return self._session
+
+    def close(self) -> None:
+        """Everything committed, the write-ahead log folded in, the file closed. Harmless twice."""
+        if self._worker is not None:
+            self._worker.shutdown(wait=True)
+            self._worker = None
+        self._db.close()
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def fact(self, key: str) -> str:
+        """One of the run's facts. Raises JournalError when the journal does not hold it."""
+        row = self._db.execute("select value from run where key = ?", (key,)).fetchone()
+        if row is None:
+            raise JournalError(f"{self.path} does not say {key!r}: it is not a moonkiln run, or it was damaged")
+        return str(row[0])
+
+    def layers(self) -> list[LayerRecord]:
+        """Every layer that was begun, in order."""
+        with _sentences(self.path):
+            rows = self._db.execute(
+                "select l.layer, l.phase, l.base_block, max(l.acked, coalesce(max(s.acked), -1)), coalesce(max(s.last), -1),"
+                " l.blocks, l.energy_j, l.doubt_from"
+                " from layer l left join sent s on s.layer = l.layer and s.attempt = l.attempt"
+                " group by l.layer order by l.layer"
+            ).fetchall()
+        return [LayerRecord(row[0], LayerPhase(row[1]), *row[2:]) for row in rows]
+
+    def declarations(self) -> list[Declaration]:
+        """What has been declared so far, over all sessions."""
+        return [Declaration(*row) for row in self._db.execute("select * from declared order by rowid").fetchall()]
+
+    def events(self) -> list[tuple[int, float, str, str]]:
+        """(session, loop seconds, level, sentence) in the order of writing."""
+        return self._db.execute("select session, at_s, level, text from event order by rowid").fetchall()
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    async def prepare_layer(self, layer: int, *, blocks: int) -> None:
+        """Note that a layer's powder is being laid; durable on return."""
+        await self._layer(layer, LayerPhase.PREPARING, blocks=blocks)
+
+    async def expose_layer(self, layer: int, *, blocks: int, base_block: int) -> None:
+        """Note a new attempt: a layer is exposed from `base_block` on, all before it being certain; durable on return."""
+        self._attempt += 1
+        await self._layer(layer, LayerPhase.EXPOSING, blocks=blocks, base_block=base_block)
+
+    async def commit_layer(self, layer: int, *, blocks: int, energy_j: float) -> None:
+        """Note that each block of a layer was exposed and the motion had ended; durable on return."""
+        await self._layer(layer, LayerPhase.COMMITTED, blocks=blocks, base_block=blocks, energy_j=energy_j)
+
+    async def _layer(
+        self, layer: int, phase: LayerPhase, *, blocks: int, base_block: int = 0, energy_j: float = 0.0
+    ) -> None:
+        now = asyncio.get_running_loop().time()
+        values = (layer, phase.value, self._attempt, base_block, -1, blocks, energy_j, None, now)
+        await self._commit([("insert or replace into layer values (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)])
+
+    async def declare(self, declaration: Declaration) -> None:
+        """Own up to something; durable on return."""
+        d = declaration
+        await self._commit(
+            [("insert into declared values (?, ?, ?, ?)", (d.kind, d.layer, d.first_block, d.last_block))]
+        )
+
+    async def event(self, level: str, text: str) -> None:
+        """Add a sentence to the story; durable on return. Levels: info, warning, error."""
+        now = asyncio.get_running_loop().time()
+        await self._commit([("insert into event values (?, ?, ?, ?)", (self._session, now, level, text))])
+
+    async def sent(self, layer: int, first: int, last: int, acked: int) -> None:
+        """Lines `first`..`last` of a layer may go out from now on; durable on return."""
+        now = asyncio.get_running_loop().time()
+        await self._commit(
+            [("insert into sent values (?, ?, ?, ?, ?, ?)", (self._attempt, layer, first, last, acked, now))]
+        )
+
+    async def acked(self, layer: int, line: int) -> None:
+        """Line `line` of a layer was taken by the machine; durable on return."""
+        await self._commit([("update layer set acked = max(acked, ?) where layer = ?", (line, layer))])
+
+    async def doubt(self, layer: int, line: int) -> None:
+        """Lines from `line` on may have run without the beam they should have had; durable on return."""
+        await self._commit(
+            [("update layer set doubt_from = min(coalesce(doubt_from, ?), ?) where layer = ?", (line, line, layer))]
+        )
+
+    async def _commit(self, statements: list[tuple[str, tuple[Any, ...]]]) -> None:
+        if self._inline:
+            self._write(statements)
+            return
+        assert self._worker is not None, "the journal is closed"
+        await asyncio.get_running_loop().run_in_executor(self._worker, self._write, statements)
+
+    def _write(self, statements: list[tuple[str, tuple[Any, ...]]]) -> None:
+        with _sentences(self.path), self._db:
+            self._db.execute("begin immediate")
+            for statement, values in statements:
+                self._db.execute(statement, values)
+
+
+class LayerStream:
+    """The journal as one attempt's stream sees it: groups noted ahead, acknowledgements behind.
+
+    Satisfies `firmware_bridge.links.marlin.StreamJournal`. `on_acked(line)` tells the rest of the host of progress.
+    """
+
+    def __init__(self, journal: Journal, layer: int, *, on_acked: Callable[[int], None] | None = None) -> None:
+        self._journal = journal
+        self._layer = layer
+        self._on_acked = on_acked
+        self._acked = -1
+        self._noted = -1  # the newest acknowledgement on disk
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._flushes: set[asyncio.Task[None]] = set()
+        self.failure: BaseException | None = None
+
+    async def ahead(self, first: int, last: int) -> None:
+        """Lines first..last (of this stream) are on disk when this returns."""
+        if self.failure is not None:
+            raise self.failure
+        acked = self._acked
+        await self._journal.sent(self._layer, first, last, acked)
+        self._noted = max(self._noted, acked)
+
+    def acked(self, index: int) -> None:
+        """Line `index` of this stream got its ok; on disk within 50 ms."""
+        self._acked = index
+        if self._on_acked is not None:
+            self._on_acked(index)
+        if self._flush_timer is None and not self._flushes:
+            self._flush_timer = asyncio.get_running_loop().call_later(FLUSH_S, self._start_flush)
+
+    async def settle(self) -> None:
+        """Wait until every acknowledgement is on disk. Raises what a background commit met."""
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+        for task in list(self._flushes):
+            await task
+        if self._noted < self._acked:
+            await self._flush()
+        if self.failure is not None:
+            raise self.failure
+
+    def _start_flush(self) -> None:
+        self._flush_timer = None
+        if self._noted >= self._acked:
+            return
+        task = asyncio.get_running_loop().create_task(self._flush(), name="journal-flush")
+        self._flushes.add(task)
+        task.add_done_callback(self._flushed)
+
+    async def _flush(self) -> None:
+        acked = self._acked
+        await self._journal.acked(self._layer, acked)
+        self._noted = max(self._noted, acked)
+
+    def _flushed(self, task: asyncio.Task[None]) -> None:
+        self._flushes.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.failure = task.exception()  # raised at the next ahead() or settle(): nothing is lost
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    with _sentences(path):
+        # One worker thread writes and the loop's thread reads only while no write is under way.
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = full")
+        return connection
+
+
+class _sentences:
+    """Turns SQLite's errors into a sentence that says what to do."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, sqlite3.Error):
+            return
+        text = str(error)
+        if "full" in text:
+            advice = "the disk is full; free space, then resume the run"
+        elif "locked" in text:
+            advice = "another moonkiln holds this run; stop it first"
+        elif "not a database" in text or "malformed" in text or "no such table" in text:
+            advice = "the file is not a moonkiln journal, or it was damaged"
+        else:
+            advice = "check the disk and the folder's permissions"
+        raise JournalError(f"the journal {self._path} failed ({text}): {advice}") from error

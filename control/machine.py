@@ -1,0 +1,410 @@
+"""The machine: its devices brought up, watched, armed and made safe. The one owner of `RunState`.
+
+`Machine` runs the pollers and the beam's feeder, keeps the newest readings, asks the interlocks after every poll, and
+latches what trips. Whoever works with the machine does so through `guarded(...)`: a step that a trip or a stop breaks
+off at once. `make_safe` is idempotent, ordered (beam, motion, heat) and bounded in time; a part of it that fails is
+reported and does not keep the rest from being done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from control.config import MachineConfig
+from control.errors import MoonkilnError
+from control.interlock import Trip, trips
+from control.polling import Poller, PollTurn
+from control.states import BEAM_MAY_BE_LIVE, RunEvent, RunState, next_state
+from firmware_bridge.devices.beam import BeamHead
+from firmware_bridge.devices.bed_heater import BedHeater
+from firmware_bridge.devices.camera import Camera
+from firmware_bridge.devices.instrument import Instrument
+from firmware_bridge.devices.motion import MotionController
+from firmware_bridge.devices.recoater import StepperDrive
+from firmware_bridge.errors import BridgeError, DeviceError
+from firmware_bridge.signals import Reading
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+SAFE_STEP_S = 3.0  # no single part of making safe may take longer
+POLL_FAILURES_MAX = 3  # in a row, then the device counts as lost
+MOVING_S = 12.0  # a drive is polled fast for at most this long after a move was begun
+
+
+class MachineTripped(MoonkilnError):
+    """The machine went to FAULT under our hands: an interlock, a lost device, or the operator's stop."""
+
+    exit_code = 4
+
+    def __init__(self, trips: list[Trip], *, stopped: bool = False) -> None:
+        super().__init__("; ".join(str(trip) for trip in trips))
+        self.trips = trips
+        self.stopped = stopped
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Every device of a printer, open and not yet identified."""
+
+    motion: MotionController
+    beam: BeamHead
+    heater: BedHeater
+    meter: Instrument
+    recoater: StepperDrive
+    piston: StepperDrive
+    camera: Camera
+
+    def close(self) -> None:
+        """Give every port back."""
+        for device in (self.motion, self.beam, self.heater, self.meter, self.recoater, self.piston, self.camera):
+            device.close()
+
+
+class Listener(Protocol):
+    """Who hears what the machine hears: telemetry, the report, the progress line."""
+
+    def readings(self, device: str, readings: dict[str, Reading]) -> None:
+        """New readings of one device."""
+
+    def event(self, level: str, text: str) -> None:
+        """Something worth a sentence. Levels: info, warning, error."""
+
+
+class Machine:
+    """A printer under control. Made by `control.assembly.open_machine`."""
+
+    def __init__(self, config: MachineConfig, devices: Devices, listener: Listener) -> None:
+        self.config = config
+        self.devices = devices
+        self.state = RunState.FAULT
+        self.readings: dict[str, dict[str, Reading]] = {}
+        self._listener = listener
+        self._tripped: asyncio.Future[list[Trip]] = asyncio.get_running_loop().create_future()
+        self._stopped = False
+        self._pollers: list[Poller] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._moving_until: dict[str, float] = {}
+        self._failures: dict[str, int] = {}
+        self._heat_target_c: float | None = None
+        self._token = 0
+        self.on_fed: Callable[[], None] | None = None  # called after each feed that the head took while firing
+        self.emitted_j = 0.0  # the head's emission read-back, integrated over polls: a coarse second opinion
+        self._emission: Reading | None = None
+
+    # -- lifecycle ----------------------------------------------------------------------------------------------
+
+    async def bring_up(self) -> None:
+        """Identify and configure every device, start the pollers, and reset to READY once nothing trips.
+
+        Raises:
+            DeviceError, LinkError: a device that is another model, silent, or cannot be configured.
+            MachineTripped: an interlock is open already.
+        """
+        d = self.devices
+        for device in (d.motion, d.beam, d.heater, d.meter, d.recoater, d.piston, d.camera):
+            await device.identify()
+        await d.beam.configure(watchdog_ms=self.config.devices.beam.watchdog_ms)
+        await d.heater.configure()
+        await d.recoater.configure()
+        await d.piston.configure()
+        self._start_pollers()
+        await self._first_readings()
+        await self.reset()
+        self._move(RunEvent.PREPARE)
+
+    async def reset(self) -> None:
+        """The explicit edge out of FAULT: only with every cause gone. Raises MachineTripped with what remains."""
+        remaining = self._interlocks(RunState.SAFE)
+        if remaining:
+            raise MachineTripped(remaining)
+        if self._tripped.done():
+            self._tripped = asyncio.get_running_loop().create_future()
+        self._move(RunEvent.RESET)
+
+    async def shut_down(self) -> None:
+        """Make safe, stop the pollers, close the ports. Harmless twice."""
+        try:
+            await self.make_safe()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._tasks.clear()
+            self.devices.close()
+
+    @property
+    def polls(self) -> int:
+        """Answered polls over all buses."""
+        return sum(poller.polls for poller in self._pollers)
+
+    # -- working with the machine -------------------------------------------------------------------------------
+
+    async def guarded(self, step: Coroutine[Any, Any, T]) -> T:
+        """Run a step; a trip or a stop cancels it and raises MachineTripped instead."""
+        if self._tripped.done():
+            step.close()
+            raise MachineTripped(self._tripped.result(), stopped=self._stopped)
+        task = asyncio.get_running_loop().create_task(step, name="guarded-step")
+        try:
+            await asyncio.wait({task, self._tripped}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            raise
+        if self._tripped.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            raise MachineTripped(self._tripped.result(), stopped=self._stopped)
+        return task.result()
+
+    def trip(self, found: list[Trip], *, stopped: bool = False) -> None:
+        """Latch: to FAULT, whoever works is broken off. The caller of `guarded` makes the machine safe."""
+        if self._tripped.done():
+            return
+        self._stopped = stopped
+        self._move(RunEvent.STOP if stopped else RunEvent.TRIP)
+        for trip in found:
+            self._listener.event("error", f"{'stop' if stopped else 'trip'}: {trip}")
+        self._tripped.set_result(found)
+
+    def stop(self, reason: str) -> None:
+        """The operator's software stop: the head is told over its reserved connection, then everything breaks off."""
+        self.trip([Trip("operator", reason)], stopped=True)
+        self._spawn(self._stop_beam(), "stop-beam")
+
+    async def heat(self, target_c: float) -> None:
+        """Hold the bed at `target_c` from now on; returns when it is within tolerance.
+
+        Raises:
+            DeviceError: not warm within the machine file's `warm_up_s_max`.
+        """
+        loop = asyncio.get_running_loop()
+        heater = self.config.devices.heater
+        self._heat_target_c = target_c
+        await self.devices.heater.set_temp_c(target_c)
+        deadline_s = loop.time() + heater.warm_up_s_max
+        while True:
+            reading = self.readings.get("heater", {}).get("bed_temp_c")
+            if reading is not None and abs(reading.value - target_c) <= heater.tolerance_c:
+                return
+            if loop.time() > deadline_s:
+                got = f"{reading.value:.1f} degC" if reading is not None else "no reading"
+                raise DeviceError(
+                    f"the bed did not reach {target_c:g} degC within {heater.warm_up_s_max:g} s ({got}): "
+                    "check the heater's supply and its thermocouple"
+                )
+            await asyncio.sleep(0.5)
+
+    async def move_axis(self, name: str, position_mm: float) -> None:
+        """Move `recoater` or `piston` to an absolute position, polled fast while it moves."""
+        drive: StepperDrive = getattr(self.devices, name)
+        self._hurry(name)
+        await drive.move_to(position_mm)
+        self._moving_until[name] = 0.0
+
+    async def home_axis(self, name: str, *, unless_homed: bool = False) -> None:
+        """Home `recoater` or `piston`; with `unless_homed`, only a drive that does not know where it is."""
+        drive: StepperDrive = getattr(self.devices, name)
+        if unless_homed and await drive.is_homed():
+            return
+        self._hurry(name)
+        await drive.home()
+        self._moving_until[name] = 0.0
+
+    async def arm_and_fire(self, power_w: float) -> None:
+        """Set the head's power, open the shutter, arm with a fresh token, fire; each step read back.
+
+        From here on the feeder keeps token and watchdog alive, and stops as soon as anything is not well.
+        """
+        if not math.isfinite(power_w) or not 0 < power_w <= self.config.envelope.beam_power_w_max:
+            raise DeviceError(
+                f"{power_w!r} W is no power for this machine (0 to {self.config.envelope.beam_power_w_max:g})"
+            )
+        beam = self.devices.beam
+        await beam.set_power_w(power_w)
+        await beam.set_shutter(True)
+        self._token = self._token % 65535 + 1
+        await beam.arm(self._token)
+        self._move(RunEvent.ARM)
+        self._move(RunEvent.FIRE)
+        await beam.fire(True)
+
+    async def cease_and_disarm(self) -> None:
+        """Fire off, disarmed, shutter closed; each read back."""
+        beam = self.devices.beam
+        await beam.fire(False)
+        await beam.disarm()
+        await beam.set_shutter(False)
+        if self.state in BEAM_MAY_BE_LIVE:
+            self._move(RunEvent.DISARM)
+
+    async def make_safe(self) -> None:
+        """Beam, motion, heat: in this order, each part bounded in time, none skipped because another failed."""
+        self._heat_target_c = None
+        failed = []
+        for what, step in (
+            ("beam", self.devices.beam.safe),
+            ("motion", self.devices.motion.safe),
+            ("heater", self.devices.heater.safe),
+            ("recoater", self.devices.recoater.safe),
+            ("piston", self.devices.piston.safe),
+        ):
+            try:
+                async with asyncio.timeout(SAFE_STEP_S):
+                    await step()
+            except (BridgeError, TimeoutError) as error:
+                failed.append(what)
+                self._listener.event("error", f"{what} could not be made safe: {error or 'no answer in time'}")
+        if self.state is not RunState.FAULT:
+            if failed:
+                self.trip([Trip(what, "could not be made safe; its own watchdog must do it") for what in failed])
+            elif self.state in (RunState.READY, RunState.PAUSED, RunState.SAFE):
+                self._move(RunEvent.RELEASE)
+            else:
+                self._move(RunEvent.DISARM)
+                self._move(RunEvent.RELEASE)
+
+    def enter(self, event: RunEvent) -> None:
+        """Take a transition that needs no device: pause and resume."""
+        self._move(event)
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _move(self, event: RunEvent) -> None:
+        before = self.state
+        self.state = next_state(before, event)
+        if self.state is not before:
+            self._listener.event("info", f"machine: {before.value} -> {self.state.value} ({event.value})")
+
+    def _start_pollers(self) -> None:
+        c = self.config.devices
+        buses: dict[str, list[PollTurn]] = {}
+        buses.setdefault(c.beam.wire, []).append(PollTurn("beam", self.devices.beam, self._beam_period_s))
+        heater = PollTurn(
+            "heater",
+            self.devices.heater,
+            lambda: 1 / c.heater.poll_hz,
+            refresh=self._refresh_heat,
+            refresh_period_s=1 / c.heater.refresh_hz,
+        )
+        buses.setdefault(c.heater.wire, []).append(heater)
+        buses.setdefault(c.meter.wire, []).append(PollTurn("meter", self.devices.meter, lambda: 1 / c.meter.poll_hz))
+        for name in ("recoater", "piston"):
+            drive = PollTurn(name, getattr(self.devices, name), self._drive_period_s(name))
+            buses.setdefault(getattr(c, name).wire, []).append(drive)
+        self._pollers = [Poller(bus, turns, self._publish, self._poll_failed) for bus, turns in buses.items()]
+        for poller in self._pollers:
+            self._spawn(poller.run(), f"poller-{poller.bus}")
+        self._spawn(self._feed_beam(), "beam-feeder")
+
+    def _beam_period_s(self) -> float:
+        c = self.config.devices.beam
+        return 1 / (c.poll_arming_hz if self.state is RunState.ARMED else c.poll_hz)
+
+    def _drive_period_s(self, name: str) -> Callable[[], float]:
+        c = getattr(self.config.devices, name)
+
+        def period_s() -> float:
+            moving = asyncio.get_running_loop().time() < self._moving_until.get(name, 0.0)
+            return 1 / (c.poll_moving_hz if moving else c.poll_hz)
+
+        return period_s
+
+    def _hurry(self, name: str) -> None:
+        self._moving_until[name] = asyncio.get_running_loop().time() + MOVING_S
+        for poller in self._pollers:
+            poller.hurry(name)
+
+    async def _first_readings(self) -> None:
+        """Wait until each polled device has answered once; bounded by the staleness limits."""
+        loop = asyncio.get_running_loop()
+        names = ("beam", "heater", "meter", "recoater", "piston")
+        deadline_s = loop.time() + 2 * max(getattr(self.config.devices, name).stale_after_s for name in names)
+        while loop.time() < deadline_s:
+            if all(name in self.readings for name in names):
+                return
+            await asyncio.sleep(0.05)
+        missing = [name for name in names if name not in self.readings]
+        raise MachineTripped([Trip(name, "does not answer") for name in missing])
+
+    def _interlocks(self, state: RunState) -> list[Trip]:
+        found = trips(self.config, self.readings, asyncio.get_running_loop().time(), state)
+        silent_s = self.devices.motion.silent_s()
+        if silent_s > self.config.devices.motion.stale_after_s:
+            found.append(Trip("motion", f"no sign of life for {silent_s:.1f} s"))
+        return found
+
+    def _publish(self, name: str, readings: dict[str, Reading]) -> None:
+        self._failures[name] = 0
+        self.readings[name] = readings
+        if name == "beam":
+            self._integrate_emission(readings)
+        self._listener.readings(name, readings)
+        if self.state is not RunState.FAULT:
+            found = self._interlocks(self.state)
+            if found:
+                self.trip(found)
+
+    def _integrate_emission(self, readings: dict[str, Reading]) -> None:
+        emission = readings.get("emission_w")
+        if emission is None:
+            return
+        if self._emission is not None:
+            self.emitted_j += (emission.time_s - self._emission.time_s) * (emission.value + self._emission.value) / 2
+        self._emission = emission
+
+    def _poll_failed(self, name: str, error: BridgeError) -> None:
+        self._failures[name] = self._failures.get(name, 0) + 1
+        self._listener.event("warning", f"{name}: {error}")
+        if self._failures[name] >= POLL_FAILURES_MAX and self.state is not RunState.FAULT:
+            self.trip([Trip(name, f"failed {self._failures[name]} times in a row: {error}")])
+
+    async def _refresh_heat(self) -> None:
+        if self._heat_target_c is not None:
+            await self.devices.heater.set_temp_c(self._heat_target_c)
+
+    async def _feed_beam(self) -> None:
+        """Renew token and watchdog while the beam may be live; a machine that tripped is not fed."""
+        period_s = 1 / self.config.devices.beam.feed_hz
+        loop = asyncio.get_running_loop()
+        due_s = loop.time()
+        while True:
+            if self.state in BEAM_MAY_BE_LIVE or self.state in (RunState.READY, RunState.PAUSED):
+                try:
+                    await self.devices.beam.feed()
+                except BridgeError as error:
+                    if self.state in BEAM_MAY_BE_LIVE:
+                        self.trip([Trip("beam", f"it could not be fed: {error}")])
+                    else:
+                        self._poll_failed("beam", error)
+                else:
+                    if self.state is RunState.EXPOSING and self.on_fed is not None:
+                        self.on_fed()
+            due_s = max(due_s + period_s, loop.time())
+            await asyncio.sleep(due_s - loop.time())
+
+    async def _stop_beam(self) -> None:
+        try:
+            async with asyncio.timeout(SAFE_STEP_S):
+                await self.devices.beam.stop()
+        except (BridgeError, TimeoutError) as error:
+            self._listener.event("error", f"the head did not take the stop ({error}); its watchdog must do it")
+
+    def _spawn(self, step: Awaitable[None], name: str) -> None:
+        task = asyncio.ensure_future(step)
+        task.set_name(name)
+        task.add_done_callback(self._task_ended)
+        self._tasks.append(task)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        """A background task that dies of a bug must not die alone: the machine trips."""
+        if task.cancelled() or task.exception() is None:
+            return
+        log.error("background task %s failed", task.get_name(), exc_info=task.exception())
+        self.trip([Trip("host", f"{task.get_name()} failed: {task.exception()}")])

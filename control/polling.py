@@ -1,0 +1,113 @@
+"""One poller for each bus: ask the devices on it in turn, publish readings, say when a device falls silent.
+
+A poller never writes for itself, but the set-points that a device forgets when it is not reminded of them (a heater's
+remote set-point, a beam head's token) are refreshed in the same turn, so that a bus has one owner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from firmware_bridge.errors import BridgeError
+from firmware_bridge.signals import Reading
+
+
+class Polled(Protocol):
+    """A device that can be asked."""
+
+    async def poll(self) -> dict[str, Reading]:
+        """The newest readings, by signal name."""
+        ...
+
+
+@dataclass
+class PollTurn:
+    """One device's place in a bus's turn: how often, what to do beside reading, and when it is due."""
+
+    name: str
+    device: Polled
+    period_s: Callable[[], float]  # asked each time: a drive is asked more often while it moves
+    refresh: Callable[[], Awaitable[None]] | None = None
+    refresh_period_s: float = 0.0
+    due_s: float = 0.0
+    refresh_due_s: float = 0.0
+    failures: int = 0
+    polls: int = 0
+
+
+class Poller:
+    """Polls the devices of one bus until it is stopped.
+
+    `publish(name, readings)` receives each good poll, `failed(name, error)` each failed one. A device that fails does
+    not slow the others: it is asked again only at its next turn.
+    """
+
+    def __init__(
+        self,
+        bus: str,
+        turns: Sequence[PollTurn],
+        publish: Callable[[str, dict[str, Reading]], None],
+        failed: Callable[[str, BridgeError], None],
+    ) -> None:
+        self.bus = bus
+        self.turns = list(turns)
+        self._publish = publish
+        self._failed = failed
+        self._wake = asyncio.Event()
+
+    @property
+    def polls(self) -> int:
+        """Answered polls so far."""
+        return sum(turn.polls for turn in self.turns)
+
+    def hurry(self, name: str) -> None:
+        """Ask `name` at once rather than when its turn comes."""
+        for turn in self.turns:
+            if turn.name == name:
+                turn.due_s = 0.0
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            now = loop.time()
+            for turn in self.turns:
+                if turn.refresh is not None and turn.refresh_due_s <= now:
+                    turn.refresh_due_s = max(turn.refresh_due_s + turn.refresh_period_s, now)
+                    await self._try(turn, turn.refresh())
+                if turn.due_s <= now:
+                    turn.due_s = max(turn.due_s + turn.period_s(), now)
+                    await self._try(turn, self._poll(turn))
+            next_s = min(
+                min(turn.due_s, turn.refresh_due_s if turn.refresh is not None else turn.due_s) for turn in self.turns
+            )
+            delay_s = next_s - loop.time()
+            if delay_s > 0:
+                await self._sleep(delay_s)
+            else:
+                await asyncio.sleep(0)  # a bus that cannot keep its plan must still let the others run
+
+    async def _poll(self, turn: PollTurn) -> None:
+        readings = await turn.device.poll()
+        turn.polls += 1
+        self._publish(turn.name, readings)
+
+    async def _try(self, turn: PollTurn, step: Awaitable[None]) -> None:
+        try:
+            await step
+        except BridgeError as error:
+            turn.failures += 1
+            self._failed(turn.name, error)
+
+    async def _sleep(self, delay_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._wake.clear()
+        timer = loop.call_later(delay_s, self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            timer.cancel()

@@ -1,0 +1,423 @@
+"""A job, layer by layer: recoat, look, expose, close, commit; and the same again after an interruption.
+
+Each layer goes through the journal's phases. A layer is committed only after its M400, with the position where the
+plan ends, so that `blocks_claimed` never says more than the machine did. A run that finds layers in its journal
+resumes: committed layers are left alone, a layer that was being exposed goes on at the first block in doubt (see
+`control.resume_point`), and whatever may have been exposed twice is declared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from control.errors import MoonkilnError
+from control.inspection import Inspector
+from control.interlock import Trip
+from control.journal import PLANNED_BLOCKS, Declaration, Journal, LayerPhase, LayerRecord, LayerStream
+from control.machine import Listener, Machine, MachineTripped
+from control.operator import Intent, Operator
+from control.outcome import Declared, LayerOutcome, Outcome, Status, Totals
+from control.resume_point import ResumePoint, block_at, resume_point, tail
+from control.states import RunEvent
+from firmware_bridge.errors import BridgeError
+from slicer.errors import SlicerError
+from slicer.exporters.gcode import layer_program
+from slicer.job import Job, JobLayer
+from vision.inspect_bed import LayerInspection
+
+QUEUE_SETTLE_S = 30.0  # beside the planned time: what the controller may take to run its planner empty
+
+
+class Cancelled(MoonkilnError):
+    """The operator gave the run up."""
+
+    exit_code = 130
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands, for a progress line."""
+
+    layer: int  # layers finished
+    layers: int
+    share: float  # of the exposure, 0 to 1
+    remaining_s: float
+    bed_temp_c: float | None
+    doing: str
+
+
+class Observer(Listener, Protocol):
+    """Who watches a run: telemetry, the report's pictures, the progress line."""
+
+    def picture(self, layer: int, label: str, jpeg: bytes, inspection: LayerInspection) -> None:
+        """A picture that was inspected; labels: powder, exposed."""
+
+    def progress(self, progress: Progress) -> None:
+        """A step forward."""
+
+
+def outcome_of_journal(
+    journal: Journal,
+    status: Status,
+    reason: str,
+    exit_code: int,
+    dry_run: bool,
+    *,
+    lines_sent: int = 0,
+    polls: int = 0,
+    duration_s: float = 0.0,
+    position_mm: tuple[float, float, float] | None = None,
+) -> Outcome:
+    """A run's outcome: what the journal holds of layers and declarations, and how this session ended."""
+    layers = []
+    for record in journal.layers():
+        committed = record.phase is LayerPhase.COMMITTED
+        layers.append(LayerOutcome(record.layer, committed, record.blocks if committed else 0, record.energy_j))
+    return Outcome(
+        status=status,
+        reason=reason,
+        exit_code=exit_code,
+        declared=[Declared(d.kind, d.layer, d.first_block, d.last_block) for d in journal.declarations()],  # type: ignore[arg-type]
+        layers=layers,
+        totals=Totals(
+            layers=sum(layer.committed for layer in layers),
+            blocks_claimed=sum(layer.blocks_claimed for layer in layers),
+            energy_j=sum(layer.energy_j for layer in layers),
+            lines_sent=lines_sent,
+            polls=polls,
+            duration_s=duration_s,
+            sessions=int(journal.fact("sessions")),
+        ),
+        position_mm=position_mm,
+        dry_run=dry_run,
+    )
+
+
+class PrintRun:
+    """One host's work on one run. `await PrintRun(...).run()` never raises for what the world does: it tells."""
+
+    def __init__(
+        self,
+        job: Job,
+        machine: Machine,
+        journal: Journal,
+        inspector: Inspector,
+        operator: Operator,
+        observer: Observer,
+        *,
+        dry_run: bool = False,
+    ) -> None:
+        self._job = job
+        self._machine = machine
+        self._journal = journal
+        self._inspector = inspector
+        self._operator = operator
+        self._observer = observer
+        self._dry_run = dry_run
+        self._envelope = job.envelope
+        self._committed: set[int] = set()
+        self._lines_sent = 0
+        self._position_mm: tuple[float, float, float] | None = None
+        self._acked_line = -1  # in the layer under way
+        self._fed_line = -1  # acknowledged when the head was last fed: from 16 before it on, a trip leaves doubt
+        self._exposing: int | None = None
+        self._done_s = 0.0  # planned exposure time behind us, for the progress line
+        self._planned_s = max(job.manifest.build_time_s, 1e-9)
+
+    async def run(self) -> Outcome:
+        """Print what is left of the job and say how it ended. The machine is safe on return."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        session = self._journal.begin_session()
+        records = {record.layer: record for record in self._journal.layers()}
+        self._operator.when_stopped(self._machine.stop)
+        self._machine.on_fed = self._note_feed
+        try:
+            try:
+                await self._print(records, session)
+                status, reason, code = Status.DONE, "every layer is committed", 0
+                if self._dry_run:
+                    reason = "dry run: every line was streamed with the beam disarmed"
+            finally:
+                await self._settle_doubt()
+                await self._machine.make_safe()
+        except MachineTripped as error:
+            status, reason, code = Status.STOPPED, str(error), 130 if error.stopped else error.exit_code
+        except Cancelled as error:
+            status, reason, code = Status.CANCELLED, str(error), error.exit_code
+        except (MoonkilnError, SlicerError) as error:
+            status, reason, code = Status.FAILED, str(error), getattr(error, "exit_code", 2)
+        except BridgeError as error:
+            status, reason, code = Status.FAILED, str(error), 3
+        return outcome_of_journal(
+            self._journal,
+            status,
+            reason,
+            code,
+            self._dry_run,
+            lines_sent=self._lines_sent,
+            polls=self._machine.polls,
+            duration_s=loop.time() - began_s,
+            position_mm=self._position_mm,
+        )
+
+    # -- the run ------------------------------------------------------------------------------------------------
+
+    async def _print(self, records: dict[int, LayerRecord], session: int) -> None:
+        machine, job = self._machine, self._job
+        self._committed = {r.layer for r in records.values() if r.phase is LayerPhase.COMMITTED}
+        self._tell("bringing up the machine")
+        await machine.bring_up()
+        await self._journal.event("info", f"session {session}: machine {machine.config.name} is ready")
+        point = await self._reconcile(records)
+        if not self._dry_run:
+            await machine.guarded(machine.home_axis("recoater", unless_homed=session > 1))
+            await machine.guarded(machine.home_axis("piston", unless_homed=session > 1))
+            if job.recipe.bed_temp_c is not None:
+                self._tell(f"heating the bed to {job.recipe.bed_temp_c:g} degC")
+                await machine.guarded(machine.heat(job.recipe.bed_temp_c))
+        for index in range(job.manifest.layer_count):
+            await self._obey()
+            if index in self._committed:
+                continue
+            job_layer = job.layer(index)
+            await self._print_layer(
+                index, job_layer, records.get(index), point if point and point.layer == index else None
+            )
+
+    async def _reconcile(self, records: dict[int, LayerRecord]) -> ResumePoint | None:
+        """Find out where the machine is, and where an interrupted layer goes on. Homes unless the place is known."""
+        motion = self._machine.devices.motion
+        interrupted = next((r for r in records.values() if r.phase is LayerPhase.EXPOSING), None)
+        if interrupted is None:
+            self._tell("homing")
+            await self._machine.guarded(motion.home())
+            return None
+        self._tell("waiting for the machine to come to rest")
+        job_layer = self._job.layer(interrupted.layer)
+        await self._machine.guarded(motion.wait_idle(timeout_s=self._planned_s + QUEUE_SETTLE_S))
+        position = await self._machine.guarded(motion.position())
+        tolerance_mm = self._machine.config.print.position_tolerance_mm
+        point = resume_point(interrupted, job_layer, self._envelope, position[:2], tolerance_mm)
+        if not point.position_known:
+            await self._say("warning", f"the machine stands at {position[:2]}, where no line of the plan ends: homing")
+            await self._machine.guarded(motion.home())
+        if point.last_block >= point.first_block:
+            if self._job.recipe.resume_policy == "stop":
+                raise MoonkilnError(
+                    f"layer {point.layer} was interrupted with blocks {point.first_block} to {point.last_block} in doubt,"
+                    " and the recipe's resume_policy is 'stop': inspect the part, then print a new job",
+                    4,
+                )
+            for kind in ("interrupted", "re_exposed"):
+                await self._journal.declare(Declaration(kind, point.layer, point.first_block, point.last_block))
+            await self._say(
+                "warning",
+                f"layer {point.layer} goes on at block {point.first_block}; up to {point.last_block} may be exposed twice",
+            )
+        return point
+
+    async def _print_layer(
+        self, index: int, job_layer: JobLayer, record: LayerRecord | None, point: ResumePoint | None
+    ) -> None:
+        blocks = len(job_layer.path)
+        if point is None and not self._dry_run:
+            await self._journal.prepare_layer(index, blocks=blocks)
+            if record is not None:
+                await self._journal.declare(Declaration("recoated", index, -1, -1))
+            await self._recoat(index, job_layer)
+        energy_j = job_layer.path.energy_j
+        first_block = point.first_block if point is not None else 0
+        while first_block < blocks:
+            first_block = await self._expose(index, job_layer, first_block)
+        if self._dry_run:
+            return
+        await self._journal.commit_layer(index, blocks=blocks, energy_j=energy_j)
+        self._committed.add(index)
+        self._done_s += job_layer.path.exposure_time_s
+        await self._look_at_exposed(index, job_layer)
+        self._tell(f"layer {index + 1} committed")
+
+    async def _recoat(self, index: int, job_layer: JobLayer) -> None:
+        """Lower the piston, spread, look; a short feed is spread again, up to the machine file's number of tries."""
+        machine, p = self._machine, self._machine.config.print
+        self._tell(f"layer {index + 1}: recoating")
+        await machine.guarded(machine.move_axis("piston", job_layer.layer.z_mm))
+        for attempt in range(p.recoat_tries_max):
+            await machine.guarded(machine.move_axis("recoater", p.recoat_far_mm))
+            await machine.guarded(machine.move_axis("recoater", p.recoat_park_mm))
+            inspection = await machine.guarded(self._look_at_powder(index, job_layer))
+            if inspection.quality == "unknown":
+                if p.on_unknown_picture == "stop":
+                    raise MachineTripped(
+                        [Trip("camera", f"the powder of layer {index} cannot be judged: {inspection.reason}")]
+                    )
+                await self._say(
+                    "warning", f"layer {index}: the powder cannot be judged ({inspection.reason}); going on"
+                )
+                return
+            if inspection.thin_area_mm2 <= p.thin_area_mm2_max:
+                if attempt:
+                    await self._journal.declare(Declaration("recoated", index, -1, -1))
+                return
+            await self._say(
+                "warning", f"layer {index}: {inspection.thin_area_mm2:.0f} mm2 of the powder are thin; spreading again"
+            )
+        raise MachineTripped(
+            [
+                Trip(
+                    "recoater",
+                    f"layer {index} is still thin after {p.recoat_tries_max} strokes: fill the hopper, then resume",
+                )
+            ]
+        )
+
+    async def _look_at_powder(self, index: int, job_layer: JobLayer) -> LayerInspection:
+        jpeg = await self._machine.devices.camera.snapshot()
+        inspection = await self._inspector.powder(jpeg, job_layer)
+        self._observer.picture(index, "powder", jpeg, inspection)
+        return inspection
+
+    async def _look_at_exposed(self, index: int, job_layer: JobLayer) -> None:
+        """A picture for the record; what it finds is reported, and a camera that fails now stops nothing."""
+        try:
+            jpeg = await self._machine.devices.camera.snapshot()
+        except BridgeError as error:
+            await self._say("warning", f"layer {index}: no picture after exposure: {error}")
+            return
+        inspection = await self._inspector.exposed(jpeg, job_layer)
+        self._observer.picture(index, "exposed", jpeg, inspection)
+
+    # -- exposing -----------------------------------------------------------------------------------------------
+
+    async def _expose(self, index: int, job_layer: JobLayer, first_block: int) -> int:
+        """One attempt: stream a layer from `first_block` until its M400 is answered, or to where the operator breaks in.
+
+        Returns the block at which to go on: the layer's number of blocks when it is complete.
+        """
+        machine, motion = self._machine, self._machine.devices.motion
+        rest = tail(job_layer, first_block)
+        program = layer_program(rest, self._envelope)
+        self._acked_line = self._fed_line = -1
+        if self._dry_run:
+            await self._check_disarmed()
+            taken = await machine.guarded(motion.stream(program.lines, _Unjournalled(), cancelled=self._wants_break))
+        else:
+            await self._journal.expose_layer(index, blocks=len(job_layer.path), base_block=first_block)
+            stream = LayerStream(self._journal, index, on_acked=self._note_ack)
+            await machine.guarded(machine.arm_and_fire(program.power_set_w))
+            self._exposing = index
+            self._tell(f"layer {index + 1}: exposing")
+            taken = await machine.guarded(motion.stream(program.lines, stream, cancelled=self._wants_break))
+            await stream.settle()
+        self._lines_sent += taken
+        complete = taken == len(program.lines)
+        if not complete:
+            # Broken off between two lines: what was taken comes to its end, then the beam is put away.
+            await machine.guarded(motion.laser_off())
+            await machine.guarded(motion.wait_idle(timeout_s=self._planned_s + QUEUE_SETTLE_S))
+        reached = first_block + (len(rest.path) if complete else block_at(program, taken))
+        await self._close_position(index, job_layer, first_block, reached)
+        if self._dry_run:
+            await self._check_disarmed()
+        else:
+            await machine.guarded(machine.cease_and_disarm())
+        self._exposing = None
+        if not complete:
+            if not self._dry_run:  # at rest: a host that dies during the pause has nothing in doubt
+                await self._journal.expose_layer(index, blocks=len(job_layer.path), base_block=reached)
+            await self._journal.declare(Declaration("interrupted", index, reached, reached))
+            await self._obey()
+        return reached
+
+    async def _close_position(self, index: int, job_layer: JobLayer, first_block: int, reached: int) -> None:
+        """The machine must stand where the last exposed block, or the jump after it, ends: else lines went astray."""
+        position = await self._machine.guarded(self._machine.devices.motion.position())
+        self._position_mm = position
+        if reached == first_block:
+            return  # nothing was exposed since the last check
+        vectors = job_layer.path.vectors_mm
+        ends = [vectors[reached - 1, 2:]] + ([vectors[reached, :2]] if reached < len(vectors) else [])
+        off_mm = min(float(np.max(np.abs(np.asarray(position[:2]) - end))) for end in ends)
+        tolerance_mm = self._machine.config.print.position_tolerance_mm
+        if off_mm > tolerance_mm:
+            raise MachineTripped(
+                [
+                    Trip(
+                        "motion",
+                        f"layer {index} ended {off_mm:.3f} mm from where its plan ends (allowed {tolerance_mm:g} mm)",
+                    )
+                ]
+            )
+
+    async def _check_disarmed(self) -> None:
+        """A dry run's promise, read back from the head."""
+        if await self._machine.devices.beam.is_armed():
+            raise MachineTripped([Trip("beam", "the head says that it is armed during a dry run")])
+
+    async def _obey(self) -> None:
+        """Carry out what the operator asked for since the last time; a pause waits here for its end."""
+        while (intent := self._operator.take()) is not None:
+            if intent is Intent.CANCEL:
+                raise Cancelled("the operator cancelled the run")
+            if intent is Intent.PAUSE:
+                self._machine.enter(RunEvent.PAUSE)
+                await self._say("info", "paused by the operator")
+                while (answer := await self._machine.guarded(self._operator.next())) not in (
+                    Intent.RESUME,
+                    Intent.CANCEL,
+                ):
+                    pass  # another pause changes nothing; a stop trips the machine and ends the guarded wait
+                if answer is Intent.CANCEL:
+                    raise Cancelled("the operator cancelled the run")
+                self._machine.enter(RunEvent.RESUME)
+                await self._say("info", "resumed by the operator")
+
+    def _wants_break(self) -> bool:
+        return self._operator.wants_break
+
+    def _note_ack(self, line: int) -> None:
+        self._acked_line = line
+
+    def _note_feed(self) -> None:
+        self._fed_line = self._acked_line
+
+    async def _settle_doubt(self) -> None:
+        """A layer broken off by a trip: lines since the head was last fed may have run without their beam."""
+        if self._exposing is not None and not self._dry_run:
+            await self._journal.doubt(self._exposing, max(0, self._fed_line + 1 - PLANNED_BLOCKS))
+
+    # -- telling ------------------------------------------------------------------------------------------------
+
+    async def _say(self, level: str, text: str) -> None:
+        await self._journal.event(level, text)
+        self._observer.event(level, text)
+
+    def _tell(self, doing: str) -> None:
+        reading = self._machine.readings.get("heater", {}).get("bed_temp_c")
+        done = len(self._committed)
+        share = done / max(1, self._job.manifest.layer_count)
+        self._observer.progress(
+            Progress(
+                done,
+                self._job.manifest.layer_count,
+                share,
+                max(0.0, self._planned_s - self._done_s),
+                reading.value if reading is not None else None,
+                doing,
+            )
+        )
+
+
+class _Unjournalled:
+    """A dry run's stream journal: nothing is exposed, so nothing needs to be remembered."""
+
+    async def ahead(self, first: int, last: int) -> None:
+        """Nothing to note."""
+
+    def acked(self, index: int) -> None:
+        """Nothing to note."""

@@ -1,0 +1,177 @@
+"""A run's telemetry as MCAP with protobuf messages, which Foxglove and Rerun open as they are.
+
+Topics: `/printer/<device>` (one message type a device, a double for each signal with its unit at the end of the
+name, beside `quality`), `/printer/progress`, `/camera/bed/<label>` (foxglove.CompressedImage), `/vision/<label>`,
+`/events` (foxglove.Log). `log_time` is the run's start plus `loop.time()`.
+
+Telemetry degrades first: when the disk is full the file ends there, the run is told once, and control goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
+from foxglove_schemas_protobuf.Log_pb2 import Log
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from mcap_protobuf.writer import Writer
+
+from firmware_bridge.signals import Reading
+
+if TYPE_CHECKING:
+    from control.config import MachineConfig
+    from control.print_run import Progress
+    from slicer.job import Job
+    from vision.inspect_bed import LayerInspection
+
+log = logging.getLogger(__name__)
+
+_LEVELS = {"info": Log.INFO, "warning": Log.WARNING, "error": Log.ERROR}
+_DOUBLE = descriptor_pb2.FieldDescriptorProto.TYPE_DOUBLE
+_STRING = descriptor_pb2.FieldDescriptorProto.TYPE_STRING
+_OPTIONAL = descriptor_pb2.FieldDescriptorProto.LABEL_OPTIONAL
+
+
+def message_class(name: str, doubles: tuple[str, ...], strings: tuple[str, ...] = ()) -> Any:
+    """A protobuf message type `moonkiln.<name>` with these fields, made without a compiler."""
+    file = descriptor_pb2.FileDescriptorProto(name=f"moonkiln/{name}.proto", package="moonkiln", syntax="proto3")
+    message = file.message_type.add(name=name)
+    for number, field in enumerate((*doubles, *strings), start=1):
+        kind = _DOUBLE if number <= len(doubles) else _STRING
+        message.field.add(name=field, number=number, type=kind, label=_OPTIONAL)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"moonkiln.{name}"))
+
+
+class Telemetry:
+    """The run's observer: everything it hears goes to one MCAP file, and progress to a callback as well."""
+
+    def __init__(self, path: Path, start_ns: int, progress: Callable[[Progress], None] | None) -> None:
+        self.path = path
+        self.failure: str | None = None
+        self._start_ns = start_ns
+        self._progress = progress
+        self._classes: dict[str, Any] = {}
+        self._file = open(path, "wb")  # noqa: SIM115  (held for the run, closed in close())
+        self._writer: Writer | None = Writer(self._file, profile="moonkiln")
+        self._progress_class = message_class(
+            "Progress", ("layers_done", "layers", "share", "remaining_s", "bed_temp_c"), ("doing",)
+        )
+        self._look_class = message_class(
+            "LayerInspection",
+            ("layer", "region_mm2", "coverage_fraction", "thin_area_mm2", "iou", "missing_mm2", "excess_mm2"),
+            ("quality", "reason"),
+        )
+
+    @classmethod
+    def open(cls, path: Path, start_ns: int, progress: Callable[[Progress], None] | None = None) -> Telemetry:
+        """A new file at `path`; one that an earlier session left is kept beside it as `<stem>.<n>.mcap`."""
+        if path.exists():
+            taken = {p.name for p in path.parent.glob(f"{path.stem}.*{path.suffix}")}
+            number = next(n for n in range(1, len(taken) + 2) if f"{path.stem}.{n}{path.suffix}" not in taken)
+            path.rename(path.with_name(f"{path.stem}.{number}{path.suffix}"))
+        return cls(path, start_ns, progress)
+
+    def __enter__(self) -> Telemetry:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- what the machine and the run tell -------------------------------------------------------------------------
+
+    def attach_run(self, config: MachineConfig, job: Job) -> None:
+        """Say what this run is: machine, job and recipe, as the file's metadata."""
+        manifest = job.manifest
+        facts = {
+            "machine": config.name,
+            "job": manifest.name,
+            "recipe": manifest.recipe_name,
+            "layers": str(manifest.layer_count),
+            "vectors": str(manifest.vector_count),
+            "mesh_sha256": manifest.mesh_sha256,
+            "software_version": manifest.software_version,
+            "simulated": str(any(url.startswith("sim:") for url in config.urls.values())),
+        }
+        self._guard(lambda writer: writer.add_metadata("moonkiln.run", facts))
+
+    def readings(self, device: str, readings: dict[str, Reading]) -> None:
+        """One poll of one device."""
+        if not readings:
+            return
+        kind = self._classes.get(device)
+        if kind is None:
+            kind = self._classes[device] = message_class(device.title(), tuple(readings), ("quality",))
+        worst = max(readings.values(), key=lambda reading: reading.quality.value)
+        values = {name: float(reading.value) for name, reading in readings.items()}
+        self._write(f"/printer/{device}", kind(quality=worst.quality.name, **values), worst.time_s)
+
+    def event(self, level: str, text: str) -> None:
+        """A sentence about the run."""
+        message = Log(level=_LEVELS[level], message=text, name="moonkiln")
+        message.timestamp.FromNanoseconds(self._now_ns())
+        self._write("/events", message)
+
+    def picture(self, layer: int, label: str, jpeg: bytes, inspection: LayerInspection) -> None:
+        """What a look at the bed saw, and what it found; the annotated picture where there is one."""
+        image = CompressedImage(data=inspection.picture_jpeg or jpeg, format="jpeg", frame_id=f"layer-{layer}")
+        image.timestamp.FromNanoseconds(self._now_ns())
+        self._write(f"/camera/bed/{label}", image)
+        found = self._look_class(
+            layer=layer,
+            region_mm2=inspection.region_mm2,
+            coverage_fraction=inspection.coverage_fraction,
+            thin_area_mm2=inspection.thin_area_mm2,
+            iou=inspection.iou or 0.0,
+            missing_mm2=inspection.missing_mm2 or 0.0,
+            excess_mm2=inspection.excess_mm2 or 0.0,
+            quality=inspection.quality,
+            reason=inspection.reason,
+        )
+        self._write(f"/vision/{label}", found)
+
+    def progress(self, progress: Progress) -> None:
+        """A step forward: to the file and to whoever shows it."""
+        message = self._progress_class(
+            layers_done=progress.layer,
+            layers=progress.layers,
+            share=progress.share,
+            remaining_s=progress.remaining_s,
+            bed_temp_c=progress.bed_temp_c if progress.bed_temp_c is not None else float("nan"),
+            doing=progress.doing,
+        )
+        self._write("/printer/progress", message)
+        if self._progress is not None:
+            self._progress(progress)
+
+    def close(self) -> None:
+        """Finish the file (index and summary). Harmless twice."""
+        self._guard(lambda writer: writer.finish())
+        self._writer = None
+        self._file.close()
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _now_ns(self) -> int:
+        return self._start_ns + round(asyncio.get_running_loop().time() * 1e9)
+
+    def _write(self, topic: str, message: Any, time_s: float | None = None) -> None:
+        now_ns = self._now_ns()
+        published_ns = now_ns if time_s is None else self._start_ns + round(time_s * 1e9)
+        self._guard(lambda writer: writer.write_message(topic, message, log_time=now_ns, publish_time=published_ns))
+
+    def _guard(self, write: Callable[[Writer], None]) -> None:
+        """Write, or end the file for good: a full disk must cost the record, not the part."""
+        if self._writer is None:
+            return
+        try:
+            write(self._writer)
+        except OSError as error:
+            self.failure = f"telemetry ends here: {self.path} cannot be written ({error.strerror or error})"
+            self._writer = None
+            log.warning("%s", self.failure)
