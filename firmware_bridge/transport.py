@@ -55,8 +55,8 @@ class Transport(ABC):
         waiting = self._waiting_bytes()
         if waiting + len(data) > WRITE_QUEUE_BYTES:
             raise TransportError(
-                f"{self.url} does not take bytes as fast as they are written: {waiting} wait and {len(data)} more would "
-                f"pass the bound of {WRITE_QUEUE_BYTES}. Is the device hung, or its flow control holding?"
+                f"{self.url} does not take bytes as fast as they are written: {waiting} wait, and {len(data)} more "
+                f"would pass the bound of {WRITE_QUEUE_BYTES}. Is the device hung, or its flow control holding?"
             )
         self._send(data)
 
@@ -103,7 +103,7 @@ def register_scheme(scheme: str, opener: Opener) -> None:
 async def open_transport(url: str, receiver: Receiver, *, timeout_s: float = 5.0) -> Transport:
     """Open the byte stream that `url` names and connect `receiver` to it.
 
-    `serial:/dev/x?baud=115200&parity=N&exclusive=1&dtr=hold`, `tcp:HOST:PORT`, or a registered scheme such as `sim:NAME`.
+    `serial:/dev/x?baud=115200&parity=N&exclusive=1&dtr=hold`, `tcp:HOST:PORT`, or a registered scheme (`sim:NAME`).
     Raises TransportError with what is wrong and what to do; the receiver then hears nothing.
     """
     scheme, colon, rest = url.partition(":")

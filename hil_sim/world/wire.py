@@ -1,32 +1,239 @@
 """Wires: what lies between a host's transport and an emulated device, in memory, on a pty or on loopback TCP.
 
-An emulator knows no wire: it is handed `send` once per connection and gives back a session that takes bytes.
+    wire = await lay_virtual("motion", emulator, baud=115200)         # sim:motion, on this loop only
+    wire = await lay_pty("/run/bench", "motion", emulator, baud=115200)   # serial:/run/bench/motion?baud=115200
+    wire = await lay_tcp("beam", emulator)                            # tcp:127.0.0.1:PORT
+
+An emulator knows no wire: it is handed `send` once per connection and gives back a session that takes bytes. All three
+kinds pace, delay and strike bytes with the same Pipe.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+import asyncio
+import os
+import weakref
+from typing import Any
+
+from firmware_bridge.errors import TransportError
+from firmware_bridge.transport import Receiver, Transport, register_scheme
+from hil_sim.world.faults.schedule import FaultSchedule
+from hil_sim.world.wire_line import BITS_PER_BYTE, UNPACED_BOUND, Emulator, Line, Session, Tap, Wire
+from hil_sim.world.wire_pty import PtyWire
+
+__all__ = ["Emulator", "Session", "Tap", "Wire", "lay_pty", "lay_tcp", "lay_virtual"]
+
+DEFAULT_LATENCY_S = 0.0002  # one way: a cable, a USB bridge and two drivers, kindly
 
 
-class Session(Protocol):
-    """One connection, as the device sees it."""
+async def lay_virtual(
+    name: str,
+    emulator: Emulator,
+    *,
+    baud: int | None = None,
+    latency_s: float = DEFAULT_LATENCY_S,
+    faults: FaultSchedule | None = None,
+    tap: Tap | None = None,
+) -> Wire:
+    """A wire in memory, at `sim:NAME` for hosts on the running loop (virtual or not).
 
-    def received(self, data: bytes) -> None:
-        """Bytes from the host have arrived: at the pace of the line, in order, at most `chunk_bytes` at once."""
-
-    def closed(self) -> None:
-        """The host has left (or the wire was cut). The last call; `send` does nothing from now on."""
-
-
-class Emulator(Protocol):
-    """A device at the far end of a wire.
-
-    `attach` is called once per connection: on a serial line at each open (one session at a time), on TCP for every
-    connection (several at once). `send` queues bytes to this host; it never blocks and may be called at any time.
-    An emulator may carry an attribute `chunk_bytes: int` (default 256, so that a Modbus RTU frame comes whole): the
-    most bytes one `received` call brings, a stretch of the line's time. A device with a small receive ring asks for less.
+    With a baud rate it is a serial line: paced both ways, one host at a time. Without one it takes several at once.
     """
+    wires = _wires_here()
+    if name in wires:
+        raise ValueError(f"sim:{name} is laid already on this loop; close that wire or take another name")
+    wire = VirtualWire(name, f"sim:{name}", emulator, baud=baud, latency_s=latency_s, faults=faults, tap=tap)
+    wires[name] = wire
+    return wire
 
-    def attach(self, send: Callable[[bytes], None]) -> Session:
-        """A host has connected."""
+
+async def lay_pty(
+    directory: str | os.PathLike[str],
+    name: str,
+    emulator: Emulator,
+    *,
+    baud: int,
+    faults: FaultSchedule | None = None,
+    tap: Tap | None = None,
+) -> Wire:
+    """A pseudo terminal at DIRECTORY/NAME (a symlink, re-made atomically), paced to `baud` both ways.
+
+    It keeps no slave open: the device notices when a host comes (within about 25 ms) and leaves. A host that sets
+    another baud rate gets, and gives, garbage, as on a real line. Raises OSError where a pty or symlink cannot be made.
+    """
+    return PtyWire(directory, name, emulator, baud=baud, faults=faults, tap=tap)
+
+
+async def lay_tcp(
+    name: str,
+    emulator: Emulator,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    faults: FaultSchedule | None = None,
+    tap: Tap | None = None,
+) -> Wire:
+    """A TCP server (port 0: any free one), several connections at once. Works in virtual time too, in memory."""
+    wire = TcpWire(name, emulator, faults=faults, tap=tap)
+    await wire.listen(host, port)
+    return wire
+
+
+# ---- in memory ------------------------------------------------------------------------------------------------------
+
+_TABLES: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, VirtualWire]] = weakref.WeakKeyDictionary()
+
+
+def _wires_here() -> dict[str, VirtualWire]:
+    """The running loop's own wires: loops of one process do not see each other's."""
+    return _TABLES.setdefault(asyncio.get_running_loop(), {})
+
+
+class VirtualWire(Wire):
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._ends: list[_VirtualTransport] = []
+        self._lines: list[Line] = []
+        self._absent_until_s = 0.0
+
+    def connect(self, receiver: Receiver) -> Transport:
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._absent_until_s:
+            raise TransportError(f"{self.url} is absent: the device has hung up. Plug it in again or wait for it.")
+        if self.baud and self._ends:
+            raise TransportError(f"{self.url} is in use: a serial line serves one host at a time. Close the other one.")
+        if self.baud:
+            for line in self._lines:  # its host has left and its last bytes are still on the line
+                line.end()
+        self._lines = [line for line in self._lines if line.is_open]
+        end = _VirtualTransport(self, receiver)
+        self._ends.append(end)
+        self._lines.append(end.line)
+        return end
+
+    def left(self, end: _VirtualTransport) -> None:
+        if end in self._ends:
+            self._ends.remove(end)
+
+    def hang_up(self, back_after_s: float = -1.0) -> None:
+        now_s = asyncio.get_running_loop().time()
+        self._absent_until_s = now_s + back_after_s if back_after_s >= 0 else float("inf")
+        for end in list(self._ends):
+            end.lose(TransportError(f"{self.url} was lost: the device has hung up. Check its cable and its power."))
+        for line in self._lines:
+            line.end()
+        self._lines.clear()
+
+    def close(self) -> None:
+        wires = _wires_here()
+        if wires.get(self.name) is self:
+            del wires[self.name]
+        self.hang_up()
+
+
+class _VirtualTransport(Transport):
+    """The host's end of a wire in memory."""
+
+    def __init__(self, wire: VirtualWire, receiver: Receiver) -> None:
+        super().__init__(wire.url, receiver, BITS_PER_BYTE / wire.baud if wire.baud else 0.0)
+        self._wire = wire
+        self.line = Line(wire, receiver.data_received, inline=False)
+
+    def _send(self, data: bytes) -> None:
+        self.line.inward.send(data)
+
+    def _waiting_bytes(self) -> int:
+        return self.line.inward.waiting
+
+    def _release(self) -> None:
+        self._wire.left(self)
+        if self.line.is_open:
+            self.line.end_when_carried()
+
+    def lose(self, error: TransportError) -> None:
+        self.line.end()
+        self._finish(error)
+
+
+async def _open_sim(url: str, receiver: Receiver, timeout_s: float) -> Transport:
+    name = url.partition(":")[2]
+    wire = _wires_here().get(name)
+    if wire is None:
+        laid = ", ".join(sorted(_wires_here())) or "none"
+        raise TransportError(f"{url}: no wire of that name is laid on this loop (laid: {laid}).")
+    await asyncio.sleep(wire.latency_s)
+    return wire.connect(receiver)
+
+
+register_scheme("sim", _open_sim)
+
+
+# ---- TCP ------------------------------------------------------------------------------------------------------------
+
+
+class TcpWire(Wire):
+    def __init__(self, name: str, emulator: Emulator, *, faults: FaultSchedule | None, tap: Tap | None) -> None:
+        super().__init__(name, "", emulator, baud=None, latency_s=0.0, faults=faults, tap=tap)
+        self.ends: list[_TcpEnd] = []
+        self._server: asyncio.AbstractServer | None = None
+        self._absent_until_s = 0.0
+
+    async def listen(self, host: str, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _TcpEnd(self), host, port)
+        port = self._server.sockets[0].getsockname()[1]
+        self.url = f"tcp:{host}:{port}"
+
+    def is_absent(self) -> bool:
+        return asyncio.get_running_loop().time() < self._absent_until_s
+
+    def hang_up(self, back_after_s: float = -1.0) -> None:
+        """Reset every connection; one that is made before the device is back is reset at once."""
+        now_s = asyncio.get_running_loop().time()
+        self._absent_until_s = now_s + back_after_s if back_after_s >= 0 else float("inf")
+        for end in list(self.ends):
+            end.cut()
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self.hang_up()
+
+
+class _TcpEnd(asyncio.Protocol):
+    """The device's end of one TCP connection."""
+
+    def __init__(self, wire: TcpWire) -> None:
+        self._wire = wire
+        self._transport: Any = None
+        self._line: Line | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # asyncio has set TCP_NODELAY
+        if self._wire.is_absent():
+            self._transport.abort()
+            return
+        self._wire.ends.append(self)
+        self._line = Line(self._wire, self._to_host, inline=True)
+
+    def _to_host(self, data: bytes) -> None:
+        if self._transport.get_write_buffer_size() > UNPACED_BOUND:
+            self._wire.to_host.lose(len(data))
+            return
+        self._transport.write(data)
+
+    def data_received(self, data: bytes) -> None:
+        if self._line is not None:
+            self._line.inward.send(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._line is not None:
+            self._line.end_when_carried()
+        if self in self._wire.ends:
+            self._wire.ends.remove(self)
+
+    def cut(self) -> None:
+        self._transport.abort()
+        if self._line is not None:
+            self._line.end()

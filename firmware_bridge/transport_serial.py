@@ -1,0 +1,217 @@
+"""`serial:/dev/x?baud=...`: a tty through pyserial, raw, exclusive, and never in the loop's way.
+
+pyserial opens and configures the port; the bytes go through the event loop's readers and writers.
+
+DTR: many boards reset when it changes. `dtr=hold` (default) leaves it as the system opens the port and keeps the system
+from dropping it at the last close, so that a second open makes no edge; the first open after plugging in still raises
+it, which Linux does before anybody can ask. `dtr=pulse` drops it for 0.1 s: a reset on purpose.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import glob
+import logging
+import os
+import select
+import termios
+from typing import Any
+
+import serial
+
+from firmware_bridge.errors import TransportError
+from firmware_bridge.transport import Receiver, Transport, running_in_virtual_time, split_options
+
+log = logging.getLogger(__name__)
+
+_DEFAULTS = {"baud": "115200", "parity": "N", "bits": "8", "stop": "1", "exclusive": "1", "dtr": "hold"}
+_CHOICES = {"parity": "NEO", "bits": ("7", "8"), "stop": ("1", "2"), "exclusive": "01", "dtr": ("hold", "pulse")}
+_READ_BYTES = 4096
+_PULSE_S = 0.1
+_EMPTY_READS = 10  # a readable port that gives nothing this often in a row is gone or shared
+_LOOKED_FOR = ("/dev/serial/by-id/*", "/dev/ttyUSB*", "/dev/ttyACM*", "/dev/cu.usb*")
+
+
+async def open_serial(url: str, receiver: Receiver, timeout_s: float) -> Transport:
+    """Open the port. Raises TransportError: absent, busy, forbidden, no serial port, a setting it cannot do."""
+    if running_in_virtual_time():
+        raise TransportError(f"{url}: virtual time has no serial ports. Use a sim: URL, or run on the wire.")
+    path, options = split_options(url, _DEFAULTS)
+    for key, known in _CHOICES.items():
+        if options[key] not in known:
+            raise TransportError(f"{url}: {key}={options[key]} is not possible; known are {', '.join(known)}.")
+    if not options["baud"].isdecimal() or not 50 <= int(options["baud"]) <= 4_000_000:
+        raise TransportError(f"{url}: baud={options['baud']} is no baud rate; give 50 to 4000000.")
+    port = _open_port(url, path, options)
+    try:
+        _set_dtr_policy(port, options["dtr"])
+        if options["dtr"] == "pulse":
+            await _pulse_dtr(port)
+        bits = 1 + int(options["bits"]) + (options["parity"] != "N") + int(options["stop"])
+        return SerialTransport(url, receiver, bits / int(options["baud"]), port)
+    except BaseException:
+        port.close()
+        raise
+
+
+def _open_port(url: str, path: str, options: dict[str, str]) -> serial.Serial:
+    port = serial.Serial()
+    port.port = path
+    port.baudrate = int(options["baud"])
+    port.bytesize = int(options["bits"])
+    port.parity = options["parity"]
+    port.stopbits = int(options["stop"])
+    port.timeout = 0
+    port.exclusive = True if options["exclusive"] == "1" else None
+    try:
+        port.open()
+        _check_settings(port, options)
+    except (OSError, termios.error, ValueError) as error:  # termios.error is no OSError, and pyserial lets it out
+        with contextlib.suppress(OSError, termios.error):
+            port.close()
+        raise TransportError(f"{url}: {_reason(error, path, options)}") from error
+    return port
+
+
+def _check_settings(port: serial.Serial, options: dict[str, str]) -> None:
+    """A pseudo terminal takes parity and 7 bits at the first open and silently does without: ask what was set."""
+    flags = termios.tcgetattr(port.fileno())[2]
+    if bool(flags & termios.PARENB) != (options["parity"] != "N") or (flags & termios.CSIZE) != (
+        termios.CS8 if options["bits"] == "8" else termios.CS7
+    ):
+        raise termios.error(errno.EINVAL, "settings did not take")
+
+
+def _reason(error: Exception, path: str, options: dict[str, str]) -> str:
+    code = error.errno if isinstance(error, OSError) else (error.args[0] if error.args else None)
+    if code in (errno.ENOENT, errno.ENXIO, errno.ENODEV) or not os.path.exists(path):
+        return f"there is no port {path}. {_candidates(path)}"
+    if code in (errno.EACCES, errno.EPERM):
+        return (
+            f"this user may not open {path}. Join its group (often: sudo usermod -aG dialout $USER), log in again, "
+            "then try once more."
+        )
+    if code in (errno.EBUSY, errno.EAGAIN) or "exclusively lock" in str(error):
+        return f"{path} is in use by another program. Close it (`fuser {path}` names it), then try again."
+    if isinstance(error, termios.error) and code == errno.EINVAL:
+        return (
+            f"{path} does not do {options['baud']} baud, {options['bits']} bits, parity {options['parity']}, "
+            f"{options['stop']} stop bits. A pseudo terminal has no parity and no 7 bits: use parity=N&bits=8 there."
+        )
+    if code in (errno.ENOTTY, errno.EISDIR) or (isinstance(error, OSError) and "Could not configure" in str(error)):
+        return f"{path} is no serial port. {_candidates(path)}"
+    return f"{path} cannot be opened ({error}). Unplug it, plug it in again, and look at `dmesg`."
+
+
+def _candidates(path: str) -> str:
+    found = sorted(name for pattern in _LOOKED_FOR for name in glob.glob(pattern))
+    folder = os.path.dirname(path)
+    if folder not in ("", "/dev"):
+        with contextlib.suppress(OSError):
+            found += sorted(entry.path for entry in os.scandir(folder) if entry.is_symlink())
+    if not found:
+        return "No serial port was found on this computer: is the device plugged in and switched on?"
+    return f"Ports found here: {', '.join(found[:12])}."
+
+
+def _set_dtr_policy(port: serial.Serial, policy: str) -> None:
+    """hold: no drop of DTR at the last close, hence no edge at the next open."""
+    settings = termios.tcgetattr(port.fileno())
+    if policy == "hold":
+        settings[2] &= ~termios.HUPCL
+    else:
+        settings[2] |= termios.HUPCL
+    with contextlib.suppress(termios.error):  # a driver without modem lines has nothing to hold
+        termios.tcsetattr(port.fileno(), termios.TCSANOW, settings)
+
+
+async def _pulse_dtr(port: serial.Serial) -> None:
+    try:
+        port.dtr = False
+        await asyncio.sleep(_PULSE_S)
+        port.dtr = True
+    except OSError as error:  # ENOTTY: a pseudo terminal has no DTR
+        log.info("%s has no DTR line to pulse (%s)", port.port, error)
+
+
+class SerialTransport(Transport):
+    def __init__(self, url: str, receiver: Receiver, byte_time_s: float, port: serial.Serial) -> None:
+        super().__init__(url, receiver, byte_time_s)
+        self._port = port
+        self._fd: int = port.fileno()
+        os.set_blocking(self._fd, False)
+        self._queue = bytearray()
+        self._empty_reads = 0
+        self._failure: asyncio.Handle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._fd, self._readable)
+
+    def _readable(self) -> None:
+        try:
+            data = os.read(self._fd, _READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._gone(error)
+            return
+        if data:
+            self._empty_reads = 0
+            self._receiver.data_received(data)
+            return
+        # VMIN is 0: nothing there reads as b"", and so does a port that has been pulled out
+        self._empty_reads += 1
+        if self._empty_reads >= _EMPTY_READS or self._is_hung_up():
+            self._gone(None)
+
+    def _is_hung_up(self) -> bool:
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        return any(events & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, events in poll.poll(0))
+
+    def _gone(self, error: OSError | None) -> None:
+        told = f" ({error.strerror})" if error is not None else ""
+        self._finish(
+            TransportError(f"{self.url} was lost{told}: the port has gone. Check the cable and the device's power.")
+        )
+
+    def _send(self, data: bytes) -> None:
+        if not self._queue:
+            taken = self._write_now(data)
+            if taken == len(data):
+                return
+            data = data[taken:]
+            if self._failure is None:
+                self._loop.add_writer(self._fd, self._writable)
+        self._queue += data
+
+    def _writable(self) -> None:
+        del self._queue[: self._write_now(self._queue)]
+        if not self._queue or self._failure is not None:
+            self._loop.remove_writer(self._fd)
+
+    def _write_now(self, data: Any) -> int:
+        """How many bytes the system took. A broken port is reported from the loop, not from inside write()."""
+        try:
+            return os.write(self._fd, data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            if self._failure is None:
+                self._failure = self._loop.call_soon(self._gone, error)
+            return 0
+
+    def _waiting_bytes(self) -> int:
+        return len(self._queue)
+
+    def _release(self) -> None:
+        if self._failure is not None:
+            self._failure.cancel()
+        self._loop.remove_reader(self._fd)
+        self._loop.remove_writer(self._fd)
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        with contextlib.suppress(OSError, termios.error):
+            self._port.close()
