@@ -18,6 +18,8 @@ import click
 
 from control.errors import MoonkilnError
 
+OWN_PACKAGES = ("slicer", "firmware_bridge", "vision", "control", "hil_sim")
+
 
 class ExitCode(enum.IntEnum):
     """What a program that calls moonkiln can tell from its exit; `docs/exit-codes.md` explains each."""
@@ -77,7 +79,9 @@ class MoonkilnGroup(click.Group):
         settings = Settings()
         extra.setdefault("obj", settings)
         try:
-            result = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+            result = super().main(
+                args, prog_name, complete_var, standalone_mode=False, windows_expand_args=windows_expand_args, **extra
+            )
         except BaseException as error:
             if not standalone_mode or isinstance(error, SystemExit):
                 raise
@@ -123,7 +127,7 @@ def sentence_of(error: BaseException) -> tuple[str, int]:
         return "interrupted; no half-written file was left behind", int(ExitCode.INTERRUPTED)
     if isinstance(error, OSError):
         return _os_sentence(error), int(ExitCode.BAD_INPUT)
-    if isinstance(error, ModuleNotFoundError):
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] not in OWN_PACKAGES:
         return f"the package {error.name} is not installed: run `make setup`", int(ExitCode.REFUSED)
     if isinstance(error, MemoryError):
         return "not enough memory for this part: use thicker layers or a wider hatch", int(ExitCode.REFUSED)
