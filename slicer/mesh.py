@@ -251,7 +251,8 @@ def _load(path: Path, data: bytes) -> tuple[NDArray[np.float64], NDArray[np.int6
             part = scene.geometry[name]
             if not isinstance(part, trimesh.Trimesh):
                 continue
-            corners = np.asarray(part.vertices, np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+            with np.errstate(invalid="ignore"):  # what is no number is found and named by the caller
+                corners = np.asarray(part.vertices, np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
             mirrored = np.linalg.det(matrix[:3, :3]) < 0
             triangles = np.asarray(part.faces, np.int64)
             parts.append((corners, triangles[:, ::-1] if mirrored else triangles))
