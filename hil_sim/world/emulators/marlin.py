@@ -1,0 +1,437 @@
+"""An emulated Marlin board: bytes in, bytes out, with the buffers and the time a real one has.
+
+The serial side: a 128-byte receive ring that the wire fills at its pace and that is only read between commands; a queue
+of four commands, of which the first is in work; one command at a time; `ok` when it is done or planned. A G1 waits for
+a free planner block, and meanwhile nobody reads the ring: what does not fit is lost, as on the board.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from hil_sim.world.emulators.marlin_commands import COMMANDS, Wait
+from hil_sim.world.emulators.marlin_firmware import Firmware, MarlinBuild, Settings
+from hil_sim.world.emulators.marlin_protocol import (
+    KILLED,
+    STR_ERROR,
+    Command,
+    EmergencyScanner,
+    LineAssembler,
+    LineChecker,
+    Words,
+    clean,
+    parse,
+)
+from hil_sim.world.plant.gantry import Gantry
+
+_RUNNING, _BOOTING, _DEAD = "running", "booting", "dead"
+_EARLY = {b"M108": "M108", b"M112": "M112", b"M410": "M410"}
+
+
+class MarlinEmulator:
+    """One board on one serial line, driving `gantry`.
+
+    `attach` opens the line (one host at a time; the board lives on when the host leaves). With `reset_on_open` every
+    open resets the board, as a DTR pulse does; `reset()` is the button. Boot ends with `start`.
+
+    For the truth: `dropped_bytes` (ring overflow, boot), `commands_done`, `resends`, `planner.dry_runs`.
+    """
+
+    chunk_bytes = 64  # less than half the ring, so that one delivery never overruns what a paced line could not
+
+    def __init__(self, gantry: Gantry, build: MarlinBuild | None = None) -> None:
+        self.build = build or MarlinBuild()
+        self.gantry = gantry
+        self.dropped_bytes = 0
+        self.commands_done = 0
+        self.resends = 0
+        self.resets = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._send: Callable[[bytes], None] | None = None
+        self._session: _Session | None = None
+        self._stored: Settings | None = None
+        self._latest_s = 0.0
+        self._report_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._wake()
+        gantry.driven_by(self._advance)
+
+    # ---- the line ---------------------------------------------------------------------------------------------------
+    def attach(self, send: Callable[[bytes], None]) -> _Session:
+        """A host has opened the port."""
+        self._loop = asyncio.get_running_loop()
+        self._send = send
+        self._session = session = _Session(self)
+        if self.build.reset_on_open:
+            self.reset()
+        else:
+            self._reschedule_reports()
+        return session
+
+    def reset(self) -> None:
+        """DTR pulse or reset button: everything is forgotten but stored settings, position included."""
+        now_s = self._now()
+        self.resets += 1
+        self.firmware.now_s = now_s
+        self.firmware.quick_stop(beam_stays=False)
+        self._cancel_timers()
+        self._stored = self.firmware.stored
+        self._wake()
+        self.gantry.datum((0.0, 0.0, 0.0))
+        self._state = _BOOTING
+        assert self._loop is not None
+        self._timer = self._loop.call_at(now_s + self.build.boot_s, self._booted)
+
+    @property
+    def killed(self) -> bool:
+        """Whether the board has halted and hears nothing until a reset."""
+        return self._state == _DEAD
+
+    @property
+    def planner_free(self) -> int:
+        """Free planner blocks now."""
+        self._advance(self._now())
+        return self.firmware.planner.free
+
+    def _wake(self) -> None:
+        """Power-on state of everything that RAM holds."""
+        self._state = _RUNNING
+        self._ring = b""
+        self._assembler = LineAssembler()
+        self._checker = LineChecker()
+        self._scanner = EmergencyScanner() if self.build.emergency_parser else None
+        self._queue: deque[Command] = deque()
+        self._work: Wait | None = None  # the waiting command's generator
+        self._blocked = False  # the first command waits (for a planner block, or in its generator)
+        self._wait_s = 0.0
+        self._busy_s = 0.0
+        self._stall_s = 0.0  # after a quick stop nothing is executed before this time
+        fw: Firmware = Firmware(self.build, self.gantry, self._stored, self._say, self._latest_s)
+        self.firmware: Firmware = fw
+        self.planner = fw.planner
+        fw.set_current_line = self._set_current_line
+        fw.request_resend = self._request_resend
+        fw.reschedule_reports = self._reschedule_reports
+        fw.kill = self._kill
+
+    def _booted(self) -> None:
+        self._timer = None
+        self._state = _RUNNING
+        self._emit(
+            b"start\nMarlin 2.1.2.5 (emulated)\necho: Last Updated: 2024-01-01 | Author: (none)\n"
+            b"echo: Free Memory: 4096  PlannerBufferBytes: 1232\necho:Hardcoded Default Settings Loaded\n"
+        )
+
+    def _hung_up(self, session: _Session) -> None:
+        if session is self._session:
+            self._send = self._session = None
+            self._reschedule_reports()
+
+    # ---- receiving --------------------------------------------------------------------------------------------------
+    def _received(self, data: bytes) -> None:
+        if self._state != _RUNNING:
+            if self._state == _BOOTING:
+                self.dropped_bytes += len(data)
+            return
+        if self._scanner is not None:
+            for code in self._scanner.scan(data):
+                self._emergency(code)
+                if self._state != _RUNNING:
+                    return
+        if b"\r" in data:
+            data = data.replace(b"\r", b"\n")
+        if self._queue:
+            self._keep(self._ring + data)
+        else:
+            self._read(data)
+
+    def _keep(self, data: bytes) -> None:
+        """Bytes that wait in the ring; the ones over its size were never seen by the firmware."""
+        over = len(data) - self.build.rx_buffer
+        if over > 0:
+            self.dropped_bytes += over
+            data = data[: self.build.rx_buffer]
+        self._ring = data
+
+    def _read(self, data: bytes) -> None:
+        """Marlin's get_serial_commands: bytes to lines to checked commands, until the queue is full or the ring is
+        empty.
+        """
+        queue, room = self._queue, self.build.command_buffer
+        while len(queue) < room:
+            parts = self._assembler.split(data)
+            if parts is None:
+                data = b""
+                break
+            line, data = parts
+            line = clean(line)
+            if not line:
+                continue  # an empty line has no answer
+            command = self._checker.admit(line)
+            if isinstance(command, str):
+                self._emit(f"{STR_ERROR}{command}{self._checker.last_n}\n".encode())
+                self._request_resend()
+                data = b""
+                break
+            if command.number is None and self._scanner is None and line[:4] in _EARLY:
+                self._emergency(_EARLY[line[:4]])
+                if self._state != _RUNNING:
+                    return
+            queue.append(command)
+        self._keep(data)
+        if queue and self._timer is None:
+            self._schedule(self._now() + self.build.parse_s, self._execute)
+
+    def _request_resend(self) -> None:
+        """flush_and_request_resend: the ring and the unfinished line are gone."""
+        self._ring = b""
+        self._assembler.clear()
+        self.resends += 1
+        self._emit(b"Resend: %d\nok\n" % (self._checker.last_n + 1))
+
+    def _set_current_line(self, n: int) -> None:
+        self._checker.last_n = n
+
+    # ---- executing --------------------------------------------------------------------------------------------------
+    def _execute(self) -> None:
+        """The first command of the queue, from its beginning."""
+        self._timer = None
+        now_s = self._now()
+        if now_s < self._stall_s:
+            self._schedule(self._stall_s, self._execute)
+            return
+        self.firmware.now_s = now_s
+        command = self._queue[0]
+        if self.firmware.debug_flags & 1:
+            self._say("echo:" + command.text.decode("latin-1"))
+        if command.linear is not None:
+            self._linear(command)
+            return
+        words = parse(command.text)
+        if words.code in ("G0", "G1"):
+            self._linear(command._replace(linear=_linear_words(words)))
+            return
+        handler = COMMANDS.get(words.code)
+        if handler is None:
+            self._say(f'echo:Unknown command: "{words.text}"')
+            self._finish()
+            return
+        self._work = handler(self.firmware, words)
+        if self._state != _RUNNING:
+            return
+        if self._work is None:
+            self._finish()
+        else:
+            self._continue_work()
+
+    def _linear(self, command: Command) -> None:
+        """A G0/G1: planned now, or blocked until a planner block is free."""
+        assert command.linear is not None
+        _, rapid, x, y, z, feed, s, _ = command.linear
+        firmware = self.firmware
+        if feed is not None:
+            mm_min = float(feed)
+            if mm_min > 0.0:
+                firmware.feed_mm_s = mm_min / 60.0
+        words = (
+            None if x is None else float(x),
+            None if y is None else float(y),
+            None if z is None else float(z),
+        )
+        line_no = int(command.number) if command.number else None
+        if firmware.move(rapid == b"0", words, None if s is None else float(s), line_no):
+            self._finish()
+            return
+        self._queue[0] = command
+        until_s = self.planner.next_change_s()
+        assert until_s is not None
+        self._block(until_s)
+
+    def _continue_work(self) -> None:
+        assert self._work is not None
+        until_s = next(self._work, None)
+        if self._state != _RUNNING:
+            return
+        if until_s is None:
+            self._work = None
+            self._finish()
+        else:
+            self._block(until_s)
+
+    def _block(self, until_s: float) -> None:
+        """The command in work waits; every keepalive interval a busy message goes out."""
+        now_s = self.firmware.now_s
+        keepalive_s = self.firmware.keepalive_s
+        if not self._blocked:
+            self._blocked = True
+            self._busy_s = now_s + keepalive_s
+        self._wait_s = until_s
+        if keepalive_s > 0.0 and self._busy_s < until_s:
+            until_s = self._busy_s
+        self._schedule(until_s, self._look_again)
+
+    def _look_again(self) -> None:
+        self._timer = None
+        firmware = self.firmware
+        keepalive_s = firmware.keepalive_s
+        busy_first = keepalive_s > 0.0 and self._busy_s < self._wait_s
+        # A timer may come one clock tick early: what was awaited is taken as come.
+        now_s = firmware.now_s = max(self._now(), self._busy_s if busy_first else self._wait_s)
+        self._latest_s = now_s
+        if keepalive_s > 0.0 and now_s >= self._busy_s:
+            self._say("echo:busy: processing")
+            self._busy_s = now_s + keepalive_s
+            if now_s < self._wait_s:
+                self._block(self._wait_s)
+                return
+        self._resume()
+
+    def _resume(self) -> None:
+        if self._work is not None:
+            self._continue_work()
+        else:
+            self._linear(self._queue[0])
+
+    def _finish(self) -> None:
+        """ok, and on to the next command."""
+        queue, firmware = self._queue, self.firmware
+        self._blocked = False
+        command = queue[0]
+        if firmware.own_ok:
+            firmware.own_ok = False
+        elif self.build.advanced_ok:
+            # The command still counts among the buffered ones while it answers, as in ok_to_send.
+            self.planner.advance(firmware.now_s)
+            free, room = self.planner.free, self.build.command_buffer - len(queue)
+            if command.number is None:
+                self._emit(b"ok P%d B%d\n" % (free, room))
+            else:
+                self._emit(b"ok N%b P%d B%d\n" % (command.number, free, room))
+        else:
+            self._emit(b"ok\n")
+        self.commands_done += 1
+        queue.popleft()
+        if self._ring:
+            self._read(self._ring)
+        if queue and self._timer is None:
+            self._schedule(self._now() + self.build.parse_s, self._execute)
+
+    # ---- stops ------------------------------------------------------------------------------------------------------
+    def _emergency(self, code: str) -> None:
+        """M108, M112 or M410 seen before the queue."""
+        now_s = self.firmware.now_s = self._now()
+        if code == "M112":
+            self._kill()
+        elif code == "M410":
+            self.firmware.quick_stop(beam_stays=True)
+            self._stall_s = now_s + 1.0
+            if self._blocked:  # the waiting command is over; its ok comes when the stop has settled
+                self._work = _stalled(self._stall_s)
+                self._cancel_timer()
+                self._block(self._stall_s)
+        elif self.firmware.heat_wait:
+            self.firmware.heat_wait = False
+            if self._blocked:
+                self._cancel_timer()
+                self._resume()
+
+    def _kill(self) -> None:
+        """Steppers, beam and heaters off, one sentence, and then deaf until a reset."""
+        self.firmware.now_s = self._now()
+        self.firmware.quick_stop(beam_stays=False)
+        for heater in (self.firmware.hotend, self.firmware.plate):
+            heater.set_target(self.firmware.now_s, 0.0)
+        self._cancel_timers()
+        self._queue.clear()
+        self._ring = b""
+        self._work = None
+        self._state = _DEAD
+        self._emit(KILLED)
+
+    # ---- temperature reports ----------------------------------------------------------------------------------------
+    def _reschedule_reports(self) -> None:
+        if self._report_timer is not None:
+            self._report_timer.cancel()
+            self._report_timer = None
+        if self.firmware.auto_report_s and self._send is not None and self._state == _RUNNING:
+            assert self._loop is not None
+            self._report_timer = self._loop.call_at(self._now() + self.firmware.auto_report_s, self._report)
+
+    def _report(self) -> None:
+        self._report_timer = None
+        before_s, self.firmware.now_s = self.firmware.now_s, self._now()
+        self._say(self.firmware.temperatures())
+        self.firmware.now_s = max(before_s, self.firmware.now_s)
+        self._reschedule_reports()
+
+    # ---- small things -----------------------------------------------------------------------------------------------
+    def _now(self) -> float:
+        if self._loop is None:
+            return self._latest_s
+        now_s = self._loop.time()
+        if now_s > self._latest_s:
+            self._latest_s = now_s
+        return self._latest_s
+
+    def _advance(self, t_s: float) -> None:
+        """For the gantry: moves begun by `t_s`, but never later than the present, where a host may still change
+        them.
+        """
+        self.planner.advance(min(t_s, self._now()))
+
+    def _schedule(self, at_s: float, what: Callable[[], None]) -> None:
+        assert self._loop is not None
+        self._timer = self._loop.call_at(at_s, what)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _cancel_timers(self) -> None:
+        self._cancel_timer()
+        if self._report_timer is not None:
+            self._report_timer.cancel()
+            self._report_timer = None
+
+    def _say(self, line: str) -> None:
+        self._emit(line.encode("latin-1") + b"\n")
+
+    def _emit(self, data: bytes) -> None:
+        if self._send is not None:
+            self._send(data)
+
+
+class _Session:
+    """One open of the port."""
+
+    def __init__(self, board: MarlinEmulator) -> None:
+        self._board = board
+        self._open = True
+
+    def received(self, data: bytes) -> None:
+        """Bytes from the host."""
+        if self._open and self._board._session is self:
+            self._board._received(data)
+
+    def closed(self) -> None:
+        """The host has left; the board goes on with what it has."""
+        self._open = False
+        self._board._hung_up(self)
+
+
+def _stalled(until_s: float) -> Wait:
+    yield until_s
+
+
+def _linear_words(words: Words) -> tuple[bytes | None, ...]:
+    """A G0/G1 in any writing, as the quick road would have read it."""
+
+    def word(letter: str) -> bytes | None:
+        value = words.number(letter)
+        return None if value is None else repr(value).encode()
+
+    rapid = b"0" if words.code == "G0" else b"1"
+    return (None, rapid, word("X"), word("Y"), word("Z"), word("F"), word("S"), None)

@@ -1,0 +1,231 @@
+"""Marlin's motion planner: a ring of blocks, junction deviation, look-ahead, and the block that runs.
+
+What is Marlin's here (formulas re-stated, facts: Marlin `planner.cpp`):
+* a ring of 16 blocks of which 15 are usable (`P15` when idle), and the end of the ring is always a stop;
+* junction speed v^2 = a d s / (1 - s), s = sqrt((1 - cos) / 2), cos = -u0.u1, acceleration the block's own; for blocks
+  under 1 mm with an angle above 135 degrees also v^2 <= L a / (pi - angle);
+* backward and forward pass over the blocks held; the block that runs keeps the profile it started with, so the entry of
+  the one after it is fixed as well;
+* the first block after rest waits 100 ms for company, or for three blocks.
+
+The planner works lazily: between two calls nothing can change its plan, so `advance(t)` replays exactly what the step
+interrupt did by `t`, and no timer is needed for it.
+"""
+
+from __future__ import annotations
+
+from math import acos, pi, sqrt
+
+from hil_sim.world.plant.gantry import Gantry, Move, Point
+
+_MIN_LENGTH_MM = 1e-9
+
+
+class Block:
+    """A planned straight move. Squared speeds, so that the passes need no root."""
+
+    __slots__ = (
+        "acceleration", "dynamic", "end", "entry2", "gain2", "length", "line_no", "max_entry2", "nominal", "reverse2",
+        "s_fraction", "start", "unit",
+    )  # fmt: skip
+
+    start: Point
+    end: Point
+    unit: Point
+    length: float
+    nominal: float
+    acceleration: float
+    gain2: float  # 2 a L: what v^2 can change over this block
+    max_entry2: float  # junction limit
+    reverse2: float  # after the backward pass: from this speed one can still stop at the end of the ring
+    entry2: float  # after the forward pass: and it can be reached
+    s_fraction: float
+    dynamic: bool
+    line_no: int | None
+
+
+class Planner:
+    """The block ring of one board. All times in s (the caller's clock), mm, mm/s; positions in the controller's frame.
+
+    beam_timeout_s: how long the last S fraction stands once the ring ran dry.
+    """
+
+    def __init__(
+        self,
+        gantry: Gantry,
+        *,
+        ring: int = 16,
+        junction_deviation_mm: float = 0.01,
+        first_block_delay_s: float = 0.1,
+        beam_timeout_s: float = 1.0,
+    ) -> None:
+        self.gantry = gantry
+        self.usable = ring - 1
+        self.junction_deviation_mm = junction_deviation_mm
+        self.first_block_delay_s = first_block_delay_s
+        self.beam_timeout_s = beam_timeout_s
+        self.position: Point = (0.0, 0.0, 0.0)  # where the last planned block ends
+        self.dry_runs = 0  # times the ring ran dry with the beam on
+        self._blocks: list[Block] = []  # [0] is the running one when _running
+        self._running = False
+        self._ends_s = 0.0  # end of the running block
+        self._release_s = 0.0  # when the first block after rest may start
+
+    # ---- what the firmware asks -------------------------------------------------------------------------------------
+    @property
+    def free(self) -> int:
+        """Blocks that still fit (the P of an advanced ok)."""
+        return self.usable - len(self._blocks)
+
+    @property
+    def idle(self) -> bool:
+        """No block planned or running."""
+        return not self._blocks
+
+    def next_change_s(self) -> float | None:
+        """When the state next changes by itself: the running block's end, or the first block's start. None when
+        idle.
+        """
+        if self._running:
+            return self._ends_s
+        return self._release_s if self._blocks else None
+
+    def advance(self, t_s: float) -> None:
+        """Do what the step interrupt did until `t_s`: end blocks, start the next ones, stand with the beam when dry."""
+        blocks = self._blocks
+        if not self._running:
+            if not blocks or self._release_s > t_s:
+                return
+            self._start(self._release_s)
+        while self._ends_s <= t_s:
+            done = blocks.pop(0)
+            if not blocks:
+                self._running = False
+                if done.s_fraction > 0.0:
+                    self.dry_runs += 1
+                    self.gantry.stand(self._ends_s, done.s_fraction, self._ends_s + self.beam_timeout_s)
+                return
+            self._start(self._ends_s)
+
+    def add(
+        self,
+        now_s: float,
+        end: Point,
+        speed_mm_s: float,
+        acceleration_mm_s2: float,
+        s_fraction: float,
+        dynamic: bool,
+        line_no: int | None,
+    ) -> bool:
+        """Plan a straight move to `end`; the caller saw `free` > 0 and called `advance(now_s)`. False: too short,
+        dropped.
+        """
+        start = self.position
+        dx, dy, dz = end[0] - start[0], end[1] - start[1], end[2] - start[2]
+        length = sqrt(dx * dx + dy * dy + dz * dz)
+        if length < _MIN_LENGTH_MM:
+            return False
+        blocks = self._blocks
+        block = Block()
+        block.start, block.end, block.length = start, end, length
+        block.unit = ux, uy, uz = dx / length, dy / length, dz / length
+        block.nominal, block.acceleration = speed_mm_s, acceleration_mm_s2
+        block.gain2 = 2.0 * acceleration_mm_s2 * length
+        block.s_fraction, block.dynamic, block.line_no = s_fraction, dynamic, line_no
+        self.position = end
+
+        count = len(blocks)
+        if not count:
+            block.max_entry2 = block.reverse2 = block.entry2 = 0.0
+            blocks.append(block)
+            self._release_s = now_s + self.first_block_delay_s
+            return True
+        previous = blocks[-1]
+        px, py, pz = previous.unit
+        cos = -(px * ux + py * uy + pz * uz)
+        limit = min(speed_mm_s, previous.nominal)
+        limit *= limit
+        if cos > 0.999999:
+            limit = 0.0
+        elif cos > -0.999999:
+            s = sqrt(0.5 * (1.0 - cos))
+            limit = min(limit, acceleration_mm_s2 * self.junction_deviation_mm * s / (1.0 - s))
+            if length < 1.0 and cos < -0.7071067811865475:
+                limit = min(limit, length * acceleration_mm_s2 / (pi - acos(cos)))
+        block.max_entry2 = limit
+        block.entry2 = 0.0
+        block.reverse2 = -1.0
+        blocks.append(block)
+        if self._running:
+            if count == 1:  # right behind the running block, which was planned to stop: its exit is our entry
+                block.reverse2 = 0.0
+            else:
+                self._replan(1)
+        else:
+            self._replan(0)
+            if count >= 2 and self._release_s > now_s:
+                self._release_s = now_s
+        return True
+
+    def stop(self, now_s: float) -> float:
+        """Quick stop at `now_s`: the running move is cut, the ring is emptied, the position is read back from the
+        steppers.
+
+        Returns the S fraction of the block that was cut (0 when none ran).
+        """
+        self.advance(now_s)
+        fraction = self._blocks[0].s_fraction if self._running else 0.0
+        self.gantry.cut(now_s)
+        self._blocks.clear()
+        self._running = False
+        self.position = self.gantry.controller_at(now_s)
+        return fraction
+
+    # ---- inside -----------------------------------------------------------------------------------------------------
+    def _replan(self, fixed: int) -> None:
+        """Backward then forward pass; the entry of block `fixed` (and before) stays. Stops where nothing changes."""
+        blocks = self._blocks
+        last = len(blocks) - 1
+        exit2 = 0.0
+        i = last
+        while i > fixed:
+            block = blocks[i]
+            speed2 = exit2 + block.gain2
+            if speed2 > block.max_entry2:
+                speed2 = block.max_entry2
+            if speed2 == block.reverse2:
+                break  # everything before depends on the rest of the ring through this number alone
+            block.reverse2 = exit2 = speed2
+            i -= 1
+        while i < last:
+            block = blocks[i]
+            reach2 = block.entry2 + block.gain2
+            i += 1
+            block = blocks[i]
+            block.entry2 = reach2 if reach2 < block.reverse2 else block.reverse2
+
+    def _start(self, t_s: float) -> None:
+        """The step interrupt takes the first block: from here its profile is fixed."""
+        blocks = self._blocks
+        block = blocks[0]
+        entry2 = block.entry2
+        exit2 = blocks[1].entry2 if len(blocks) > 1 else 0.0
+        cruise = block.nominal
+        if 2.0 * cruise * cruise - entry2 - exit2 > block.gain2:  # the ramps meet: a triangle
+            cruise = sqrt(max(0.5 * (entry2 + exit2 + block.gain2), entry2, exit2))
+        self._running = True
+        self._ends_s = self.gantry.run(
+            t_s,
+            Move(
+                block.start,
+                block.end,
+                min(sqrt(entry2), cruise),
+                cruise,
+                min(sqrt(exit2), cruise),
+                block.acceleration,
+                block.nominal,
+                block.s_fraction,
+                block.dynamic,
+                block.line_no,
+            ),
+        )

@@ -1,0 +1,264 @@
+"""Where the beam truly went: motion (gantry) times what the head would emit, cut into rows that a bed solver can take.
+
+The beam's power at the bed is `capability(t) x S fraction(t)`: the head's capability is the watts it would emit at S =
+1 (its set-point while it fires through an open shutter, else 0); the S fraction comes from the motion controller,
+constant (M3) or following speed / nominal speed (M4). Nothing is sampled: rows are cut exactly where a ramp begins or
+ends, where the head changes, and where the caller asks to settle.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from hil_sim.world.plant.gantry import Gantry, Point, Run, Stand
+
+NO_BLOCK = -1
+_COLUMNS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutedBlock:
+    """The truth about one executed move with S > 0 (mm, s, J). `index` counts them from 0; `energy_j` is what left
+    the head.
+    """
+
+    index: int
+    t0_s: float
+    t1_s: float
+    start_mm: Point
+    end_mm: Point
+    energy_j: float
+    s_fraction: float
+    line_no: int | None
+    nominal_mm_s: float
+
+
+class Dwell(NamedTuple):
+    """A beam that stood still: where, when, how much (J), and after which executed block (NO_BLOCK: before any)."""
+
+    t0_s: float
+    t1_s: float
+    at_mm: Point
+    energy_j: float
+    after_block: int
+
+
+class Head:
+    """What the beam head would emit at S = 1, over time. Its emulator calls `set_emission_capability` at each
+    change.
+    """
+
+    def __init__(self) -> None:
+        self._times: list[float] = [-math.inf]
+        self._watts: list[float] = [0.0]
+
+    def set_emission_capability(self, t_s: float, watts: float) -> None:
+        """From `t_s` on (not before an earlier call) the head would emit `watts` >= 0 at S = 1."""
+        if not (watts >= 0.0 and math.isfinite(watts)):
+            raise ValueError(f"the head's emission must be a number of watts from 0 up, got {watts!r}")
+        if t_s < self._times[-1]:
+            raise ValueError(f"the head changed at {t_s} s, but already at {self._times[-1]} s: time runs forward")
+        if watts == self._watts[-1]:
+            return
+        if t_s == self._times[-1]:
+            self._watts[-1] = watts
+            return
+        self._times.append(t_s)
+        self._watts.append(watts)
+
+    def capability_w(self, t_s: float) -> float:
+        """Watts at S = 1 at `t_s`; a change counts from its own instant on."""
+        for i in range(len(self._times) - 1, 0, -1):
+            if self._times[i] <= t_s:
+                return self._watts[i]
+        return self._watts[0]
+
+    def next_change_s(self, t_s: float) -> float:
+        """First change after `t_s`, inf when none is known."""
+        times = self._times
+        if times[-1] <= t_s:
+            return math.inf
+        return next(t for t in times if t > t_s)
+
+    def forget_before(self, t_s: float) -> None:
+        """Drop changes that no longer matter from `t_s` on."""
+        times = self._times
+        keep = 0
+        while keep + 1 < len(times) and times[keep + 1] <= t_s:
+            keep += 1
+        if keep:
+            del times[:keep], self._watts[:keep]
+
+
+class Optics:
+    """Cuts motion and head history into exposure rows, lazily: nothing is done until somebody calls `settle`.
+
+    Columns of a row: t0_s, t1_s, x0, y0, x1, y1 (mm), p0_w, p1_w, block. Power is linear in time within a row, so its
+    energy is (p0 + p1) / 2 x (t1 - t0); in M4 that energy lies evenly along the row's way (power over speed is
+    constant). A row with x0 = x1 and y0 = y1 is a beam that stands. `block` is the executed block's index, or NO_BLOCK
+    for a dwell.
+
+    Memory: rows wait until `take_exposures`; the gantry's and the head's history before the settled time is dropped
+    unless `keep_history`.
+    """
+
+    def __init__(self, gantry: Gantry, head: Head, *, keep_history: bool = False) -> None:
+        self.gantry = gantry
+        self.head = head
+        self.executed: list[ExecutedBlock] = []
+        self.dwells: list[Dwell] = []
+        self.total_energy_j = 0.0
+        self.settled_s = -math.inf
+        self._keep_history = keep_history
+        self._rows: list[tuple[float, ...]] = []
+        self._cursor = 0  # the gantry history entry in work
+        self._done_s = 0.0  # seconds of that entry already settled
+        self._energy_j = 0.0  # its energy so far
+
+    # ---- asking -----------------------------------------------------------------------------------------------------
+    def emission_w(self, t_s: float) -> float:
+        """Watts leaving the head at `t_s` (for its read-back); needs no settling."""
+        watts = self.head.capability_w(t_s)
+        if watts == 0.0:
+            return 0.0
+        entry = self.gantry.run_at(t_s)
+        if entry is None:
+            return 0.0
+        if isinstance(entry, Stand):
+            return watts * entry.s_fraction
+        return watts * _fraction(entry, t_s - entry.t0_s)
+
+    @property
+    def exposures(self) -> np.ndarray:
+        """Rows settled and not yet taken, (n, 9) f8; see the class for the columns."""
+        return np.array(self._rows, dtype=np.float64).reshape(-1, _COLUMNS)
+
+    def take_exposures(self, t_s: float) -> np.ndarray:
+        """Settle up to `t_s` and hand over the rows since the last take, (n, 9) f8, in time order."""
+        self.settle(t_s)
+        rows = self.exposures
+        self._rows.clear()
+        return rows
+
+    # ---- settling ---------------------------------------------------------------------------------------------------
+    def settle(self, t_s: float) -> None:
+        """Turn everything up to `t_s` (at most the present) into rows and executed blocks."""
+        if t_s <= self.settled_s:
+            return
+        gantry = self.gantry
+        gantry.advance_to(t_s)
+        history = gantry.history
+        i = self._cursor
+        while i < len(history):
+            entry = history[i]
+            if entry.t0_s > t_s:
+                break
+            if isinstance(entry, Run):
+                complete = self._settle_run(entry, t_s)
+            else:
+                complete = self._settle_stand(entry, t_s)
+            if not complete:
+                break
+            i += 1
+            self._done_s = self._energy_j = 0.0
+        self._cursor = i
+        self.settled_s = t_s
+        if not self._keep_history:
+            self._forget(t_s)
+
+    def _settle_run(self, run: Run, t_s: float) -> bool:
+        complete = run.t1_s <= t_s
+        move = run.move
+        if move.s_fraction <= 0.0:
+            return complete
+        upto_s = run.duration_s if complete else t_s - run.t0_s
+        block = len(self.executed)
+        tau = self._done_s
+        while tau < upto_s:
+            start_s = run.t0_s + tau
+            watts = self.head.capability_w(start_s)
+            change_s = self.head.next_change_s(start_s)
+            end = upto_s if change_s >= run.t0_s + upto_s else change_s - run.t0_s
+            if watts > 0.0 and end > tau:
+                self._rows_of_run(run, tau, end, watts, block)
+            # A change within one rounding of a large clock must still move us on.
+            tau = end if end > tau else math.nextafter(tau, math.inf)
+        self._done_s = max(upto_s, self._done_s)
+        if complete:
+            self.executed.append(
+                ExecutedBlock(
+                    block, run.t0_s, run.t1_s, run.start_mm, run.point_mm(run.duration_s), self._energy_j,
+                    move.s_fraction, move.line_no, move.nominal_mm_s,
+                )
+            )  # fmt: skip
+        return complete
+
+    def _rows_of_run(self, run: Run, tau0: float, tau1: float, watts: float, block: int) -> None:
+        """Rows between `tau0` and `tau1` at one head capability, cut at the trapezoid's knots."""
+        move = run.move
+        x, y, _ = run.start_mm
+        ux, uy, _ = run.unit
+        t0_s = run.t0_s
+        full_w = watts * move.s_fraction
+        per_speed = full_w / move.nominal_mm_s if move.dynamic else 0.0
+        rows = self._rows
+        a = tau0
+        da = run.distance_mm(a)
+        first_mm = da
+        pa = per_speed * run.speed_mm_s(a) if move.dynamic else full_w
+        for b in (run.accelerate_s, run.brake_from_s, tau1):
+            if b <= a:
+                continue
+            b = min(b, tau1)
+            db = run.distance_mm(b)
+            pb = per_speed * run.speed_mm_s(b) if move.dynamic else full_w
+            rows.append((t0_s + a, t0_s + b, x + ux * da, y + uy * da, x + ux * db, y + uy * db, pa, pb, block))
+            if b >= tau1:
+                da = db
+                break
+            a, da, pa = b, db, pb
+        # The integral in closed form: in M4 power over speed is constant, so energy is power per speed times way.
+        energy = per_speed * (da - first_mm) if move.dynamic else full_w * (tau1 - tau0)
+        self._energy_j += energy
+        self.total_energy_j += energy
+
+    def _settle_stand(self, stand: Stand, t_s: float) -> bool:
+        # A stand may still be shortened by what comes next, but never to before the present: up to t_s it is final.
+        end_s = min(stand.t1_s, t_s)
+        x, y, _ = stand.at_mm
+        start_s = stand.t0_s + self._done_s
+        while start_s < end_s and stand.s_fraction > 0.0:
+            watts = self.head.capability_w(start_s) * stand.s_fraction
+            until_s = min(end_s, self.head.next_change_s(start_s))
+            if watts > 0.0:
+                self._rows.append((start_s, until_s, x, y, x, y, watts, watts, NO_BLOCK))
+                self._energy_j += watts * (until_s - start_s)
+                self.total_energy_j += watts * (until_s - start_s)
+            start_s = until_s
+        self._done_s = max(self._done_s, end_s - stand.t0_s)
+        if stand.t1_s > t_s:
+            return False
+        if self._energy_j > 0.0:
+            self.dwells.append(Dwell(stand.t0_s, stand.t1_s, stand.at_mm, self._energy_j, len(self.executed) - 1))
+        return True
+
+    def _forget(self, t_s: float) -> None:
+        history = self.gantry.history
+        before = len(history)
+        if before > 64:  # in batches: dropping one by one from the front of a list costs more than it saves
+            if self._cursor >= 1:
+                entry = history[min(self._cursor, before - 1)]
+                self.gantry.forget_before(min(entry.t0_s, t_s))
+            self._cursor -= before - len(history)
+        self.head.forget_before(t_s)
+
+
+def _fraction(run: Run, tau_s: float) -> float:
+    move = run.move
+    if move.dynamic and move.s_fraction > 0.0:
+        return move.s_fraction * run.speed_mm_s(tau_s) / move.nominal_mm_s
+    return move.s_fraction
