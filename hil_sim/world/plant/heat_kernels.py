@@ -1,0 +1,428 @@
+"""The bed solver's kernels: one explicit finite-volume step of enthalpy on columns of cells, tile by tile; K and SI.
+
+**Cells.** A column stands on one square of the bed and is a stack of cells, bottom first. A cell keeps its mass for
+life; what changes is its enthalpy and, as it sinters, its thickness, so that columns shrink and mass is conserved
+exactly. A cell exchanges heat with the cells above, below and with its namesakes in the four neighbouring columns.
+Half-cell resistances in series make the face conductances (the harmonic mean): `across` = thickness/k for the vertical
+faces, `along` = 1/(k thickness) for the lateral ones. An absent cell has an infinite resistance, so loops ask for no
+edges.
+
+**Tiles.** Square patches of columns step each at its own pace, `2**level` ticks. A face between two tiles of unlike
+pace belongs to the quicker one, which books what crosses into `owed_*`; the slower one collects when its own step ends.
+Each joule that leaves one cell enters another, whatever the paces: the energy balance holds to rounding.
+
+Double precision throughout: single precision rounds 1000 K to 6e-5 K, more than many a step changes, and the balance
+would drift far beyond the 1e-10 asked of it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+from hil_sim.world.plant.materials import Tables
+
+Array = NDArray[np.float64]
+SIGMA = 5.670374419e-8
+VECTORISED = {"nnan", "nsz"}  # lets maxima be vectorised; nothing here may reorder a sum
+
+
+class Cells(NamedTuple):
+    """The bed: columns [1..nx, 1..ny] in a ring of ghosts; cells [1..filled] from below, a ghost at each end."""
+
+    filled: NDArray[np.int64]  # (nx+2, ny+2) cells present
+    h: Array  # (nx+2, ny+2, nz+2) specific enthalpy, J/kg
+    temp: Array  # K
+    across: Array  # thickness / k, m2K/W; infinite where there is no cell
+    along: Array  # 1 / (k thickness), K/W; infinite where there is no cell
+    inv_mass: Array  # m2/kg of the column's footprint; 0 where there is no cell
+    inv_heat: Array  # 1 / (mass cp), m2K/J
+    thick: Array  # m
+    theta: Array  # master-curve variable of sintering
+    mix: Array  # ((D - D0)/(1 - D0))^n, the share of the dense conductivity
+    rate: Array  # dTheta/dt at the last look, 1/s
+    peak: Array  # hottest ever, K
+    layer_peak: Array  # (nx+2, ny+2) hottest of the top cell since it was spread, K
+    source: Array  # (nx+2, ny+2) beam energy on its way into the column, J
+    owed_x: Array  # (tiles+1, ny+2, nz+2) J/m2 owed to the slower side of a tile border
+    owed_y: Array  # (tiles+1, nx+2, nz+2)
+    level: NDArray[np.int64]  # (tiles x, tiles y) pace: a step every 2**level ticks
+    stiff: Array  # (tiles x, tiles y) largest sum of conductances over heat capacity, 1/s
+    rise: Array  # (tiles x, tiles y) largest |dT/dt|, K/s
+    book: Array  # (tiles x, tiles y, 3) J/m2 so far: radiated, convected, taken from the base
+
+
+class Setting(NamedTuple):
+    """What does not change from step to step."""
+
+    tile: int
+    cell_m: float
+    lateral: float  # 2 / cell_m^2
+    emissivity: float
+    ambient_k: float
+    convection_w_m2k: float
+    base_resistance_m2k_w: float  # infinite: no base
+    absorption_m: float  # Beer-Lambert depth; 0: the top cell takes all
+    spot_x_m: Array  # points of the beam's spot about its centre
+    spot_y_m: Array
+    spot_weight: Array  # sum 1
+    sample_m: float  # a moving spot is laid down this often along its way
+
+
+@njit(cache=True)
+def sintered_fraction(theta: float, tables: Tables) -> float:
+    """Relative density after Theta: open porosity decays as exp(-2.25 Theta) (Skorohod-Olevsky, free sintering)."""
+    return tables.closed_fraction - (tables.closed_fraction - tables.powder_fraction) * math.exp(-2.25 * theta)
+
+
+@njit(cache=True)
+def dense_share(fraction: float, tables: Tables) -> float:
+    """Share of the dense conductivity at a relative density: ((D - D0)/(1 - D0))^n."""
+    above = (fraction - tables.powder_fraction) / (1.0 - tables.powder_fraction)
+    return max(above, 0.0) ** tables.mix_exponent
+
+
+@njit(cache=True)
+def _sinter_column(cells: Cells, tables: Tables, i: int, j: int, dt: float) -> None:
+    """Advance Theta by the trapezoid rule over the step that just ended, and the thickness with it."""
+    h, rate, theta = cells.h[i, j], cells.rate[i, j], cells.theta[i, j]
+    last = tables.temp_k.size - 1
+    for k in range(1, cells.filled[i, j] + 1):
+        if h[k] <= tables.h_sinter_j_kg and rate[k] == 0.0:
+            continue
+        x = min(max((h[k] - tables.h_low_j_kg) * tables.nodes_per_j_kg, 0.0), last - 1e-6)
+        n = int(x)
+        now = tables.sinter_rate_per_s[n] + (x - n) * (tables.sinter_rate_per_s[n + 1] - tables.sinter_rate_per_s[n])
+        if dt > 0.0 and now + rate[k] > 0.0:
+            theta[k] += 0.5 * dt * (now + rate[k])
+            fraction = sintered_fraction(theta[k], tables)
+            cells.thick[i, j, k] = 1.0 / (cells.inv_mass[i, j, k] * tables.grain_density_kg_m3 * fraction)
+            cells.mix[i, j, k] = dense_share(fraction, tables)
+        rate[k] = now
+
+
+@njit(cache=True, fastmath=VECTORISED)
+def _look_up_column(cells: Cells, tables: Tables, i: int, j: int, count: int) -> None:
+    h, temp, thick, mix = cells.h[i, j], cells.temp[i, j], cells.thick[i, j], cells.mix[i, j]
+    across, along, peak = cells.across[i, j], cells.along[i, j], cells.peak[i, j]
+    inv_mass, inv_heat = cells.inv_mass[i, j], cells.inv_heat[i, j]
+    last = tables.temp_k.size - 1
+    for k in range(1, count + 1):
+        x = min(max((h[k] - tables.h_low_j_kg) * tables.nodes_per_j_kg, 0.0), last - 1e-6)
+        n = int(x)
+        w = x - n
+        t = tables.temp_k[n] + w * (tables.temp_k[n + 1] - tables.temp_k[n])
+        powder = tables.powder_k_w_mk[n] + w * (tables.powder_k_w_mk[n + 1] - tables.powder_k_w_mk[n])
+        resist = 1.0 / (powder + (tables.dense_k_w_mk - powder) * mix[k])
+        temp[k] = t
+        across[k] = thick[k] * resist
+        along[k] = resist / thick[k]
+        inv_heat[k] = inv_mass[k] * tables.inverse_cp_kg_k_j[n]
+        peak[k] = max(peak[k], t)
+
+
+@njit(cache=True, fastmath=VECTORISED)
+def _exchange_column(
+    cells: Cells, i: int, j: int, dt: float, lateral: float, west: float, east: float, south: float, north: float
+) -> tuple[float, float]:
+    """One column's inner faces; the four flags (0 or 1) drop lateral faces that a quicker neighbour has booked."""
+    h, t, r, u = cells.h[i, j], cells.temp[i, j], cells.across[i, j], cells.along[i, j]
+    tw, te, ts, tn = cells.temp[i - 1, j], cells.temp[i + 1, j], cells.temp[i, j - 1], cells.temp[i, j + 1]
+    uw, ue, us, un = cells.along[i - 1, j], cells.along[i + 1, j], cells.along[i, j - 1], cells.along[i, j + 1]
+    inv_mass, inv_heat = cells.inv_mass[i, j], cells.inv_heat[i, j]
+    stiff = 0.0
+    rise = 0.0
+    for k in range(1, cells.filled[i, j] + 1):
+        gw = lateral / (u[k] + uw[k])
+        ge = lateral / (u[k] + ue[k])
+        gs = lateral / (u[k] + us[k])
+        gn = lateral / (u[k] + un[k])
+        gd = 2.0 / (r[k] + r[k - 1])
+        gu = 2.0 / (r[k] + r[k + 1])
+        flux = west * gw * (tw[k] - t[k]) + east * ge * (te[k] - t[k])
+        flux += south * gs * (ts[k] - t[k]) + north * gn * (tn[k] - t[k])
+        flux += gd * (t[k - 1] - t[k]) + gu * (t[k + 1] - t[k])
+        h[k] += dt * inv_mass[k] * flux
+        stiff = max(stiff, (((gw + ge) + (gs + gn)) + (gd + gu)) * inv_heat[k])
+        rise = max(rise, abs(flux) * inv_heat[k])
+    return stiff, rise
+
+
+@njit(cache=True)
+def _conductance_of(cells: Cells, i: int, j: int, k: int, lateral: float) -> float:
+    u, r = cells.along[i, j, k], cells.across[i, j, k]
+    total = lateral / (u + cells.along[i - 1, j, k]) + lateral / (u + cells.along[i + 1, j, k])
+    total += lateral / (u + cells.along[i, j - 1, k]) + lateral / (u + cells.along[i, j + 1, k])
+    return total + 2.0 / (r + cells.across[i, j, k - 1]) + 2.0 / (r + cells.across[i, j, k + 1])
+
+
+@njit(cache=True)
+def _owe(cells: Cells, owed: Array, i: int, j: int, ni: int, nj: int, dt: float, lateral: float) -> None:
+    """Book what column (i, j) loses in dt to its slower neighbour (ni, nj)."""
+    for k in range(1, cells.filled[i, j] + 1):
+        g = lateral / (cells.along[i, j, k] + cells.along[ni, nj, k])
+        owed[k] -= dt * g * (cells.temp[ni, nj, k] - cells.temp[i, j, k])
+
+
+@njit(cache=True)
+def _collect(cells: Cells, owed: Array, i: int, j: int, dt: float) -> float:
+    """Take in what a quicker neighbour booked for column (i, j); the largest |dT/dt| it makes."""
+    rise = 0.0
+    for k in range(1, cells.filled[i, j] + 1):
+        cells.h[i, j, k] += cells.inv_mass[i, j, k] * owed[k]
+        if dt > 0.0:
+            rise = max(rise, abs(owed[k]) * cells.inv_heat[i, j, k] / dt)
+        owed[k] = 0.0
+    return rise
+
+
+@njit(cache=True)
+def exchange_tile(cells: Cells, setting: Setting, a: int, b: int, dt: float, base_k: float) -> None:
+    """One step of dt seconds of tile (a, b): conduction, radiation, convection, base. dt = 0 measures only.
+
+    Reads temperatures as they were when each tile last stepped, writes only this tile's enthalpies and its own sides of
+    the borders: tiles may run in any order, or at once, to the same bits.
+    """
+    nx, ny = cells.filled.shape[0] - 2, cells.filled.shape[1] - 2
+    i_first, i_stop = 1 + a * setting.tile, min(1 + (a + 1) * setting.tile, nx + 1)
+    j_first, j_stop = 1 + b * setting.tile, min(1 + (b + 1) * setting.tile, ny + 1)
+    level, lateral = cells.level[a, b], setting.lateral
+    to_west = cells.level[a - 1, b] - level if a > 0 else 0  # > 0: the neighbour is slower; < 0: quicker
+    to_east = cells.level[a + 1, b] - level if a + 1 < cells.level.shape[0] else 0
+    to_south = cells.level[a, b - 1] - level if b > 0 else 0
+    to_north = cells.level[a, b + 1] - level if b + 1 < cells.level.shape[1] else 0
+    emission = setting.emissivity * SIGMA
+    ambient4 = setting.ambient_k**4
+    stiff = rise = radiated = convected = from_base = 0.0
+    for i in range(i_first, i_stop):
+        for j in range(j_first, j_stop):
+            count = cells.filled[i, j]
+            at_west, at_east = i == i_first, i == i_stop - 1
+            at_south, at_north = j == j_first, j == j_stop - 1
+            column_stiff, column_rise = _exchange_column(
+                cells, i, j, dt, lateral,
+                0.0 if at_west and to_west < 0 else 1.0, 0.0 if at_east and to_east < 0 else 1.0,
+                0.0 if at_south and to_south < 0 else 1.0, 0.0 if at_north and to_north < 0 else 1.0,
+            )  # fmt: skip
+            if at_west and to_west > 0:
+                _owe(cells, cells.owed_x[a, j], i, j, i - 1, j, dt, lateral)
+            if at_east and to_east > 0:
+                _owe(cells, cells.owed_x[a + 1, j], i, j, i + 1, j, dt, lateral)
+            if at_south and to_south > 0:
+                _owe(cells, cells.owed_y[b, i], i, j, i, j - 1, dt, lateral)
+            if at_north and to_north > 0:
+                _owe(cells, cells.owed_y[b + 1, i], i, j, i, j + 1, dt, lateral)
+
+            top = cells.temp[i, j, count]
+            glow = emission * (top * top * top * top - ambient4)
+            wind = setting.convection_w_m2k * (top - setting.ambient_k)
+            contact = 1.0 / (0.5 * cells.across[i, j, 1] + setting.base_resistance_m2k_w)
+            warmth = contact * (base_k - cells.temp[i, j, 1])
+            cells.h[i, j, count] -= dt * cells.inv_mass[i, j, count] * (glow + wind)
+            cells.h[i, j, 1] += dt * cells.inv_mass[i, j, 1] * warmth
+            radiated += dt * glow
+            convected += dt * wind
+            from_base += dt * warmth
+            loss = 4.0 * emission * top * top * top + setting.convection_w_m2k
+            at_top = _conductance_of(cells, i, j, count, lateral) + loss + (contact if count == 1 else 0.0)
+            at_base = _conductance_of(cells, i, j, 1, lateral) + contact
+            stiff = max(stiff, column_stiff, at_top * cells.inv_heat[i, j, count], at_base * cells.inv_heat[i, j, 1])
+            edge = abs(glow + wind) * cells.inv_heat[i, j, count] + abs(warmth) * cells.inv_heat[i, j, 1]
+            rise = max(rise, column_rise + edge)
+    cells.stiff[a, b] = stiff
+    cells.rise[a, b] = rise
+    cells.book[a, b, 0] += radiated
+    cells.book[a, b, 1] += convected
+    cells.book[a, b, 2] += from_base
+
+
+@njit(cache=True)
+def _collect_tile(cells: Cells, setting: Setting, a: int, b: int, dt: float) -> None:
+    """Take in what quicker neighbours booked for tile (a, b) during its step of dt seconds."""
+    nx, ny = cells.filled.shape[0] - 2, cells.filled.shape[1] - 2
+    i_first, i_last = 1 + a * setting.tile, min((a + 1) * setting.tile, nx)
+    j_first, j_last = 1 + b * setting.tile, min((b + 1) * setting.tile, ny)
+    level = cells.level[a, b]
+    rise = 0.0
+    for j in range(j_first, j_last + 1):
+        if a > 0 and cells.level[a - 1, b] < level:
+            rise = max(rise, _collect(cells, cells.owed_x[a, j], i_first, j, dt))
+        if a + 1 < cells.level.shape[0] and cells.level[a + 1, b] < level:
+            rise = max(rise, _collect(cells, cells.owed_x[a + 1, j], i_last, j, dt))
+    for i in range(i_first, i_last + 1):
+        if b > 0 and cells.level[a, b - 1] < level:
+            rise = max(rise, _collect(cells, cells.owed_y[b, i], i, j_first, dt))
+        if b + 1 < cells.level.shape[1] and cells.level[a, b + 1] < level:
+            rise = max(rise, _collect(cells, cells.owed_y[b + 1, i], i, j_last, dt))
+    cells.rise[a, b] += rise
+
+
+@njit(cache=True)
+def refresh_tile(cells: Cells, tables: Tables, setting: Setting, a: int, b: int, dt: float) -> None:
+    """Temperature, conductivity, sintering of tile (a, b) from its enthalpies, after a step of dt seconds (0: none).
+
+    Runs when every tile of this tick has exchanged, so that what the quicker neighbours booked is whole.
+    """
+    if dt > 0.0:
+        _collect_tile(cells, setting, a, b, dt)
+    nx, ny = cells.filled.shape[0] - 2, cells.filled.shape[1] - 2
+    for i in range(1 + a * setting.tile, min(1 + (a + 1) * setting.tile, nx + 1)):
+        for j in range(1 + b * setting.tile, min(1 + (b + 1) * setting.tile, ny + 1)):
+            count = cells.filled[i, j]
+            for k in range(1, count + 1):
+                if cells.h[i, j, k] > tables.h_sinter_j_kg or cells.rate[i, j, k] > 0.0:
+                    _sinter_column(cells, tables, i, j, dt)
+                    break
+            _look_up_column(cells, tables, i, j, count)
+            cells.layer_peak[i, j] = max(cells.layer_peak[i, j], cells.temp[i, j, count])
+
+
+@njit(cache=True)
+def worst_stiffness(cells: Cells, tables: Tables, setting: Setting, a: int, b: int, hottest_k: float) -> float:
+    """Bound of `stiff` for tile (a, b) whatever the beam makes of it: each cell dense, the surface at hottest_k."""
+    nx, ny = cells.filled.shape[0] - 2, cells.filled.shape[1] - 2
+    loss = 4.0 * setting.emissivity * SIGMA * hottest_k**3 + setting.convection_w_m2k
+    worst = 0.0
+    for i in range(1 + a * setting.tile, min(1 + (a + 1) * setting.tile, nx + 1)):
+        for j in range(1 + b * setting.tile, min(1 + (b + 1) * setting.tile, ny + 1)):
+            for k in range(1, cells.filled[i, j] + 1):
+                inv_mass = cells.inv_mass[i, j, k]
+                thick = 1.0 / (inv_mass * tables.grain_density_kg_m3 * tables.closed_fraction)
+                k_dense = tables.dense_k_w_mk
+                total = 2.0 * setting.lateral * k_dense * thick + 2.0 * k_dense / thick
+                if k == cells.filled[i, j]:
+                    total += loss
+                if k == 1:
+                    total += 1.0 / (0.5 * thick / k_dense + setting.base_resistance_m2k_w)
+                worst = max(worst, total * cells.inv_heat[i, j, k])
+    return worst
+
+
+@njit(cache=True)
+def _lay_spot(cells: Cells, setting: Setting, x_m: float, y_m: float, energy_j: float, box: NDArray[np.int64]) -> float:
+    """Lay one spot's energy on the columns under it; grows `box` (i0, i1, j0, j1); gives the energy off the window."""
+    nx, ny = cells.filled.shape[0] - 2, cells.filled.shape[1] - 2
+    missed = 0.0
+    for n in range(setting.spot_weight.size):
+        i = 1 + math.floor((x_m + setting.spot_x_m[n]) / setting.cell_m)
+        j = 1 + math.floor((y_m + setting.spot_y_m[n]) / setting.cell_m)
+        part = energy_j * setting.spot_weight[n]
+        if i < 1 or i > nx or j < 1 or j > ny:
+            missed += part
+            continue
+        cells.source[i, j] += part
+        box[0], box[1] = min(box[0], i), max(box[1], i)
+        box[2], box[3] = min(box[2], j), max(box[3], j)
+    return missed
+
+
+@njit(cache=True)
+def _sink_in(cells: Cells, setting: Setting, i: int, j: int) -> float:
+    """Turn a column's waiting beam energy into enthalpy over the first cells (Beer-Lambert); gives the joules taken."""
+    energy = cells.source[i, j]
+    cells.source[i, j] = 0.0
+    rest = energy / (setting.cell_m * setting.cell_m)
+    for k in range(cells.filled[i, j], 0, -1):
+        through = math.exp(-cells.thick[i, j, k] / setting.absorption_m) if setting.absorption_m > 0.0 else 0.0
+        if k == 1 or through * rest < 1e-9 * energy / (setting.cell_m * setting.cell_m):
+            through = 0.0
+        cells.h[i, j, k] += cells.inv_mass[i, j, k] * rest * (1.0 - through)
+        rest *= through
+        if rest == 0.0:
+            break
+    return energy
+
+
+@njit(cache=True)
+def shine(cells: Cells, setting: Setting, rows: Array, first: int, t0: float, t1: float, taken: Array) -> int:
+    """Let the beam act from t0 to t1; the first row that is not over yet.
+
+    rows: (n, 8) t0, t1 s, x0, y0, x1, y1 m from the window's corner, absorbed power at both ends W, in time order. A
+    moving spot is laid down at even steps along its way, each with the exact energy of its share of the time.
+    taken: adds up absorbed J, J beyond the window.
+    """
+    box = np.array([1 << 40, -1, 1 << 40, -1])
+    row = first
+    while row < rows.shape[0] and rows[row, 0] < t1:
+        begin, end = rows[row, 0], rows[row, 1]
+        low, high = max(begin, t0), min(end, t1)
+        if high > low:
+            inv_span = 1.0 / (end - begin)
+            dx, dy = rows[row, 4] - rows[row, 2], rows[row, 5] - rows[row, 3]
+            way = math.hypot(dx, dy) * (high - low) * inv_span
+            parts = 1 + int(way / setting.sample_m)
+            for part in range(parts):
+                at = low + (high - low) * (part + 0.5) / parts
+                share = (at - begin) * inv_span
+                power = rows[row, 6] + share * (rows[row, 7] - rows[row, 6])
+                energy = power * (high - low) / parts
+                x, y = rows[row, 2] + share * dx, rows[row, 3] + share * dy
+                taken[1] += _lay_spot(cells, setting, x, y, energy, box)
+        if end > t1:
+            break
+        row += 1
+    for i in range(box[0], box[1] + 1):
+        for j in range(box[2], box[3] + 1):
+            if cells.source[i, j] > 0.0:
+                taken[0] += _sink_in(cells, setting, i, j)
+    return row
+
+
+@njit(cache=True)
+def run_ticks(
+    cells: Cells, tables: Tables, setting: Setting, rows: Array, first: int, start_s: float, tick_s: float, ticks: int,
+    base_k: float, taken: Array,
+) -> int:  # fmt: skip
+    """`ticks` ticks from start_s, each tile at its level; the first exposure row that is not over yet."""
+    across, along = cells.level.shape
+    for tick in range(1, ticks + 1):
+        if first < rows.shape[0]:
+            first = shine(cells, setting, rows, first, start_s + (tick - 1) * tick_s, start_s + tick * tick_s, taken)
+        for a in range(across):
+            for b in range(along):
+                pace = 1 << cells.level[a, b]
+                if tick % pace == 0:
+                    exchange_tile(cells, setting, a, b, pace * tick_s, base_k)
+        for a in range(across):
+            for b in range(along):
+                pace = 1 << cells.level[a, b]
+                if tick % pace == 0:
+                    refresh_tile(cells, tables, setting, a, b, pace * tick_s)
+    return first
+
+
+@njit(cache=True, parallel=True)
+def run_ticks_parallel(
+    cells: Cells, tables: Tables, setting: Setting, rows: Array, first: int, start_s: float, tick_s: float, ticks: int,
+    base_k: float, taken: Array,
+) -> int:  # fmt: skip
+    """As `run_ticks`, tiles spread over numba's threads: same bits, since a tile writes nothing that another reads."""
+    along = cells.level.shape[1]
+    tiles = cells.level.size
+    for tick in range(1, ticks + 1):
+        if first < rows.shape[0]:
+            first = shine(cells, setting, rows, first, start_s + (tick - 1) * tick_s, start_s + tick * tick_s, taken)
+        for n in prange(tiles):
+            pace = 1 << cells.level[n // along, n % along]
+            if tick % pace == 0:
+                exchange_tile(cells, setting, n // along, n % along, pace * tick_s, base_k)
+        for n in prange(tiles):
+            pace = 1 << cells.level[n // along, n % along]
+            if tick % pace == 0:
+                refresh_tile(cells, tables, setting, n // along, n % along, pace * tick_s)
+    return first
+
+
+@njit(cache=True)
+def measure(cells: Cells, tables: Tables, setting: Setting, base_k: float) -> None:
+    """Look everything up anew without letting time pass: after powder was spread or a temperature set."""
+    for a in range(cells.level.shape[0]):
+        for b in range(cells.level.shape[1]):
+            refresh_tile(cells, tables, setting, a, b, 0.0)
+    for a in range(cells.level.shape[0]):
+        for b in range(cells.level.shape[1]):
+            exchange_tile(cells, setting, a, b, 0.0, base_k)
