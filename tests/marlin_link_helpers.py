@@ -19,7 +19,7 @@ IDENTITY = "FIRMWARE_NAME:Marlin 2.1.2 PROTOCOL_VERSION:1.0 MACHINE_TYPE:moonkil
 class FakeMarlin(Transport):
     """`taken`: the commands executed, in order. `on_line(number, text)` may return replies to give instead."""
 
-    def __init__(self, link: MarlinLink, *, echo: bool = True, temperature: bool = True, advanced: bool = False) -> None:
+    def __init__(self, link: MarlinLink, echo: bool = True, temperature: bool = True, advanced: bool = False) -> None:
         super().__init__("fake:marlin", link, 0.0)
         self.loop = asyncio.get_running_loop()
         self.echo, self.temperature, self.advanced = echo, temperature, advanced
@@ -80,27 +80,31 @@ class FakeMarlin(Transport):
         if text.startswith("N"):
             digits, _, text = text[1:].partition(" ")
             if not digits.lstrip("-").isdigit():
-                return self._refuse("No Line Number with checksum")
+                self._refuse("No Line Number with checksum")
+                return
             number = int(digits)
             if "M110" in text:
                 number = int(text.split("N")[-1])
             elif number != self.last + 1:
-                return self._refuse("Line Number is not Last Line Number+1")
+                self._refuse("Line Number is not Last Line Number+1")
+                return
             if not star:
-                return self._refuse("No Checksum with line number")
+                self._refuse("No Checksum with line number")
+                return
             if checksum != b"%d" % xor_checksum(body):
-                return self._refuse("checksum mismatch")
+                self._refuse("checksum mismatch")
+                return
             self.last = number
         if text == "M112":
             self.say("Error:Printer halted. kill() called!")
             self.loop.call_later(self.reply_s * 2, setattr, self, "deaf", True)
-            return None
+            return
         self.taken.append(text)
         scripted = self.on_line(-1 if number is None else number, text)
         if scripted is not None:
             self.say(*scripted)
-            return None
-        return self.answer(number, text)
+            return
+        self.answer(number, text)
 
     def answer(self, number: int | None, text: str) -> None:
         ok = f"ok N{number} P15 B3" if self.advanced and number is not None else "ok"

@@ -343,6 +343,9 @@ class MarlinLink:
         if self._boot_words is not None:
             self._on_boot_line(text)
             return
+        if not text:
+            self._flight.counters.noise_lines += 1
+            return
         ok = parse_ok(text)
         if ok is not None:
             self._on_ok(ok, text)
