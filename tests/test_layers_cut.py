@@ -1,0 +1,191 @@
+"""Is every cut closed, oriented and in the right place, whatever the mesh does at the planes?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import manifold3d
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from solid_helpers import box, joined, mesh_of, rings_of
+
+from slicer.errors import MeshError
+from slicer.kernels import cutting
+from slicer.layers import THINNING_MM, Layer, cut_layers, cut_planes, loops_area_mm2, net_area_mm2
+from slicer.mesh import read_mesh
+from tests import naive
+
+Solid = manifold3d.Manifold
+
+
+@st.composite
+def solids(draw) -> manifold3d.Manifold:
+    """Boxes, balls and cylinders, turned, joined and cut out of one another."""
+    size = st.floats(2.0, 20.0)
+    place = st.floats(-8.0, 8.0)
+    whole = Solid.cube((draw(size), draw(size), draw(size)))
+    for _ in range(draw(st.integers(0, 4))):
+        shape = draw(st.sampled_from(["cube", "ball", "tube"]))
+        if shape == "cube":
+            other = Solid.cube((draw(size), draw(size), draw(size)))
+        elif shape == "ball":
+            other = Solid.sphere(draw(size) / 2, 16)
+        else:
+            other = Solid.cylinder(draw(size), draw(size) / 3, -1.0, 12)
+        if draw(st.booleans()):
+            other = other.rotate((draw(st.floats(0, 360)), draw(st.floats(0, 360)), 0.0))
+        other = other.translate((draw(place), draw(place), draw(place)))
+        cut = whole - other if draw(st.booleans()) else whole + other
+        whole = whole if cut.volume() < 1.0 else cut
+    return whole
+
+
+@settings(deadline=None, max_examples=60)
+@given(solids(), st.integers(1, 25))
+def test_areas_are_those_of_an_independent_slicer(solid, count):
+    mesh = mesh_of(solid)
+    bottom, top = mesh.bounds_mm[:, 2]
+    planes = bottom + (np.arange(count) + 0.5) * (top - bottom) / count
+    for z, (points, starts) in zip(planes, cut_planes(mesh, planes)):
+        section = solid.slice(float(z))
+        perimeter = sum(math.dist(p, q) for ring in rings_of(points, starts) for p, q in pairwise([*ring, ring[0]]))
+        assert loops_area_mm2(points, starts) == pytest.approx(section.area(), abs=1e-3 + THINNING_MM * perimeter)
+
+
+@settings(deadline=None, max_examples=30)
+@given(solids(), st.integers(0, 2**31), st.floats(0.1, 0.9))
+def test_walk_agrees_with_its_twin_in_any_order_of_triangles(solid, seed, part):
+    mesh = mesh_of(solid)
+    random = np.random.default_rng(seed)
+    mesh = replace(mesh, faces=random.permutation(np.roll(mesh.faces, int(random.integers(3)), axis=1)))
+    bottom, top = mesh.bounds_mm[:, 2]
+    z = float(bottom + part * (top - bottom))
+    points, starts = cut_planes(mesh, [z])[0]
+    segments = naive.cut_segments(mesh.vertices_mm, mesh.faces, z)
+    area = sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in segments) / 2
+    length = sum(math.dist(p, q) for p, q in segments)
+    assert loops_area_mm2(points, starts) == pytest.approx(area, abs=1e-6 + 2 * THINNING_MM * length)
+    rings = rings_of(points, starts)
+    for ring in rings:
+        for corner in ring:
+            assert min(math.dist(corner, end) for segment in segments for end in segment) < 1e-9
+    for start, _ in segments:
+        assert min((naive.distance_to_loop(start, ring) for ring in rings), default=0.0) < 2 * THINNING_MM
+
+
+@pytest.mark.parametrize("height", [0.0, 1.0, 2.0, 2.5, 3.0])
+def test_planes_through_corners_and_facets_close(height):
+    """Half-open rule: a plane on a facet belongs to what is above it."""
+    stepped = Solid.cube((6, 6, 1))
+    stepped += Solid.cube((4, 4, 1)).translate((1, 1, 1)) + Solid.cube((2, 2, 1)).translate((2, 2, 2))
+    points, starts = cut_planes(mesh_of(stepped), [height])[0]
+    # cut at z: vertices at z count as above, so the area is that just below z
+    expected = {0.0: 0.0, 1.0: 36.0, 2.0: 16.0, 2.5: 4.0, 3.0: 4.0}[height]
+    assert loops_area_mm2(points, starts) == pytest.approx(expected)
+
+
+def test_outer_loops_run_counter_clockwise_and_holes_clockwise():
+    tube = Solid.cylinder(10, 8, 8, 64) - Solid.cylinder(12, 5, 5, 64).translate((0, 0, -1))
+    pin = Solid.cylinder(10, 2, 2, 64)
+    layer = cut_layers(mesh_of(tube + pin), 1.0)[4]
+    areas = sorted(loops_area_mm2(ring, np.array([0, len(ring)])) for ring in layer.loops())
+    assert len(areas) == 3 and areas[0] < 0 < areas[1] < areas[2]
+    assert net_area_mm2(layer) == pytest.approx((64 - 25 + 4) * 32 * math.sin(math.pi / 32), rel=1e-4)
+
+
+def test_walls_are_thinned_to_their_corners():
+    layers = cut_layers(box(60, 40, 12), 2.0)
+    assert [layer.points_mm.tolist() for layer in layers] == [[[0, 0], [60, 0], [60, 40], [0, 40]]] * 6
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(-50, 50), st.floats(-50, 50)), min_size=3, max_size=40),
+    st.sampled_from([1e-4, 1e-2, 0.5]),
+)
+def test_thinning_moves_the_outline_by_no_more_than_its_tolerance(raw, tolerance):
+    points = np.empty((len(raw), 2))
+    kept = cutting.thin_loop(np.array(raw), len(raw), tolerance, points, 0)
+    loop = [(float(x), float(y)) for x, y in points[:kept]]
+    if kept:
+        assert all(corner in raw for corner in loop) and len(loop) >= 3
+        assert max(naive.distance_to_loop(corner, loop) for corner in raw) <= tolerance * (1 + 1e-6) + 1e-9
+
+
+def test_thinning_does_not_creep_along_a_fine_circle():
+    turn = np.linspace(0, 2 * np.pi, 200_000, endpoint=False)  # 0.3 um steps: each looks straight by itself
+    raw = 10.0 * np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    points = np.empty_like(raw)
+    kept = cutting.thin_loop(raw, len(raw), 1e-4, points, 0)
+    sides = np.roll(points[:kept], -1, axis=0) - points[:kept]
+    sagitta = 10.0 - np.sqrt(100.0 - (np.hypot(sides[:, 0], sides[:, 1]) / 2) ** 2)
+    assert 300 < kept < 3000 and sagitta.max() <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("height", "thickness", "count"), [(10, 2, 5), (10, 3, 3), (11, 2, 5), (11.1, 2, 6), (1.1, 2, 1)]
+)
+def test_last_layer_is_made_when_its_middle_is_inside(height, thickness, count):
+    layers = cut_layers(box(5, 5, height, (0, 0, 7)), thickness)
+    assert [layer.index for layer in layers] == list(range(count))
+    assert [layer.z_mm for layer in layers] == pytest.approx([7 + (i + 1) * thickness for i in range(count)])
+    assert all(net_area_mm2(layer) == pytest.approx(25) for layer in layers)
+
+
+def test_gap_between_bodies_is_an_empty_layer():
+    layers = cut_layers(joined(box(5, 5, 2), box(5, 5, 2, (0, 0, 6))), 1.0)
+    assert [len(layer.loop_starts) - 1 for layer in layers] == [1, 1, 0, 0, 0, 0, 1, 1]
+    assert net_area_mm2(layers[3]) == 0.0 and layers[3].points_mm.shape == (0, 2)
+
+
+@pytest.mark.parametrize("away", [1e4, 1e6, 1e8])
+def test_far_from_the_origin_nothing_is_lost(away):
+    ball = mesh_of(Solid.sphere(10, 64))
+    near = cut_layers(ball, 1.0)
+    far = cut_layers(replace(ball, vertices_mm=ball.vertices_mm + np.array([away, -away, away])), 1.0)
+    for a, b in zip(near, far, strict=True):
+        assert net_area_mm2(b) == pytest.approx(net_area_mm2(a), rel=1e-6, abs=1e-12 * away * 100)
+
+
+@pytest.mark.parametrize(
+    ("thickness", "says"),
+    [
+        (0.0, "positive thickness"),
+        (math.nan, "positive thickness"),
+        (-1.0, "positive thickness"),
+        (30.0, "less than half a layer"),
+        (1e-9, "more than 200000 layers"),
+    ],
+)
+def test_impossible_thickness_is_a_sentence(thickness, says):
+    with pytest.raises(MeshError, match=says):
+        cut_layers(box(10, 10, 10), thickness)
+
+
+def test_gap_in_the_surface_is_refused_where_it_is_and_never_closed():
+    ball = mesh_of(Solid.sphere(10, 24))
+    highest = int(np.argmax(ball.vertices_mm[ball.faces, 2].mean(axis=1)))
+    torn = replace(ball, faces=np.delete(ball.faces, highest, axis=0))
+    with pytest.raises(MeshError, match="not closed") as caught:
+        cut_layers(torn, 0.1)
+    assert "z = 9." in str(caught.value)
+    lid = box(10, 10, 10)
+    open_top = replace(lid, faces=lid.faces[~(lid.vertices_mm[lid.faces, 2] == 10.0).all(axis=1)])
+    layers = cut_layers(open_top, 1.0)
+    assert all(net_area_mm2(layer) == pytest.approx(100) for layer in layers), "no cut meets that gap"
+
+
+def test_slices_of_a_real_part_add_up_to_its_volume(shared_data):
+    for name, unit, rel in (("pyslm_frameGuide.stl", "mm", 5e-4), ("trimesh_featuretype.stl", "inch", 5e-4)):
+        mesh, report = read_mesh(shared_data / "meshes" / name, unit=unit)
+        thickness = float(np.ptp(mesh.bounds_mm[:, 2])) / 500
+        layers = cut_layers(mesh, thickness)
+        assert sum(map(net_area_mm2, layers)) * thickness == pytest.approx(report.volume_mm3, rel=rel)
+
+
+def test_area_of_no_loops_is_zero():
+    assert net_area_mm2(Layer(0, 1.0, 1.0, np.zeros((0, 2)), np.zeros(1, np.int64))) == 0.0
