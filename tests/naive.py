@@ -133,3 +133,56 @@ def trace_nearest(loops, x, y):
         vectors += [(*a, *b) for a, b in zip(ring, [*ring[1:], ring[0]])]
         x, y = ring[0]
     return vectors
+
+
+# --- motion (slicer/kernels/motion.py) ----------------------------------------------------------------------
+
+
+def scan_moves(vectors, speeds, jump_speed):
+    """(start, end, speed, is_vector) of each move, jumps between vectors included; twin of `chain_moves`."""
+    moves, at = [], None
+    for (x0, y0, x1, y1), speed in zip(vectors, speeds):
+        if at is not None and max(abs(at[0] - x0), abs(at[1] - y0)) > 5e-4:
+            moves.append((at, (x0, y0), jump_speed, False))
+        moves.append(((x0, y0), (x1, y1), speed, True))
+        at = (x1, y1)
+    return moves
+
+
+def motion_seconds(corners, cruises, a, deviation):
+    """Seconds of each move by relaxing corner speeds until none changes; twin of `move_times`."""
+    kept = [i for i in range(len(cruises)) if math.dist(corners[i], corners[i + 1]) > 0]
+    lengths = [math.dist(corners[i], corners[i + 1]) for i in kept]
+    headings = [math.atan2(corners[i + 1][1] - corners[i][1], corners[i + 1][0] - corners[i][0]) for i in kept]
+    cruise = [cruises[i] for i in kept]
+    speed = [0.0]
+    for before, after in zip(range(len(kept) - 1), range(1, len(kept))):
+        turn = abs(math.remainder(headings[after] - headings[before], 2 * math.pi))
+        limit = min(cruise[before], cruise[after])
+        half_sine = math.sin((math.pi - turn) / 2)
+        if -math.cos(turn) > 0.999999:
+            limit = 0.0
+        elif -math.cos(turn) > -0.999999:
+            limit = min(limit, math.sqrt(a * deviation * half_sine / (1 - half_sine)))
+            if lengths[after] < 1 and turn < math.pi / 4:
+                limit = min(limit, math.sqrt(lengths[after] * a / turn))
+        speed.append(limit)
+    speed.append(0.0)
+    changed = True
+    while changed:
+        changed = False
+        for i, length in enumerate(lengths):
+            for low, high in ((i, i + 1), (i + 1, i)):
+                most = math.sqrt(speed[low] ** 2 + 2 * a * length)
+                if speed[high] > most * (1 + 1e-12):
+                    speed[high], changed = most, True
+    seconds = [0.0] * len(cruises)
+    for j, i in enumerate(kept):
+        enter, leave = speed[j], speed[j + 1]
+        up, down = (cruise[j] ** 2 - enter**2) / (2 * a), (cruise[j] ** 2 - leave**2) / (2 * a)
+        if up + down <= lengths[j]:
+            seconds[i] = (cruise[j] - enter + cruise[j] - leave) / a + (lengths[j] - up - down) / cruise[j]
+        else:
+            peak = math.sqrt((enter**2 + leave**2) / 2 + a * lengths[j])
+            seconds[i] = (peak - enter + peak - leave) / a
+    return seconds

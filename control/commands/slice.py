@@ -54,10 +54,11 @@ def slice_part(
             part, recipe, envelope, output, unit=unit, progress=progress.update, on_report=reports.append
         )
     if as_json:
-        say_json({"path": str(output), "mesh_report": reports[0].sentences(), **_without_layers(manifest)})
+        say_json({"path": str(output), "mesh_report": _report_figures(reports[0]), **_without_layers(manifest)})
         return
+    click.echo(f"{part}: {_report_sentence(reports[0])}")
     for sentence in reports[0].sentences():
-        click.echo(sentence)
+        click.echo(f"  note: {sentence}")
     click.echo(f"{output}: {job_sentence(manifest)}")
     click.echo(recipe_sentence(recipe))
 
@@ -206,6 +207,18 @@ def duration(seconds: float) -> str:
     if hours < 48:
         return f"{hours} h {minutes} min"
     return f"{hours // 24} d {hours % 24} h"
+
+
+def _report_sentence(report: MeshReport) -> str:
+    size = " x ".join(f"{edge:.2f}" for edge in report.bounds_mm[1] - report.bounds_mm[0])
+    bodies = "1 body" if report.bodies == 1 else f"{report.bodies} bodies"
+    return f"{report.triangles:,} triangles, {bodies}, {size} mm, {report.volume_mm3:,.0f} mm3"
+
+
+def _report_figures(report: MeshReport) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {**asdict(report), "bounds_mm": report.bounds_mm.tolist(), "sentences": report.sentences()}
 
 
 def _envelope_sentence(envelope: dict[str, Any]) -> str:
