@@ -432,6 +432,7 @@ def _interrupts(loop: VirtualLoop, task: asyncio.Task) -> Iterator[list[int]]:
     try:
         yield got
     finally:
+        loop.remove_signal_handler(signal.SIGINT)  # one that main has left behind lies over ours
         if signal.getsignal(signal.SIGINT) is on_interrupt:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -89,10 +89,10 @@ class PtyWire(Wire):
 
     def _pull_out(self) -> None:
         """The host gets a hang-up, the path is gone."""
-        if self._master < 0:
-            return
         if self._timer is not None:
             self._timer.cancel()
+        if self._master < 0:
+            return
         self._loop.remove_reader(self._master)
         with contextlib.suppress(OSError):  # another process may have laid its own wire under this name
             if os.readlink(self.path) == self._device:
@@ -108,8 +108,6 @@ class PtyWire(Wire):
 
     def close(self) -> None:
         self._pull_out()
-        if self._timer is not None:
-            self._timer.cancel()
 
     # ---- hosts come and go ------------------------------------------------------------------------------------------
 

@@ -1,0 +1,101 @@
+"""Is a fault schedule what it says: frozen data, refused where it could never strike, kept through JSON?"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hil_sim.world.faults import KINDS, Fault, FaultSchedule, check_faults
+from hil_sim.world.faults.process import feed_fraction
+from hil_sim.world.faults.stream import KINDS as STREAM_KINDS
+from hil_sim.world.faults.stream import strike_chunk
+
+
+def test_a_window_is_half_open_and_the_first_fault_wins():
+    early, late = Fault("drop", "a.to_host", at_s=1.0, for_s=2.0), Fault("flip", "a.to_host", at_s=2.0, for_s=5.0)
+    schedule = FaultSchedule((early, late))
+    assert [schedule.active("a.to_host", t) for t in (0.999, 1.0, 2.5, 3.0, 6.999, 7.0)] == [
+        None, early, early, late, late, None,
+    ]  # fmt: skip
+    assert schedule.active("b.to_host", 2.0) is None
+    assert schedule.touches("a.to_host") and not schedule.touches("b.to_host")
+
+
+def test_a_counted_anchor_strikes_its_events_and_no_time():
+    fault = Fault("drop", "a.to_device", at_chunk=3, count=2)
+    schedule = FaultSchedule((fault,))
+    assert [n for n in range(8) if schedule.strike("a.to_device", n)] == [3, 4]
+    assert schedule.active("a.to_device", 3.0) is None and schedule.touches("a.to_device")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {}, {"at_s": 1.0}, {"at_s": -1.0, "for_s": 1}, {"at_s": float("nan"), "for_s": 1}, {"at_chunk": -1},
+        {"at_chunk": 0, "count": 0}, {"at_s": 1.0, "for_s": 1.0, "at_chunk": 1}, {"at_s": 1.0, "for_s": float("nan")},
+    ],
+)  # fmt: skip
+def test_an_anchor_that_could_never_strike_is_refused(settings):
+    with pytest.raises(ValueError, match=r"'drop' at 'a\.to_host'"):
+        Fault("drop", "a.to_host", **settings)
+
+
+def test_faults_are_frozen_hashable_and_survive_json_and_pickle():
+    fault = Fault("delay", "a.to_host", at_s=1.5, for_s=2.0, args={"delay_s": 0.2})
+    counted = Fault("insert", "a.to_host", at_chunk=7, args={"hex": "0d0a"})
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        fault.kind = "drop"  # type: ignore[misc]
+    schedule = FaultSchedule((fault, counted))
+    assert len({fault, counted, dataclasses.replace(fault)}) == 2 and hash(schedule) == hash(
+        FaultSchedule((fault, counted))
+    )
+    rows = json.loads(json.dumps([f.to_dict() for f in schedule.faults]))
+    assert FaultSchedule(tuple(Fault.from_dict(row) for row in rows)) == schedule
+    copy = pickle.loads(pickle.dumps(schedule))
+    assert copy == schedule and copy.active("a.to_host", 2.0) == fault
+    with pytest.raises(ValueError, match="wen"):
+        Fault.from_dict({"kind": "drop", "point": "a.to_host", "wen": 3})
+
+
+def test_a_schedule_that_this_world_cannot_carry_out_is_named_in_sentences():
+    schedule = FaultSchedule(
+        (
+            Fault("drpo", "motion.to_device", at_chunk=0),
+            Fault("drop", "recoater.feed", at_chunk=0),
+            Fault("drop", "nowhere.to_host", at_chunk=0),
+            Fault("flip", "motion.to_host", at_chunk=0, args={"bite": 3}),
+            Fault("short_feed", "recoater.feed", at_s=1.0, for_s=1.0, args={"fraction": 0.4}),
+        )
+    )
+    sentences = check_faults(schedule, ["motion.to_host", "motion.to_device", "recoater.feed"])
+    assert [sentence.split("'")[1] for sentence in sentences] == ["drpo", "drop", "nowhere.to_host", "flip"]
+    assert len(check_faults(schedule)) == 3
+
+
+@given(st.binary(min_size=1, max_size=64), st.integers(0, 200), st.integers(0, 20))
+def test_a_flip_changes_exactly_one_bit(chunk, byte, bit):
+    fault = Fault("flip", "a.to_host", at_chunk=0, args={"byte": byte, "bit": bit})
+    delay_s, struck = strike_chunk(fault, chunk)
+    assert delay_s == 0 and len(struck) == len(chunk)
+    assert sum((a ^ b).bit_count() for a, b in zip(chunk, struck, strict=True)) == 1
+
+
+@pytest.mark.parametrize("kind", sorted(STREAM_KINDS))
+def test_every_kind_of_the_stream_catalogue_is_carried_out(kind):
+    _, struck = strike_chunk(Fault(kind, "a.to_host", at_chunk=0), b"abc")
+    assert struck in (b"", b"abc", b"`bc", b"abcabc", b"\x00abc")
+
+
+def test_kinds_of_other_families_are_refused_where_they_cannot_strike():
+    short = Fault("short_feed", "recoater.feed", at_s=0, for_s=1, args={"fraction": 0.3})
+    assert feed_fraction(short) == 0.3 and feed_fraction(None) == 1.0
+    with pytest.raises(ValueError, match="no fault of a byte stream"):
+        strike_chunk(short, b"x")
+    with pytest.raises(ValueError, match="no fault of the feed"):
+        feed_fraction(Fault("drop", "a.to_host", at_chunk=0))
+    assert set(KINDS) == {"drop", "flip", "duplicate", "delay", "insert", "disconnect", "short_feed"}
