@@ -20,6 +20,7 @@ TCP_PDU_MAX = 253
 PENDING_MAX = 16  # replies that a TCP connection may owe; a request beyond is not served
 PARTIAL_LIFE_S = 0.5  # a TCP request that stays incomplete for longer is forgotten
 RESIDUE_LIFE_S = 0.05  # how long an untrusted wire may hold back the rest of a frame
+TEARS_MAX = 8
 _TICK_S = 1e-9
 
 _MBAP = struct.Struct(">HHHB")
@@ -29,8 +30,8 @@ Send = Callable[[bytes], None]
 
 @dataclass(slots=True)
 class RtuCounters:
-    """What a bus has heard. `voided`: frames with a hole over t1.5 or over 256 bytes; `overruns`: requests to a
-    unit that still owed a reply."""
+    """What a bus has heard. `frames`: those with a good CRC; `voided`: frames with a hole over t1.5 or over 256
+    bytes; `overruns`: requests to a unit that still owed a reply."""
 
     frames: int = 0
     answered: int = 0
@@ -100,16 +101,16 @@ class RtuSession:
         now = self._loop.time()
         bus = self._bus
         if self._buffer:
-            quiet = now - self._last_s
+            quiet_s = now - self._last_s
             if bus.exact_timing:
-                # a chunk is handed over at the end of its last byte; its first byte began that much earlier
-                quiet -= len(data) * bus.byte_s
-                if quiet >= bus.silence_s - _TICK_S:
-                    self._close_frame()
-                elif quiet > bus.gap_s + _TICK_S:
+                quiet_s -= len(data) * bus.byte_s  # a chunk is handed over at the end of its last byte
+                if quiet_s >= bus.silence_s - _TICK_S:
+                    self._try_frame()
+                    self._drop()
+                elif quiet_s > bus.gap_s + _TICK_S:
                     self._void = True
-            elif quiet > RESIDUE_LIFE_S:
-                self._forget()
+            elif quiet_s > RESIDUE_LIFE_S:
+                self._drop()
         self._last_s = now
         self._buffer += data
         if len(self._buffer) > RTU_FRAME_MAX:
@@ -137,40 +138,48 @@ class RtuSession:
             )  # bytes came meanwhile: one timer per frame, not per chunk
             return
         self._timer = None
+        self._try_frame()
+        if self._buffer and not self._bus.exact_timing:
+            if len(self._tears) < TEARS_MAX:
+                self._tears.append(len(self._buffer))
+            else:
+                self._drop()
+
+    def _try_frame(self) -> None:
+        """Serve what the buffer holds if it is a frame. If not it stays: the rest may be on the line already (a
+        chunk is heard at its end only), and the next chunk tells by its own length how long the line was really
+        quiet."""
+        if self._void:
+            return
+        buffer = self._buffer
+        for start in (0, *self._tears):
+            if len(buffer) - start >= 4 and crc16(buffer[start:]) == 0:  # a CRC over data and its own CRC is zero
+                frame = bytes(buffer[start:-2])
+                if start:
+                    self._bus.counters.bad_crc += 1
+                self._forget()
+                self._serve(frame)
+                return
+
+    def _drop(self) -> None:
+        """What the buffer still holds is no frame."""
         if self._buffer:
-            self._close_frame()
+            if self._void:
+                self._bus.counters.voided += 1
+            else:
+                self._bus.counters.bad_crc += 1
+        self._forget()
 
     def _forget(self) -> None:
         self._buffer.clear()
         self._tears.clear()
         self._void = False
 
-    def _close_frame(self) -> None:
-        bus = self._bus
-        buffer = self._buffer
-        bus.counters.frames += 1
-        if self._void:
-            bus.counters.voided += 1
-            self._forget()
-            return
-        for start in (0, *self._tears):
-            if len(buffer) - start >= 4 and crc16(buffer[start:]) == 0:  # the CRC over data and its own CRC is zero
-                frame = bytes(buffer[start:-2])
-                self._forget()
-                self._serve(frame)
-                return
-        bus.counters.bad_crc += 1
-        if bus.exact_timing:
-            self._forget()
-        elif len(self._tears) < 8:
-            self._tears.append(len(buffer))
-        else:
-            self._forget()
-
     def _serve(self, frame: bytes) -> None:
         bus = self._bus
         unit = frame[0]
         now = self._loop.time()
+        bus.counters.frames += 1
         if unit == 0:
             bus.counters.broadcasts += 1
             if frame[1] in WRITING:

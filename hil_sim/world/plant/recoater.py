@@ -8,14 +8,16 @@ so that the truth does not depend on who asks when.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import deque
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
+from hil_sim.world.faults.process import feed_fraction
+from hil_sim.world.faults.schedule import FaultSchedule
 from hil_sim.world.plant.linear_axis import LinearAxis
 
 FEED_POINT = "recoater.feed"
-SHORT_FEED = "short_feed"
+THIN_FILL = 0.2  # what the blade still drags over the part that the hopper no longer feeds
 
 
 class PowderBed(Protocol):
@@ -24,22 +26,6 @@ class PowderBed(Protocol):
     def spread(self, t_s: float, x_from_mm: float, x_to_mm: float, plane_drop_mm: float, fill_fraction: float) -> None:
         """The blade has passed x_from..x_to (x_from < x_to): fill the room below the first plane less
         `plane_drop_mm`; below 1, only that part of it."""
-
-
-class Strike(Protocol):
-    """A fault that is active: what it is and its numbers."""
-
-    @property
-    def kind(self) -> str: ...
-
-    @property
-    def args(self) -> Mapping[str, Any]: ...
-
-
-class Faults(Protocol):
-    """A fault schedule: who asks at a point and a time hears what strikes there."""
-
-    def active(self, point: str, now_s: float) -> Strike | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +54,11 @@ class Laid:
 class Recoater:
     """Blade, piston and hopper as one part of the plant, advanced lazily.
 
-    A pass begins when the blade leaves rest beside the bed on the side of x < 0, and lasts until it does so again
-    (there and back). The fault `short_feed` at `recoater.feed` is asked for when a pass enters the bed: `fraction`
-    of the bed's length, from x = 0, is filled in full, the rest by `thin` (default 0.2) of what is missing;
-    `passes` (default 1) passes are struck by one entry of the schedule, so that one more pass fills the bed; 0
-    means as long as the entry is active.
+    A pass begins when the blade comes over the bed from its rest beside it (x < 0) and lasts until it does so
+    again: there and back. Passes are counted from 0. When one begins, the schedule is asked at `recoater.feed` for
+    that time and for that count; under `short_feed` the share `fraction` of the bed's length, from x = 0, is filled
+    in full, and of what is missing in the rest only a fifth, on the way back too. One more pass that is not struck
+    fills it.
     """
 
     def __init__(
@@ -81,7 +67,7 @@ class Recoater:
         piston: LinearAxis,
         bed: PowderBed,
         *,
-        faults: Faults | None = None,
+        faults: FaultSchedule | None = None,
         config: RecoaterConfig = RecoaterConfig(),
         t_s: float = 0.0,
     ) -> None:
@@ -90,7 +76,7 @@ class Recoater:
         self.config = config
         self.passes = 0
         self.laid_strips = 0
-        self.last_pass: list[Laid] = []
+        self.last_pass: deque[Laid] = deque(maxlen=512)
         self._bed = bed
         self._faults = faults
         self._t_s = t_s
@@ -98,9 +84,7 @@ class Recoater:
         strips = math.ceil(config.bed_x_mm / config.strip_mm)
         self._strip_edges = tuple(min(k * config.strip_mm, config.bed_x_mm) for k in range(strips + 1))
         self._full_to_mm = math.inf
-        self._thin = 1.0
-        self._asked = True
-        self._struck: dict[int, tuple[Strike, int]] = {}
+        self._may_begin = False
         blade.before_change.append(self._before_blade)
         piston.before_change.append(self.advance_to)
 
@@ -137,10 +121,16 @@ class Recoater:
     def _before_blade(self, t_s: float) -> None:
         self.advance_to(t_s)
         if not self.blade.moving(t_s) and self.blade_x_mm(t_s) <= 0.0:
-            self.passes += 1
-            self.last_pass = []
-            self._asked = False
-            self._full_to_mm, self._thin = math.inf, 1.0
+            self._may_begin = True
+
+    def _begin_pass(self, t_s: float) -> None:
+        self._may_begin = False
+        fault = None
+        if self._faults is not None:
+            fault = self._faults.active(FEED_POINT, t_s) or self._faults.strike(FEED_POINT, self.passes)
+        self._full_to_mm = math.inf if fault is None else feed_fraction(fault) * self.config.bed_x_mm
+        self.passes += 1
+        self.last_pass.clear()
 
     def _next_edge(self, from_mm: float, to_mm: float) -> float | None:
         """The first edge of a strip on the way, `from_mm` excluded and `to_mm` included. The end of the well-fed
@@ -155,26 +145,12 @@ class Recoater:
         x_from_mm = max(min(self._open_x_mm, x_mm), 0.0)
         x_to_mm = min(max(self._open_x_mm, x_mm), self.config.bed_x_mm)
         self._open_x_mm = x_mm
-        if not self._asked and x_mm >= 0.0:
-            self._asked = True
-            self._ask_for_faults(t_s)
+        if self._may_begin and x_mm >= 0.0:
+            self._begin_pass(t_s)
         if x_to_mm - x_from_mm <= 1e-9:
             return
-        fill = 1.0 if x_to_mm <= self._full_to_mm + 1e-9 else self._thin
+        fill = 1.0 if x_to_mm <= self._full_to_mm + 1e-9 else THIN_FILL
         laid = Laid(t_s, x_from_mm, x_to_mm, self.plane_drop_mm(t_s), fill)
         self.last_pass.append(laid)
         self.laid_strips += 1
         self._bed.spread(laid.t_s, laid.x_from_mm, laid.x_to_mm, laid.plane_drop_mm, laid.fill_fraction)
-
-    def _ask_for_faults(self, t_s: float) -> None:
-        strike = self._faults.active(FEED_POINT, t_s) if self._faults is not None else None
-        if strike is None or strike.kind != SHORT_FEED:
-            return
-        # the entry itself is kept beside its count: an id alone could be given to another one
-        _, hits = self._struck.get(id(strike), (strike, 0))
-        most = int(strike.args.get("passes", 1))
-        if most and hits >= most:
-            return
-        self._struck[id(strike)] = (strike, hits + 1)
-        self._full_to_mm = min(max(float(strike.args["fraction"]), 0.0), 1.0) * self.config.bed_x_mm
-        self._thin = min(max(float(strike.args.get("thin", 0.2)), 0.0), 1.0)
