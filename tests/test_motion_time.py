@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import naive
 import numpy as np
 import pytest
@@ -59,7 +61,7 @@ def test_kernel_and_slow_twin_agree(corners, seed):
 
 @given(corner_lists)
 def test_no_chain_is_faster_than_its_speeds_allow(corners):
-    length = sum(np.hypot(*(np.subtract(b, a))) for a, b in zip(corners, corners[1:]))
+    length = sum(np.hypot(*(np.subtract(b, a))) for a, b in pairwise(corners))
     assert seconds(corners) >= length / 50.0 - 1e-9
 
 
