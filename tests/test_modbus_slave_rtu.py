@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from modbus_slave_helpers import Ear, Tables, rtu
 
+from firmware_bridge.transport import open_transport
 from hil_sim.virtual_time import VirtualLoop, run_virtual
 from hil_sim.world.emulators.modbus_slave import RtuBus
+from hil_sim.world.wire import lay_virtual
 
 CHAR_S = 10 / 9600
 READ = "03 0000 0001"
@@ -242,3 +244,33 @@ def test_pseudo_modbus_is_refused() -> None:
         await say(bytes.fromhex("04 01 03 01 00 00 6D DB"))  # Huanyang; what a unit 4 would say: test_modbus_slave_pdu
 
     assert on_a_bus(script)[1].frames == []
+
+
+def test_over_a_paced_wire_a_request_written_in_pieces_is_one_frame() -> None:
+    class Host:
+        def __init__(self) -> None:
+            self.heard = bytearray()
+
+        def data_received(self, data: bytes) -> None:
+            self.heard += data
+
+        def connection_lost(self, error: Exception | None) -> None:
+            pass
+
+    async def main(loop: VirtualLoop) -> None:
+        bus, host = RtuBus({1: Tables(), 2: Tables()}, baud=9600), Host()
+        wire = await lay_virtual("bus0", bus, baud=9600)
+        transport = await open_transport(wire.url, host)
+        request = rtu(2, "10 0000 0003 06 0001 0002 0003")
+        transport.write(request[:7])
+        transport.write(request[7:])
+        await asyncio.sleep(0.1)
+        assert bytes(host.heard) == rtu(2, "10 0000 0003")
+        transport.write(rtu(2, "03 0000 0003"))
+        await asyncio.sleep(0.1)
+        assert bytes(host.heard) == rtu(2, "10 0000 0003") + rtu(2, "03 06 0001 0002 0003")
+        assert (bus.counters.bad_crc, bus.counters.voided) == (0, 0)
+        transport.close()
+        wire.close()
+
+    run_virtual(main)
