@@ -23,13 +23,18 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "info": ("control.commands.slice:info", "Verify a job file and say what is in it."),
     "preview": ("control.commands.slice:preview", "Draw a job as a page with a layer slider."),
     "export": ("control.commands.slice:export", "Write a job as G-code."),
+    "print": ("control.commands.print:print_job", "Print a job on a machine."),
+    "resume": ("control.commands.print:resume", "Go on with an interrupted run."),
+    "report": ("control.commands.print:report", "Write the build report of a run."),
+    "home": ("control.commands.print:home", "Home a machine's gantry."),
+    "jog": ("control.commands.print:jog", "Move a machine's gantry by a little, beam off."),
+    "doctor": ("control.commands.doctor:doctor", "Say what is installed and reachable, and what to do."),
     "completion": ("control.commands.completion:completion", "Print the shell's completion script."),
 }
 
 # what `moonkiln --help` says of plug-ins that are known, so that it need not load them
 PLUG_IN_HELP = {
     "sim": "Print, drive or serve on emulated machines.",
-    "hil": "Run scenarios and fault campaigns against emulated machines.",
     "demo": "Make and print the demo brick, from mesh to report.",
 }
 

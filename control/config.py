@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from control.errors import MoonkilnError
+from slicer.envelope import Envelope
 
 MACHINES = Path(__file__).parent / "machines"
 SCHEMA_VERSION = 1
@@ -228,11 +229,14 @@ def machine_text_with_urls(text: str, urls: dict[str, str]) -> str:
     return "\n".join([*lines[: start + 1], *table, "", *lines[end:]]) + "\n"
 
 
-def load_envelope(machine: str | Path) -> Any:
-    """The planner's envelope of a machine: `slicer.envelope.Envelope`."""
-    from slicer.envelope import Envelope
+def load_envelope(machine: str | Path) -> Envelope:
+    """The planner's envelope of a machine, by name or file."""
+    return envelope_from(load_machine(machine))
 
-    return Envelope.from_dict(msgspec.to_builtins(load_machine(machine).envelope))
+
+def envelope_from(config: MachineConfig) -> Envelope:
+    """The planner's envelope of a machine."""
+    return Envelope.from_dict(msgspec.to_builtins(config.envelope))
 
 
 def bus_loads(config: MachineConfig) -> dict[str, tuple[float, list[str]]]:

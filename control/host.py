@@ -13,7 +13,14 @@ from pathlib import Path
 
 from control.assembly import open_machine
 from control.clock import run_start_ns
-from control.config import MachineConfig, load_machine, machine_path, machine_text_with_urls
+from control.config import (
+    MachineConfig,
+    envelope_from,
+    load_envelope,
+    load_machine,
+    machine_path,
+    machine_text_with_urls,
+)
 from control.errors import MoonkilnError
 from control.files import write_atomically
 from control.inspection import Inspector
@@ -29,7 +36,7 @@ from slicer.job import Job
 
 JOB_NAME, MACHINE_NAME, JOURNAL_NAME, TELEMETRY_NAME = "part.kiln", "machine.toml", "run.sqlite", "telemetry.mcap"
 
-__all__ = ["Outcome", "Status", "machine_file", "print_host", "read_outcome", "resume_host"]
+__all__ = ["Outcome", "Status", "envelope_of", "machine_file", "print_host", "read_outcome", "resume_host"]
 
 
 def machine_file(machine: str | Path, urls: dict[str, str] | None = None) -> str:
@@ -120,10 +127,14 @@ async def resume_host(
         journal.close()
 
 
+def envelope_of(machine: str | Path) -> Envelope:
+    """What a machine can reach and bear, as the planner takes it."""
+    return load_envelope(machine)
+
+
 def check_covers(config: MachineConfig, job: Job) -> None:
     """Refuse a job that was planned for more than this machine can do; every reason is named."""
-    envelope = Envelope(**{name: getattr(config.envelope, name) for name in config.envelope.__struct_fields__})
-    reasons = envelope.covers(job.envelope)
+    reasons = envelope_from(config).covers(job.envelope)
     if reasons:
         raise MoonkilnError(f"machine {config.name} cannot print {job.path}: {'; '.join(reasons)}", 1)
 

@@ -1,0 +1,113 @@
+"""What every command that runs a host shares: the run's folder, Ctrl-C as the operator's stop, the closing lines.
+
+`print` and `resume` use it on a stock loop, the simulator's commands on a virtual one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from control.command_line import Progress, say_json
+from control.errors import UsageError
+
+if TYPE_CHECKING:
+    from control.operator import Operator
+    from control.outcome import Outcome
+    from control.print_run import Progress as RunProgress
+
+Host = Callable[["Operator", Callable[["RunProgress"], None]], Coroutine[Any, Any, "Outcome"]]
+
+
+def new_run_dir(runs: Path, name: str) -> Path:
+    """A folder of that name that does not exist yet: two runs in one second get a number."""
+    for suffix in ("", *(f"-{n}" for n in range(2, 100))):
+        candidate = runs / f"{name}{suffix}"
+        if not candidate.exists():
+            return candidate
+    raise UsageError(f"{runs} holds a hundred runs named {name}: choose another --runs folder")
+
+
+def parse_urls(pairs: tuple[str, ...]) -> dict[str, str]:
+    """`NAME=URL` words as a table. Raises UsageError for a word without '='."""
+    found = {}
+    for pair in pairs:
+        name, equals, url = pair.partition("=")
+        if not equals or not name or not url:
+            raise UsageError(f"--url takes NAME=URL, not {pair!r}")
+        found[name] = url
+    return found
+
+
+def run_host(host: Host, quiet: bool) -> Outcome:
+    """Run a host on a stock loop, with Ctrl-C as the operator's stop and a progress line on stderr."""
+    return asyncio.run(attended(host, quiet))
+
+
+async def attended(host: Host, quiet: bool, *, every_s: float = 10.0) -> Outcome:
+    """A host on the running loop, attended: Ctrl-C stops it, its progress is shown (plain lines every `every_s`)."""
+    from control.operator import Operator
+
+    operator = Operator()
+    loop = asyncio.get_running_loop()
+    with Progress("printing", quiet=quiet, clock=loop.time, every_s=every_s) as line, stop_on_signals(operator):
+
+        def show(p: RunProgress) -> None:
+            bed = f", bed {p.bed_temp_c:.0f} degC" if p.bed_temp_c is not None else ""
+            line.update(p.layer, p.layers, f"{p.doing}, {_duration(p.remaining_s)} to go{bed}")
+
+        return await host(operator, show)
+
+
+@contextlib.contextmanager
+def stop_on_signals(operator: Operator) -> Iterator[None]:
+    """SIGINT and SIGTERM ask the operator's stop instead of breaking the loop in the middle of a write."""
+    from control.operator import Intent
+
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        loop.add_signal_handler(number, operator.ask, Intent.STOP, f"stopped by {number.name}")
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+def conclude(outcome: Outcome, run_dir: Path, as_json: bool) -> int:
+    """Say how a run ended, write its report, and return the exit code."""
+    import msgspec
+
+    from control.outcome import Status
+    from control.report import write_report
+
+    page = write_report(run_dir)
+    if as_json:
+        say_json({"run_dir": str(run_dir), "report": str(page), **msgspec.to_builtins(outcome)})
+        return outcome.exit_code
+    totals = outcome.totals
+    click.echo(
+        f"{outcome.status.value}: {outcome.reason}\n{totals.layers} of {len(outcome.layers)} begun layers committed,"
+        f" {totals.blocks_claimed} vectors, {totals.energy_j / 1e3:.1f} kJ, {totals.polls} polls in {_duration(totals.duration_s)}"
+    )
+    for declared in outcome.declared:
+        click.echo(
+            f"declared: layer {declared.layer} {declared.kind}, blocks {declared.first_block} to {declared.last_block}"
+        )
+    click.echo(f"run: {run_dir}\nreport: {page}")
+    if outcome.status is not Status.DONE and outcome.status is not Status.CANCELLED:
+        click.echo(f"go on with: moonkiln resume {run_dir}", err=True)
+    return outcome.exit_code
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -1,0 +1,184 @@
+"""The command groups that need an emulated machine: `sim` and `demo`. `control.cli` loads them by entry point."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from control.command_line import json_option, say_json
+from control.errors import UsageError
+
+if TYPE_CHECKING:
+    from hil_sim.harness.runner import RunResult
+
+FILE = click.Path(path_type=Path)
+RUNS = click.option(
+    "--runs", type=FILE, default=Path("runs"), show_default=True, help="Where the run's folder is made."
+)
+
+
+@click.group()
+def sim() -> None:
+    """Print or serve on emulated machines: no hardware is touched."""
+
+
+@sim.command(
+    "print",
+    epilog="""\b
+Examples:
+  moonkiln sim print part.kiln --machine bench
+  moonkiln sim print part.kiln --machine bench --pace 10
+  moonkiln sim print part.kiln --scenario short_feed --json
+""",
+)
+@click.argument("job_path", metavar="JOB.kiln", type=FILE)
+@click.option(
+    "--machine", default=None, metavar="NAME|FILE.toml", help="The emulated machine.  [default: the scenario's]"
+)
+@click.option(
+    "--scenario", default="print", show_default=True, metavar="NAME|FILE.toml", help="What goes wrong, if anything."
+)
+@click.option("--pace", type=click.FloatRange(min=0, min_open=True), help="Hold the clock to N times real time.")
+@click.option("--seed", type=int, help="Another seed than the scenario's.")
+@RUNS
+@json_option
+def sim_print(
+    job_path: Path, machine: str | None, scenario: str, pace: float | None, seed: int | None, runs: Path, as_json: bool
+) -> int:
+    """Print JOB.kiln on emulated devices, in virtual time unless --pace says otherwise."""
+    import msgspec
+
+    from control.clock import run_id
+    from control.run_command import conclude, new_run_dir
+    from hil_sim.harness.scenario import load_scenario
+
+    chosen = _usage(lambda: load_scenario(scenario))
+    changes: dict[str, Any] = {} if machine is None else {"machine": machine}
+    if seed is not None:
+        changes["seed"] = seed
+    run_dir = new_run_dir(runs, run_id())
+    result = _run(msgspec.structs.replace(chosen, **changes), job_path, run_dir, pace, quiet=as_json)
+    return _verdict(result, conclude(result.outcome, run_dir, as_json) if result.outcome else 1, as_json)
+
+
+@sim.command(
+    epilog="""\b
+Examples:
+  moonkiln sim serve --machine bench --dir D
+  moonkiln print part.kiln --machine D/bench.toml          (in another terminal)
+
+One JSON line a device on stdout: device, protocol, url, and unit where it has one. Ctrl-C ends it and leaves
+D/truth.mcap and D/truth_maps.npz.
+"""
+)
+@click.option("--machine", default="bench", show_default=True, metavar="NAME|FILE.toml", help="The emulated machine.")
+@click.option("--dir", "directory", type=FILE, required=True, help="Where the ptys get their names.")
+@click.option(
+    "--reset-on-open", type=click.Choice(["on", "off"]), help="Whether opening the motion port resets the board."
+)
+@click.option(
+    "--scenario", default="print", show_default=True, metavar="NAME|FILE.toml", help="What goes wrong, if anything."
+)
+@click.option("--job", "job_path", type=FILE, help="Fit the bed to this job's recipe and height.")
+def serve(machine: str, directory: Path, reset_on_open: str | None, scenario: str, job_path: Path | None) -> None:
+    """Emulated devices on real ptys and loopback TCP, until interrupted."""
+    from hil_sim.harness.runner import bed_settings
+    from hil_sim.harness.scenario import load_scenario
+    from hil_sim.harness.serve import serve as serve_world
+    from slicer.job import Job
+
+    chosen = _usage(lambda: load_scenario(scenario))
+    job = Job.open(job_path) if job_path is not None else None
+    try:
+        settings = _usage(lambda: bed_settings(chosen, job))
+        folder = asyncio.run(
+            serve_world(
+                machine,
+                directory,
+                settings=settings,
+                faults=chosen.schedule(),
+                reset_on_open=None if reset_on_open is None else reset_on_open == "on",
+                seed=chosen.seed,
+                announce=lambda line: click.echo(line),
+            )
+        )
+    finally:
+        if job is not None:
+            job.__exit__(None, None, None)
+    click.echo(f"the truth is in {folder}", err=True)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  moonkiln demo
+  moonkiln demo part.stl
+  moonkiln demo --quick --runs /tmp/runs
+"""
+)
+@click.argument("part", type=FILE, required=False)
+@click.option(
+    "--quick", is_flag=True, help="A small plate instead of the brick: seconds, to see that everything works."
+)
+@RUNS
+def demo(part: Path | None, quick: bool, runs: Path) -> int:
+    """Make the interlocking demo brick (or take PART), slice it, print it on emulated hardware, and report."""
+    from control.clock import run_id
+    from control.host import envelope_of
+    from control.run_command import conclude, new_run_dir
+    from hil_sim.harness.scenario import load_scenario
+    from slicer.bricks import demo_brick, rectangular, write_stl
+    from slicer.plan import plan_job
+    from slicer.recipe import load_recipe
+
+    run_dir = new_run_dir(runs, run_id())
+    run_dir.mkdir(parents=True)
+    if part is None:
+        part = run_dir / ("plate.stl" if quick else "brick.stl")
+        write_stl(rectangular(20.0, 10.0, 4.0) if quick else demo_brick(), part)
+    recipe = load_recipe("dsel_fibre", {"scan_speed_mm_s": "2"} if quick else None)
+    manifest = plan_job(part, recipe, envelope_of("bench"), run_dir / "part.kiln")
+    click.echo(f"{part.name}: {manifest.layer_count} layers, {manifest.vector_count} vectors, recipe {recipe.name}")
+    result = _run(load_scenario("print"), run_dir / "part.kiln", run_dir, None, quiet=False)
+    code = conclude(result.outcome, run_dir, False) if result.outcome else 1
+    return _verdict(result, code, False)
+
+
+def _run(scenario: Any, job_path: Path, run_dir: Path, pace: float | None, *, quiet: bool) -> RunResult:
+    """A run on a virtual loop, attended from the terminal."""
+    from control.host import print_host
+    from control.run_command import attended
+    from hil_sim.harness.runner import run_scenario
+
+    async def host(job: Path, machine_toml: Path, folder: Path) -> Any:
+        return await attended(
+            lambda operator, progress: print_host(job, machine_toml, folder, operator=operator, progress=progress),
+            quiet,
+            every_s=10.0 if pace is not None else 1000.0,
+        )
+
+    return run_scenario(scenario, job_path, run_dir, host=host, pace=pace)
+
+
+def _verdict(result: RunResult, code: int, as_json: bool) -> int:
+    """Say what the oracle found; a verdict that may not be is an error of its own."""
+    j = result.judgement
+    if as_json:
+        say_json({"verdict": j.verdict.value, "reasons": list(j.reasons), "sim_s": result.sim_s})
+    else:
+        click.echo(f"oracle: {j.verdict.value}: {'; '.join(j.reasons[:5])}")
+        click.echo(
+            f"truth: {j.blocks_executed} blocks executed of {j.blocks_planned} planned,"
+            f" {j.energy_true_j / 1e3:.2f} kJ of {j.energy_planned_j / 1e3:.2f} kJ, {result.sim_s:.0f} simulated seconds"
+        )
+    return code if j.verdict.is_good else max(code, 1)
+
+
+def _usage(make: Any) -> Any:
+    try:
+        return make()
+    except ValueError as error:
+        raise UsageError(str(error)) from error
