@@ -12,9 +12,14 @@ from numpy.typing import NDArray
 from slicer.errors import MeshError
 from slicer.kernels import cutting
 from slicer.mesh import Mesh
+from slicer.offsets import Loops, offset_loops
 
 THINNING_MM = 1e-4
 """How far a point of a cut may lie from the thinned outline: a hundredth of what any gantry resolves."""
+
+SLIT_MM = 0.05
+"""Holes of less than this mean width between bodies that meet (a pin modelled in its hole, other facets to each) are
+closed: they are none of the part, and beam compensation would keep the beam half a spot away from each."""
 
 LAYERS_MAX = 200_000
 
@@ -51,20 +56,29 @@ def net_area_mm2(layer: Layer) -> float:
 
 def loops_area_mm2(points_mm: NDArray[np.float64], loop_starts: NDArray[np.int64]) -> float:
     """Signed area of a set of loops ((p, 2) f8 and (l + 1,) i8): counter-clockwise adds, clockwise takes away, mm2."""
-    if len(points_mm) == 0:
-        return 0.0
-    points = points_mm - points_mm[0]  # near the origin, so that a part far away loses no digits
+    return float(_areas_and_perimeters(points_mm, loop_starts)[0].sum())
+
+
+def _areas_and_perimeters(
+    points: NDArray[np.float64], starts: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(l,) f8 each: the signed area of every loop, mm2, and its length, mm."""
+    if len(points) == 0:
+        return np.zeros(0), np.zeros(0)
     following = np.arange(1, len(points) + 1)
-    following[loop_starts[1:] - 1] = loop_starts[:-1]
-    after = points[following]
-    return 0.5 * float((points[:, 0] * after[:, 1] - after[:, 0] * points[:, 1]).sum())
+    following[starts[1:] - 1] = starts[:-1]
+    near = points - points[0]  # so that a part far away loses no digits
+    after = near[following]
+    doubled = near[:, 0] * after[:, 1] - after[:, 0] * near[:, 1]
+    sides = np.hypot(after[:, 0] - near[:, 0], after[:, 1] - near[:, 1])
+    return 0.5 * np.add.reduceat(doubled, starts[:-1]), np.add.reduceat(sides, starts[:-1])
 
 
 def cut_layers(mesh: Mesh, thickness_mm: float) -> list[Layer]:
     """Cut a mesh into layers of one thickness, from its lowest point up.
 
     Every plane lies in the middle of its layer, so a layer stands for the mean of its height; a last layer whose middle
-    is above the part is not made. A layer between two bodies may be empty.
+    is above the part is not made. A layer between two bodies may be empty; bodies that overlap become one.
 
     Raises:
         MeshError: the thickness is no thickness, the part is thinner than half a layer, or a cut does not close.
@@ -85,14 +99,30 @@ def cut_layers(mesh: Mesh, thickness_mm: float) -> list[Layer]:
     index = np.arange(count)
     outlines = cut_planes(mesh, bottom + (index + 0.5) * thickness_mm)
     return [
-        Layer(i, bottom + (i + 1) * thickness_mm, thickness_mm, points, starts)
+        Layer(i, bottom + (i + 1) * thickness_mm, thickness_mm, *_united(points, starts))
         for i, (points, starts) in enumerate(outlines)
     ]
 
 
+def _united(points: NDArray[np.float64], starts: NDArray[np.int64]) -> Loops:
+    """The outline of bodies that run into each other, where outer loops are near enough to do so."""
+    if len(starts) <= 2:
+        return points, starts
+    outer = _areas_and_perimeters(points, starts)[0] > 0.0
+    low, high = (edge.reduceat(points, starts[:-1], axis=0)[outer] for edge in (np.minimum, np.maximum))
+    meet = ((low[:, None] <= high[None]) & (low[None] <= high[:, None])).all(axis=2)
+    if np.count_nonzero(meet) == len(low):
+        return points, starts
+    points, starts = offset_loops((points, starts), 0.0)
+    areas, perimeters = _areas_and_perimeters(points, starts)
+    real = (areas > 0.0) | (-2.0 * areas > SLIT_MM * perimeters)
+    kept = [points[starts[i] : starts[i + 1]] for i in np.flatnonzero(real)]
+    return np.concatenate(kept), np.cumsum([0, *map(len, kept)])
+
+
 def cut_planes(
     mesh: Mesh, planes_mm: Sequence[float] | NDArray[np.floating]
-) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+) -> list[Loops]:
     """The outlines of a mesh at the given heights (rising), each as (points, loop starts), in one pass over the mesh.
 
     Raises:

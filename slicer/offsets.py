@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slicer.errors import ScanError
+from slicer.kernels import cutting
 
 Loops = tuple[NDArray[np.float64], NDArray[np.int64]]
 """(p, 2) f8 points and (l + 1,) i8 loop starts, outer loops counter-clockwise, holes clockwise."""
@@ -57,6 +58,16 @@ def offset_each(outline: Outline | Loops, distances_mm: list[float]) -> Iterator
         if distance != 0.0:
             moved = section.offset(distance, manifold3d.JoinType.Round, 2.0, _arc_segments(abs(distance)))
         yield _loops(moved.to_polygons(), centre)
+
+
+def thinned(loops: Loops, tolerance_mm: float) -> Loops:
+    """The loops without the points that lie within a tolerance of the straight lines between the others."""
+    points, starts = loops
+    if len(points) == 0:
+        return loops
+    out, out_starts = np.empty_like(points), np.empty_like(starts)
+    count = cutting.thin_loops(points, starts, float(tolerance_mm), out, out_starts)
+    return out[: out_starts[count]].copy(), out_starts[: count + 1].copy()
 
 
 def _arc_segments(radius_mm: float) -> int:

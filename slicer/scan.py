@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from slicer.errors import ScanError
 from slicer.hatching import HATCHES
 from slicer.layers import Layer
-from slicer.offsets import offset_each
+from slicer.offsets import offset_each, thinned
 from slicer.ordering import trace_loops
 
 KIND_HATCH = 0
 KIND_CONTOUR = 1
+
+TRACK_PART = 0.01
+"""How far a contour may pass from its exact offset, in spots: a controller need not be fed what no beam can draw."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,8 +167,8 @@ def fill_layer(layer: Layer, parameters: FillParameters, plate: Plate | None = N
     outlines = list(offset_each(layer, inward))
     parts: list[NDArray[np.float64]] = []
     at = (0.0, 0.0)
-    for points, starts in outlines[: len(contours_mm)]:
-        parts.append(trace_loops(points, starts, at))
+    for outline in outlines[: len(contours_mm)]:
+        parts.append(trace_loops(*thinned(outline, TRACK_PART * parameters.spot_mm), at))
         if len(parts[-1]):
             at = (float(parts[-1][-1, 2]), float(parts[-1][-1, 3]))
     contour = ScanPath.uniform(

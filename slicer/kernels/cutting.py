@@ -283,3 +283,17 @@ def thin_loop(raw, count, tolerance, points, at):
     if kept < 3 or abs(twice_area) <= tolerance * tolerance:
         return 0
     return kept
+
+
+@njit(cache=True)
+def thin_loops(points, starts, tolerance, out, out_starts):
+    """`thin_loop` for a set of loops: (p, 2) f8 and (l + 1,) i8 in, the same shapes out. Returns how many are left."""
+    loops = 0
+    out_starts[0] = 0
+    for loop in range(len(starts) - 1):
+        begin, end = starts[loop], starts[loop + 1]
+        kept = thin_loop(points[begin:end], end - begin, tolerance, out, out_starts[loops])
+        if kept >= 3:
+            loops += 1
+            out_starts[loops] = out_starts[loops - 1] + kept
+    return loops
