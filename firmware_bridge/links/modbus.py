@@ -1,0 +1,412 @@
+"""Modbus conversations, RTU and TCP: one request in flight, every reply re-checked, no late reply ever a value.
+
+    link = await ModbusLink.open("serial:/dev/ttyUSB0?baud=9600", framing="rtu")
+    words = await link.read(1, 3, 26, 1)
+    await link.write(1, 26, [250], urgent=True)
+
+RTU has no transaction number, so a reply that comes after its deadline would pass for the next one's. After a timeout
+or a wrong reply the link is TAINTED: nothing is sent until the line has been quiet for the late window. A caller that
+is cancelled leaves its transaction to end by itself: reply or deadline. Bytes that nobody asked for taint it, too.
+What cannot be told apart in RTU: an exact duplicate of a reply that arrives while the same question is asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal
+
+from firmware_bridge.errors import (
+    BridgeError,
+    FrameError,
+    LinkError,
+    LinkTainted,
+    LinkTimeout,
+    Mismatch,
+    ModbusException,
+    TransportError,
+)
+from firmware_bridge.links.modbus_frames import (
+    EXCEPTION_NAMES,
+    Found,
+    Oddities,
+    Question,
+    RtuDeframer,
+    TcpDeframer,
+    ask_read,
+    ask_write,
+    frame_rtu,
+    frame_tcp,
+    registers_of,
+)
+from firmware_bridge.transport import Transport, open_transport
+
+QUEUE_MAX = 64
+SILENCE_MIN_S = 0.00175  # t3.5 above 19200 baud is fixed (serial line specification)
+DRAIN_LIMIT_S = 5.0  # whoever waits behind a line that babbles longer than this is told so
+
+
+class LinkState(Enum):
+    """OPEN: ready. TAINTED: an older answer may still come. CLOSED: no transport."""
+
+    OPEN = "open"
+    TAINTED = "tainted"
+    CLOSED = "closed"
+
+
+@dataclass
+class ModbusCounters:
+    """What went by since the link was made. `exceptions`: by Modbus exception code."""
+
+    sent: int = 0
+    ok: int = 0
+    timeouts: int = 0
+    frame_errors: int = 0
+    mismatches: int = 0
+    late: int = 0
+    unsolicited_bytes: int = 0
+    noise_bytes: int = 0
+    retries: int = 0
+    cancelled: int = 0
+    drains: int = 0
+    exceptions: dict[int, int] = field(default_factory=dict)
+
+
+class _Transaction:
+    __slots__ = ("future", "number", "question")
+
+    def __init__(self, question: Question, future: asyncio.Future[bytes]) -> None:
+        self.question = question
+        self.future = future
+        self.number = 0
+
+
+class ModbusLink:
+    """One bus (or one TCP connection) and everything that is asked on it."""
+
+    def __init__(
+        self,
+        framing: Literal["rtu", "tcp"],
+        *,
+        timeout_s: float = 0.3,
+        turnaround_s: float = 0.1,
+        late_window_s: float | None = None,
+    ) -> None:
+        """`timeout_s` counts from when the request and the longest reply can have passed the wire.
+
+        `late_window_s` (default: the timeout; 0 on TCP, whose replies are numbered): how long a tainted line must be
+        quiet. `turnaround_s`: pause after a broadcast.
+        """
+        if framing not in ("rtu", "tcp"):
+            raise ValueError(f"framing is 'rtu' or 'tcp', not {framing!r}")
+        self.counters = ModbusCounters()
+        self.is_rtu = framing == "rtu"
+        self._timeout_s = timeout_s
+        self._turnaround_s = turnaround_s
+        self._late_window_s = late_window_s if late_window_s is not None else timeout_s if self.is_rtu else 0.0
+        self._silence_s = SILENCE_MIN_S if self.is_rtu else 0.0
+        self._byte_time_s = 0.0
+        self._loop = asyncio.get_running_loop()
+        self._transport: Transport | None = None
+        self._error: BridgeError | None = None
+        self._queue: deque[_Transaction] = deque()
+        self._urgent: deque[_Transaction] = deque()
+        self._current: _Transaction | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._start: asyncio.TimerHandle | None = None
+        self._quiet_until_s = 0.0
+        self._drain_ends_s = 0.0
+        self._tainted = False
+        self._is_out_of_frame = False
+        self._number = 0
+        self._odd = Oddities()
+        self._rtu = RtuDeframer()
+        self._tcp = TcpDeframer()
+
+    # -- opening and closing ------------------------------------------------------------------------------------
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        *,
+        framing: Literal["rtu", "tcp"],
+        timeout_s: float = 0.3,
+        turnaround_s: float = 0.1,
+        late_window_s: float | None = None,
+        open_timeout_s: float = 5.0,
+    ) -> ModbusLink:
+        """Open `url`. Raises TransportError with what to do."""
+        link = cls(framing, timeout_s=timeout_s, turnaround_s=turnaround_s, late_window_s=late_window_s)
+        link.attach(await open_transport(url, link, timeout_s=open_timeout_s))
+        return link
+
+    def attach(self, transport: Transport) -> None:
+        """Speak over `transport`, whose receiver this link is."""
+        self._transport = transport
+        self._byte_time_s = transport.byte_time_s
+        if self.is_rtu:  # above 19200 baud t3.5 is fixed
+            slow = transport.byte_time_s > 10 / 19200
+            self._silence_s = 3.5 * transport.byte_time_s if slow else SILENCE_MIN_S
+        self._quiet_until_s = self._loop.time() + self._silence_s
+
+    def close(self) -> None:
+        """Give the port back; who still waits gets a TransportError."""
+        if self._transport is not None:
+            self._transport.close()
+
+    @property
+    def state(self) -> LinkState:
+        """Whether the next request goes out at once, waits for silence, or cannot go."""
+        if self._error is not None or self._transport is None:
+            return LinkState.CLOSED
+        is_orphaned = self._current is not None and self._current.future.cancelled()
+        is_draining = self._tainted and self._loop.time() < self._quiet_until_s
+        return LinkState.TAINTED if is_draining or is_orphaned else LinkState.OPEN
+
+    @property
+    def url(self) -> str:
+        """Where this link goes, for sentences."""
+        return self._transport.url if self._transport is not None else "(no transport)"
+
+    # -- what callers ask ---------------------------------------------------------------------------------------
+
+    async def read(
+        self, unit: int, fc: int, address: int, count: int, *, retries: int = 0, urgent: bool = False
+    ) -> list[int]:
+        """`count` registers (u16 each) of `unit` from the 0-based PDU `address`; fc 3 (holding) or 4 (input).
+
+        Raises LinkTimeout, FrameError or Mismatch after `retries` more attempts, ModbusException at once.
+        """
+        question = ask_read(unit, fc, address, count)
+        return registers_of(question, await self._ask(question, retries, urgent))
+
+    async def write(
+        self,
+        unit: int,
+        address: int,
+        values: Sequence[int],
+        *,
+        fc: int | None = None,
+        retries: int = 0,
+        urgent: bool = False,
+    ) -> None:
+        """Write registers (u16 each) and check the echo. fc 6 (default for one value) or 16; unit 0 broadcasts.
+
+        Give `retries` only to writes that may be executed twice. Raises as `read`.
+        """
+        await self._ask(ask_write(unit, address, values, fc), retries, urgent)
+
+    async def request(self, unit: int, pdu: bytes, reply_size: int, *, urgent: bool = False) -> bytes:
+        """Any other request: `pdu` (function code first) -> the reply PDU, whose size the caller knows."""
+        if not 1 <= len(pdu) <= 253 or not 1 <= unit <= 247:
+            raise ValueError(f"a PDU has 1 to 253 bytes and a unit 1 to 247; got {len(pdu)} bytes for unit {unit}")
+        return await self._ask(Question(unit, pdu[0], pdu, reply_size, f"FC{pdu[0]:02d}"), 0, urgent)
+
+    async def _ask(self, question: Question, retries: int, urgent: bool) -> bytes:
+        while True:
+            if self._error is not None:
+                raise type(self._error)(str(self._error))
+            queue = self._urgent if urgent else self._queue
+            if len(queue) >= QUEUE_MAX:
+                raise LinkError(f"{self.url}: {QUEUE_MAX} requests wait: the bus cannot keep up. Poll less often.")
+            transaction = _Transaction(question, self._loop.create_future())
+            queue.append(transaction)
+            if self._current is None:
+                self._pump()
+            try:
+                return await transaction.future
+            except asyncio.CancelledError:
+                self.counters.cancelled += 1
+                raise
+            except (LinkTimeout, FrameError, Mismatch):
+                if retries <= 0:
+                    raise
+            retries -= 1
+            self.counters.retries += 1
+
+    # -- one transaction ----------------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Start the next transaction if the line is free, quiet and untainted."""
+        while self._current is None and self._start is None and self._error is None:
+            queue = self._urgent or self._queue
+            if not queue:
+                return
+            if self._loop.time() < self._quiet_until_s:
+                self._start = self._loop.call_at(self._quiet_until_s, self._line_is_quiet)
+                return
+            transaction = queue.popleft()
+            if not transaction.future.done():
+                self._send(transaction)
+
+    def _line_is_quiet(self) -> None:
+        self._start = None
+        now_s = self._loop.time()
+        if self._tainted and now_s < self._quiet_until_s and now_s >= self._drain_ends_s:
+            self._drain_ends_s = now_s + DRAIN_LIMIT_S
+            babble = LinkTainted(
+                f"{self.url} has not been quiet for {DRAIN_LIMIT_S:g} s: something sends on it without being asked. "
+                "Nothing can be asked safely; look for a second master or a babbling device."
+            )
+            for transaction in (*self._urgent, *self._queue):
+                if not transaction.future.done():
+                    transaction.future.set_exception(babble)
+            self._urgent.clear()
+            self._queue.clear()
+        self._pump()
+
+    def _send(self, transaction: _Transaction) -> None:
+        assert self._transport is not None
+        question = transaction.question
+        self._tainted = False
+        if self._is_out_of_frame:
+            self._is_out_of_frame = False
+            self._tcp.rest.clear()
+        self._rtu.rest.clear()
+        self._odd = Oddities()
+        if self.is_rtu:
+            frame = frame_rtu(question)
+        else:
+            self._number = transaction.number = self._number % 0xFFFF + 1
+            frame = frame_tcp(question, self._number)
+        try:
+            self._transport.write(frame)
+        except TransportError as error:
+            transaction.future.set_exception(error)
+            return
+        self.counters.sent += 1
+        self._current = transaction
+        wire_s = len(frame) * self._byte_time_s
+        if question.unit == 0:
+            self._deadline = self._loop.call_later(wire_s + self._turnaround_s, self._finish, b"")
+        else:
+            wire_s += (question.reply_size + 3) * self._byte_time_s
+            self._deadline = self._loop.call_later(wire_s + self._timeout_s, self._expire)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the transport."""
+        transaction = self._current
+        if transaction is None or transaction.question.unit == 0:
+            self._on_unsolicited(data)
+            return
+        try:
+            if self.is_rtu:
+                found, pdu = self._rtu.feed(transaction.question, data, self._odd)
+            else:
+                found, pdu = self._tcp.feed(transaction.question, transaction.number, data, self._odd)
+        except (Mismatch, FrameError) as error:
+            self._is_out_of_frame = isinstance(error, FrameError)
+            self._fail_current(self._sentence(type(error), transaction.question, str(error)))
+            return
+        if found is Found.REPLY:
+            self._finish(pdu)
+        elif found is Found.EXCEPTION:
+            self._refuse(transaction.question, pdu[1])
+
+    def _on_unsolicited(self, data: bytes) -> None:
+        """Nobody asked: on RTU somebody's late answer, so wait until the line is quiet; on TCP it has a number."""
+        self.counters.unsolicited_bytes += len(data)
+        if not self.is_rtu and not self._is_out_of_frame:
+            try:
+                self.counters.late += self._tcp.skip(data)
+                return
+            except FrameError:
+                self._is_out_of_frame = True
+        self._taint()
+
+    def _finish(self, pdu: bytes) -> None:
+        transaction = self._end()
+        self.counters.ok += 1
+        if not transaction.future.done():
+            transaction.future.set_result(pdu)
+        self._pump()
+
+    def _refuse(self, question: Question, code: int) -> None:
+        transaction = self._end()
+        self.counters.exceptions[code] = self.counters.exceptions.get(code, 0) + 1
+        meaning = EXCEPTION_NAMES.get(code, "no meaning known")
+        sentence = f"unit {question.unit} on {self.url} refuses {question.what}: exception {code:02d}, {meaning}."
+        if not transaction.future.done():
+            transaction.future.set_exception(ModbusException(code, sentence))
+        self._pump()
+
+    def _expire(self) -> None:
+        """The deadline: say what came instead of the answer."""
+        assert self._current is not None
+        question, odd = self._current.question, self._odd
+        rest = self._rtu.rest if self.is_rtu else self._tcp.rest
+        seen = self._rtu.describe(question, odd) if self.is_rtu else ""
+        self._is_out_of_frame = bool(self._tcp.rest)
+        if seen:
+            error: LinkError = self._sentence(Mismatch, question, seen)
+        elif rest:
+            error = self._sentence(FrameError, question, f"{len(rest)} bytes without a frame ({rest[:12].hex(' ')})")
+        else:
+            error = self._sentence(LinkTimeout, question, "")
+        self._fail_current(error)
+
+    def _sentence(self, kind: type[LinkError], question: Question, seen: str) -> LinkError:
+        if kind is LinkTimeout:
+            self.counters.timeouts += 1
+            return LinkTimeout(
+                f"unit {question.unit} on {self.url} did not answer {question.what} within {self._timeout_s:g} s: "
+                "check its power, its unit number, wiring and baud rate."
+            )
+        if kind is FrameError:
+            self.counters.frame_errors += 1
+        else:
+            self.counters.mismatches += 1
+        return kind(f"unit {question.unit} on {self.url} was asked {question.what}; what came is {seen}, no answer.")
+
+    def _fail_current(self, error: LinkError) -> None:
+        transaction = self._end()
+        self._taint()
+        if not transaction.future.done():
+            transaction.future.set_exception(error)
+        self._pump()
+
+    def _end(self) -> _Transaction:
+        transaction = self._current
+        assert transaction is not None
+        self._current = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        self._quiet_until_s = max(self._quiet_until_s, self._loop.time() + self._silence_s)
+        self.counters.noise_bytes += self._odd.noise_bytes
+        self.counters.late += self._odd.late
+        if self.is_rtu and self._rtu.rest:  # bytes behind the reply belong to nobody
+            self.counters.unsolicited_bytes += len(self._rtu.rest)
+            self._taint()
+        return transaction
+
+    def _taint(self) -> None:
+        """Nothing is sent until the line has been quiet for the late window."""
+        now_s = self._loop.time()
+        if not self._tainted:
+            self._tainted = True
+            self._drain_ends_s = now_s + DRAIN_LIMIT_S
+            self.counters.drains += 1
+        quiet_s = self._timeout_s if self._is_out_of_frame else max(self._silence_s, self._late_window_s)
+        self._quiet_until_s = now_s + quiet_s
+
+    def connection_lost(self, error: TransportError | None) -> None:
+        """The transport is gone: every waiting caller is told."""
+        self._error = error if error is not None else TransportError(f"{self.url} was closed.")
+        for timer in (self._deadline, self._start):
+            if timer is not None:
+                timer.cancel()
+        self._deadline = self._start = None
+        waiting = [*self._urgent, *self._queue]
+        if self._current is not None:
+            waiting.insert(0, self._current)
+        self._current = None
+        self._urgent.clear()
+        self._queue.clear()
+        for transaction in waiting:
+            if not transaction.future.done():
+                transaction.future.set_exception(self._error)
