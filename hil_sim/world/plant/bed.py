@@ -41,7 +41,7 @@ class Bed:
         self.material = MATERIALS[config.material] if isinstance(config.material, str) else config.material
         self.t_s = t_s
         self.steps = 0  # ticks run so far
-        self.cell_updates = 0
+        self.cell_updates = 0  # cells stepped so far, summed over steps
         self._tables = self.material.tables(config.atmosphere)
         cell_m = config.cell_xy_mm * 1e-3
         nx = math.ceil((config.x_mm[1] - config.x_mm[0]) / config.cell_xy_mm - 1e-9)
@@ -140,7 +140,7 @@ class Bed:
         if mass > 0.0:
             self.powder_kg += mass * self._area_m2
             self._powder_j += mass * powder_h * self._area_m2
-            measure(self._cells, self._tables, self._setting, self._base_k(self.t_s))
+            self._look()
 
     def set_temperature_c(self, temp_c: ArrayLike) -> None:
         """Start over from temperatures, degC: a number, or an array that fits (cells up, ny, nx), bottom first."""
@@ -152,7 +152,7 @@ class Bed:
             part[...] = 0.0
         self._powder_j = 0.0
         self._marks = (0.0, 0.0)
-        measure(self._cells, self._tables, self._setting, self._base_k(self.t_s))
+        self._look()
         self._start_j = self._stored_now_j()
 
     # -- time --------------------------------------------------------------------------------------------------------
@@ -175,6 +175,7 @@ class Bed:
                 self._base_k(0.5 * (self.t_s + until)), self._taken,
             )  # fmt: skip
             self.steps += ticks
+            self.cell_updates += int(((ticks >> self._cells.level) * self._tile_cells).sum())
             self.t_s = until
 
     def _plan(self, span_s: float) -> tuple[float, int]:
@@ -388,6 +389,14 @@ class Bed:
         }
 
     # -- setting up --------------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Make everything fit the enthalpies after a change from outside."""
+        measure(self._cells, self._tables, self._setting, self._base_k(self.t_s))
+        tile = self.config.tile_cells
+        filled = self._cells.filled[1:-1, 1:-1]
+        by_row = np.add.reduceat(filled, np.arange(0, filled.shape[0], tile), axis=0)
+        self._tile_cells = np.add.reduceat(by_row, np.arange(0, filled.shape[1], tile), axis=1)
 
     def _stored_now_j(self) -> float:
         cells = self._cells

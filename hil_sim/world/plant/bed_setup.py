@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from hil_sim.world.plant.heat_kernels import Cells, Setting
+from hil_sim.world.plant.heat_kernels import NO_WAY, Cells, Setting
 from hil_sim.world.plant.materials import MATERIALS, ZERO_CELSIUS_K, Material
 
 Array = NDArray[np.float64]
@@ -115,12 +115,12 @@ def empty_cells(nx: int, ny: int, nz: int, tile: int) -> Cells:
         filled=np.zeros(column, dtype=np.int64),
         h=np.zeros(cell),
         temp=np.zeros(cell),
-        across=np.full(cell, np.inf),
-        along=np.full(cell, np.inf),
+        across=np.full(cell, NO_WAY),
+        along=np.full(cell, NO_WAY),
         inv_mass=np.zeros(cell),
         inv_heat=np.zeros(cell),
         thick=np.zeros(cell),
-        theta=np.zeros(cell),
+        pores=np.ones(cell),
         mix=np.zeros(cell),
         rate=np.zeros(cell),
         peak=np.zeros(cell),

@@ -4,8 +4,8 @@
 life; what changes is its enthalpy and, as it sinters, its thickness, so that columns shrink and mass is conserved
 exactly. A cell exchanges heat with the cells above, below and with its namesakes in the four neighbouring columns.
 Half-cell resistances in series make the face conductances (the harmonic mean): `across` = thickness/k for the vertical
-faces, `along` = 1/(k thickness) for the lateral ones. An absent cell has an infinite resistance, so loops ask for no
-edges.
+faces, `along` = 1/(k thickness) for the lateral ones. An absent cell has a resistance beyond measure, `NO_WAY`, so that
+no loop asks for edges.
 
 **Tiles.** Square patches of columns step each at its own pace, `2**level` ticks. A face between two tiles of unlike
 pace belongs to the quicker one, which books what crosses into `owed_*`; the slower one collects when its own step ends.
@@ -28,6 +28,7 @@ from hil_sim.world.plant.materials import Tables
 
 Array = NDArray[np.float64]
 SIGMA = 5.670374419e-8
+NO_WAY = 1e100  # not infinite: products of two stay finite
 VECTORISED = {"nnan", "nsz"}  # lets maxima be vectorised; nothing here may reorder a sum
 
 
@@ -37,13 +38,13 @@ class Cells(NamedTuple):
     filled: NDArray[np.int64]  # (nx+2, ny+2) cells present
     h: Array  # (nx+2, ny+2, nz+2) specific enthalpy, J/kg
     temp: Array  # K
-    across: Array  # thickness / k, m2K/W; infinite where there is no cell
-    along: Array  # 1 / (k thickness), K/W; infinite where there is no cell
+    across: Array  # thickness / k, m2K/W; NO_WAY where there is no cell
+    along: Array  # 1 / (k thickness), K/W; NO_WAY where there is no cell
     inv_mass: Array  # m2/kg of the column's footprint; 0 where there is no cell
     inv_heat: Array  # 1 / (mass cp), m2K/J
     thick: Array  # m
-    theta: Array  # master-curve variable of sintering
-    mix: Array  # ((D - D0)/(1 - D0))^n, the share of the dense conductivity
+    pores: Array  # share of the open pores that is left: exp(-2.25 Theta), Theta the master-curve variable of sintering
+    mix: Array  # ((D - D0)/(1 - D0))^1.5, the share of the dense conductivity
     rate: Array  # dTheta/dt at the last look, 1/s
     peak: Array  # hottest ever, K
     layer_peak: Array  # (nx+2, ny+2) hottest of the top cell since it was spread, K
@@ -74,82 +75,97 @@ class Setting(NamedTuple):
 
 
 @njit(cache=True)
-def sintered_fraction(theta: float, tables: Tables) -> float:
-    """Relative density after Theta: open porosity decays as exp(-2.25 Theta) (Skorohod-Olevsky, free sintering)."""
-    return tables.closed_fraction - (tables.closed_fraction - tables.powder_fraction) * math.exp(-2.25 * theta)
-
-
-@njit(cache=True)
 def dense_share(fraction: float, tables: Tables) -> float:
-    """Share of the dense conductivity at a relative density: ((D - D0)/(1 - D0))^n."""
-    above = (fraction - tables.powder_fraction) / (1.0 - tables.powder_fraction)
-    return max(above, 0.0) ** tables.mix_exponent
+    """Share of the dense conductivity at a relative density: ((D - D0)/(1 - D0))^1.5."""
+    above = max((fraction - tables.powder_fraction) / (1.0 - tables.powder_fraction), 0.0)
+    return above * math.sqrt(above)
 
 
-@njit(cache=True)
-def _sinter_column(cells: Cells, tables: Tables, i: int, j: int, dt: float) -> None:
-    """Advance Theta by the trapezoid rule over the step that just ended, and the thickness with it."""
-    h, rate, theta = cells.h[i, j], cells.rate[i, j], cells.theta[i, j]
-    last = tables.temp_k.size - 1
-    for k in range(1, cells.filled[i, j] + 1):
-        if h[k] <= tables.h_sinter_j_kg and rate[k] == 0.0:
-            continue
-        x = min(max((h[k] - tables.h_low_j_kg) * tables.nodes_per_j_kg, 0.0), last - 1e-6)
+@njit(cache=True, error_model="numpy", fastmath=VECTORISED)
+def _sinter_column(cells: Cells, tables: Tables, i: int, j: int, dt: float, decay: Array) -> None:
+    """Advance sintering over the step that just ended: open pores decay as exp(-2.25 dTheta) (Skorohod-Olevsky, free).
+
+    Theta grows by the trapezoid rule. Where a whole column decays but slightly, the exponential is a series (to 1e-12).
+    decay: room for one column.
+    """
+    h, rate, pores = cells.h[i, j], cells.rate[i, j], cells.pores[i, j]
+    thick, mix, inv_mass = cells.thick[i, j], cells.mix[i, j], cells.inv_mass[i, j]
+    count = cells.filled[i, j]
+    last = tables.temp_k.size - 1 - 1e-6
+    most = 0.0
+    for k in range(1, count + 1):
+        x = min(max((h[k] - tables.h_low_j_kg) * tables.nodes_per_j_kg, 0.0), last)
         n = int(x)
         now = tables.sinter_rate_per_s[n] + (x - n) * (tables.sinter_rate_per_s[n + 1] - tables.sinter_rate_per_s[n])
-        if dt > 0.0 and now + rate[k] > 0.0:
-            theta[k] += 0.5 * dt * (now + rate[k])
-            fraction = sintered_fraction(theta[k], tables)
-            cells.thick[i, j, k] = 1.0 / (cells.inv_mass[i, j, k] * tables.grain_density_kg_m3 * fraction)
-            cells.mix[i, j, k] = dense_share(fraction, tables)
+        decay[k] = 1.125 * dt * (now + rate[k])
         rate[k] = now
+        most = max(most, decay[k])
+    if most < 0.01:
+        for k in range(1, count + 1):
+            d = decay[k]
+            pores[k] *= 1.0 - d * (1.0 - d * (0.5 - d * (1.0 / 6.0 - d * (1.0 / 24.0))))
+    else:
+        for k in range(1, count + 1):
+            pores[k] *= math.exp(-decay[k])
+    span = tables.closed_fraction - tables.powder_fraction
+    per_range = 1.0 / (1.0 - tables.powder_fraction)
+    for k in range(1, count + 1):
+        fraction = tables.closed_fraction - span * pores[k]
+        thick[k] = 1.0 / (inv_mass[k] * (tables.grain_density_kg_m3 * fraction))
+        above = max((fraction - tables.powder_fraction) * per_range, 0.0)
+        mix[k] = above * math.sqrt(above)
 
 
-@njit(cache=True, fastmath=VECTORISED)
-def _look_up_column(cells: Cells, tables: Tables, i: int, j: int, count: int) -> None:
+@njit(cache=True, error_model="numpy", fastmath=VECTORISED)
+def _look_up_column(cells: Cells, tables: Tables, i: int, j: int) -> None:
+    """Temperature, resistances and heat capacity of one column from its enthalpies."""
     h, temp, thick, mix = cells.h[i, j], cells.temp[i, j], cells.thick[i, j], cells.mix[i, j]
     across, along, peak = cells.across[i, j], cells.along[i, j], cells.peak[i, j]
     inv_mass, inv_heat = cells.inv_mass[i, j], cells.inv_heat[i, j]
-    last = tables.temp_k.size - 1
-    for k in range(1, count + 1):
-        x = min(max((h[k] - tables.h_low_j_kg) * tables.nodes_per_j_kg, 0.0), last - 1e-6)
+    count = cells.filled[i, j]
+    last = tables.temp_k.size - 1 - 1e-6
+    for k in range(1, count + 1):  # apart from the next loop, which the compiler can vectorise
+        x = min(max((h[k] - tables.h_low_j_kg) * tables.nodes_per_j_kg, 0.0), last)
         n = int(x)
-        w = x - n
-        t = tables.temp_k[n] + w * (tables.temp_k[n + 1] - tables.temp_k[n])
-        powder = tables.powder_k_w_mk[n] + w * (tables.powder_k_w_mk[n + 1] - tables.powder_k_w_mk[n])
-        resist = 1.0 / (powder + (tables.dense_k_w_mk - powder) * mix[k])
-        temp[k] = t
-        across[k] = thick[k] * resist
-        along[k] = resist / thick[k]
-        inv_heat[k] = inv_mass[k] * tables.inverse_cp_kg_k_j[n]
+        temp[k] = tables.temp_k[n] + (x - n) * (tables.temp_k[n + 1] - tables.temp_k[n])
+        inv_heat[k] = tables.inverse_cp_kg_k_j[n]
+    for k in range(1, count + 1):
+        t = temp[k]
+        glowing = min(t, tables.powder_k_end_k)
+        powder = tables.powder_k_w_mk + tables.powder_k_w_mk4 * glowing * glowing * glowing
+        resist = 1.0 / ((powder + (tables.dense_k_w_mk - powder) * mix[k]) * thick[k])
+        along[k] = resist
+        across[k] = thick[k] * thick[k] * resist
+        inv_heat[k] *= inv_mass[k]
         peak[k] = max(peak[k], t)
 
 
-@njit(cache=True, fastmath=VECTORISED)
+@njit(cache=True, error_model="numpy", fastmath=VECTORISED)
 def _exchange_column(
-    cells: Cells, i: int, j: int, dt: float, lateral: float, west: float, east: float, south: float, north: float
-) -> tuple[float, float]:
-    """One column's inner faces; the four flags (0 or 1) drop lateral faces that a quicker neighbour has booked."""
+    cells: Cells, i: int, j: int, dt: float, lateral: float, west: float, east: float, south: float, north: float,
+    stiff: Array, rise: Array,
+) -> None:  # fmt: skip
+    """One column's inner faces; the four flags (0 or 1) drop lateral faces that a quicker neighbour has booked.
+
+    Opposite faces share one division: a/x + b/y = (a y + b x)/(x y). stiff, rise: the largest so far at each height.
+    """
     h, t, r, u = cells.h[i, j], cells.temp[i, j], cells.across[i, j], cells.along[i, j]
     tw, te, ts, tn = cells.temp[i - 1, j], cells.temp[i + 1, j], cells.temp[i, j - 1], cells.temp[i, j + 1]
     uw, ue, us, un = cells.along[i - 1, j], cells.along[i + 1, j], cells.along[i, j - 1], cells.along[i, j + 1]
     inv_mass, inv_heat = cells.inv_mass[i, j], cells.inv_heat[i, j]
-    stiff = 0.0
-    rise = 0.0
     for k in range(1, cells.filled[i, j] + 1):
-        gw = lateral / (u[k] + uw[k])
-        ge = lateral / (u[k] + ue[k])
-        gs = lateral / (u[k] + us[k])
-        gn = lateral / (u[k] + un[k])
-        gd = 2.0 / (r[k] + r[k - 1])
-        gu = 2.0 / (r[k] + r[k + 1])
-        flux = west * gw * (tw[k] - t[k]) + east * ge * (te[k] - t[k])
-        flux += south * gs * (ts[k] - t[k]) + north * gn * (tn[k] - t[k])
-        flux += gd * (t[k - 1] - t[k]) + gu * (t[k + 1] - t[k])
+        to_west, to_east, to_south, to_north = u[k] + uw[k], u[k] + ue[k], u[k] + us[k], u[k] + un[k]
+        down, up = r[k] + r[k - 1], r[k] + r[k + 1]
+        along_x = lateral / (to_west * to_east)
+        along_y = lateral / (to_south * to_north)
+        along_z = 2.0 / (down * up)
+        flux = along_x * (west * (tw[k] - t[k]) * to_east + east * (te[k] - t[k]) * to_west)
+        flux += along_y * (south * (ts[k] - t[k]) * to_north + north * (tn[k] - t[k]) * to_south)
+        flux += along_z * ((t[k - 1] - t[k]) * up + (t[k + 1] - t[k]) * down)
         h[k] += dt * inv_mass[k] * flux
-        stiff = max(stiff, (((gw + ge) + (gs + gn)) + (gd + gu)) * inv_heat[k])
-        rise = max(rise, abs(flux) * inv_heat[k])
-    return stiff, rise
+        total = along_x * (to_west + to_east) + along_y * (to_south + to_north) + along_z * (down + up)
+        stiff[k] = max(stiff[k], total * inv_heat[k])
+        rise[k] = max(rise[k], abs(flux) * inv_heat[k])
 
 
 @njit(cache=True)
@@ -197,16 +213,18 @@ def exchange_tile(cells: Cells, setting: Setting, a: int, b: int, dt: float, bas
     to_north = cells.level[a, b + 1] - level if b + 1 < cells.level.shape[1] else 0
     emission = setting.emissivity * SIGMA
     ambient4 = setting.ambient_k**4
+    stiff_at, rise_at = np.zeros(cells.h.shape[2]), np.zeros(cells.h.shape[2])
     stiff = rise = radiated = convected = from_base = 0.0
     for i in range(i_first, i_stop):
         for j in range(j_first, j_stop):
             count = cells.filled[i, j]
             at_west, at_east = i == i_first, i == i_stop - 1
             at_south, at_north = j == j_first, j == j_stop - 1
-            column_stiff, column_rise = _exchange_column(
+            _exchange_column(
                 cells, i, j, dt, lateral,
                 0.0 if at_west and to_west < 0 else 1.0, 0.0 if at_east and to_east < 0 else 1.0,
                 0.0 if at_south and to_south < 0 else 1.0, 0.0 if at_north and to_north < 0 else 1.0,
+                stiff_at, rise_at,
             )  # fmt: skip
             if at_west and to_west > 0:
                 _owe(cells, cells.owed_x[a, j], i, j, i - 1, j, dt, lateral)
@@ -230,11 +248,11 @@ def exchange_tile(cells: Cells, setting: Setting, a: int, b: int, dt: float, bas
             loss = 4.0 * emission * top * top * top + setting.convection_w_m2k
             at_top = _conductance_of(cells, i, j, count, lateral) + loss + (contact if count == 1 else 0.0)
             at_base = _conductance_of(cells, i, j, 1, lateral) + contact
-            stiff = max(stiff, column_stiff, at_top * cells.inv_heat[i, j, count], at_base * cells.inv_heat[i, j, 1])
+            stiff = max(stiff, at_top * cells.inv_heat[i, j, count], at_base * cells.inv_heat[i, j, 1])
             edge = abs(glow + wind) * cells.inv_heat[i, j, count] + abs(warmth) * cells.inv_heat[i, j, 1]
-            rise = max(rise, column_rise + edge)
-    cells.stiff[a, b] = stiff
-    cells.rise[a, b] = rise
+            rise = max(rise, edge)
+    cells.stiff[a, b] = max(stiff, stiff_at.max())
+    cells.rise[a, b] = rise + rise_at.max()
     cells.book[a, b, 0] += radiated
     cells.book[a, b, 1] += convected
     cells.book[a, b, 2] += from_base
@@ -270,14 +288,15 @@ def refresh_tile(cells: Cells, tables: Tables, setting: Setting, a: int, b: int,
     if dt > 0.0:
         _collect_tile(cells, setting, a, b, dt)
     nx, ny = cells.filled.shape[0] - 2, cells.filled.shape[1] - 2
+    decay = np.empty(cells.h.shape[2])
     for i in range(1 + a * setting.tile, min(1 + (a + 1) * setting.tile, nx + 1)):
         for j in range(1 + b * setting.tile, min(1 + (b + 1) * setting.tile, ny + 1)):
             count = cells.filled[i, j]
             for k in range(1, count + 1):
                 if cells.h[i, j, k] > tables.h_sinter_j_kg or cells.rate[i, j, k] > 0.0:
-                    _sinter_column(cells, tables, i, j, dt)
+                    _sinter_column(cells, tables, i, j, dt, decay)
                     break
-            _look_up_column(cells, tables, i, j, count)
+            _look_up_column(cells, tables, i, j)
             cells.layer_peak[i, j] = max(cells.layer_peak[i, j], cells.temp[i, j, count])
 
 

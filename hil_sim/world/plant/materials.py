@@ -26,7 +26,7 @@ GAS_CONDUCTIVITY_W_MK = {"vacuum": 0.0, "air": 0.15, "argon": 0.10}
 ENTHALPY_ZERO_K = 100.0  # where the enthalpy is zero, as in the reference table of the heat capacity
 TABLE_LOW_K, TABLE_HIGH_K, TABLE_NODES = 20.0, 4000.0, 8192
 BIELE_HIGH_K = 2000.0  # the fit ends here; the heat capacity stays at its last value above
-NO_SINTERING_PER_S = 1e-12  # below this rate a cell changes by less than 1e-6 in ten days: not followed
+NO_SINTERING_PER_S = 1e-10  # below this rate a cell changes by less than 1e-4 in ten days: not followed
 
 
 class Tables(NamedTuple):
@@ -35,7 +35,9 @@ class Tables(NamedTuple):
     h_low_j_kg: float
     nodes_per_j_kg: float
     temp_k: Array
-    powder_k_w_mk: Array
+    powder_k_w_mk: float  # powder: this and powder_k_w_mk4 T^3, T not above powder_k_end_k
+    powder_k_w_mk4: float
+    powder_k_end_k: float
     inverse_cp_kg_k_j: Array  # of the sensible heat alone: a step found from it is safe through the melting range
     sinter_rate_per_s: Array
     h_sinter_j_kg: float  # below this enthalpy nothing sinters
@@ -43,7 +45,6 @@ class Tables(NamedTuple):
     grain_density_kg_m3: float
     powder_fraction: float
     closed_fraction: float
-    mix_exponent: float
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,7 @@ class Material:
     heat_capacity_j_kgk: float | None = None  # None: Biele 2022 eq. 24 (published)
     powder_conductivity_w_mk: float | None = None  # None: Hayne's Kc for the powder's density (published)
     radiative_chi: float = 2.7  # Hayne 2017 (published)
-    dense_conductivity_w_mk: float = 1.5  # 1-1.8 assumed
-    mix_exponent: float = 1.5  # assumed: 0.265 W/mK at 1190 kg/m3 is the one published point
+    dense_conductivity_w_mk: float = 1.5  # 1-1.8 assumed; between powder and dense as ((D - D0)/(1 - D0))^1.5, assumed
     solidus_k: float = 1398.15  # 1100-1150 degC for mare simulants, assumed
     liquidus_k: float = 1513.15  # 1200-1280 degC, assumed
     latent_heat_j_kg: float = 400e3  # assumed
@@ -88,17 +88,20 @@ class Material:
         x = np.log(np.minimum(temp_k, BIELE_HIGH_K))
         return np.exp((((3.0 * x - 54.45) * x + 306.8) * x - 376.6) / ((x - 16.81) * x + 87.32))
 
+    def powder_contact_w_mk(self) -> float:
+        """Kc, the solid part of the loose powder's conductivity: Hayne 2017, between loose surface and deep soil."""
+        if self.powder_conductivity_w_mk is not None:
+            return self.powder_conductivity_w_mk
+        share = (self.powder_density_kg_m3 - 1100.0) / (1800.0 - 1100.0)
+        return 7.4e-4 + min(max(share, 0.0), 1.0) * (3.4e-3 - 7.4e-4)
+
     def powder_conductivity(self, temp_k: Array, atmosphere: str) -> Array:
         """Of the loose powder, W/mK: Kc (1 + chi (T/350)^3) (Hayne 2017) plus the gas between the grains.
 
         The cubic term is heat radiated from grain to grain: it stops growing at the solidus, where the grains melt.
         """
-        kc = self.powder_conductivity_w_mk
-        if kc is None:  # Hayne: between the loose surface and the deep soil, in proportion to the density
-            share = (self.powder_density_kg_m3 - 1100.0) / (1800.0 - 1100.0)
-            kc = 7.4e-4 + min(max(share, 0.0), 1.0) * (3.4e-3 - 7.4e-4)
         ratio = np.minimum(temp_k, self.solidus_k) / 350.0
-        return kc * (1.0 + self.radiative_chi * ratio**3) + GAS_CONDUCTIVITY_W_MK[atmosphere]
+        return self.powder_contact_w_mk() * (1.0 + self.radiative_chi * ratio**3) + GAS_CONDUCTIVITY_W_MK[atmosphere]
 
     def sinter_rate(self, temp_k: Array) -> Array:
         """dTheta/dt = gamma / (eta_eff r), 1/s: the rate of the master-curve variable.
@@ -139,7 +142,9 @@ class Material:
             h_low_j_kg=float(h[0]),
             nodes_per_j_kg=float(1.0 / (h[1] - h[0])),
             temp_k=temp,
-            powder_k_w_mk=self.powder_conductivity(temp, atmosphere),
+            powder_k_w_mk=self.powder_contact_w_mk() + GAS_CONDUCTIVITY_W_MK[atmosphere],
+            powder_k_w_mk4=self.powder_contact_w_mk() * self.radiative_chi / 350.0**3,
+            powder_k_end_k=self.solidus_k,
             inverse_cp_kg_k_j=1.0 / self.heat_capacity(temp),
             sinter_rate_per_s=rate,
             h_sinter_j_kg=float(h[max(int(moving[0]) - 1, 0)]) if moving.size else math.inf,
@@ -147,7 +152,6 @@ class Material:
             grain_density_kg_m3=self.grain_density_kg_m3,
             powder_fraction=self.powder_density_kg_m3 / self.grain_density_kg_m3,
             closed_fraction=self.closed_density_kg_m3 / self.grain_density_kg_m3,
-            mix_exponent=self.mix_exponent,
         )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from numba import njit
 
 from hil_sim.world.plant.heat_kernels import Array, Cells, dense_share
@@ -20,7 +18,7 @@ def _rest_cell(cells: Cells, tables: Tables, i: int, j: int, k: int, mass: float
     cells.thick[i, j, k] = thick
     cells.h[i, j, k] = h
     left = (tables.closed_fraction - fraction) / (tables.closed_fraction - tables.powder_fraction)
-    cells.theta[i, j, k] = -math.log(min(max(left, 1e-12), 1.0)) / 2.25
+    cells.pores[i, j, k] = min(max(left, 0.0), 1.0)
     cells.mix[i, j, k] = dense_share(fraction, tables)
 
 
@@ -76,7 +74,7 @@ def fill_columns(
             if missing > 0 and thick / missing >= thinnest_m:
                 for k in range(count + 1, target + 1):
                     _rest_cell(cells, tables, i, j, k, density * thick / missing, thick / missing, powder_h_j_kg)
-                    cells.theta[i, j, k] = 0.0
+                    cells.pores[i, j, k] = 1.0
                     cells.mix[i, j, k] = 0.0
                     cells.rate[i, j, k] = 0.0
                     cells.peak[i, j, k] = powder_k
