@@ -21,7 +21,6 @@ from hil_sim.world.emulators.marlin_protocol import (
     LineAssembler,
     LineChecker,
     Words,
-    clean,
     parse,
 )
 from hil_sim.world.plant.gantry import Gantry
@@ -166,17 +165,16 @@ class MarlinEmulator:
                 data = b""
                 break
             line, data = parts
-            line = clean(line)
-            if not line:
-                continue  # an empty line has no answer
             command = self._checker.admit(line)
+            if command is None:
+                continue  # an empty line has no answer
             if isinstance(command, str):
                 self._emit(f"{STR_ERROR}{command}{self._checker.last_n}\n".encode())
                 self._request_resend()
                 data = b""
                 break
-            if command.number is None and self._scanner is None and line[:4] in _EARLY:
-                self._emergency(_EARLY[line[:4]])
+            if command.number is None and self._scanner is None and command.text[:4] in _EARLY:
+                self._emergency(_EARLY[command.text[:4]])
                 if self._state != _RUNNING:
                     return
             queue.append(command)
@@ -211,7 +209,7 @@ class MarlinEmulator:
             return
         words = parse(command.text)
         if words.code in ("G0", "G1"):
-            self._linear(command._replace(linear=_linear_words(words)))
+            self._linear(command._replace(linear=_linear_words(command.number, words)))
             return
         handler = COMMANDS.get(words.code)
         if handler is None:
@@ -228,26 +226,29 @@ class MarlinEmulator:
 
     def _linear(self, command: Command) -> None:
         """A G0/G1: planned now, or blocked until a planner block is free."""
+        firmware, planner = self.firmware, self.planner
+        planner.advance(firmware.now_s)
+        if not planner.free:
+            self._queue[0] = command
+            until_s = planner.next_change_s()
+            assert until_s is not None
+            self._block(until_s)
+            return
         assert command.linear is not None
-        _, rapid, x, y, z, feed, s, _ = command.linear
-        firmware = self.firmware
+        number, rapid, x, y, z, feed, s, _ = command.linear
         if feed is not None:
             mm_min = float(feed)
             if mm_min > 0.0:
                 firmware.feed_mm_s = mm_min / 60.0
-        words = (
+        firmware.move(
+            rapid == b"0",
             None if x is None else float(x),
             None if y is None else float(y),
             None if z is None else float(z),
+            None if s is None else float(s),
+            int(number) if number else None,
         )
-        line_no = int(command.number) if command.number else None
-        if firmware.move(rapid == b"0", words, None if s is None else float(s), line_no):
-            self._finish()
-            return
-        self._queue[0] = command
-        until_s = self.planner.next_change_s()
-        assert until_s is not None
-        self._block(until_s)
+        self._finish()
 
     def _continue_work(self) -> None:
         assert self._work is not None
@@ -426,7 +427,7 @@ def _stalled(until_s: float) -> Wait:
     yield until_s
 
 
-def _linear_words(words: Words) -> tuple[bytes | None, ...]:
+def _linear_words(number: bytes | None, words: Words) -> tuple[bytes | None, ...]:
     """A G0/G1 in any writing, as the quick road would have read it."""
 
     def word(letter: str) -> bytes | None:
@@ -434,4 +435,4 @@ def _linear_words(words: Words) -> tuple[bytes | None, ...]:
         return None if value is None else repr(value).encode()
 
     rapid = b"0" if words.code == "G0" else b"1"
-    return (None, rapid, word("X"), word("Y"), word("Z"), word("F"), word("S"), None)
+    return (number, rapid, word("X"), word("Y"), word("Z"), word("F"), word("S"), None)

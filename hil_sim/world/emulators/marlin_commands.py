@@ -73,10 +73,8 @@ def g28(fw: Firmware, words: Words) -> Wait:
         here = list(gantry.controller_at(fw.now_s))
         here[i] = 0.0
         gantry.datum((here[0], here[1], here[2]))
-        fw.planner.position = (here[0], here[1], here[2])
-        fw.position = here
-        fw.shift[i] = 0.0
-        fw.homed[i] = True
+        fw.position = fw.planner.position = (here[0], here[1], here[2])
+        fw.set_homed(i)
     fw.say(fw.position_report())
 
 

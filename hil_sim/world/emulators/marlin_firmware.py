@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from math import inf
 
 from hil_sim.world.emulators.marlin_heaters import LumpedHeater
 from hil_sim.world.emulators.marlin_planner import Planner
@@ -85,10 +86,11 @@ class Firmware:
             first_block_delay_s=build.first_block_delay_s,
             beam_timeout_s=build.laser_timeout_s,
         )
-        self.position: list[float] = [0.0, 0.0, 0.0]  # native, where the last accepted command ends
+        self.position: Point = (0.0, 0.0, 0.0)  # native, where the last accepted command ends
         self.shift: list[float] = [0.0, 0.0, 0.0]  # host = native + shift (G92)
         self.relative = False
         self.homed = [False, False, False]
+        self._soft_low, self._soft_high = [-inf, -inf, -inf], [inf, inf, inf]
         self.feed_mm_s = build.start_feed_mm_s
         self.feed_percent = 100.0
         self.cutter = STANDARD
@@ -110,37 +112,41 @@ class Firmware:
 
     # ---- motion -----------------------------------------------------------------------------------------------------
     def apply_settings(self) -> None:
-        """Settings changed: the planner and the quick tests of `move` follow."""
+        """Settings changed: tell the planner."""
         s = self.settings
         self.planner.junction_deviation_mm = s.junction_deviation_mm
-        self._slowest_axis_mm_s = min(s.max_speed_mm_s)
-        self._weakest_axis_mm_s2 = min(s.max_acceleration_mm_s2)
+        self.planner.limit_axes(s.max_speed_mm_s, s.max_acceleration_mm_s2)
+
+    def set_homed(self, axis: int) -> None:
+        """The axis stands at its switch, native 0: G92 is forgotten and the soft end stops hold from now on."""
+        self.shift[axis] = 0.0
+        self.homed[axis] = True
+        self._soft_low[axis], self._soft_high[axis] = 0.0, self.build.size_mm[axis]
 
     def move(
         self,
         rapid: bool,
-        words: tuple[float | None, float | None, float | None],
+        x: float | None,
+        y: float | None,
+        z: float | None,
         s: float | None,
         line_no: int | None,
-    ) -> bool:
-        """Plan a G0/G1 to the host's x, y, z (None: stays). False when the ring is full: call again later, nothing was
-        done.
+    ) -> None:
+        """Plan a G0/G1 to the host's x, y, z (None: stays); the planner was advanced to now and has a free block.
 
         Soft end stops clamp homed axes, as in stock Marlin; an axis not homed may be moved, and is not clamped.
         """
-        planner = self.planner
-        planner.advance(self.now_s)
-        if not planner.free:
-            return False
-        position = self.position
-        native = list(position)
-        for i, word in enumerate(words):
-            if word is None:
-                continue
-            value = position[i] + word if self.relative else word - self.shift[i]
-            if self.homed[i]:
-                value = min(max(value, 0.0), self.build.size_mm[i])
-            native[i] = value
+        px, py, pz = self.position
+        shift, low, high = self.shift, self._soft_low, self._soft_high
+        if x is not None:
+            x = px + x if self.relative else x - shift[0]
+            px = low[0] if x < low[0] else high[0] if x > high[0] else x
+        if y is not None:
+            y = py + y if self.relative else y - shift[1]
+            py = low[1] if y < low[1] else high[1] if y > high[1] else y
+        if z is not None:
+            z = pz + z if self.relative else z - shift[2]
+            pz = low[2] if z < low[2] else high[2] if z > high[2] else z
         if self.cutter == STANDARD:
             fraction = self.standard_s
         else:
@@ -149,26 +155,16 @@ class Firmware:
             elif s is not None:
                 self.inline_s = min(max(s / self.build.s_max, 0.0), 1.0)
             fraction = self.inline_s
-        speed = self.feed_mm_s * self.feed_percent / 100.0
-        acceleration = self.settings.acceleration_mm_s2
-        if speed > self._slowest_axis_mm_s or acceleration > self._weakest_axis_mm_s2:
-            speed, acceleration = self._axis_limits(native, speed, acceleration)
-        end: Point = (native[0], native[1], native[2])
-        planner.add(self.now_s, end, speed, acceleration, fraction, self.cutter == DYNAMIC, line_no)
-        self.position = native
-        return True
-
-    def _axis_limits(self, native: list[float], speed: float, acceleration: float) -> tuple[float, float]:
-        """v = min(F, vmax_i / |u_i|), a = min(a, amax_i / |u_i|)."""
-        delta = [b - a for a, b in zip(self.planner.position, native)]
-        length = sum(d * d for d in delta) ** 0.5
-        if length > 0.0:
-            for d, v, a in zip(delta, self.settings.max_speed_mm_s, self.settings.max_acceleration_mm_s2):
-                if d:
-                    share = abs(d) / length
-                    speed = min(speed, v / share)
-                    acceleration = min(acceleration, a / share)
-        return speed, acceleration
+        self.position = end = (px, py, pz)
+        self.planner.add(
+            self.now_s,
+            end,
+            self.feed_mm_s * self.feed_percent / 100.0,
+            self.settings.acceleration_mm_s2,
+            fraction,
+            self.cutter == DYNAMIC,
+            line_no,
+        )
 
     def host_position(self) -> Point:
         """Planned position in the host's frame (what M114 prints first)."""
@@ -177,8 +173,7 @@ class Firmware:
 
     def take_position_from_steppers(self) -> None:
         """After a stop in motion the step counters are all that is known."""
-        self.planner.position = self.gantry.controller_at(self.now_s)
-        self.position = list(self.planner.position)
+        self.position = self.planner.position = self.gantry.controller_at(self.now_s)
 
     # ---- laser ------------------------------------------------------------------------------------------------------
     def stand(self, fraction: float) -> None:

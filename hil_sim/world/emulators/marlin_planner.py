@@ -14,7 +14,7 @@ interrupt did by `t`, and no timer is needed for it.
 
 from __future__ import annotations
 
-from math import acos, pi, sqrt
+from math import acos, inf, pi, sqrt
 
 from hil_sim.world.plant.gantry import Gantry, Move, Point
 
@@ -64,6 +64,7 @@ class Planner:
         self.junction_deviation_mm = junction_deviation_mm
         self.first_block_delay_s = first_block_delay_s
         self.beam_timeout_s = beam_timeout_s
+        self.limit_axes((inf, inf, inf), (inf, inf, inf))
         self.position: Point = (0.0, 0.0, 0.0)  # where the last planned block ends
         self.dry_runs = 0  # times the ring ran dry with the beam on
         self._blocks: list[Block] = []  # [0] is the running one when _running
@@ -81,6 +82,12 @@ class Planner:
     def idle(self) -> bool:
         """No block planned or running."""
         return not self._blocks
+
+    def limit_axes(self, speed_mm_s: Point, acceleration_mm_s2: Point) -> None:
+        """Largest speed and acceleration of each axis, for moves planned from now on."""
+        self._axis_speed, self._axis_acceleration = speed_mm_s, acceleration_mm_s2
+        self._flat_speed = min(speed_mm_s[:2])  # no move in the plane is limited below these
+        self._flat_acceleration = min(acceleration_mm_s2[:2])
 
     def next_change_s(self) -> float | None:
         """When the state next changes by itself: the running block's end, or the first block's start. None when
@@ -129,6 +136,12 @@ class Planner:
         block = Block()
         block.start, block.end, block.length = start, end, length
         block.unit = ux, uy, uz = dx / length, dy / length, dz / length
+        if uz or speed_mm_s > self._flat_speed or acceleration_mm_s2 > self._flat_acceleration:
+            # v = min(F, vmax_i / |u_i|), a = min(a, amax_i / |u_i|)
+            for u, v, a in zip(block.unit, self._axis_speed, self._axis_acceleration):
+                if u:
+                    speed_mm_s = min(speed_mm_s, v / abs(u))
+                    acceleration_mm_s2 = min(acceleration_mm_s2, a / abs(u))
         block.nominal, block.acceleration = speed_mm_s, acceleration_mm_s2
         block.gain2 = 2.0 * acceleration_mm_s2 * length
         block.s_fraction, block.dynamic, block.line_no = s_fraction, dynamic, line_no

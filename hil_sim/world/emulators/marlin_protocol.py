@@ -27,7 +27,7 @@ _G01 = re.compile(
 )
 _NEEDS_CARE = re.compile(rb"[;\\\x08\x00]")
 _LONG = re.compile(rb"[ \t]*([-+]?\d+)")
-_LINE_NUMBER = re.compile(rb"N[-\d]*[ ]*")
+_LINE_NUMBER = re.compile(rb"N([-+]?\d+) *")
 _WORD = re.compile(r"([A-Z])\s*([-+]?(?:\d+\.?\d*|\.\d+))?")
 _EMERGENCY = re.compile(rb"(?:^|[\r\n])[ ]*(?:N[-\d ]*)?M(108|112|410)[^\r\n]*[\r\n]")
 
@@ -90,14 +90,15 @@ class LineChecker:
     def __init__(self) -> None:
         self.last_n = 0
 
-    def admit(self, line: bytes) -> Command | str:
-        """A cleaned, non-empty line: the command to queue, or the error text (without number) that Marlin prints.
+    def admit(self, raw: bytes) -> Command | str | None:
+        """A line as received: the command to queue, the error text (without number) that Marlin prints, or None if
+        empty.
 
         Number first, then checksum; `last_n` moves only when both pass. A line without a leading N is not checked at
         all.
         """
-        match = _G01.fullmatch(line)
-        if match:
+        match = _G01.fullmatch(raw)
+        if match and len(raw) < MAX_COMMAND:
             groups = match.groups()
             number, checksum = groups[0], groups[7]
             if number is not None:
@@ -106,10 +107,13 @@ class LineChecker:
                     return LINE_NUMBER_WRONG
                 if checksum is None:
                     return CHECKSUM_ABSENT
-                if int(checksum) != xor_checksum(line[: line.rindex(b"*")]):
+                if int(checksum) != xor_checksum(raw[: raw.rindex(b"*")]):
                     return CHECKSUM_WRONG
                 self.last_n = n
-            return Command(line, number, groups)
+            return Command(raw, number, groups)
+        line = clean(raw)
+        if not line:
+            return None
         line = line.lstrip(b" ")
         if not line.startswith(b"N"):
             return Command(line, None, None)
@@ -128,7 +132,7 @@ class LineChecker:
             return CHECKSUM_WRONG
         self.last_n = n
         number = _LINE_NUMBER.match(line)
-        return Command(line, number[0][1:].strip() if number else b"", None)
+        return Command(line, number[1] if number else b"", None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +206,9 @@ class EmergencyScanner:
 
     def scan(self, data: bytes) -> list[str]:
         """Commands whose line ended within `data`."""
+        if len(self._tail) == 1 and data[-1:] == b"\n" and b"M" not in data:
+            self._tail = b"\n"  # whole lines without an M: by far the most frequent delivery
+            return []
         window = self._tail + data
         end = max(window.rfind(b"\n"), window.rfind(b"\r"))
         # The unfinished line is all that must be kept; its first characters alone decide.

@@ -46,8 +46,8 @@ class Run:
     """
 
     __slots__ = (
-        "accelerate_mm", "accelerate_s", "brake_from_s", "duration_s", "full_s", "length_mm", "move", "start_mm",
-        "t0_s", "t1_s", "unit",
+        "accelerate_mm", "accelerate_s", "brake_from_mm", "brake_from_s", "duration_s", "end_mm", "full_s", "length_mm",
+        "move", "start_mm", "t0_s", "t1_s", "unit",
     )  # fmt: skip
 
     def __init__(self, t0_s: float, move: Move, start_mm: Point, end_mm: Point) -> None:
@@ -65,9 +65,11 @@ class Run:
             if cruise_mm < -1e-6 * length - 1e-9:
                 raise ValueError(f"the ramps of {move} are {-cruise_mm:.3g} mm longer than its {length:.6g} mm")
             cruise_mm = 0.0
+        self.brake_from_mm = self.accelerate_mm + cruise_mm
         self.t0_s = t0_s
         self.move = move
         self.start_mm = start_mm
+        self.end_mm = end_mm
         self.unit = (dx / length, dy / length, dz / length)
         self.length_mm = length
         self.accelerate_s = accelerate_s
@@ -174,7 +176,7 @@ class Gantry:
         last = self.history[-1]
         if isinstance(last, Run) and last.t1_s > t_s:
             last.duration_s = max(0.0, t_s - last.t0_s)
-            self._rest_mm = last.point_mm(last.duration_s)
+            self._rest_mm = last.end_mm = last.point_mm(last.duration_s)
             last.t1_s = t_s
 
     def datum(self, controller_mm: Point) -> None:

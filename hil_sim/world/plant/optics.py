@@ -9,6 +9,7 @@ ends, where the head changes, and where the caller asks to settle.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ NO_BLOCK = -1
 _COLUMNS = 9
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every vector of a print
 class ExecutedBlock:
     """The truth about one executed move with S > 0 (mm, s, J). `index` counts them from 0; `energy_j` is what left
     the head.
@@ -72,17 +73,17 @@ class Head:
 
     def capability_w(self, t_s: float) -> float:
         """Watts at S = 1 at `t_s`; a change counts from its own instant on."""
-        for i in range(len(self._times) - 1, 0, -1):
-            if self._times[i] <= t_s:
-                return self._watts[i]
-        return self._watts[0]
+        times = self._times
+        if times[-1] <= t_s:
+            return self._watts[-1]
+        return self._watts[bisect_right(times, t_s) - 1]
 
     def next_change_s(self, t_s: float) -> float:
         """First change after `t_s`, inf when none is known."""
         times = self._times
         if times[-1] <= t_s:
             return math.inf
-        return next(t for t in times if t > t_s)
+        return times[bisect_right(times, t_s)]
 
     def forget_before(self, t_s: float) -> None:
         """Drop changes that no longer matter from `t_s` on."""
@@ -175,27 +176,29 @@ class Optics:
         move = run.move
         if move.s_fraction <= 0.0:
             return complete
-        upto_s = run.duration_s if complete else t_s - run.t0_s
+        t0_s = run.t0_s
+        upto_s = run.duration_s if complete else t_s - t0_s
         block = len(self.executed)
+        head = self.head
         tau = self._done_s
         while tau < upto_s:
-            start_s = run.t0_s + tau
-            watts = self.head.capability_w(start_s)
-            change_s = self.head.next_change_s(start_s)
-            end = upto_s if change_s >= run.t0_s + upto_s else change_s - run.t0_s
+            watts = head.capability_w(t0_s + tau)
+            change_s = head.next_change_s(t0_s + tau)
+            end = upto_s if change_s >= t0_s + upto_s else change_s - t0_s
             if watts > 0.0 and end > tau:
                 self._rows_of_run(run, tau, end, watts, block)
             # A change within one rounding of a large clock must still move us on.
             tau = end if end > tau else math.nextafter(tau, math.inf)
-        self._done_s = max(upto_s, self._done_s)
-        if complete:
-            self.executed.append(
-                ExecutedBlock(
-                    block, run.t0_s, run.t1_s, run.start_mm, run.point_mm(run.duration_s), self._energy_j,
-                    move.s_fraction, move.line_no, move.nominal_mm_s,
-                )
-            )  # fmt: skip
-        return complete
+        if not complete:
+            self._done_s = max(upto_s, self._done_s)
+            return False
+        self.executed.append(
+            ExecutedBlock(
+                block, t0_s, run.t1_s, run.start_mm, run.end_mm, self._energy_j, move.s_fraction, move.line_no,
+                move.nominal_mm_s,
+            )
+        )  # fmt: skip
+        return True
 
     def _rows_of_run(self, run: Run, tau0: float, tau1: float, watts: float, block: int) -> None:
         """Rows between `tau0` and `tau1` at one head capability, cut at the trapezoid's knots."""
@@ -205,24 +208,22 @@ class Optics:
         t0_s = run.t0_s
         full_w = watts * move.s_fraction
         per_speed = full_w / move.nominal_mm_s if move.dynamic else 0.0
+        cruise_w = per_speed * move.cruise_mm_s if move.dynamic else full_w
+        seconds = tau1 - tau0
+        d0 = run.distance_mm(tau0)
+        d1 = run.distance_mm(tau1)
+        ta, da, pa = t0_s + tau0, d0, per_speed * run.speed_mm_s(tau0) if move.dynamic else full_w
+        xa, ya = x + ux * da, y + uy * da
         rows = self._rows
-        a = tau0
-        da = run.distance_mm(a)
-        first_mm = da
-        pa = per_speed * run.speed_mm_s(a) if move.dynamic else full_w
-        for b in (run.accelerate_s, run.brake_from_s, tau1):
-            if b <= a:
-                continue
-            b = min(b, tau1)
-            db = run.distance_mm(b)
-            pb = per_speed * run.speed_mm_s(b) if move.dynamic else full_w
-            rows.append((t0_s + a, t0_s + b, x + ux * da, y + uy * da, x + ux * db, y + uy * db, pa, pb, block))
-            if b >= tau1:
-                da = db
-                break
-            a, da, pa = b, db, pb
+        for knot, db in ((run.accelerate_s, run.accelerate_mm), (run.brake_from_s, run.brake_from_mm)):
+            if tau0 < knot < tau1:
+                tb, xb, yb = t0_s + knot, x + ux * db, y + uy * db
+                rows.append((ta, tb, xa, ya, xb, yb, pa, cruise_w, block))
+                tau0, ta, xa, ya, pa = knot, tb, xb, yb, cruise_w
+        p1 = per_speed * run.speed_mm_s(tau1) if move.dynamic else full_w
+        rows.append((ta, t0_s + tau1, xa, ya, x + ux * d1, y + uy * d1, pa, p1, block))
         # The integral in closed form: in M4 power over speed is constant, so energy is power per speed times way.
-        energy = per_speed * (da - first_mm) if move.dynamic else full_w * (tau1 - tau0)
+        energy = per_speed * (d1 - d0) if move.dynamic else full_w * seconds
         self._energy_j += energy
         self.total_energy_j += energy
 
