@@ -16,7 +16,6 @@ import fcntl
 import glob
 import logging
 import os
-import select
 import termios
 from typing import Any
 
@@ -163,13 +162,8 @@ class SerialTransport(Transport):
             return
         # VMIN is 0: nothing there reads as b"", and so does a port that has been pulled out
         self._empty_reads += 1
-        if self._empty_reads >= _EMPTY_READS or self._is_hung_up():
+        if self._empty_reads >= _EMPTY_READS:
             self._gone(None)
-
-    def _is_hung_up(self) -> bool:
-        poll = select.poll()
-        poll.register(self._fd, select.POLLIN)
-        return any(events & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, events in poll.poll(0))
 
     def _gone(self, error: OSError | None) -> None:
         told = f" ({error.strerror})" if error is not None else ""

@@ -67,8 +67,7 @@ class TcpTransport(Transport):
                     endpoint.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
     def got(self, data: bytes) -> None:
-        if self._open:
-            self._receiver.data_received(data)
+        self._receiver.data_received(data)  # asyncio reads nothing more after close()
 
     def lost(self, error: Exception | None) -> None:
         if error is None:
@@ -89,7 +88,7 @@ class TcpTransport(Transport):
 
 
 class _Protocol(asyncio.Protocol):
-    """What asyncio calls; after close() the transport does not listen any more."""
+    """What asyncio calls."""
 
     def __init__(self, connection: TcpTransport) -> None:
         self._connection = connection

@@ -8,6 +8,7 @@ import fcntl
 import os
 import socket
 import struct
+import termios
 import tty
 
 import pytest
@@ -217,6 +218,27 @@ def test_a_port_that_goes_is_told_once_whether_reading_or_writing(busy):
     asyncio.run(story())
 
 
+def test_a_write_that_fails_is_told_from_the_loop_once(monkeypatch):
+    async def story():
+        with Pty() as pty:
+            listener = Listener()
+            transport = await open_transport(f"serial:{pty.path}", listener)
+
+            def fail(fd, data):
+                raise OSError(errno.EIO, "Input/output error")
+
+            monkeypatch.setattr("firmware_bridge.transport_serial.os.write", fail)
+            transport.write(b"one")
+            transport.write(b"two")
+            assert not listener.lost  # not from inside write()
+            monkeypatch.undo()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert len(listener.lost) == 1 and "Input/output error" in str(listener.lost[0])
+
+    asyncio.run(story())
+
+
 def test_dtr_pulse_on_a_port_without_dtr_is_no_error():
     async def story():
         with Pty() as pty:
@@ -226,10 +248,11 @@ def test_dtr_pulse_on_a_port_without_dtr_is_no_error():
 
 
 def test_dtr_hold_keeps_the_system_from_dropping_dtr_at_the_last_close():
-    import termios
-
     async def hupcl(policy):
         with Pty() as pty:
+            settings = termios.tcgetattr(pty.slave)
+            settings[2] |= termios.HUPCL  # what a real port comes with
+            termios.tcsetattr(pty.slave, termios.TCSANOW, settings)
             transport = await open_transport(f"serial:{pty.path}?dtr={policy}", Listener())
             flags = termios.tcgetattr(pty.slave)[2]
             transport.close()

@@ -114,6 +114,8 @@ def test_a_host_is_read_no_faster_than_the_line(tmp_path):
         await settle(lambda: echo.events == ["attach"])
         began_s = asyncio.get_running_loop().time()
         transport.write(bytes(600))
+        await settle(lambda: len(echo.heard) == 200)
+        assert wire.to_device.bytes + wire._line.inward.waiting <= 300  # the rest waits in the host's own buffer
         await listener.until(lambda it: len(it.data) == 600)
         assert echo.log[-1][0] - began_s >= 0.6
         assert listener.chunks[-1][0] - began_s >= 0.7  # the answer takes its time too
