@@ -18,11 +18,16 @@ from vision.camera_model import BENCH_CAMERA, CameraModel
 from vision.fiducials import Fiducials, find_fiducials
 from vision.opencv import Picture, PictureError, apply_homography, decode, fit_homography
 
-# A corner is found to about 0.1 px = 0.03 mm; half a millimetre of disagreement is a moved marker, camera or lens.
-REPROJECTION_MAX_MM = 0.5
-# Sharp is about 2 px (lens 0.6 px sigma, pixel 1 px). At 6 px (1.5 mm) a hollow of 25 mm2 begins to melt into its
-# surroundings.
-EDGE_MAX_PX = 6.0
+# Corners are found to 0.07 px rms; a good plate leaves at most 0.09 mm (24 rendered mountings). 0.25 mm is a bent
+# lens, a dirty or a moved marker.
+REPROJECTION_MAX_MM = 0.25
+# One moved marker hardly shows there: a homography bends along with it. But the plate is rigid: through a calibrated
+# lens its x and y are at right angles and equally long. Good mountings leave 0.0001 of that; a marker 1 mm astray
+# gives 0.0035.
+SHEAR_MAX = 0.0018
+# Sharp is 2 px (lens 0.6 px sigma, pixel 1 px). At 4.5 px (1.2 mm) thin spots begin to melt into their surroundings,
+# and a little later the markers are no longer read.
+EDGE_MAX_PX = 4.5
 # Paper reads about 200 on a lit bench. Under 70 powder reads under 40 and 2 levels of noise are no longer small
 # against 12 %.
 WHITE_MIN = 70.0
@@ -130,6 +135,12 @@ def rectify(image: Picture | bytes, plate: PlateGeometry) -> Rectified:
             f"the markers do not fit the plate: {off.max():.2f} mm at marker {worst} (at most "
             f"{REPROJECTION_MAX_MM} mm); see that no marker was moved, then calibrate the camera again"
         )
+    shear = 0.0 if camera is None else _shear(homography, camera)
+    if shear > SHEAR_MAX:
+        raise PictureError(
+            f"the markers do not form the plate's rectangle (off by {1000 * shear:.1f} mm in a metre, about "
+            f"{shear / 0.0036:.1f} mm at one marker); see that no marker was moved, then calibrate the camera again"
+        )
     at = _lookup(np.asarray(np.linalg.inv(homography), np.float64), plate)
     straight = cv2.remap(image, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
     if at.min() < 0 or at[..., 0].max() > columns - 1 or at[..., 1].max() > rows - 1:
@@ -159,9 +170,21 @@ def _check_light_and_focus(marks: Fiducials) -> None:
         )
     if not marks.edge_px <= EDGE_MAX_PX:
         raise PictureError(
-            f"the picture is blurred: marker edges are {marks.edge_px:.1f} pixels wide (at most {EDGE_MAX_PX:.0f}); "
+            f"the picture is blurred: marker edges are {marks.edge_px:.1f} pixels wide (at most {EDGE_MAX_PX:g}); "
             "focus or clean the lens, and see that nothing moved during the exposure"
         )
+
+
+def _shear(homography: NDArray[np.float64], camera: CameraModel) -> float:
+    """How far the plate's x and y, seen through the lens, are from two equal arms at a right angle (0: exactly that).
+
+    The inverse homography is K [r1 r2 t] up to a factor (Zhang 2000): r1 and r2 are columns of one rotation.
+    """
+    u, v = camera.centre_px
+    lens = np.array([[camera.focal_px, 0.0, u], [0.0, camera.focal_px, v], [0.0, 0.0, 1.0]])
+    arms = np.linalg.inv(homography @ lens)[:, :2]
+    long_x, long_y = np.linalg.norm(arms, axis=0)
+    return float(np.hypot(arms[:, 0] @ arms[:, 1] / (long_x * long_y), long_x / long_y - 1.0))
 
 
 def _lookup(plate_to_ideal: NDArray[np.float64], plate: PlateGeometry) -> NDArray[np.float32]:

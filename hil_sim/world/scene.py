@@ -31,7 +31,7 @@ FRAME_ALBEDO = 0.16  # anodised frame
 MARKER_BLACK_ALBEDO = 0.04
 BLADE_ALBEDO = 0.08
 FULL_SCALE = 250.0  # grey level of albedo 1 under full light
-COVER_DEPTH_MM = 0.25  # loose powder hides what lies below as exp(-cover / this): about two grain diameters (assumed)
+COVER_DEPTH_MM = 0.12  # loose powder hides what lies below as exp(-cover / this): one or two grain diameters (assumed)
 GLOW_START_C = (
     620.0  # silicon camera behind an infra-red filter: below this nothing is seen at daylight exposure (assumed)
 )
@@ -241,7 +241,7 @@ def jpeg(picture: Picture, quality: int = 92) -> bytes:
     return packed.tobytes()
 
 
-# ---------------------------------------------------------------------------------------------- tones on the grid of
+# ---- tones on the grid of
 # the truth
 
 
@@ -278,7 +278,7 @@ def _tones(maps: SceneMaps, light: Lighting) -> tuple[Floats, Floats | None, Flo
     return tone, gloss, glow
 
 
-# ------------------------------------------------------------------------------- what stays the same from picture to
+# ---- what stays the same from picture to
 # picture
 
 
