@@ -243,7 +243,7 @@ def test_opening_resets_or_not_as_the_adapter_is_wired() -> None:
     async def story(host: Host) -> None:
         host.send("M105")  # lost: the bootloader does not listen
         await asyncio.sleep(1)
-        assert host.lines[0] == "start" and host.oks == 0 and host.board.dropped_bytes == 5
+        assert host.lines[0] == "start" and host.oks == 0 and host.board.boot_bytes == 5
         await host.stream(["G1 X10 F600", "M400"])
         host.session.closed()
         host.session = host.board.attach(host._heard)

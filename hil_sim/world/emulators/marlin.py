@@ -35,7 +35,8 @@ class MarlinEmulator:
     `attach` opens the line (one host at a time; the board lives on when the host leaves). With `reset_on_open` every
     open resets the board, as a DTR pulse does; `reset()` is the button. Boot ends with `start`.
 
-    For the truth: `dropped_bytes` (ring overflow, boot), `commands_done`, `resends`, `planner.dry_runs`.
+    For the truth: `dropped_bytes` (ring overflow), `boot_bytes` (lost while booting), `commands_done`, `resends`,
+    `planner.dry_runs`.
     """
 
     chunk_bytes = 64  # less than half the ring, so that one delivery never overruns what a paced line could not
@@ -44,6 +45,7 @@ class MarlinEmulator:
         self.build = build or MarlinBuild()
         self.gantry = gantry
         self.dropped_bytes = 0
+        self.boot_bytes = 0
         self.commands_done = 0
         self.resends = 0
         self.resets = 0
@@ -132,7 +134,7 @@ class MarlinEmulator:
     def _received(self, data: bytes) -> None:
         if self._state != _RUNNING:
             if self._state == _BOOTING:
-                self.dropped_bytes += len(data)
+                self.boot_bytes += len(data)
             return
         if self._scanner is not None:
             for code in self._scanner.scan(data):
