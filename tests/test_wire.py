@@ -118,6 +118,14 @@ def test_loops_of_one_process_do_not_see_each_others_wires():
     run_virtual(look)
 
 
+def test_a_sim_url_may_tell_its_baud_rate_and_the_wire_keeps_its_own():
+    async def main(loop):
+        await lay_virtual("bus", Echo(), baud=9600)
+        return (await open_transport("sim:bus?baud=115200", Listener())).byte_time_s
+
+    assert run_virtual(main) == 10 / 9600
+
+
 def test_too_many_waiting_bytes_are_refused_with_a_sentence():
     async def main(loop):
         echo = Echo()

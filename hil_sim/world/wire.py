@@ -156,7 +156,7 @@ class _VirtualTransport(Transport):
 
 
 async def _open_sim(url: str, receiver: Receiver, timeout_s: float) -> Transport:
-    name = url.partition(":")[2]
+    name = url.partition(":")[2].partition("?")[0]  # `?baud=N` is for whoever plans the bus: the wire knows its own
     wire = _wires_here().get(name)
     if wire is None:
         laid = ", ".join(sorted(_wires_here())) or "none"
