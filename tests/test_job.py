@@ -95,6 +95,12 @@ def test_the_same_job_gives_the_same_bytes(tmp_path, job_bytes):
     assert write_small_job(tmp_path / "again.kiln").read_bytes() == job_bytes
 
 
+def test_nothing_in_the_file_tells_the_day_or_the_machine(job_path):
+    with zipfile.ZipFile(job_path) as archive:
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert {(info.create_system, info.external_attr) for info in archive.infolist()} == {(3, 0o644 << 16)}
+
+
 def test_anybody_can_check_and_read_it_without_moonkiln(job_path, tmp_path):
     members = members_of(job_path)
     for line in members[SUMS].decode().splitlines():
@@ -278,6 +284,15 @@ def test_a_hostile_file_is_refused(job_path, change, sentence):
     members = members_of(job_path)
     rebuilt(job_path, {**members, **change(members)})
     with pytest.raises(JobError, match=sentence), Job.open(job_path) as job:
+        job.verify()
+
+
+@pytest.mark.parametrize("name", ["layers/00001/power_w.npy", MANIFEST])
+def test_a_member_that_was_exchanged_is_found_by_its_sum(job_path, name):
+    members = members_of(job_path)
+    changed = npy(np.full(7, 150.0)) if name != MANIFEST else members[MANIFEST].replace(b'"square"', b'"circle"')
+    rebuilt(job_path, {**members, name: changed}, fresh_sums=False)
+    with pytest.raises(JobError, match=f"damaged in {name} .its sha256"), Job.open(job_path) as job:
         job.verify()
 
 

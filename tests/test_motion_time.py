@@ -7,7 +7,7 @@ from itertools import pairwise
 import naive
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from job_helpers import BENCH, square_layer
 
@@ -57,6 +57,22 @@ def test_kernel_and_slow_twin_agree(corners, seed):
     found = chain_times_s(np.array(corners), cruise, BENCH)
     slow = naive.motion_seconds(corners, cruise.tolist(), BENCH.acceleration_mm_s2, BENCH.junction_deviation_mm)
     np.testing.assert_allclose(found, slow, rtol=1e-6, atol=1e-9)
+
+
+step = st.tuples(st.sampled_from([0.02, 0.2, 0.9, 1.1, 6.0]), st.sampled_from([-50.0, -10.0, 0.0, 1.0, 30.0, 170.0]))
+
+
+@example([(6.0, 0.0)] * 3 + [(0.9, 3.0)] + [(6.0, 0.0)] * 3, 100.0)  # fast into a short move that turns a little
+@given(st.lists(step, min_size=2, max_size=40), st.sampled_from([5.0, 50.0, 100.0]))
+def test_kernel_and_slow_twin_agree_on_fine_curves(steps, cruise):
+    """Short moves that turn little are where the look-ahead and the small-segment rule decide."""
+    headings = np.radians(np.cumsum([turn for _, turn in steps]))
+    lengths = np.array([length for length, _ in steps])
+    moves = np.stack([lengths * np.cos(headings), lengths * np.sin(headings)], axis=1)
+    corners = np.concatenate([np.zeros((1, 2)), np.cumsum(moves, axis=0)])
+    found = chain_times_s(corners, np.full(len(steps), cruise), BENCH)
+    slow = naive.motion_seconds(corners.tolist(), [cruise] * len(steps), 500.0, 0.01)
+    np.testing.assert_allclose(found, slow, rtol=1e-6)
 
 
 @given(corner_lists)
