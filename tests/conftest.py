@@ -17,3 +17,8 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"shared data folder {folder} is absent; set MOONKILN_DATA")
     return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long the soak runs are: CI takes a few of what `make soak` takes many of."""
+    parser.addoption("--kills", default="30", help="how many hosts are killed and resumed (soak)")

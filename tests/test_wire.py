@@ -283,3 +283,34 @@ def test_a_virtual_run_repeats_byte_for_byte():
         return run_virtual(main, seed=seed)
 
     assert once(3) == once(3) != once(4)
+
+
+def test_a_device_that_takes_no_more_connections_refuses_them_in_virtual_time() -> None:
+    class Full:
+        def attach(self, send: object) -> None:
+            raise ConnectionRefusedError("full")
+
+    async def main(_loop: object) -> None:
+        await lay_virtual("full", Full())  # type: ignore[arg-type]
+        with pytest.raises(TransportError, match="no more connections"):
+            await open_transport("sim:full", Listener())
+
+    run_virtual(main)
+
+
+def test_a_device_that_takes_no_more_connections_refuses_them_on_tcp() -> None:
+    class Full:
+        def attach(self, send: object) -> None:
+            raise ConnectionRefusedError("full")
+
+    async def main() -> None:
+        wire = await lay_tcp("full", Full())  # type: ignore[arg-type]
+        try:
+            reader, writer = await asyncio.open_connection(*wire.url.split(":")[1:])
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await asyncio.wait_for(reader.readexactly(1), 5.0)
+            writer.close()
+        finally:
+            wire.close()
+
+    asyncio.run(main())

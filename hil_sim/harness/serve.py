@@ -44,6 +44,14 @@ async def serve(
         if reset_on_open is not None:
             world.marlin.build = dataclasses.replace(world.marlin.build, reset_on_open=reset_on_open)
         ended = asyncio.Event()
+        broken: list[BaseException] = []
+
+        def break_off(_loop: asyncio.AbstractEventLoop, context: dict) -> None:
+            # asyncio only logs an exception in a callback; a world whose physics broke must not go on serving
+            broken.append(context.get("exception") or RuntimeError(context["message"]))
+            ended.set()
+
+        loop.set_exception_handler(break_off)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, ended.set)
         machine_toml = directory / f"{world.spec.name}.toml"
@@ -52,6 +60,8 @@ async def serve(
             announce(json.dumps(device.to_dict()))
         announce(json.dumps({"machine": str(machine_toml)}))
         await ended.wait()
+        if broken:
+            raise broken[0]
         await close_truth(world, directory, start_ns)
     finally:
         world.close()

@@ -106,7 +106,10 @@ class VirtualWire(Wire):
             for line in self._lines:  # its host has left and its last bytes are still on the line
                 line.end()
         self._lines = [line for line in self._lines if line.is_open]
-        end = _VirtualTransport(self, receiver)
+        try:
+            end = _VirtualTransport(self, receiver)
+        except ConnectionRefusedError as error:
+            raise TransportError(f"{self.url} takes no more connections. Close one of the others.") from error
         self._ends.append(end)
         self._lines.append(end.line)
         return end
@@ -214,8 +217,12 @@ class _TcpEnd(asyncio.Protocol):
         if self._wire.is_absent():
             self._transport.abort()
             return
+        try:
+            self._line = Line(self._wire, self._to_host, inline=True)
+        except ConnectionRefusedError:  # the device takes no more of them
+            self._transport.abort()
+            return
         self._wire.ends.append(self)
-        self._line = Line(self._wire, self._to_host, inline=True)
 
     def _to_host(self, data: bytes) -> None:
         if self._transport.get_write_buffer_size() > UNPACED_BOUND:

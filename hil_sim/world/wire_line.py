@@ -36,6 +36,7 @@ class Emulator(Protocol):
 
     `attach` is called once per connection: on a serial line at each open (one session at a time), on TCP for every
     connection (several at once). `send` queues bytes to this host; it never blocks and may be called at any time.
+    `attach` raises ConnectionRefusedError where the device takes no more connections.
     An emulator may carry an attribute `chunk_bytes: int` (default 256, so that a Modbus RTU frame comes whole): the
     most bytes that one `received` call brings, which is a stretch of the line's time. A device with a small receive
     ring asks for less.
