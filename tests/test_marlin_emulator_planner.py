@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from math import acos, hypot, pi, sqrt
+from math import acos, cos, hypot, pi, sin, sqrt
 from unittest.mock import patch
 
 import pytest
@@ -58,15 +58,15 @@ def test_worked_examples_of_real_motion(points, seconds, peak, corner) -> None:
 
 def junction_limit(u0, u1, length: float, v0: float, v1: float) -> float:
     """Squared junction speed by the plainest reading of the formula."""
-    cos = max(-1.0, min(1.0, -(u0[0] * u1[0] + u0[1] * u1[1])))
-    if cos > 0.999999:
+    cosine = max(-1.0, min(1.0, -(u0[0] * u1[0] + u0[1] * u1[1])))
+    if cosine > 0.999999:
         return 0.0
     limit2 = min(v0, v1) ** 2
-    if cos > -0.999999:
-        s = sqrt((1 - cos) / 2)
+    if cosine > -0.999999:
+        s = sqrt((1 - cosine) / 2)
         limit2 = min(limit2, A * DEVIATION * s / (1 - s))
-        if length < 1 and acos(cos) > 0.75 * pi:
-            limit2 = min(limit2, length * A / (pi - acos(cos)))
+        if length < 1 and acos(cosine) > 0.75 * pi:
+            limit2 = min(limit2, length * A / (pi - acos(cosine)))
     return limit2
 
 
@@ -156,3 +156,16 @@ def test_axis_limits_hold_along_the_vector() -> None:
     planner.add(100.0, (130.0, 100.0, 40.0), 150.0, 500.0, 0.0, False, None)
     planner.advance(200.0)
     assert gantry.history[1].move.nominal_mm_s == pytest.approx(100 * hypot(1, 1))
+
+
+def test_short_segments_take_a_curve_at_its_centripetal_speed() -> None:
+    """For blocks under 1 mm v^2 <= L a / (pi - angle): on a circle that is v^2 = a r."""
+    radius, n = 10.0, 100
+    turn = 2 * pi / n
+    points = [(radius * sin(i * turn), radius * (1 - cos(i * turn))) for i in range(1, 200)]
+    runs = execute(points, [1000.0] * len(points))
+    side = 2 * radius * sin(turn / 2)
+    limit = sqrt(side * A / turn)
+    assert side < 1 and limit == pytest.approx(sqrt(A * radius), rel=1e-3)
+    assert sqrt(A * DEVIATION * cos(turn / 2) / (1 - cos(turn / 2))) > 1.4 * limit
+    assert [run.move.entry_mm_s for run in runs[60:120]] == pytest.approx([limit] * 60, rel=1e-6)

@@ -99,6 +99,9 @@ def test_line_numbers_are_set_by_m110_also_negative_and_twice() -> None:
         assert await host.ask(framed(42, "M400")) == ["ok N42 P15 B3"]
         await host.ask(framed(7, "M110 N100"))  # the number after the word is the one that counts
         assert await host.ask(framed(101, "M400")) == ["ok N101 P15 B3"]
+        host.send(framed(3, "M110 N200") + framed(201, "M400"))  # the check alone moves the number, before M110 runs
+        await asyncio.sleep(0.1)
+        assert [line.split(" P")[0] for line in host.lines[-2:]] == ["ok N3", "ok N201"]
         await host.ask(framed(5, "M110"))
         assert await host.ask(framed(6, "M400")) == ["ok N6 P15 B3"]
         await host.ask(framed(0, "M110 N0"))
@@ -113,6 +116,11 @@ def test_a_bad_line_drains_what_has_arrived_behind_it() -> None:
         host.send(b"N1 G4 P1*0\n" + framed(1, "G4 P1") + framed(2, "G4"))
         await asyncio.sleep(1)
         assert host.lines == ["Error:checksum mismatch, Last Line: 0", "Resend: 1", "ok"]
+        host.send(b"G4 P10\nN1 G4 P1*0\n" + framed(1, "G4 P1"))  # also what waits behind a command in work
+        await asyncio.sleep(1)
+        assert host.lines[3:] == [
+            "Error:checksum mismatch, Last Line: 0", "Resend: 1", "ok", "ok P15 B3",
+        ]  # fmt: skip
         # the tail of a line whose head was drained is a command without a number: nothing protects it
         host.send(b"N9 X*1\nN1 G1 X", b"5\n")
         await asyncio.sleep(1)
