@@ -116,8 +116,9 @@ def test_thinning_moves_the_outline_by_no_more_than_its_tolerance(raw, tolerance
         assert max(naive.distance_to_loop(corner, loop) for corner in raw) <= tolerance * (1 + 1e-6) + 1e-9
 
 
-def test_thinning_does_not_creep_along_a_fine_circle():
-    turn = np.linspace(0, 2 * np.pi, 200_000, endpoint=False)  # 0.3 um steps: each looks straight by itself
+@pytest.mark.parametrize("sense", [1, -1])
+def test_thinning_does_not_creep_along_a_fine_circle(sense):
+    turn = sense * np.linspace(0, 2 * np.pi, 200_000, endpoint=False)  # 0.3 um steps: each looks straight by itself
     raw = 10.0 * np.stack([np.cos(turn), np.sin(turn)], axis=1)
     points = np.empty_like(raw)
     kept = cutting.thin_loop(raw, len(raw), 1e-4, points, 0)
