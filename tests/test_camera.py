@@ -13,8 +13,8 @@ from firmware_bridge.devices.camera import Camera, jpeg_size_px
 from firmware_bridge.errors import LinkError, WrongModel
 from firmware_bridge.links.http_snapshot import HttpSnapshotLink
 from hil_sim.virtual_time import VirtualLoop, run_virtual
-from hil_sim.world.emulators.camera import CameraEmulator, SceneCamera, Sight
-from hil_sim.world.scene import Scene, SceneMaps
+from hil_sim.world.emulators.camera import CameraEmulator
+from hil_sim.world.scene import Scene, SceneMaps, jpeg
 from hil_sim.world.wire import lay_tcp, lay_virtual
 
 LEVEL = SceneMaps(np.zeros((15, 25)), pitch_mm=10.0)
@@ -44,12 +44,13 @@ GET = b"GET /snapshot.jpg HTTP/1.1\r\nHost: a\r\n\r\n"
 def test_the_driver_takes_pictures_of_the_scene_at_the_moment_of_exposure():
     looked: list[float] = []
 
-    def look(t_s: float) -> Sight:
+    def shoot(t_s: float):
         looked.append(t_s)
-        return Sight(LEVEL, powder=len(looked))
+        shot = len(looked)
+        return lambda: jpeg(Scene().picture(LEVEL, shot=shot, powder=shot))
 
     async def main(loop: VirtualLoop) -> None:
-        emulator = CameraEmulator(SceneCamera(Scene(), look), exposure_s=0.02, readout_s=0.06)
+        emulator = CameraEmulator(shoot, exposure_s=0.02, readout_s=0.06)
         wire = await lay_virtual("camera", emulator)
         link = await HttpSnapshotLink.open(wire.url)
         camera = Camera(link, size_px=(1280, 960))

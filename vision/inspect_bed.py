@@ -278,8 +278,7 @@ def _flat_field(tone: NDArray[np.float32], plate: PlateGeometry) -> NDArray[np.f
     )
 
 
-# ---- pictures not to be
-# judged
+# ---- pictures not to be judged
 
 
 def _refuse_unfit(view: Rectified, flat: NDArray[np.float32], region: NDArray[np.bool_], plate: PlateGeometry) -> None:
@@ -339,8 +338,7 @@ def _grain(tone: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.clip(fine, -0.1, 0.1)
 
 
-# ---- regions and
-# pictures
+# ---- regions and pictures
 
 
 def _region(points_mm: ArrayLike, loop_starts: ArrayLike, margin_mm: float, plate: PlateGeometry) -> Region:

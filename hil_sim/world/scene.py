@@ -28,6 +28,7 @@ POWDER_ALBEDO = 0.50  # of the markers' white paper = 0.85; grey regolith simula
 WHITE_ALBEDO = 0.85
 SINTER_ALBEDO = 0.24  # glassy, sintered regolith is about half as bright as its powder (assumed)
 FRAME_ALBEDO = 0.16  # anodised frame
+SINTER_FULL = 0.35  # a third of the way to dense the grains are glazed, and the tone changes no more (assumed)
 MARKER_BLACK_ALBEDO = 0.04
 BLADE_ALBEDO = 0.08
 FULL_SCALE = 250.0  # grey level of albedo 1 under full light
@@ -241,8 +242,7 @@ def jpeg(picture: Picture, quality: int = 92) -> bytes:
     return packed.tobytes()
 
 
-# ---- tones on the grid of
-# the truth
+# ---- tones on the grid of the truth
 
 
 def _level_tone() -> float:
@@ -257,7 +257,7 @@ def _tones(maps: SceneMaps, light: Lighting) -> tuple[Floats, Floats | None, Flo
     gloss = None
     albedo = np.full(height.shape, POWDER_ALBEDO, np.float32)
     if maps.sintered is not None:
-        shows = np.clip(np.asarray(maps.sintered, np.float32), 0.0, 1.0)
+        shows = np.clip(np.asarray(maps.sintered, np.float32) / SINTER_FULL, 0.0, 1.0)
         if maps.cover_mm is not None:
             shows = shows * np.exp(-np.maximum(np.asarray(maps.cover_mm, np.float32), 0.0) / COVER_DEPTH_MM)
         albedo += (SINTER_ALBEDO - POWDER_ALBEDO) * shows
@@ -278,8 +278,7 @@ def _tones(maps: SceneMaps, light: Lighting) -> tuple[Floats, Floats | None, Flo
     return tone, gloss, glow
 
 
-# ---- what stays the same from picture to
-# picture
+# ---- what stays the same from picture to picture
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-
-from hil_sim.world.scene import Lighting, Scene, SceneMaps, jpeg
 
 Develop = Callable[[], bytes]
 Shoot = Callable[[float], Develop]
@@ -27,44 +24,6 @@ REASONS = {
     503: "Service Unavailable",
     505: "HTTP Version Not Supported",
 }
-
-
-@dataclass(frozen=True)
-class Sight:
-    """What stands before the camera at one moment. maps must not change afterwards: hand over copies.
-
-    powder: how many recoats there were (each deals new grain). blade_x_mm: centre of the blade, None if out of view.
-    """
-
-    maps: SceneMaps
-    powder: int = 0
-    blade_x_mm: float | None = None
-    lighting: Lighting | None = None
-    blur_px: float = 0.0
-
-
-class SceneCamera:
-    """The `shoot` of a camera that looks at a rendered scene. look(t_s) says what stands there at that loop time."""
-
-    def __init__(self, scene: Scene, look: Callable[[float], Sight]) -> None:
-        self._scene = scene
-        self._look = look
-        self.shots = 0
-
-    def __call__(self, t_s: float) -> Develop:
-        """Hold the moment t_s fast; the function returned develops it."""
-        sight, shot = self._look(t_s), self.shots
-        self.shots += 1
-        return lambda: jpeg(
-            self._scene.picture(
-                sight.maps,
-                shot=shot,
-                powder=sight.powder,
-                blade_x_mm=sight.blade_x_mm,
-                lighting=sight.lighting,
-                blur_px=sight.blur_px,
-            )
-        )
 
 
 class CameraEmulator:
