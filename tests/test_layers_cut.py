@@ -51,9 +51,11 @@ def test_areas_are_those_of_an_independent_slicer(solid, count):
     bottom, top = mesh.bounds_mm[:, 2]
     planes = bottom + (np.arange(count) + 0.5) * (top - bottom) / count
     for z, (points, starts) in zip(planes, cut_planes(mesh, planes)):
-        section = solid.slice(float(z) - 1e-7)  # on a facet our cut shows what is below it, that slicer's what is above
+        # on a facet, which is level only to its last digit, a cut shows what is below it, above it, or part of each
+        areas = [solid.slice(float(z) + beside).area() for beside in (-1e-7, 1e-7)]
         perimeter = sum(math.dist(p, q) for ring in rings_of(points, starts) for p, q in pairwise([*ring, ring[0]]))
-        assert loops_area_mm2(points, starts) == pytest.approx(section.area(), abs=1e-3 + THINNING_MM * perimeter)
+        slack = 1e-3 + THINNING_MM * perimeter
+        assert min(areas) - slack <= loops_area_mm2(points, starts) <= max(areas) + slack
 
 
 @settings(deadline=None, max_examples=30)
