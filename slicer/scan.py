@@ -140,9 +140,9 @@ def track_distances_mm(parameters: FillParameters) -> tuple[list[float], float |
     """How far inside the outline the contours run, and where the hatch begins (None: no hatch), in mm.
 
     The outermost contour runs half a spot inside, so that the beam touches the outline. Every track owns a strip one
-    hatch spacing wide with itself in the middle; the hatch begins where the strip of the last contour ends, so that
-    strips cover the layer once: its area is the length of all tracks times the spacing. Without hatch spacing there is
-    one contour, the centre line of a beam as wide as the spot.
+    hatch spacing wide with itself in the middle; the hatch begins where the strip of the last contour ends, so that no
+    strip covers another (and all together the layer, where the spacing is the spot). Without hatch spacing there is one
+    contour, the centre line of a beam as wide as the spot.
     """
     edge = 0.5 * parameters.spot_mm
     spacing = parameters.hatch_spacing_mm
