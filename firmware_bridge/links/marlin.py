@@ -67,6 +67,7 @@ class MarlinLink:
         self.identity = Identity()
         self.on_temperature: Callable[[dict[str, tuple[float, float]]], None] | None = None
         self.temperatures_time_s: float | None = None
+        self.heard_s = asyncio.get_running_loop().time()  # when anything last came
         self.has_advanced_ok = False
         self.marker = ""
         self.planner_free: int | None = None
@@ -277,6 +278,14 @@ class MarlinLink:
                 )
             )
 
+    def quick_stop(self) -> None:
+        """M410, raw, ahead of everything queued: with EMERGENCY_PARSER the firmware drops what it has planned at once.
+
+        Lines that wait in the firmware's queue are carried out after it: ask again until a later command is answered.
+        """
+        self._raise_if_failed()
+        self._write(b"\nM410\n")
+
     # -- sending ------------------------------------------------------------------------------------------------
 
     def _write(self, data: bytes) -> None:
@@ -326,6 +335,7 @@ class MarlinLink:
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the transport: oks move the window, everything else is looked at."""
+        self.heard_s = self._loop.time()
         for line in self._splitter.feed(data):
             if (line == b"ok" or line == b"ok\r") and self._boot_words is None:
                 self._on_plain_ok()

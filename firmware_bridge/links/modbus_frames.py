@@ -185,7 +185,8 @@ class RtuDeframer:
 def _crc_good(buffer: bytearray, start: int, size: int) -> bool:
     if len(buffer) - start < size:
         return False
-    return _CRC(buffer[start : start + size - 2]) == int.from_bytes(buffer[start + size - 2 : start + size], "big")
+    end = start + size - 2
+    return _CRC(bytes(buffer[start:end])) == int.from_bytes(buffer[end : end + 2], "big")
 
 
 class TcpDeframer:

@@ -1,0 +1,74 @@
+"""The bed heater: a Eurotherm 3200 that is told its set-point over and over, and cools down when it is not.
+
+Set-points go to the remote set-point (register 26) only: the local ones (2, 24, 25) are non-volatile and wear out. The
+device's own watchdog is that the remote set-point times out to SP1, which configure() holds at a safe low value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from firmware_bridge.devices.register_access import RegisterAccess
+from firmware_bridge.errors import Rejected
+from firmware_bridge.links.modbus import ModbusLink
+from firmware_bridge.register_map import RegisterMap, Signal
+from firmware_bridge.signals import Quality, Reading
+
+SAFE_TEMP_C = 20.0
+
+
+class BedHeater:
+    """Temperatures in degC. `temp_c_max`: what this machine's bed may be asked for."""
+
+    def __init__(
+        self, link: ModbusLink, unit: int, table: RegisterMap, *, temp_c_max: float, name: str = "heater"
+    ) -> None:
+        self.name = name
+        self.map = table
+        self.temp_c_max = temp_c_max
+        self._access = RegisterAccess(link, unit, table, name)
+        self._target_c: float | None = None
+
+    @property
+    def poll_signals(self) -> tuple[Signal, ...]:
+        """What poll() reads."""
+        return self.map.polled
+
+    async def identify(self) -> dict[str, float]:
+        """WrongModel if another model answers."""
+        return await self._access.identify()
+
+    async def configure(self) -> None:
+        """Hold SP1 low and selected, and listen to the remote set-point. Writes only what differs, reads it back."""
+        await self._access.ensure("sp1_c", SAFE_TEMP_C)
+        await self._access.ensure("setpoint_select", 0)
+        await self._access.write_and_verify("remote_setpoint_c", SAFE_TEMP_C)  # never wake up to an old target
+        await self._access.ensure("remote", 1)
+        self._target_c = SAFE_TEMP_C
+
+    async def poll(self) -> dict[str, Reading]:
+        """Temperature, working set-point, output, status. A broken sensor makes the temperature BAD."""
+        readings = await self._access.poll()
+        if self.map.signal("status").has(readings["status"].value, "sensor_break"):
+            readings["bed_temp_c"] = dataclasses.replace(readings["bed_temp_c"], quality=Quality.BAD)
+        return readings
+
+    async def set_temp_c(self, temp_c: float) -> None:
+        """Ask for a bed temperature. To be repeated at 1 Hz or faster, or the device falls back to its safe set-point.
+
+        A new target is read back (Unverified); repeating the same one costs one write. Rejected above `temp_c_max`.
+        """
+        if not temp_c <= self.temp_c_max:  # NaN as well
+            raise Rejected(f"{self.name}: {temp_c:g} degC is refused: this bed may reach {self.temp_c_max:g} degC.")
+        if temp_c == self._target_c:
+            await self._access.write("remote_setpoint_c", temp_c)
+            return
+        self._target_c = None
+        await self._access.write_and_verify("remote_setpoint_c", temp_c)
+        await self._access.ensure("remote", 1)  # after safe() the local set-point is in charge
+        self._target_c = temp_c
+
+    async def safe(self) -> None:
+        """Back to the local set-point, which is low. May be called at any time and again."""
+        self._target_c = None
+        await self._access.write_and_verify("remote", 0, urgent=True)
