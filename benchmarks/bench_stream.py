@@ -1,4 +1,4 @@
-"""Lines per second that the Marlin link streams to a pty, with every group of 16 lines committed to disk before it goes.
+"""Lines per second that the Marlin link streams to a pty, every group of 16 lines committed to disk before it goes.
 
 The far end is a small responder in a process of its own, without pacing: it keeps the number and checksum rules and
 answers `ok` to each line. Lines are 40 bytes when framed. Run as a program it prints JSON.
@@ -90,10 +90,10 @@ class WriteAhead:
 
 def make_lines(count: int) -> list[bytes]:
     """Scan vectors whose framed form is 40 bytes at five-digit line numbers."""
-    lines = []
-    for index in range(count):
-        lines.append(b"G1 X%08.4f Y%08.4f S%04d" % (index * 0.37 % 250, index * 0.11 % 150, 100 + index % 800))
-    return lines
+    return [
+        b"G1 X%08.4f Y%08.4f S%04d" % (index * 0.37 % 250, index * 0.11 % 150, 100 + index % 800)
+        for index in range(count)
+    ]
 
 
 async def _stream(url: str, lines: list[bytes], journal: WriteAhead) -> dict[str, float]:
@@ -127,7 +127,8 @@ def run(count: int = LINES) -> dict[str, float]:
         finally:
             peer.kill()
             peer.wait()
-    result |= {"lines": count, "commits": journal.commits, "bytes_per_line": len(frame_line(12345, lines[len(lines) // 2]))}
+    framed = frame_line(12345, lines[len(lines) // 2])
+    result |= {"lines": count, "commits": journal.commits, "bytes_per_line": len(framed)}
     result["max_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return result
 
