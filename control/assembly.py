@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, Literal
 
 from control.config import DriveConfig, MachineConfig
 from control.machine import Devices, Listener, Machine
@@ -31,7 +31,7 @@ class Wires:
         self._urls = config.urls
         self._links: dict[str, Any] = {}
 
-    async def modbus(self, wire: str, framing: str, *, role: str = "") -> ModbusLink:
+    async def modbus(self, wire: str, framing: Literal["rtu", "tcp"], *, role: str = "") -> ModbusLink:
         """The Modbus link on a wire; another `role` is another connection to the same place."""
         key = wire + role
         if key not in self._links:
@@ -55,7 +55,9 @@ class Wires:
 
 
 async def _motion(wires: Wires, config: MachineConfig) -> MotionController:
-    return MotionController(await wires.marlin(config.devices.motion.wire))
+    e = config.envelope
+    link = await wires.marlin(config.devices.motion.wire)
+    return MotionController(link, travel_mm=(e.x_mm, e.y_mm, e.z_mm), speed_mm_s_max=e.speed_mm_s_max)
 
 
 async def _beam(wires: Wires, config: MachineConfig) -> BeamHead:

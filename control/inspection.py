@@ -22,10 +22,12 @@ class Inspector:
         self._powder: bytes | None = None
 
     async def powder(self, jpeg: bytes, job_layer: JobLayer) -> LayerInspection:
-        """How well the powder covers what this layer will expose."""
+        """How well the powder covers what this layer will expose; the same grain as last time means nothing was spread."""
+        before, layer = self._powder, job_layer.layer
         self._powder = jpeg
-        layer = job_layer.layer
-        return await offload(lambda: inspect_powder(jpeg, self._plate, layer.points_mm, layer.loop_starts))
+        return await offload(
+            lambda: inspect_powder(jpeg, self._plate, layer.points_mm, layer.loop_starts, reference=before)
+        )
 
     async def exposed(self, jpeg: bytes, job_layer: JobLayer) -> LayerInspection:
         """How well what was sintered matches the layer's outline."""

@@ -38,11 +38,16 @@ class Trip:
 Readings = Mapping[str, Mapping[str, Reading]]  # device -> signal -> newest reading
 
 
-def trips(config: MachineConfig, readings: Readings, now_s: float, state: RunState) -> list[Trip]:
-    """Every reason why a machine in `state` may not go on, by the newest readings; empty means none."""
+def trips(
+    config: MachineConfig, readings: Readings, now_s: float, state: RunState, state_since_s: float = 0.0
+) -> list[Trip]:
+    """Every reason why a machine in `state` may not go on, by the newest readings; empty means none.
+
+    `state_since_s`: when it entered that state. What the beam did before is no reproach to the state after.
+    """
     return [
         *stale_or_bad(config, readings, now_s),
-        *beam_trips(config, readings.get("beam", {}), state),
+        *beam_trips(config, readings.get("beam", {}), state, state_since_s),
         *heater_trips(config, readings.get("heater", {})),
         *drive_trips("recoater", readings.get("recoater", {})),
         *drive_trips("piston", readings.get("piston", {})),
@@ -69,9 +74,12 @@ def stale_or_bad(config: MachineConfig, readings: Readings, now_s: float) -> lis
     return found
 
 
-def beam_trips(config: MachineConfig, beam: Mapping[str, Reading], state: RunState) -> list[Trip]:
+def beam_trips(
+    config: MachineConfig, beam: Mapping[str, Reading], state: RunState, state_since_s: float = 0.0
+) -> list[Trip]:
     """What the head says of itself, and emission where there should be none."""
     found: list[Trip] = []
+    is_of_this_state = all(reading.time_s > state_since_s for reading in beam.values())
     if "status" in beam:
         status = int(beam["status"].value)
         if not status & BEAM_INTERLOCK_OK:
@@ -80,11 +88,11 @@ def beam_trips(config: MachineConfig, beam: Mapping[str, Reading], state: RunSta
             found.append(Trip("beam", "its watchdog tripped: the host was silent for too long"))
         if status & BEAM_FAULT:
             found.append(Trip("beam", "it reports a fault: look at the head"))
-        if status & BEAM_FIRING and state is not RunState.EXPOSING:
+        if status & BEAM_FIRING and state is not RunState.EXPOSING and is_of_this_state:
             found.append(Trip("beam", f"it fires while the machine is {state.value}"))
     if "emission_w" in beam:
         emission_w = beam["emission_w"].value
-        if emission_w > STRAY_EMISSION_W and state not in BEAM_MAY_BE_LIVE:
+        if emission_w > STRAY_EMISSION_W and state not in BEAM_MAY_BE_LIVE and is_of_this_state:
             found.append(Trip("beam", f"it emits {emission_w:.1f} W while the machine is {state.value}"))
         limit_w = config.envelope.beam_power_w_max
         if emission_w > limit_w * 1.02:

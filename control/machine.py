@@ -33,6 +33,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 SAFE_STEP_S = 3.0  # no single part of making safe may take longer
+SAFE_MOTION_S = 25.0  # but the motion's: a gantry that is told to stop has a queue to drop, with the beam off already
 POLL_FAILURES_MAX = 3  # in a row, then the device counts as lost
 MOVING_S = 12.0  # a drive is polled fast for at most this long after a move was begun
 
@@ -50,7 +51,7 @@ class MachineTripped(MoonkilnError):
 
 @dataclass(frozen=True)
 class Devices:
-    """Every device of a printer, open and not yet identified."""
+    """Every device of a printer, not yet identified; `control.assembly` owns the wires they hang on."""
 
     motion: MotionController
     beam: BeamHead
@@ -59,11 +60,6 @@ class Devices:
     recoater: StepperDrive
     piston: StepperDrive
     camera: Camera
-
-    def close(self) -> None:
-        """Give every port back."""
-        for device in (self.motion, self.beam, self.heater, self.meter, self.recoater, self.piston, self.camera):
-            device.close()
 
 
 class Listener(Protocol):
@@ -83,6 +79,7 @@ class Machine:
         self.config = config
         self.devices = devices
         self.state = RunState.FAULT
+        self._state_since_s = 0.0
         self.readings: dict[str, dict[str, Reading]] = {}
         self._listener = listener
         self._tripped: asyncio.Future[list[Trip]] = asyncio.get_running_loop().create_future()
@@ -108,7 +105,8 @@ class Machine:
         """
         d = self.devices
         for device in (d.motion, d.beam, d.heater, d.meter, d.recoater, d.piston, d.camera):
-            await device.identify()
+            await device.identify()  # type: ignore[attr-defined]
+        await d.beam.reset()  # a latched stop or watchdog trip: whoever starts a host has looked at the machine
         await d.beam.configure(watchdog_ms=self.config.devices.beam.watchdog_ms)
         await d.heater.configure()
         await d.recoater.configure()
@@ -128,7 +126,7 @@ class Machine:
         self._move(RunEvent.RESET)
 
     async def shut_down(self) -> None:
-        """Make safe, stop the pollers, close the ports. Harmless twice."""
+        """Make safe and stop the pollers. Harmless twice."""
         try:
             await self.make_safe()
         finally:
@@ -136,7 +134,6 @@ class Machine:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             self._tasks.clear()
-            self.devices.close()
 
     @property
     def polls(self) -> int:
@@ -248,15 +245,16 @@ class Machine:
         """Beam, motion, heat: in this order, each part bounded in time, none skipped because another failed."""
         self._heat_target_c = None
         failed = []
-        for what, step in (
-            ("beam", self.devices.beam.safe),
-            ("motion", self.devices.motion.safe),
-            ("heater", self.devices.heater.safe),
-            ("recoater", self.devices.recoater.safe),
-            ("piston", self.devices.piston.safe),
+        d, broken_off = self.devices, self.state is RunState.FAULT
+        for what, limit_s, step in (
+            ("beam", SAFE_STEP_S, d.beam.safe),
+            ("motion", SAFE_MOTION_S, d.motion.quick_stop if broken_off else d.motion.safe),
+            ("heater", SAFE_STEP_S, d.heater.safe),
+            ("recoater", SAFE_STEP_S, d.recoater.safe),
+            ("piston", SAFE_STEP_S, d.piston.safe),
         ):
             try:
-                async with asyncio.timeout(SAFE_STEP_S):
+                async with asyncio.timeout(limit_s):
                     await step()
             except (BridgeError, TimeoutError) as error:
                 failed.append(what)
@@ -279,6 +277,7 @@ class Machine:
     def _move(self, event: RunEvent) -> None:
         before = self.state
         self.state = next_state(before, event)
+        self._state_since_s = asyncio.get_running_loop().time()
         if self.state is not before:
             self._listener.event("info", f"machine: {before.value} -> {self.state.value} ({event.value})")
 
@@ -334,7 +333,7 @@ class Machine:
         raise MachineTripped([Trip(name, "does not answer") for name in missing])
 
     def _interlocks(self, state: RunState) -> list[Trip]:
-        found = trips(self.config, self.readings, asyncio.get_running_loop().time(), state)
+        found = trips(self.config, self.readings, asyncio.get_running_loop().time(), state, self._state_since_s)
         silent_s = self.devices.motion.silent_s()
         if silent_s > self.config.devices.motion.stale_after_s:
             found.append(Trip("motion", f"no sign of life for {silent_s:.1f} s"))
@@ -375,14 +374,12 @@ class Machine:
         loop = asyncio.get_running_loop()
         due_s = loop.time()
         while True:
-            if self.state in BEAM_MAY_BE_LIVE or self.state in (RunState.READY, RunState.PAUSED):
+            if self.state in BEAM_MAY_BE_LIVE:
                 try:
                     await self.devices.beam.feed()
                 except BridgeError as error:
                     if self.state in BEAM_MAY_BE_LIVE:
                         self.trip([Trip("beam", f"it could not be fed: {error}")])
-                    else:
-                        self._poll_failed("beam", error)
                 else:
                     if self.state is RunState.EXPOSING and self.on_fed is not None:
                         self.on_fed()

@@ -123,7 +123,7 @@ Examples:
 @click.option("--y", "y_mm", type=float, default=0.0, help="Millimetres to the back.")
 @click.option("--speed", "speed_mm_s", type=click.FloatRange(0.1, 1000), default=20.0, show_default=True, help="mm/s.")
 def jog(machine: str, urls: tuple[str, ...], x_mm: float, y_mm: float, speed_mm_s: float) -> None:
-    """Move the gantry by a few millimetres, beam off, and say where it stands."""
+    """Move the gantry by a few millimetres, beam off, and say where it stands. Home it first after power-up."""
     if not (x_mm or y_mm):
         raise UsageError("give --x or --y: jog moves by what they say")
     position = asyncio.run(_move(machine, parse_urls(urls), (x_mm, y_mm), speed_mm_s))
@@ -138,21 +138,17 @@ async def _move(
     from firmware_bridge.links.marlin import MarlinLink
 
     config = load_machine(machine).with_urls(urls)
+    e = config.envelope
     link = await MarlinLink.open(config.urls[config.devices.motion.wire])
-    motion = MotionController(link)
+    motion = MotionController(
+        link, travel_mm=(e.x_mm, e.y_mm, e.z_mm), speed_mm_s_max=e.speed_mm_s_max, is_homed=by_mm is not None
+    )
     try:
         await motion.identify()
         if by_mm is None:
             await motion.home()
         else:
-            here = await motion.position()
-            reach = (config.envelope.x_mm, config.envelope.y_mm)
-            for axis, at, by, limit in zip("xy", here, by_mm, reach, strict=False):
-                if not 0 <= at + by <= limit:
-                    raise UsageError(
-                        f"that would leave the plate: {axis} {at:.2f} {by:+.2f} mm, allowed 0 to {limit:g}"
-                    )
-            await motion.jog(by_mm[0], by_mm[1], speed_mm_s=min(speed_mm_s or 20.0, config.envelope.speed_mm_s_max))
+            await motion.jog(*by_mm, 0.0, speed_mm_s=min(speed_mm_s or 20.0, e.speed_mm_s_max))
         return await motion.position()
     finally:
-        motion.close()
+        link.close()

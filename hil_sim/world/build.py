@@ -31,7 +31,7 @@ from hil_sim.world.emulators.modbus_slave import RtuBus, TcpSlave
 from hil_sim.world.emulators.sdm120 import Sdm120
 from hil_sim.world.faults.schedule import FaultSchedule
 from hil_sim.world.plant.bed import Bed, BedConfig
-from hil_sim.world.plant.bed_feed import BedFeed
+from hil_sim.world.plant.bed_feed import BedFeed, BedView
 from hil_sim.world.plant.gantry import Gantry
 from hil_sim.world.plant.heater import HeaterPlate, PlateConfig
 from hil_sim.world.plant.linear_axis import LinearAxis
@@ -386,14 +386,17 @@ class World:
     def _shoot(self, t_s: float) -> Callable[[], bytes]:
         """Hold this moment: note what has happened, and develop the picture from the solved bed beside the loop."""
         self._settle(t_s)
-        blade_x_mm = self.recoater.blade_x_mm(t_s)
+        blade_x_mm, plane_drop_mm = self.recoater.blade_x_mm(t_s), self.recoater.plane_drop_mm(t_s)
         shot, powder = self._shots, self.recoater.passes
         inline = getattr(asyncio.get_running_loop(), "is_virtual", False)
         self._shots += 1
 
+        def look() -> BedView:
+            return self.feed.view(t_s, plane_drop_mm)
+
         def develop() -> bytes:
             # The camera develops on a thread of its own; the bed belongs to the one worker.
-            view = self.feed.view(t_s) if inline else self._worker.submit(self.feed.view, t_s).result()
+            view = look() if inline else self._worker.submit(look).result()
             maps = SceneMaps(
                 height_mm=view.height_mm,
                 temp_c=view.temp_c,

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 
+import numba
 import numpy as np
+from numba.core import config as numba_config
 from numpy.typing import ArrayLike, NDArray
 
 from hil_sim.world.plant.bed_setup import BedConfig, LayerTruth, empty_cells, make_setting
@@ -43,6 +45,8 @@ class Bed:
         self.steps = 0  # ticks run so far
         self.cell_updates = 0  # cells stepped so far, summed over steps
         self._tables = self.material.tables(config.atmosphere)
+        if config.threads > 1:  # workqueue: no other runtime, no fork trouble; one caller at a time, which we are
+            numba_config.THREADING_LAYER = "workqueue"
         cell_m = config.cell_xy_mm * 1e-3
         nx = math.ceil((config.x_mm[1] - config.x_mm[0]) / config.cell_xy_mm - 1e-9)
         ny = math.ceil((config.y_mm[1] - config.y_mm[0]) / config.cell_xy_mm - 1e-9)
@@ -164,6 +168,8 @@ class Bed:
         if t_s <= self.t_s:
             return
         self._take_waiting()
+        if self.config.threads > 1:
+            numba.set_num_threads(min(self.config.threads, numba_config.NUMBA_NUM_THREADS))
         while self.t_s < t_s:
             tick_s, ticks = self._plan(t_s - self.t_s)
             until = self.t_s + tick_s * ticks
@@ -302,10 +308,24 @@ class Bed:
         return _picture(self._cells.peak.max(axis=2)) - ZERO_CELSIUS_K
 
     @property
+    def temp_c(self) -> Array:
+        """Temperature of each cell, degC, (cells up from the plate, ny, nx); meaningless where none is."""
+        return _voxels(self._cells.temp) - ZERO_CELSIUS_K
+
+    @property
+    def enthalpy_j_kg(self) -> Array:
+        """Specific enthalpy of each cell, J/kg from 100 K, (cells up from the plate, ny, nx)."""
+        return _voxels(self._cells.h)
+
+    @property
+    def base_density_kg_m3(self) -> Array:
+        """Density of each cell below the first plane, kg/m3, (cells up from the plate, ny, nx)."""
+        return self._densities()[: self._base_cells]
+
+    @property
     def density_kg_m3(self) -> Array:
         """Density of each cell above the first plane, kg/m3, (cells up, ny, nx), lowest first; NaN where none is."""
-        volume = np.where(self._cells.inv_mass > 0.0, self._cells.thick * self._cells.inv_mass, np.nan)
-        return 1.0 / volume[1:-1, 1:-1, self._base_cells + 1 : -1].transpose(2, 1, 0)
+        return self._densities()[self._base_cells :]
 
     @property
     def mean_density_kg_m3(self) -> Array:
@@ -403,6 +423,10 @@ class Bed:
         there = cells.inv_mass > 0.0
         return float(np.sum(cells.h[there] / cells.inv_mass[there])) * self._area_m2
 
+    def _densities(self) -> Array:
+        volume = np.where(self._cells.inv_mass > 0.0, self._cells.thick * self._cells.inv_mass, np.nan)
+        return 1.0 / _voxels(volume)
+
     def _top(self, cell_values: Array) -> Array:
         return np.take_along_axis(cell_values, self._cells.filled[..., None], axis=2)[..., 0]
 
@@ -420,3 +444,8 @@ class Bed:
 def _picture(columns: Array) -> Array:
     """From columns (nx+2, ny+2) with their ghosts to a picture (ny, nx)."""
     return columns[1:-1, 1:-1].T.copy()
+
+
+def _voxels(cells: Array) -> Array:
+    """From cells (nx+2, ny+2, nz+2) with their ghosts to (nz, ny, nx), lowest first."""
+    return cells[1:-1, 1:-1, 1:-1].transpose(2, 1, 0).copy()

@@ -73,8 +73,8 @@ class BedFeed:
         if t_s > self.bed.t_s:
             self.bed.advance_to(t_s)
 
-    def view(self, t_s: float) -> BedView:
-        """The bed as it lies at `t_s`."""
+    def view(self, t_s: float, plane_drop_mm: float) -> BedView:
+        """The bed as it lies at `t_s` under a piston `plane_drop_mm` below the first plane."""
         self.catch_up(t_s)
         bed = self.bed
         share = (bed.density_kg_m3 - bed.material.powder_density_kg_m3) / (
@@ -89,7 +89,7 @@ class BedFeed:
         below = np.take_along_axis(share, np.maximum(solid_at, 0)[None], axis=0)[0]
         bare = at_top > SOLID_SHARE
         return BedView(
-            height_mm=bed.surface_mm,
+            height_mm=bed.surface_mm - (plane_drop_mm - bed.plane_drop_mm),  # lowered since it was last filled
             temp_c=bed.top_temp_c,
             sintered=np.where(bare, at_top, np.where(solid_at >= 0, below, 0.0)),
             cover_mm=np.where(bare, 0.0, bed.powder_mm),
