@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from control.errors import MoonkilnError
 from control.inspection import Inspector
@@ -21,7 +22,7 @@ from control.journal import PLANNED_BLOCKS, Declaration, Journal, LayerPhase, La
 from control.machine import Listener, Machine, MachineTripped
 from control.operator import Intent, Operator
 from control.outcome import Declared, LayerOutcome, Outcome, Status, Totals
-from control.resume_point import ResumePoint, block_at, resume_point, tail
+from control.resume_point import ResumePoint, block_at, line_ends_mm, resume_point, tail
 from control.states import RunEvent
 from firmware_bridge.errors import BridgeError
 from slicer.errors import SlicerError
@@ -321,7 +322,8 @@ class PrintRun:
             await machine.guarded(motion.laser_off())
             await machine.guarded(motion.wait_idle(timeout_s=self._planned_s + QUEUE_SETTLE_S))
         reached = first_block + (len(rest.path) if complete else block_at(program, taken))
-        await self._close_position(index, job_layer, first_block, reached)
+        if taken:
+            await self._close_position(index, line_ends_mm(program)[taken - 1])
         if self._dry_run:
             await self._check_disarmed()
         else:
@@ -334,25 +336,15 @@ class PrintRun:
             await self._obey()
         return reached
 
-    async def _close_position(self, index: int, job_layer: JobLayer, first_block: int, reached: int) -> None:
-        """The machine must stand where the last exposed block, or the jump after it, ends: else lines went astray."""
+    async def _close_position(self, index: int, ends_mm: NDArray[np.float64]) -> None:
+        """The machine must stand where the last line that it took ends: else lines went astray."""
         position = await self._machine.guarded(self._machine.devices.motion.position())
         self._position_mm = position
-        if reached == first_block:
-            return  # nothing was exposed since the last check
-        vectors = job_layer.path.vectors_mm
-        ends = [vectors[reached - 1, 2:]] + ([vectors[reached, :2]] if reached < len(vectors) else [])
-        off_mm = min(float(np.max(np.abs(np.asarray(position[:2]) - end))) for end in ends)
+        off_mm = float(np.max(np.abs(np.asarray(position[:2]) - ends_mm)))
         tolerance_mm = self._machine.config.print.position_tolerance_mm
-        if off_mm > tolerance_mm:
-            raise MachineTripped(
-                [
-                    Trip(
-                        "motion",
-                        f"layer {index} ended {off_mm:.3f} mm from where its plan ends (allowed {tolerance_mm:g} mm)",
-                    )
-                ]
-            )
+        if off_mm > tolerance_mm:  # NaN, before the first move, is not
+            reason = f"layer {index} ended {off_mm:.3f} mm from where its plan ends (allowed {tolerance_mm:g} mm)"
+            raise MachineTripped([Trip("motion", reason)])
 
     async def _check_disarmed(self) -> None:
         """A dry run's promise, read back from the head."""

@@ -8,6 +8,7 @@ machine came to rest, or, where no line ends there, at the last line that may ha
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +20,7 @@ from slicer.exporters.gcode import LayerProgram, layer_program
 from slicer.job import JobLayer
 from slicer.scan import ScanPath
 
+_MOVE = re.compile(rb"G[01] X(-?[\d.]+) Y(-?[\d.]+)")
 
 @dataclass(frozen=True)
 class ResumePoint:
@@ -49,19 +51,17 @@ def block_at(program: LayerProgram, line: int) -> int:
     return int(found[0]) if len(found) else int(program.block_of_line.max(initial=-1)) + 1
 
 
-def line_ends_mm(program: LayerProgram, vectors_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Where the head is after each line: (lines, 2) f8; NaN before the first move.
+def line_ends_mm(program: LayerProgram) -> NDArray[np.float64]:
+    """Where the head is after each line, x and y: (lines, 2) f8; NaN before the first move.
 
-    A jump ends where the next vector starts; a line that is no move ends where the line before it did.
+    Read from the lines themselves; one that is no move ends where the line before it did.
     """
     ends = np.full((len(program.lines), 2), np.nan)
     here = np.full(2, np.nan)
     for line, text in enumerate(program.lines):
-        block = program.block_of_line[line]
-        if block >= 0:
-            here = vectors_mm[block, 2:]
-        elif text.startswith(b"G0"):
-            here = vectors_mm[block_at(program, line), :2]
+        move = _MOVE.match(text)
+        if move:
+            here = np.array([float(move[1]), float(move[2])])
         ends[line] = here
     return ends
 
@@ -92,7 +92,7 @@ def resume_point(
     planned = count if record.acked_line >= count - 1 else max(0, record.acked_line + 1 - PLANNED_BLOCKS)
     first_line = planned if record.doubt_from is None else min(planned, record.doubt_from)
     sent_line = min(record.sent_line, count - 1)
-    ends = line_ends_mm(program, rest.path.vectors_mm)
+    ends = line_ends_mm(program)
     off = np.abs(ends - np.asarray(position_mm)).max(axis=1)
     reached = [line for line in range(max(0, first_line - 1), sent_line + 1) if off[line] <= tolerance_mm]
     last_line = reached[-1] if reached else sent_line

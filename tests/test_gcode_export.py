@@ -54,7 +54,9 @@ def test_the_lines_of_a_layer():
     assert lines[:4] == [b"M4 I S0", b"G0 X50.000 Y50.000 F6000 S0", b"G1 X60.000 Y50.000 F3000 S1000", lines[3]]
     assert lines[6:8] == [b"G0 X51.000 Y51.000 F6000 S0", b"G1 X59.000 Y51.000 F2400 S800"]
     assert lines[-2:] == [b"M5 I", b"M400"]
-    assert sum(line.startswith(b"G0") for line in lines) == 4, "a vector that starts where the beam is has no jump"
+    last = square_layer(0).path.vectors_mm[-1]
+    assert lines[-3] == b"G0 X%.3f Y%.3f F6000 S0" % (last[0], last[1]), "the last move must not leave a beam on"
+    assert sum(line.startswith(b"G0") for line in lines) == 5, "a vector that starts where the beam is has no jump"
 
 
 def test_what_the_text_draws_is_what_the_job_says():
@@ -97,7 +99,7 @@ def test_any_layer_is_drawn_within_half_a_micrometre_and_half_an_s_step(rows):
     assert not any(set(b"NEZ;*\n") & set(line) for line in program.lines)
     jumps = sum(line.startswith(b"G0") for line in program.lines)
     closed = (np.rint(path.vectors_mm[1:, :2] * 1000) == np.rint(path.vectors_mm[:-1, 2:] * 1000)).all(axis=1)
-    assert jumps == len(path) - closed.sum()
+    assert jumps == len(path) - closed.sum() + 1  # and the retreat
 
 
 def test_the_exported_file_is_what_a_print_streams_byte_for_byte(tmp_path):

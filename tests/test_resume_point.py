@@ -40,7 +40,7 @@ def test_the_doubt_begins_sixteen_blocks_before_the_last_acknowledgement() -> No
     program = layer_program(layer, ENVELOPE)
     acked = 60
     point = resume_point(
-        record(acked, 76), layer, ENVELOPE, tuple(line_ends_mm(program, layer.path.vectors_mm)[64]), 0.05
+        record(acked, 76), layer, ENVELOPE, tuple(line_ends_mm(program)[64]), 0.05
     )
     first_line = acked + 1 - PLANNED_BLOCKS
     assert point.first_block == next(b for b in program.block_of_line[first_line:] if b >= 0)
@@ -95,7 +95,7 @@ def test_no_block_that_was_not_executed_is_skipped(
     sent = min(acked + ahead, count - 1)
     # the machine has done at least what cannot wait in its planner, and at most what was sent
     executed = max(acked - PLANNED_BLOCKS, min(executed, sent))
-    ends = line_ends_mm(program, tail(layer, base).path.vectors_mm)
+    ends = line_ends_mm(program)
     at = ends[executed] if executed >= 0 and np.isfinite(ends[executed]).all() else np.array([0.0, 0.0])
     point = resume_point(record(acked, sent, base=base), layer, ENVELOPE, (float(at[0]), float(at[1])), 0.05)
     done = {base + b for b in program.block_of_line[: executed + 1].tolist() if b >= 0}

@@ -64,6 +64,9 @@ def layer_blocks(job_layer: JobLayer, envelope: Envelope) -> list[bytes]:
 def layer_program(job_layer: JobLayer, envelope: Envelope) -> LayerProgram:
     """The G-code of one layer, one `G1` for each vector in order.
 
+    After the last vector the beam goes back to where that began, with S0: a controller whose planner runs dry leaves
+    the power of its last move on until it has read the next line, and that move must not be an exposing one.
+
     Positions are rounded to 0.001 mm. A vector that starts where the beam already is gets no jump; the first one
     always does, since nobody knows where the beam was. S = round(s_max x P / P_set), P_set the layer's largest power.
 
@@ -96,14 +99,15 @@ def layer_program(job_layer: JobLayer, envelope: Envelope) -> LayerProgram:
 
     # a vector's line stands behind all vectors before it and all jumps up to its own
     place = np.arange(n) + np.cumsum(jumps)
-    block_of_line = np.full(len(head) + n + len(jump_lines) + len(foot), -1, np.int32)
+    retreat = _moves(b"G0", grid[-1:, :2], [b" F%b S0" % _feed(jump_mm_s)], np.zeros(1, np.int64))
+    block_of_line = np.full(len(head) + n + len(jump_lines) + len(retreat) + len(foot), -1, np.int32)
     block_of_line[len(head) + place] = np.arange(n, dtype=np.int32)
     lines: list[bytes] = [b""] * (n + len(jump_lines))
     for where, line in zip(place.tolist(), vector_lines, strict=True):
         lines[where] = line
     for where, line in zip((place[jumps] - 1).tolist(), jump_lines, strict=True):
         lines[where] = line
-    return LayerProgram([*head, *lines, *foot], block_of_line, power_set_w)
+    return LayerProgram([*head, *lines, *retreat, *foot], block_of_line, power_set_w)
 
 
 def write_gcode(job: Job, path: str | Path) -> int:

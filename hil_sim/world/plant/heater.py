@@ -61,8 +61,9 @@ class HeaterPlate:
         end_c, rate = self._end()
         excess_c = self._temp_c - end_c
         # integral of T over the span: end * span + excess * (1 - exp(-rate span)) / rate
-        fallen = -math.expm1(-rate * span_s)
-        mean_c = end_c + excess_c * fallen / (rate * span_s)
+        share = rate * span_s
+        fallen = -math.expm1(-share)
+        mean_c = end_c + excess_c * (fallen / share if share > 0.0 else 1.0)  # a span so short that it vanishes
         self.drawn_j += self.power_w * span_s
         self.lost_j += self.config.loss_w_k * (mean_c - self.config.ambient_temp_c) * span_s
         self.to_bed_j += self.config.bed_w_k * (mean_c - self.bed_temp_c) * span_s
