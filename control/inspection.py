@@ -22,7 +22,7 @@ class Inspector:
         self._powder: bytes | None = None
 
     async def powder(self, jpeg: bytes, job_layer: JobLayer) -> LayerInspection:
-        """How well the powder covers what this layer will expose; the same grain as last time means nothing was spread."""
+        """How well the powder covers what this layer will expose; the same grain as before means nothing was spread."""
         before, layer = self._powder, job_layer.layer
         self._powder = jpeg
         return await offload(

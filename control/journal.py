@@ -36,7 +36,8 @@ create table layer (
 create table sent (
     attempt integer not null, layer integer not null, first integer not null, last integer not null,
     acked integer not null, at_s real not null);
-create table declared (kind text not null, layer integer not null, first_block integer not null, last_block integer not null);
+create table declared (
+    kind text not null, layer integer not null, first_block integer not null, last_block integer not null);
 create table event (session integer not null, at_s real not null, level text not null, text text not null);
 """
 
@@ -158,8 +159,8 @@ class Journal:
         """Every layer that was begun, in order."""
         with _sentences(self.path):
             rows = self._db.execute(
-                "select l.layer, l.phase, l.base_block, max(l.acked, coalesce(max(s.acked), -1)), coalesce(max(s.last), -1),"
-                " l.blocks, l.energy_j, l.doubt_from"
+                "select l.layer, l.phase, l.base_block, max(l.acked, coalesce(max(s.acked), -1)),"
+                " coalesce(max(s.last), -1), l.blocks, l.energy_j, l.doubt_from"
                 " from layer l left join sent s on s.layer = l.layer and s.attempt = l.attempt"
                 " group by l.layer order by l.layer"
             ).fetchall()
@@ -180,7 +181,7 @@ class Journal:
         await self._layer(layer, LayerPhase.PREPARING, blocks=blocks)
 
     async def expose_layer(self, layer: int, *, blocks: int, base_block: int) -> None:
-        """Note a new attempt: a layer is exposed from `base_block` on, all before it being certain; durable on return."""
+        """Note a new attempt: a layer is exposed from `base_block` on, all before it certain; durable on return."""
         self._attempt += 1
         await self._layer(layer, LayerPhase.EXPOSING, blocks=blocks, base_block=base_block)
 

@@ -105,7 +105,7 @@ class Machine:
         """
         d = self.devices
         for device in (d.motion, d.beam, d.heater, d.meter, d.recoater, d.piston, d.camera):
-            await device.identify()  # type: ignore[attr-defined]
+            await device.identify()
         await d.beam.reset()  # a latched stop or watchdog trip: whoever starts a host has looked at the machine
         await d.beam.configure(watchdog_ms=self.config.devices.beam.watchdog_ms)
         await d.heater.configure()
@@ -149,7 +149,8 @@ class Machine:
             raise MachineTripped(self._tripped.result(), stopped=self._stopped)
         task = asyncio.get_running_loop().create_task(step, name="guarded-step")
         try:
-            await asyncio.wait({task, self._tripped}, return_when=asyncio.FIRST_COMPLETED)
+            waited: set[asyncio.Future[Any]] = {task, self._tripped}
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

@@ -210,15 +210,16 @@ class PrintRun:
         if point.last_block >= point.first_block:
             if self._job.recipe.resume_policy == "stop":
                 raise MoonkilnError(
-                    f"layer {point.layer} was interrupted with blocks {point.first_block} to {point.last_block} in doubt,"
-                    " and the recipe's resume_policy is 'stop': inspect the part, then print a new job",
+                    f"layer {point.layer} was interrupted with blocks {point.first_block} to {point.last_block} in"
+                    " doubt, and the recipe's resume_policy is 'stop': inspect the part, then print a new job",
                     4,
                 )
             for kind in ("interrupted", "re_exposed"):
                 await self._journal.declare(Declaration(kind, point.layer, point.first_block, point.last_block))
             await self._say(
                 "warning",
-                f"layer {point.layer} goes on at block {point.first_block}; up to {point.last_block} may be exposed twice",
+                f"layer {point.layer} goes on at block {point.first_block};"
+                f" up to block {point.last_block} it may be exposed twice",
             )
         return point
 
@@ -296,7 +297,7 @@ class PrintRun:
     # -- exposing -----------------------------------------------------------------------------------------------
 
     async def _expose(self, index: int, job_layer: JobLayer, first_block: int) -> int:
-        """One attempt: stream a layer from `first_block` until its M400 is answered, or to where the operator breaks in.
+        """One attempt: stream a layer from `first_block` until its M400 is answered, or the operator breaks in.
 
         Returns the block at which to go on: the layer's number of blocks when it is complete.
         """

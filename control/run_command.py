@@ -95,7 +95,8 @@ def conclude(outcome: Outcome, run_dir: Path, as_json: bool) -> int:
     totals = outcome.totals
     click.echo(
         f"{outcome.status.value}: {outcome.reason}\n{totals.layers} of {len(outcome.layers)} begun layers committed,"
-        f" {totals.blocks_claimed} vectors, {totals.energy_j / 1e3:.1f} kJ, {totals.polls} polls in {_duration(totals.duration_s)}"
+        f" {totals.blocks_claimed} vectors, {totals.energy_j / 1e3:.1f} kJ, {totals.polls} polls"
+        f" in {_duration(totals.duration_s)}"
     )
     for declared in outcome.declared:
         click.echo(

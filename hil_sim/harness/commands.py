@@ -172,7 +172,8 @@ def _verdict(result: RunResult, code: int, as_json: bool) -> int:
         click.echo(f"oracle: {j.verdict.value}: {'; '.join(j.reasons[:5])}")
         click.echo(
             f"truth: {j.blocks_executed} blocks executed of {j.blocks_planned} planned,"
-            f" {j.energy_true_j / 1e3:.2f} kJ of {j.energy_planned_j / 1e3:.2f} kJ, {result.sim_s:.0f} simulated seconds"
+            f" {j.energy_true_j / 1e3:.2f} kJ of {j.energy_planned_j / 1e3:.2f} kJ,"
+            f" {result.sim_s:.0f} simulated seconds"
         )
     return code if j.verdict.is_good else max(code, 1)
 

@@ -212,15 +212,16 @@ def _deviations(plan: Plan, match: Match, record: Record, outcome: Outcome | Non
         whole = [e for e in energies if abs(e - want) <= ENERGY_SHARE * want]
         if not whole:
             text = "was not exposed" if not any(energies) else f"got {max(energies):.3g} J of {want:.3g} J"
-            wrong.append(
-                f"layer {plan.layer[number]} block {plan.block[number]} {text}"
-            )  # declared or not, it must be there
+            # declared or not, it must be there
+            wrong.append(f"layer {plan.layer[number]} block {plan.block[number]} {text}")
         elif len(energies) > 1 and sum(energies) > (1 + ENERGY_SHARE) * want:
             note(number, f"was exposed {len(energies)} times")
     for number, times in sorted(Counter(match.partial).items()):
         note(number, f"was begun and cut short {times} times")
-    for number in sorted(set(match.wrong_plane)):
-        wrong.append(f"layer {plan.layer[number]} block {plan.block[number]} was exposed at another height")
+    wrong += [
+        f"layer {plan.layer[number]} block {plan.block[number]} was exposed at another height"
+        for number in sorted(set(match.wrong_plane))
+    ]
     for index in match.strays:
         block = record.blocks[index]
         if block.energy_j > 0:

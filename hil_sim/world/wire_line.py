@@ -7,7 +7,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from hil_sim.world.faults.schedule import Fault, FaultSchedule
 from hil_sim.world.faults.stream import strike_chunk
@@ -199,7 +199,7 @@ class Line:
         """`to_host` takes bytes for the host; `inline` as in Pipe. The session is attached here."""
         self._wire = wire
         chunk = int(getattr(wire.emulator, "chunk_bytes", CHUNK_BYTES))
-        settings = {"baud": wire.baud, "latency_s": wire.latency_s, "chunk_bytes": chunk}
+        settings: dict[str, Any] = {"baud": wire.baud, "latency_s": wire.latency_s, "chunk_bytes": chunk}
         self.inward = Pipe(wire.to_device, self._received, wire.carry_out, inline=inline, **settings)
         self.outward = Pipe(wire.to_host, to_host, wire.carry_out, inline=inline, **settings)
         self.is_open = True
