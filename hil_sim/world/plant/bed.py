@@ -11,7 +11,6 @@ import math
 
 import numba
 import numpy as np
-from numba.core import config as numba_config
 from numpy.typing import ArrayLike, NDArray
 
 from hil_sim.world.plant.bed_setup import BedConfig, LayerTruth, empty_cells, make_setting
@@ -46,7 +45,7 @@ class Bed:
         self.cell_updates = 0  # cells stepped so far, summed over steps
         self._tables = self.material.tables(config.atmosphere)
         if config.threads > 1:  # workqueue: no other runtime, no fork trouble; one caller at a time, which we are
-            numba_config.THREADING_LAYER = "workqueue"
+            numba.config.THREADING_LAYER = "workqueue"  # type: ignore[attr-defined]
         cell_m = config.cell_xy_mm * 1e-3
         nx = math.ceil((config.x_mm[1] - config.x_mm[0]) / config.cell_xy_mm - 1e-9)
         ny = math.ceil((config.y_mm[1] - config.y_mm[0]) / config.cell_xy_mm - 1e-9)
@@ -169,7 +168,8 @@ class Bed:
             return
         self._take_waiting()
         if self.config.threads > 1:
-            numba.set_num_threads(min(self.config.threads, numba_config.NUMBA_NUM_THREADS))
+            most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+            numba.set_num_threads(min(self.config.threads, most))
         while self.t_s < t_s:
             tick_s, ticks = self._plan(t_s - self.t_s)
             until = self.t_s + tick_s * ticks

@@ -179,7 +179,7 @@ def _conductance_of(cells: Cells, i: int, j: int, k: int, lateral: float) -> flo
 @njit(cache=True)
 def _owe(cells: Cells, owed: Array, i: int, j: int, ni: int, nj: int, dt: float, lateral: float) -> None:
     """Book what column (i, j) loses in dt to its slower neighbour (ni, nj)."""
-    for k in range(1, cells.filled[i, j] + 1):
+    for k in range(1, min(cells.filled[i, j], cells.filled[ni, nj]) + 1):
         g = lateral / (cells.along[i, j, k] + cells.along[ni, nj, k])
         owed[k] -= dt * g * (cells.temp[ni, nj, k] - cells.temp[i, j, k])
 
