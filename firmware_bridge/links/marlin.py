@@ -88,6 +88,7 @@ class MarlinLink:
         self._last_line_said: int | None = None
         self._resend_number = -1
         self._resend_count = 0
+        self._not_understood = ""
         self._doubts = 0
         self._probes_out = 0
         self._blind_probe = False
@@ -235,6 +236,7 @@ class MarlinLink:
         usable.
         """
         self._raise_if_failed()
+        self._not_understood = ""
         if self._stream is not None:
             raise LinkError(f"{self._url} is streaming already: one stream at a time.")
         stream = self._stream = Stream(lines, journal, self._loop.create_future())
@@ -399,12 +401,9 @@ class MarlinLink:
             if len(self._awaited[0].replies) < REPLY_LINES_MAX:
                 self._awaited[0].replies.append(text)
         elif "Unknown command" in text and self._stream is not None:
-            self._fail_stream(
-                LinkError(
-                    f"the firmware on {self._url} did not understand a streamed line ('{text}'): what it executed "
-                    "differs from the plan, so the stream stops here."
-                )
-            )
+            # A line without its number asks for no proof: if it was a broken one of ours, a Resend comes (or came).
+            if self._resend_number <= self._proven:
+                self._not_understood = text
         elif not text.startswith(("echo:", "//", "wait", "Error:")):
             self.counters.noise_lines += 1
 
@@ -501,6 +500,14 @@ class MarlinLink:
     def _prove_stream(self, stream: Stream, upto: int) -> None:
         if not stream.open:
             return
+        if self._not_understood:  # and no Resend came before this proof: it was a numbered line
+            self._fail_stream(
+                LinkError(
+                    f"the firmware on {self._url} did not understand a streamed line ('{self._not_understood}'): what "
+                    "it executed differs from the plan, so the stream stops here."
+                )
+            )
+            return
         try:
             while stream.confirmed < upto:
                 stream.confirmed += 1
@@ -540,6 +547,7 @@ class MarlinLink:
             flight.rewind(number)
             self._on_resend_of_nothing()
             return
+        self._not_understood = ""
         flight.counters.resends += 1
         self._resend_count = self._resend_count + 1 if number == self._resend_number else 1
         self._resend_number = number
