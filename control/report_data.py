@@ -111,11 +111,13 @@ def gather(run_dir: Path, truth_dir: Path | None) -> Gathered:
         "machine": _machine_facts(config, telemetry, truth),
         "totals": _totals(outcome, journal, telemetry, clock, job, layers),
         "layers": _layer_rows(outcome, journal, got, declared),
+        "time": {},
         "pictured_layers": sorted(chosen),
         "events": events,
         "truth": _truth_facts(got),
         "notes": notes,
     }
+    got.facts["time"] = _scan_time(got.facts["layers"])
     return got
 
 
@@ -266,7 +268,7 @@ def _metered_j(telemetry: Telemetry) -> float | None:
     meter = telemetry.signals.get("meter")
     if meter is None:
         return None
-    for name, scale in (("import_kwh", 3.6e6), ("energy_kwh", 3.6e6), ("total_kwh", 3.6e6), ("energy_wh", 3.6e3)):
+    for name, scale in (("import_energy_kwh", 3.6e6), ("total_energy_kwh", 3.6e6)):
         values = np.array(meter.values.get(name, []), float)
         values = values[np.isfinite(values)]
         if len(values) > 1:
@@ -320,6 +322,17 @@ def _layer_rows(
             }
         )
     return rows
+
+
+def _scan_time(rows: list[dict[str, Any]]) -> dict[str, float | None]:
+    """Predicted and measured scan seconds, each summed over the layers that are complete."""
+
+    def total(key: str) -> float | None:
+        found = [row.get(key) for row in rows if row["committed"]]
+        known = [float(value) for value in found if value is not None]
+        return sum(known) if known and len(known) == len(found) else None
+
+    return {"planned_s": total("scan_planned_s"), "exposing_s": total("exposing_s"), "true_s": total("scan_true_s")}
 
 
 def _powder_words(look: Any) -> dict[str, Any]:

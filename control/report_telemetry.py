@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import lz4.frame
 import zstandard
 from google.protobuf.message import DecodeError
 from mcap.records import Schema
@@ -182,9 +181,17 @@ def _take(item: Message, message: Any, found: Telemetry, wants_picture: Callable
         if len(found.steps) < PROGRESS_MAX:
             found.steps.append(Step(time_ns, int(message.layers_done), str(message.doing)))
     elif topic.startswith("/vision/"):
-        numbers = (message.coverage_fraction, message.thin_area_mm2, message.iou, message.missing_mm2)
-        look = Look(topic.removeprefix("/vision/"), int(message.layer), str(message.quality), str(message.reason),
-                    *(float(number) for number in numbers), float(message.excess_mm2))  # fmt: skip
+        look = Look(
+            label=topic.removeprefix("/vision/"),
+            layer=int(message.layer),
+            quality=str(message.quality),
+            reason=str(message.reason),
+            coverage_fraction=float(message.coverage_fraction),
+            thin_area_mm2=float(message.thin_area_mm2),
+            iou=float(message.iou),
+            missing_mm2=float(message.missing_mm2),
+            excess_mm2=float(message.excess_mm2),
+        )
         found.looks.append(look)
     elif topic.startswith("/camera/bed/"):
         layer = int(str(message.frame_id).removeprefix("layer-"))
@@ -254,8 +261,6 @@ def _unpack(content: bytes, whole: bool) -> bytes:
         records = packed
     elif compression == "zstd":
         records = zstandard.ZstdDecompressor().decompressobj().decompress(packed)
-    elif compression == "lz4":
-        records = lz4.frame.LZ4FrameDecompressor().decompress(packed)
     else:
         raise ValueError(f"a chunk packed with {compression!r}")
     if whole and crc and zlib.crc32(records) != crc:
