@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,10 +27,10 @@ SCHEMA_VERSION = 1
 
 BUS_LOAD_MAX = 0.70  # beyond this a poll that must be repeated no longer finds its slot, and readings go stale
 
-Positive = Annotated[float, Meta(gt=0)]
+Positive = Annotated[float, Meta(gt=0, le=1e6)]  # bounded: infinity is no setting
 Hz = Annotated[float, Meta(gt=0, le=50)]
 Unit = Annotated[int, Meta(ge=1, le=247)]
-NonNegative = Annotated[float, Meta(ge=0)]
+NonNegative = Annotated[float, Meta(ge=0, le=1e6)]
 
 
 class ConfigError(MoonkilnError):
@@ -189,7 +191,8 @@ def load_machine(machine: str | Path) -> MachineConfig:
 
     Raises:
         ConfigError: unreadable, not TOML, an unknown key (the nearest known one is named), a value out of its
-            range, a device on a wire that `[urls]` does not name, or a poll plan that overloads a bus.
+            range, a device on a wire that `[urls]` does not name, values that contradict each other, or a poll plan
+            that overloads a bus.
     """
     path = machine_path(machine)
     try:
@@ -207,26 +210,40 @@ def load_machine(machine: str | Path) -> MachineConfig:
         config = msgspec.convert(document, MachineConfig)
     except msgspec.ValidationError as error:
         raise ConfigError(f"machine file {path}: {_sentence(error, document)}") from error
-    for name in msgspec.structs.asdict(config.devices):
-        wire = getattr(config.devices, name).wire
-        if wire not in config.urls:
-            raise ConfigError(
-                f"machine file {path}: device {name} hangs on wire {wire!r}, which [urls] does not name"
-                f"{_nearest(wire, config.urls)}"
-            )
-    _check_bus_loads(path, config)
+    for check in (_check_wires, _check_maps, _check_times, _check_lengths, _check_fiducials, _check_bus_loads):
+        if sentence := next(check(config), None):
+            raise ConfigError(f"machine file {path}: {sentence}")
     return config
 
 
 def machine_text_with_urls(text: str, urls: dict[str, str]) -> str:
-    """A machine file's text with its `[urls]` table replaced and everything else, comments too, as it was."""
+    """A machine file's text with its `[urls]` replaced; everything else, comments too, as it was."""
     lines = text.splitlines()
-    start = next((i for i, line in enumerate(lines) if line.strip() == "[urls]"), None)
+    start = next((i for i, line in enumerate(lines) if re.match(r"\s*\[\s*urls\s*\]\s*(#|$)", line)), None)
     if start is None:
         raise ConfigError("the machine file has no [urls] table to replace")
     end = next((i for i in range(start + 1, len(lines)) if lines[i].lstrip().startswith("[")), len(lines))
-    table = [f"{name} = {json.dumps(url)}" for name, url in urls.items()]  # a JSON string is a TOML basic string
-    return "\n".join([*lines[: start + 1], *table, "", *lines[end:]]) + "\n"
+    left = dict(urls)
+    table, last = [], 0  # `last`: behind the table's last wire, where new ones go
+    for line in lines[start + 1 : end]:
+        found = _URL_LINE.match(line)
+        if found is None:
+            table.append(line)
+            continue
+        name = found["key"].strip("\"'")
+        if name in left:
+            table.append(f"{name} = {json.dumps(left.pop(name))}{found['comment']}")  # JSON's strings are TOML's
+            last = len(table)
+    table[last:last] = [f"{name} = {json.dumps(url)}" for name, url in left.items()]
+    result = "\n".join([*lines[: start + 1], *table, *lines[end:]]) + "\n"
+    if tomllib.loads(result)["urls"] != urls:
+        raise ConfigError('the [urls] table is written in a way that cannot be replaced: one NAME = "URL" a line')
+    return result
+
+
+_URL_LINE = re.compile(
+    r"""\s*(?P<key>[\w-]+|"[^"]*"|'[^']*')\s*=\s*(?:"(?:[^"\\]|\\.)*"|'[^']*')(?P<comment>\s*(?:\#.*)?)$"""
+)
 
 
 def load_envelope(machine: str | Path) -> Envelope:
@@ -260,17 +277,84 @@ def bus_loads(config: MachineConfig) -> dict[str, tuple[float, list[str]]]:
     return loads
 
 
-def _check_bus_loads(path: Path, config: MachineConfig) -> None:
+def _check_bus_loads(config: MachineConfig) -> Iterator[str]:
     for wire, (load, words) in bus_loads(config).items():
         if load > BUS_LOAD_MAX:
-            raise ConfigError(
-                f"machine file {path}: the poll plan needs {load:.0%} of {wire} ({'; '.join(words)}), more than"
+            yield (
+                f"the poll plan needs {load:.0%} of {wire} ({'; '.join(words)}), more than"
                 f" {BUS_LOAD_MAX:.0%}: poll less often, raise the baud rate or use a second bus"
             )
 
 
+def _check_wires(config: MachineConfig) -> Iterator[str]:
+    """Each device's wire has a URL, and no two devices of one wire answer to the same unit."""
+    taken: dict[tuple[str, int], str] = {}
+    for name in msgspec.structs.asdict(config.devices):
+        device = getattr(config.devices, name)
+        if device.wire not in config.urls:
+            near = _nearest(device.wire, config.urls)
+            yield f"device {name} hangs on wire {device.wire!r}, which [urls] does not name{near}"
+        unit = getattr(device, "unit", 0)
+        other = taken.setdefault((device.wire, unit), name)
+        if other != name:
+            share = f"are both unit {unit}" if unit else "cannot share"
+            yield f"{other} and {name} {share} on {device.wire}: give each a {'unit' if unit else 'wire'} of its own"
+
+
+def _check_maps(config: MachineConfig) -> Iterator[str]:
+    """Each register map is there and can be read."""
+    from firmware_bridge.errors import BridgeError
+    from firmware_bridge.register_map import load_map
+
+    for name in msgspec.structs.asdict(config.devices):
+        device = getattr(config.devices, name)
+        try:
+            if not isinstance(device, MotionConfig | CameraConfig):
+                load_map(device.map)
+        except BridgeError as error:
+            yield f"devices.{name}.map: {error}"
+
+
+def _check_times(config: MachineConfig) -> Iterator[str]:
+    """A reading must be able to stay fresh, and a watchdog to stay fed: one lost exchange is no reason to stop."""
+    d = config.devices
+    if 2 / d.beam.feed_hz > d.beam.watchdog_ms / 1000:
+        yield (
+            f"devices.beam: a watchdog_ms of {d.beam.watchdog_ms} is less than two feeds at feed_hz {d.beam.feed_hz:g}"
+            f" ({2000 / d.beam.feed_hz:.0f} ms): the beam would trip whenever one is lost"
+        )
+    for name in ("beam", "heater", "meter", "recoater", "piston"):
+        device = getattr(d, name)
+        if device.stale_after_s < 2 / device.poll_hz:
+            yield (
+                f"devices.{name}: stale_after_s {device.stale_after_s:g} is less than two polls at poll_hz"
+                f" {device.poll_hz:g} ({2 / device.poll_hz:g} s): the machine would trip whenever one is lost"
+            )
+
+
+def _check_lengths(config: MachineConfig) -> Iterator[str]:
+    """What a print will ask of the axes, they can do."""
+    p, d = config.print, config.devices
+    if p.recoat_park_mm >= p.recoat_far_mm:
+        yield f"print: recoat_park_mm {p.recoat_park_mm:g} must be less than recoat_far_mm {p.recoat_far_mm:g}"
+    if p.recoat_far_mm > d.recoater.travel_mm:
+        yield f"print: recoat_far_mm {p.recoat_far_mm:g} is beyond the recoater's travel of {d.recoater.travel_mm:g} mm"
+    if config.envelope.z_mm > d.piston.travel_mm:
+        yield f"envelope: z_mm {config.envelope.z_mm:g} is beyond the piston's travel of {d.piston.travel_mm:g} mm"
+
+
+def _check_fiducials(config: MachineConfig) -> Iterator[str]:
+    """Four markers or more, each with the number that is printed in it and a place on the plate."""
+    fiducials = config.devices.camera.fiducials
+    for marker, centre in fiducials.items():
+        if not marker.isdecimal() or not all(map(math.isfinite, centre)):
+            yield f"devices.camera.fiducials: {marker!r} = {list(centre)} is no marker number with its x_mm, y_mm"
+    if len(fiducials) < 4:
+        yield f"devices.camera.fiducials: four markers or more fix the picture, {len(fiducials)} do not"
+
+
 def _baud(url: str) -> int:
-    """The baud rate of a serial URL; a wire without one (sim:, tcp:) is counted as its usual 9600 or 115200."""
+    """The baud rate that a URL names; a wire that names none is counted as 9600, the slowest in use."""
     found = re.search(r"[?&]baud=(\d+)", url)
     return int(found.group(1)) if found else 9600
 
