@@ -76,6 +76,21 @@ def test_beam_arm_fire_feed_and_stop() -> None:
     virtually(main)
 
 
+def test_a_head_that_tripped_is_not_re_armed_by_the_feeder() -> None:
+    async def main() -> None:
+        head = Head()
+        await head.device.configure(watchdog_ms=1000)
+        await head.device.arm(7)
+        head.wire.refuse[1, 3] = 4
+        with pytest.raises(Rejected, match="refuses token = 7"):
+            await head.device.feed()
+        del head.wire.refuse[1, 3]
+        await head.device.feed()
+        assert head.writes[-1] == ("main", 7, 1000)
+
+    virtually(main)
+
+
 def test_beam_safe_is_repeatable_and_clears_no_latch() -> None:
     async def main() -> None:
         head = Head()

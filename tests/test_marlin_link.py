@@ -129,24 +129,17 @@ def test_lost_oks_cost_time_not_lines(build: dict, lost: set[int]) -> None:
 
 @BUILDS
 def test_doubled_oks_are_no_progress(build: dict) -> None:
-    """The firmware stops for good at line 100: with every ok doubled, no later line may count as taken."""
+    """The firmware takes nothing behind line 100: with every ok doubled, no later line may count as taken."""
 
     async def main() -> None:
         link, peer = await talk(**build)
         peer.on_reply = lambda text: [text.encode() + b"\n"] * (2 if text.startswith("ok") else 1)
 
-        def stop(number: int, text: str) -> list[str] | None:
-            if text == "G1 X100.125 Y7.5 F1200 S500":
-                peer.deaf = True
-                peer.say_raw(b"")
-            return None
-
-        peer.on_line = stop
+        peer.mangle = lambda line: b"" if moves_of(101)[100] in peer.taken else line
         notes = Notes()
         with pytest.raises(LinkTimeout):
             await asyncio.wait_for(link.stream(lines(200), notes), 2000)
-        if link.marker:
-            assert max(notes.acks) <= 100
+        assert 60 < max(notes.acks) <= 100
         assert notes.acks == sorted(set(notes.acks))
 
     virtually(main)
@@ -176,7 +169,7 @@ def test_damaged_lines_are_sent_again(build: dict, bad: set[int], with_ok: bool)
         assert await asyncio.wait_for(link.stream(lines(200), notes), 300) == 200
         assert peer.moves() == moves_of(200)
         assert notes.acks == list(range(200))
-        assert done == bad and link.counters.resends >= len(bad) - 1
+        assert done == bad and len(bad) - 1 <= link.counters.resends <= len(bad)
 
     virtually(main)
 

@@ -7,6 +7,8 @@ damaged on the way. So progress is never counted by oks alone:
 * any other build is asked for a *marker* behind a group of lines: a numbered `M118 k<number>`, which it repeats (or
   M105, whose `ok T:...` no other line gives). Lines are taken strictly in number order, so the marker's answer proves
   every line before it. Plain oks only move the window; `acked` and the end of a command wait for the marker;
+* a build with neither is asked, when its oks say that all is done, with a line numbered one too far: it answers with
+  the number it wants, and that is the proof (every 32 lines and at the end; such a stream pauses for it);
 * a silence is a doubt, and a doubt is a marker with the next number: either its answer comes (oks were lost) or the
   firmware names its last line (`Resend: n`) and the lines from n on go again.
 
@@ -35,6 +37,7 @@ from firmware_bridge.links.line_framing import (
 )
 from firmware_bridge.links.marlin_flight import (
     MARKER_ECHO,
+    MARKER_EVERY_LINES,
     MARKER_TEMPERATURE,
     RX_WINDOW_BYTES,
     Command,
@@ -148,6 +151,7 @@ class MarlinLink:
             self.marker = MARKER_TEMPERATURE
         self._boot_words = None
         self._flight = Flight(3, self.marker, needs_markers=bool(self.marker) and not self.has_advanced_ok)
+        self._flight.is_blind = not self.marker and not self.has_advanced_ok
         self._proven = 2
         self.identity = parse_identity(await self.command(b"M115"))
 
@@ -258,6 +262,7 @@ class MarlinLink:
             if first < len(lines):
                 stream.end = stream.allowed = stream.next
             self._feed()
+            self._ask_blind()
             self._finish_if_proven(stream)
             await stream.done
             return stream.confirmed
@@ -297,7 +302,7 @@ class MarlinLink:
 
     def _feed(self) -> None:
         """Send what the window lets through: lines to repeat, then commands, then the stream."""
-        if self._hold is not None or self._error is not None or self._boot_words is not None:
+        if self._hold is not None or self._error is not None or self._boot_words is not None or self._blind_probe:
             return
         flight = self._flight
         out: list[bytes] = []
@@ -437,8 +442,20 @@ class MarlinLink:
         entry = self._flight.pop_oldest()
         self._progress_s = self._last_ok_s = self._loop.time()
         self._probes_out = 0
-        if not self.marker:
+        if not self.marker and entry.command is not None:
             self._prove(entry)
+        self._ask_blind()
+
+    def _ask_blind(self) -> None:
+        """Where no marker exists: once the oks say that all is done, ask with a number one too far for the truth."""
+        flight, stream = self._flight, self._stream
+        if not flight.is_blind or self._blind_probe or flight.entries or flight.again or stream is None:
+            return
+        unproven = stream.next - stream.marked
+        if unproven >= MARKER_EVERY_LINES or (unproven and stream.next == stream.end):
+            self._blind_probe = True
+            flight.counters.markers += 1
+            self._write_or_fail(frame_line(flight.next_number + 1, b"M105"))
 
     def _on_ok(self, ok: Acknowledge, text: str) -> None:
         """An ok that says more than `ok`: it names its line, or carries temperatures."""
@@ -559,6 +576,7 @@ class MarlinLink:
                 )
             )
             return
+        self._blind_probe = False
         flight.rewind(number)
         # what is on the wire now still reaches the firmware, and makes it ask again: wait it out, then repeat once
         byte_time_s = self._transport.byte_time_s if self._transport is not None else 0.0
@@ -573,17 +591,24 @@ class MarlinLink:
     def _on_resend_of_nothing(self) -> None:
         """All lines are with the firmware: it was woken by noise, or by our blind probe."""
         self._doubts = 0
-        if self._blind_probe:
-            self._blind_probe = False
-            while self._flight.entries and self._flight.entries[0].command is None:
-                self._flight.counters.lost_oks += 1
-                self._prove(self._flight.pop_oldest())
+        if not self._blind_probe:
+            return
+        self._blind_probe = False
+        flight, stream = self._flight, self._stream
+        while flight.entries and flight.entries[0].command is None:
+            flight.counters.lost_oks += 1
+            flight.pop_oldest()
+        if flight.is_blind:
+            self._proven = flight.next_number - 1
+        if stream is not None:
+            stream.marked = stream.next
+            self._prove_stream(stream, stream.next)
 
     # -- doubts -------------------------------------------------------------------------------------------------
 
     def _due_s(self) -> float | None:
         """When the present silence becomes a doubt; None if the firmware owes nothing."""
-        if not self._flight.entries and not self._flight.again:
+        if not self._flight.entries and not self._flight.again and not self._blind_probe:
             return None
         patience_s = PROBE_PATIENCE_S if self._probes_out else PATIENCE_S
         if not self._probes_out:

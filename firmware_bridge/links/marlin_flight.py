@@ -109,6 +109,7 @@ class Flight:
         self.in_buffer = 0
         self.line_limit = RX_WINDOW_BYTES
         self.needs_markers = needs_markers
+        self.is_blind = False  # neither markers nor numbered oks: proof needs a pause (MarlinLink._ask_blind)
         self.counters = MarlinCounters()
         self._marker = marker
         self._history: dict[int, bytes] = {}
@@ -165,6 +166,8 @@ class Flight:
                 entry = Entry(number, framed, stream, index, None, True)
                 stream.marked = index
                 self.counters.markers += 1
+            elif self.is_blind and unmarked >= MARKER_EVERY_LINES:
+                break
             elif index < allowed:
                 line = lines[index]
                 if entries and (free < len(line) + 14 or len(entries) >= self.line_limit):
