@@ -35,8 +35,8 @@ from firmware_bridge.links.line_framing import (
     parse_temperatures,
     unsendable,
 )
+from firmware_bridge.links.marlin_boot import Boot
 from firmware_bridge.links.marlin_flight import (
-    MARKER_ECHO,
     MARKER_EVERY_LINES,
     MARKER_TEMPERATURE,
     RX_WINDOW_BYTES,
@@ -79,10 +79,9 @@ class MarlinLink:
         self._transport: Transport | None = None
         self._splitter = LineSplitter()
         self._error: BridgeError | None = None
-        self._boot_words: deque[str] | None = deque(maxlen=64)
-        self._boot_wake: asyncio.Future[None] | None = None
+        self._boot: Boot | None = None
         self._temperature_text = ""
-        self._flight = Flight(1, "", needs_markers=False)
+        self._flight = Flight(1, "", needs_markers=False, is_blind=False)
         self._proven = 0  # every line up to this number is proven taken
         self._commands: deque[Command] = deque()
         self._awaited: deque[Command] = deque()  # commands sent, whose replies are being collected
@@ -125,59 +124,21 @@ class MarlinLink:
 
     async def handshake(self, boot_timeout_s: float) -> None:
         """Reset the line numbers, find out what kind of answers this build gives, read its identity."""
-        deadline_s = self._loop.time() + boot_timeout_s
-        while True:
-            self._write(b"\n" + frame_line(0, b"M110 N0"))
-            if "ok" in await self._boot_until(("ok", "start"), min(1.0, boot_timeout_s)):
-                break
-            if self._loop.time() >= deadline_s:
-                raise LinkTimeout(
-                    f"{self._url} does not answer M110 within {boot_timeout_s:g} s. Check power, cable and baud rate; "
-                    "firmware that has halted answers nothing until it is reset."
-                )
-        await asyncio.sleep(0.05)  # late oks of earlier hellos
-        self._forget_boot_words()
-        self._write(frame_line(1, b"M118 k1"))
-        heard = await self._boot_until(("ok", "temperature"), 2.0)
-        self._write(frame_line(2, b"M105"))
-        heard += await self._boot_until(("ok", "temperature"), 2.0)
-        if "ok" not in heard and "temperature" not in heard:
-            raise LinkTimeout(
-                f"{self._url} answered M110 but neither M118 nor M105 within 4 s: does another program use the port?"
-            )
-        if "k1" in heard:
-            self.marker = MARKER_ECHO
-        elif "temperature" in heard:
-            self.marker = MARKER_TEMPERATURE
-        self._boot_words = None
-        self._flight = Flight(3, self.marker, needs_markers=bool(self.marker) and not self.has_advanced_ok)
-        self._flight.is_blind = not self.marker and not self.has_advanced_ok
-        self._proven = 2
+        boot = self._boot = Boot()
+        try:
+            await boot.shake_hands(self._write, lambda: self._url, boot_timeout_s)
+        finally:
+            self._boot = None
+        self.has_advanced_ok, self.marker = boot.has_advanced_ok, boot.marker
+        self._flight = Flight(
+            boot.next_number,
+            self.marker,
+            needs_markers=bool(self.marker) and not self.has_advanced_ok,
+            is_blind=not self.marker and not self.has_advanced_ok,
+        )
+        self._proven = boot.next_number - 1
+        self._raise_if_failed()
         self.identity = parse_identity(await self.command(b"M115"))
-
-    def _forget_boot_words(self) -> None:
-        if self._boot_words is not None:
-            self._boot_words.clear()
-
-    async def _boot_until(self, wanted: tuple[str, ...], timeout_s: float) -> list[str]:
-        """The words heard until one of `wanted` was among them, or the time was up."""
-        assert self._boot_words is not None
-        heard: list[str] = []
-        deadline_s = self._loop.time() + timeout_s
-        while True:
-            self._raise_if_failed()
-            while self._boot_words:
-                heard.append(self._boot_words.popleft())
-                if heard[-1] in wanted:
-                    return heard
-            if self._loop.time() >= deadline_s:
-                return heard
-            self._boot_wake = self._loop.create_future()
-            timer = self._loop.call_at(deadline_s, _resolve, self._boot_wake, None)
-            try:
-                await self._boot_wake
-            finally:
-                timer.cancel()
 
     def close(self) -> None:
         """Give the port back. Whoever still waits gets a TransportError."""
@@ -302,7 +263,7 @@ class MarlinLink:
 
     def _feed(self) -> None:
         """Send what the window lets through: lines to repeat, then commands, then the stream."""
-        if self._hold is not None or self._error is not None or self._boot_words is not None or self._blind_probe:
+        if self._hold is not None or self._error is not None or self._boot is not None or self._blind_probe:
             return
         flight = self._flight
         out: list[bytes] = []
@@ -344,7 +305,7 @@ class MarlinLink:
         """Bytes from the transport: oks move the window, everything else is looked at."""
         self.heard_s = self._loop.time()
         for line in self._splitter.feed(data):
-            if (line == b"ok" or line == b"ok\r") and self._boot_words is None:
+            if (line == b"ok" or line == b"ok\r") and self._boot is None:
                 self._on_plain_ok()
             elif line:
                 self._on_line(clean(line))
@@ -357,8 +318,8 @@ class MarlinLink:
         self._fail(error if error is not None else TransportError(f"{self._url} was closed."))
 
     def _on_line(self, text: str) -> None:
-        if self._boot_words is not None:
-            self._on_boot_line(text)
+        if self._boot is not None:
+            self._boot.hear(text)
             return
         if not text:
             self._flight.counters.noise_lines += 1
@@ -411,17 +372,6 @@ class MarlinLink:
                 self._not_understood = text
         elif not text.startswith(("echo:", "//", "wait", "Error:")):
             self.counters.noise_lines += 1
-
-    def _on_boot_line(self, text: str) -> None:
-        assert self._boot_words is not None
-        ok = parse_ok(text)
-        if ok is not None:
-            self.has_advanced_ok = self.has_advanced_ok or ok.number is not None
-            self._boot_words.append("temperature" if ok.has_temperature else "ok")
-        elif text in ("k1", "echo:k1", "start"):
-            self._boot_words.append(text.removeprefix("echo:"))
-        if self._boot_wake is not None:
-            _resolve(self._boot_wake, None)
 
     def _on_temperature(self, text: str) -> None:
         self._temperature_text = text
@@ -707,8 +657,8 @@ class MarlinLink:
                 command.future.set_exception(error)
         self._awaited.clear()
         self._commands.clear()
-        if self._boot_wake is not None:
-            _resolve(self._boot_wake, None)
+        if self._boot is not None:
+            self._boot.fail(error)
 
 
 def _resolve(future: asyncio.Future[Any], value: Any) -> None:

@@ -102,14 +102,14 @@ class Entry:
 class Flight:
     """The lines between the host's intent and the firmware's proof."""
 
-    def __init__(self, first_number: int, marker: str, *, needs_markers: bool) -> None:
+    def __init__(self, first_number: int, marker: str, *, needs_markers: bool, is_blind: bool) -> None:
         self.entries: deque[Entry] = deque()
         self.again: deque[Entry] = deque()
         self.next_number = first_number
         self.in_buffer = 0
         self.line_limit = RX_WINDOW_BYTES
         self.needs_markers = needs_markers
-        self.is_blind = False  # neither markers nor numbered oks: proof needs a pause (MarlinLink._ask_blind)
+        self.is_blind = is_blind  # neither markers nor numbered oks: proof needs a pause (MarlinLink._ask_blind)
         self.counters = MarlinCounters()
         self._marker = marker
         self._history: dict[int, bytes] = {}
