@@ -189,16 +189,20 @@ class Progress:
             self._bar.start()
         return self
 
-    def update(self, done: int, total: int, detail: str = "") -> None:
-        """Say that `done` of `total` is done; `detail` is a few words such as the layer and its temperature."""
+    def update(self, done: int, total: int, detail: str = "", share: float | None = None) -> None:
+        """Say that `done` of `total` is done; `detail` is a few words such as the layer and its temperature.
+
+        `share` (0 to 1) says it more finely than whole steps can.
+        """
         if self._quiet:
             return
+        if share is None:
+            share = done / total if total else 0.0
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=total, detail=detail)
+            self._bar.update(self._task, completed=share * total, total=total, detail=detail)
             self._bar.refresh()
         elif self._due(done, total):
-            share = f"{done / total:.0%}" if total else "0%"
-            click.echo(f"{self._label}: {share}, {done} of {total}{', ' + detail if detail else ''}", err=True)
+            click.echo(f"{self._label}: {share:.0%}, {done} of {total}{', ' + detail if detail else ''}", err=True)
 
     def _due(self, done: int, total: int) -> bool:
         if self._clock is not None:

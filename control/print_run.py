@@ -30,6 +30,7 @@ from slicer.exporters.gcode import layer_program
 from slicer.job import Job, JobLayer
 from vision.inspect_bed import LayerInspection
 
+TELLS_A_LAYER = 20  # how often an exposure says how far it is
 QUEUE_SETTLE_S = 30.0  # beside the planned time: what the controller may take to run its planner empty
 
 
@@ -126,8 +127,11 @@ class PrintRun:
         self._acked_line = -1  # in the layer under way
         self._fed_line = -1  # acknowledged when the head was last fed: from 16 before it on, a trip leaves doubt
         self._exposing: int | None = None
-        self._done_s = 0.0  # planned exposure time behind us, for the progress line
         self._planned_s = max(job.manifest.build_time_s, 1e-9)
+        self._exposed_s = 0.0  # planned exposure time of the layers behind us, for the progress line
+        self._layer_s = 0.0  # and of the attempt under way
+        self._layer_lines = 1
+        self._next_tell_line = 0
 
     async def run(self) -> Outcome:
         """Print what is left of the job and say how it ended. The machine is safe on return."""
@@ -171,6 +175,7 @@ class PrintRun:
     async def _print(self, records: dict[int, LayerRecord], session: int) -> None:
         machine, job = self._machine, self._job
         self._committed = {r.layer for r in records.values() if r.phase is LayerPhase.COMMITTED}
+        self._exposed_s = job.manifest.beam_on_s * len(self._committed) / job.manifest.layer_count
         self._tell("bringing up the machine")
         await machine.bring_up()
         await self._journal.event("info", f"session {session}: machine {machine.config.name} is ready")
@@ -240,7 +245,8 @@ class PrintRun:
             return
         await self._journal.commit_layer(index, blocks=blocks, energy_j=energy_j)
         self._committed.add(index)
-        self._done_s += job_layer.path.exposure_time_s
+        self._exposed_s += job_layer.path.exposure_time_s
+        self._layer_s = 0.0
         await self._look_at_exposed(index, job_layer)
         self._tell(f"layer {index + 1} committed")
 
@@ -313,7 +319,7 @@ class PrintRun:
             stream = LayerStream(self._journal, index, on_acked=self._note_ack)
             await machine.guarded(machine.arm_and_fire(program.power_set_w))
             self._exposing = index
-            self._tell(f"layer {index + 1}: exposing")
+            self._layer_s, self._layer_lines, self._next_tell_line = rest.path.exposure_time_s, len(program.lines), 0
             taken = await machine.guarded(motion.stream(program.lines, stream, cancelled=self._wants_break))
             await stream.settle()
         self._lines_sent += taken
@@ -375,6 +381,9 @@ class PrintRun:
 
     def _note_ack(self, line: int) -> None:
         self._acked_line = line
+        if line >= self._next_tell_line and self._exposing is not None:
+            self._next_tell_line = line + max(1, self._layer_lines // TELLS_A_LAYER)
+            self._tell(f"layer {self._exposing + 1}: exposing")
 
     def _note_feed(self) -> None:
         self._fed_line = self._acked_line
@@ -393,13 +402,14 @@ class PrintRun:
     def _tell(self, doing: str) -> None:
         reading = self._machine.readings.get("heater", {}).get("bed_temp_c")
         done = len(self._committed)
-        share = done / max(1, self._job.manifest.layer_count)
+        part = (self._acked_line + 1) / self._layer_lines if self._exposing is not None else 0.0
+        share = min(1.0, (self._exposed_s + part * self._layer_s) / max(self._job.manifest.beam_on_s, 1e-9))
         self._observer.progress(
             Progress(
                 done,
                 self._job.manifest.layer_count,
                 share,
-                max(0.0, self._planned_s - self._done_s),
+                self._planned_s * (1.0 - share),
                 reading.value if reading is not None else None,
                 doing,
             )

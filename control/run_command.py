@@ -60,7 +60,7 @@ async def attended(host: Host, quiet: bool, *, every_s: float = 10.0) -> Outcome
 
         def show(p: RunProgress) -> None:
             bed = f", bed {p.bed_temp_c:.0f} degC" if p.bed_temp_c is not None else ""
-            line.update(p.layer, p.layers, f"{p.doing}, {_duration(p.remaining_s)} to go{bed}")
+            line.update(p.layer, p.layers, f"{p.doing}, {_duration(p.remaining_s)} to go{bed}", share=p.share)
 
         return await host(operator, show)
 
