@@ -188,11 +188,11 @@ def motion_seconds(corners, cruises, a, deviation):
     return seconds
 
 
-# --- powder bed (hil_sim/world/plant/heat_kernels.py) --------------------------------------------------------
+# --- powder bed (hil_sim/world/plant/heat_kernels.py, beam_kernels.py) ------------------------------------------
 
 
 def bed_look(h, thick, mix, tables):
-    """(temperature, conductivity) of one cell; twin of `_look_up_column`."""
+    """(temperature, conductivity) of one cell; twin of `_read_tables` and `_conduct_run`."""
     x = min(max((h - tables.h_low_j_kg) * tables.nodes_per_j_kg, 0.0), len(tables.temp_k) - 1 - 1e-6)
     n = int(x)
     temp = tables.temp_k[n] + (x - n) * (tables.temp_k[n + 1] - tables.temp_k[n])
@@ -206,7 +206,8 @@ def bed_step(h, mass, thick, mix, tables, setting, dt, base_k):
     h, mass, thick, mix: nested lists [x][y] of columns, bottom first, without ghosts. Half-cell resistances in series.
     """
     nx, ny, sigma = len(h), len(h[0]), 5.670374419e-8
-    look = [[[bed_look(*cell, tables) for cell in zip(*column)] for column in zip(*rows)] for rows in zip(h, thick, mix)]
+    columns = [[list(zip(*column)) for column in zip(*rows)] for rows in zip(h, thick, mix)]
+    look = [[[bed_look(*cell, tables) for cell in column] for column in rows] for rows in columns]
     after: list = []
     radiated = convected = from_base = 0.0
     for i in range(nx):
@@ -242,7 +243,7 @@ def bed_step(h, mass, thick, mix, tables, setting, dt, base_k):
 
 
 def bed_sinter(pores, rate_before, rate_now, dt):
-    """Share of open pores left after a step; twin of `_sinter_column`."""
+    """Share of open pores left after a step; twin of `_sinter_run`."""
     return pores * math.exp(-2.25 * 0.5 * dt * (rate_before + rate_now))
 
 

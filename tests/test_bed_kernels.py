@@ -6,9 +6,10 @@ import naive
 import numpy as np
 import pytest
 
+from hil_sim.world.plant.beam_kernels import run_ticks, shine
 from hil_sim.world.plant.bed import Bed
 from hil_sim.world.plant.bed_setup import BedConfig
-from hil_sim.world.plant.heat_kernels import exchange_tile, refresh_tile, run_ticks, shine
+from hil_sim.world.plant.heat_kernels import exchange_tile, refresh_tile
 from hil_sim.world.plant.materials import enthalpy_of
 
 NO_ROWS = np.zeros((0, 8))

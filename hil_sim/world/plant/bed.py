@@ -1,8 +1,8 @@
 """The powder bed: what the soil under the beam truly does. Heat, melting, sintering, shrinkage; mm, degC, W, s outside.
 
 `Bed` is advanced lazily: exposures, base temperatures and powder are handed in as they become known, and somebody who
-wants to know the state calls `advance_to` first. The physics is that of the kernels (`heat_kernels`, K and SI), the
-soil that of `materials`. The same calls give the same bits, with any number of threads.
+wants to know the state calls `advance_to` first. The physics is that of the kernels (`heat_kernels`, `beam_kernels`:
+K and SI), the soil that of `materials`. The same calls give the same bits, with any number of threads.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hil_sim.world.plant.beam_kernels import measure, run_ticks, run_ticks_parallel
 from hil_sim.world.plant.bed_setup import BedConfig, LayerTruth, empty_cells, make_setting
-from hil_sim.world.plant.heat_kernels import measure, run_ticks, run_ticks_parallel, worst_stiffness
+from hil_sim.world.plant.heat_kernels import worst_stiffness
 from hil_sim.world.plant.materials import MATERIALS, STEFAN_BOLTZMANN_W_M2K4, ZERO_CELSIUS_K, enthalpy_of
 from hil_sim.world.plant.powder_kernels import fill_columns
 

@@ -21,7 +21,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
 
 from hil_sim.world.plant.materials import Tables
@@ -81,87 +81,114 @@ def dense_share(fraction: float, tables: Tables) -> float:
     return above * math.sqrt(above)
 
 
-@njit(cache=True, error_model="numpy", fastmath=VECTORISED)
-def _sinter_column(cells: Cells, tables: Tables, i: int, j: int, dt: float, decay: Array) -> None:
-    """Advance sintering over the step that just ended: open pores decay as exp(-2.25 dTheta) (Skorohod-Olevsky, free).
+# The kernels below work on a run: columns j_first..j_stop-1 of row i, which lie in memory one after the other, ghosts
+# and absent cells included. One long loop without a branch is what the compiler can vectorise; a column is too short.
 
-    Theta grows by the trapezoid rule. Where a whole column decays but slightly, the exponential is a series (to 1e-12).
-    decay: room for one column.
-    """
-    h, rate, pores = cells.h[i, j], cells.rate[i, j], cells.pores[i, j]
-    thick, mix, inv_mass = cells.thick[i, j], cells.mix[i, j], cells.inv_mass[i, j]
-    count = cells.filled[i, j]
+
+@njit(cache=True, error_model="numpy", fastmath=VECTORISED)
+def _read_tables(cells: Cells, tables: Tables, i: int, j_first: int, j_stop: int, dt: float, decay: Array) -> float:
+    """Temperature, 1/cp and 2.25 dTheta (by the trapezoid rule, into `decay`) of a run; the largest of the last."""
+    height = cells.h.shape[2]
     last = tables.temp_k.size - 1 - 1e-6
     most = 0.0
-    for k in range(1, count + 1):
-        x = min(max((h[k] - tables.h_low_j_kg) * tables.nodes_per_j_kg, 0.0), last)
-        n = int(x)
-        now = tables.sinter_rate_per_s[n] + (x - n) * (tables.sinter_rate_per_s[n + 1] - tables.sinter_rate_per_s[n])
-        decay[k] = 1.125 * dt * (now + rate[k])
-        rate[k] = now
-        most = max(most, decay[k])
+    for j in range(j_first, j_stop):
+        h, temp, inv_cp, rate = cells.h[i, j], cells.temp[i, j], cells.inv_heat[i, j], cells.rate[i, j]
+        at = (j - j_first) * height
+        for k in range(1, cells.filled[i, j] + 1):
+            x = min(max((h[k] - tables.h_low_j_kg) * tables.nodes_per_j_kg, 0.0), last)
+            n = int(x)
+            low = tables.temp_k[n]
+            temp[k] = low + (x - n) * (tables.temp_k[n + 1] - low)
+            inv_cp[k] = tables.inverse_cp_kg_k_j[n]
+            if h[k] > tables.h_sinter_j_kg or rate[k] > 0.0:
+                low = tables.sinter_rate_per_s[n]
+                now = low + (x - n) * (tables.sinter_rate_per_s[n + 1] - low)
+                decay[at + k] = 1.125 * dt * (now + rate[k])
+                rate[k] = now
+                most = max(most, decay[at + k])
+            else:
+                decay[at + k] = 0.0
+    return most
+
+
+@njit(cache=True, error_model="numpy", fastmath=VECTORISED)
+def _sinter_run(cells: Cells, tables: Tables, i: int, j_first: int, j_stop: int, decay: Array, most: float) -> None:
+    """Open pores of a run decay as exp(-decay), decay = 2.25 dTheta (Skorohod-Olevsky, free), and its cells shrink.
+
+    Where the whole run decays but slightly, the exponential is a series (to 1e-12).
+    """
+    pores = cells.pores[i, j_first:j_stop].reshape(-1)
     if most < 0.01:
-        for k in range(1, count + 1):
+        for k in range(pores.size):
             d = decay[k]
             pores[k] *= 1.0 - d * (1.0 - d * (0.5 - d * (1.0 / 6.0 - d * (1.0 / 24.0))))
     else:
-        for k in range(1, count + 1):
+        for k in range(pores.size):
             pores[k] *= math.exp(-decay[k])
+    inv_mass = cells.inv_mass[i, j_first:j_stop].reshape(-1)
+    thick = cells.thick[i, j_first:j_stop].reshape(-1)
+    mix = cells.mix[i, j_first:j_stop].reshape(-1)
     span = tables.closed_fraction - tables.powder_fraction
     per_range = 1.0 / (1.0 - tables.powder_fraction)
-    for k in range(1, count + 1):
+    for k in range(pores.size):
         fraction = tables.closed_fraction - span * pores[k]
-        thick[k] = 1.0 / (inv_mass[k] * (tables.grain_density_kg_m3 * fraction))
+        per_metre = inv_mass[k] * (tables.grain_density_kg_m3 * fraction)
+        thick[k] = 1.0 / per_metre if per_metre > 0.0 else 0.0
         above = max((fraction - tables.powder_fraction) * per_range, 0.0)
         mix[k] = above * math.sqrt(above)
 
 
 @njit(cache=True, error_model="numpy", fastmath=VECTORISED)
-def _look_up_column(cells: Cells, tables: Tables, i: int, j: int) -> None:
-    """Temperature, resistances and heat capacity of one column from its enthalpies."""
-    h, temp, thick, mix = cells.h[i, j], cells.temp[i, j], cells.thick[i, j], cells.mix[i, j]
-    across, along, peak = cells.across[i, j], cells.along[i, j], cells.peak[i, j]
-    inv_mass, inv_heat = cells.inv_mass[i, j], cells.inv_heat[i, j]
-    count = cells.filled[i, j]
-    last = tables.temp_k.size - 1 - 1e-6
-    for k in range(1, count + 1):  # apart from the next loop, which the compiler can vectorise
-        x = min(max((h[k] - tables.h_low_j_kg) * tables.nodes_per_j_kg, 0.0), last)
-        n = int(x)
-        temp[k] = tables.temp_k[n] + (x - n) * (tables.temp_k[n + 1] - tables.temp_k[n])
-        inv_heat[k] = tables.inverse_cp_kg_k_j[n]
-    for k in range(1, count + 1):
-        t = temp[k]
-        glowing = min(t, tables.powder_k_end_k)
+def _conduct_run(cells: Cells, tables: Tables, i: int, j_first: int, j_stop: int) -> None:
+    """Resistances and heat capacity of a run from its temperatures, thicknesses and densities."""
+    temp = cells.temp[i, j_first:j_stop].reshape(-1)
+    thick, mix = cells.thick[i, j_first:j_stop].reshape(-1), cells.mix[i, j_first:j_stop].reshape(-1)
+    across, along = cells.across[i, j_first:j_stop].reshape(-1), cells.along[i, j_first:j_stop].reshape(-1)
+    for k in range(temp.size):
+        glowing = min(temp[k], tables.powder_k_end_k)
         powder = tables.powder_k_w_mk + tables.powder_k_w_mk4 * glowing * glowing * glowing
-        resist = 1.0 / ((powder + (tables.dense_k_w_mk - powder) * mix[k]) * thick[k])
+        through = (powder + (tables.dense_k_w_mk - powder) * mix[k]) * thick[k]
+        resist = 1.0 / through if through > 0.0 else NO_WAY
         along[k] = resist
-        across[k] = thick[k] * thick[k] * resist
+        across[k] = thick[k] * thick[k] * resist if through > 0.0 else NO_WAY
+    inv_mass, inv_heat = cells.inv_mass[i, j_first:j_stop].reshape(-1), cells.inv_heat[i, j_first:j_stop].reshape(-1)
+    for k in range(temp.size):
         inv_heat[k] *= inv_mass[k]
-        peak[k] = max(peak[k], t)
+    peak = cells.peak[i, j_first:j_stop].reshape(-1)
+    for k in range(temp.size):
+        peak[k] = max(peak[k], temp[k])
 
 
 @njit(cache=True, error_model="numpy", fastmath=VECTORISED)
-def _exchange_column(
-    cells: Cells, i: int, j: int, dt: float, lateral: float, west: float, east: float, south: float, north: float,
-    stiff: Array, rise: Array,
+def _exchange_run(
+    cells: Cells, i: int, j_first: int, j_stop: int, dt: float, lateral: float, west: float, east: float, south: float,
+    north: float, stiff: Array, rise: Array,
 ) -> None:  # fmt: skip
-    """One column's inner faces; the four flags (0 or 1) drop lateral faces that a quicker neighbour has booked.
+    """A run's inner faces; the four flags (0 or 1) drop lateral faces that a quicker neighbour has booked.
 
-    Opposite faces share one division: a/x + b/y = (a y + b x)/(x y). stiff, rise: the largest so far at each height.
+    Opposite faces share one division: a/x + b/y = (a y + b x)/(x y). stiff, rise: the largest so far at each place.
     """
-    h, t, r, u = cells.h[i, j], cells.temp[i, j], cells.across[i, j], cells.along[i, j]
-    tw, te, ts, tn = cells.temp[i - 1, j], cells.temp[i + 1, j], cells.temp[i, j - 1], cells.temp[i, j + 1]
-    uw, ue, us, un = cells.along[i - 1, j], cells.along[i + 1, j], cells.along[i, j - 1], cells.along[i, j + 1]
-    inv_mass, inv_heat = cells.inv_mass[i, j], cells.inv_heat[i, j]
-    for k in range(1, cells.filled[i, j] + 1):
+    all_t, all_r, all_u = cells.temp.reshape(-1), cells.across.reshape(-1), cells.along.reshape(-1)
+    height = cells.h.shape[2]
+    row = height * cells.h.shape[1]
+    at = i * row + j_first * height
+    size = (j_stop - j_first) * height - 2  # less the ghost below the first column and that above the last one
+    t, r, u = all_t[at + 1 :], all_r[at + 1 :], all_u[at + 1 :]
+    td, tu, rd, ru = all_t[at:], all_t[at + 2 :], all_r[at:], all_r[at + 2 :]
+    tw, te, uw, ue = all_t[at + 1 - row :], all_t[at + 1 + row :], all_u[at + 1 - row :], all_u[at + 1 + row :]
+    ts, tn = all_t[at + 1 - height :], all_t[at + 1 + height :]
+    us, un = all_u[at + 1 - height :], all_u[at + 1 + height :]
+    h = cells.h.reshape(-1)[at + 1 :]
+    inv_mass, inv_heat = cells.inv_mass.reshape(-1)[at + 1 :], cells.inv_heat.reshape(-1)[at + 1 :]
+    for k in range(size):
         to_west, to_east, to_south, to_north = u[k] + uw[k], u[k] + ue[k], u[k] + us[k], u[k] + un[k]
-        down, up = r[k] + r[k - 1], r[k] + r[k + 1]
+        down, up = r[k] + rd[k], r[k] + ru[k]
         along_x = lateral / (to_west * to_east)
         along_y = lateral / (to_south * to_north)
         along_z = 2.0 / (down * up)
         flux = along_x * (west * (tw[k] - t[k]) * to_east + east * (te[k] - t[k]) * to_west)
         flux += along_y * (south * (ts[k] - t[k]) * to_north + north * (tn[k] - t[k]) * to_south)
-        flux += along_z * ((t[k - 1] - t[k]) * up + (t[k + 1] - t[k]) * down)
+        flux += along_z * ((td[k] - t[k]) * up + (tu[k] - t[k]) * down)
         h[k] += dt * inv_mass[k] * flux
         total = along_x * (to_west + to_east) + along_y * (to_south + to_north) + along_z * (down + up)
         stiff[k] = max(stiff[k], total * inv_heat[k])
@@ -213,19 +240,24 @@ def exchange_tile(cells: Cells, setting: Setting, a: int, b: int, dt: float, bas
     to_north = cells.level[a, b + 1] - level if b + 1 < cells.level.shape[1] else 0
     emission = setting.emissivity * SIGMA
     ambient4 = setting.ambient_k**4
-    stiff_at, rise_at = np.zeros(cells.h.shape[2]), np.zeros(cells.h.shape[2])
+    stiff_at, rise_at = np.zeros(setting.tile * cells.h.shape[2]), np.zeros(setting.tile * cells.h.shape[2])
     stiff = rise = radiated = convected = from_base = 0.0
+    inner_first = j_first + 1 if to_south < 0 else j_first  # a column whose side is booked already is a run of its own
+    inner_stop = j_stop - 1 if to_north < 0 and j_stop - 1 > inner_first else j_stop
     for i in range(i_first, i_stop):
+        at_west, at_east = i == i_first, i == i_stop - 1
+        west = 0.0 if at_west and to_west < 0 else 1.0
+        east = 0.0 if at_east and to_east < 0 else 1.0
+        for run in range(3):
+            low = (j_first, inner_first, inner_stop)[run]
+            high = (inner_first, inner_stop, j_stop)[run]
+            if high > low:
+                south = 0.0 if low == j_first and to_south < 0 else 1.0
+                north = 0.0 if high == j_stop and to_north < 0 else 1.0
+                _exchange_run(cells, i, low, high, dt, lateral, west, east, south, north, stiff_at, rise_at)
         for j in range(j_first, j_stop):
             count = cells.filled[i, j]
-            at_west, at_east = i == i_first, i == i_stop - 1
             at_south, at_north = j == j_first, j == j_stop - 1
-            _exchange_column(
-                cells, i, j, dt, lateral,
-                0.0 if at_west and to_west < 0 else 1.0, 0.0 if at_east and to_east < 0 else 1.0,
-                0.0 if at_south and to_south < 0 else 1.0, 0.0 if at_north and to_north < 0 else 1.0,
-                stiff_at, rise_at,
-            )  # fmt: skip
             if at_west and to_west > 0:
                 _owe(cells, cells.owed_x[a, j], i, j, i - 1, j, dt, lateral)
             if at_east and to_east > 0:
@@ -288,16 +320,15 @@ def refresh_tile(cells: Cells, tables: Tables, setting: Setting, a: int, b: int,
     if dt > 0.0:
         _collect_tile(cells, setting, a, b, dt)
     nx, ny = cells.filled.shape[0] - 2, cells.filled.shape[1] - 2
-    decay = np.empty(cells.h.shape[2])
+    decay = np.zeros(setting.tile * cells.h.shape[2])
+    j_first, j_stop = 1 + b * setting.tile, min(1 + (b + 1) * setting.tile, ny + 1)
     for i in range(1 + a * setting.tile, min(1 + (a + 1) * setting.tile, nx + 1)):
-        for j in range(1 + b * setting.tile, min(1 + (b + 1) * setting.tile, ny + 1)):
-            count = cells.filled[i, j]
-            for k in range(1, count + 1):
-                if cells.h[i, j, k] > tables.h_sinter_j_kg or cells.rate[i, j, k] > 0.0:
-                    _sinter_column(cells, tables, i, j, dt, decay)
-                    break
-            _look_up_column(cells, tables, i, j)
-            cells.layer_peak[i, j] = max(cells.layer_peak[i, j], cells.temp[i, j, count])
+        most = _read_tables(cells, tables, i, j_first, j_stop, dt, decay)
+        if most > 0.0:
+            _sinter_run(cells, tables, i, j_first, j_stop, decay, most)
+        _conduct_run(cells, tables, i, j_first, j_stop)
+        for j in range(j_first, j_stop):
+            cells.layer_peak[i, j] = max(cells.layer_peak[i, j], cells.temp[i, j, cells.filled[i, j]])
 
 
 @njit(cache=True)
@@ -319,129 +350,3 @@ def worst_stiffness(cells: Cells, tables: Tables, setting: Setting, a: int, b: i
                     total += 1.0 / (0.5 * thick / k_dense + setting.base_resistance_m2k_w)
                 worst = max(worst, total * cells.inv_heat[i, j, k])
     return worst
-
-
-@njit(cache=True)
-def _lay_spot(cells: Cells, setting: Setting, x_m: float, y_m: float, energy_j: float, box: NDArray[np.int64]) -> float:
-    """Lay one spot's energy on the columns under it; grows `box` (i0, i1, j0, j1); gives the energy off the window."""
-    nx, ny = cells.filled.shape[0] - 2, cells.filled.shape[1] - 2
-    missed = 0.0
-    for n in range(setting.spot_weight.size):
-        i = 1 + math.floor((x_m + setting.spot_x_m[n]) / setting.cell_m)
-        j = 1 + math.floor((y_m + setting.spot_y_m[n]) / setting.cell_m)
-        part = energy_j * setting.spot_weight[n]
-        if i < 1 or i > nx or j < 1 or j > ny:
-            missed += part
-            continue
-        cells.source[i, j] += part
-        box[0], box[1] = min(box[0], i), max(box[1], i)
-        box[2], box[3] = min(box[2], j), max(box[3], j)
-    return missed
-
-
-@njit(cache=True)
-def _sink_in(cells: Cells, setting: Setting, i: int, j: int) -> float:
-    """Turn a column's waiting beam energy into enthalpy over the first cells (Beer-Lambert); gives the joules taken."""
-    energy = cells.source[i, j]
-    cells.source[i, j] = 0.0
-    rest = energy / (setting.cell_m * setting.cell_m)
-    for k in range(cells.filled[i, j], 0, -1):
-        through = math.exp(-cells.thick[i, j, k] / setting.absorption_m) if setting.absorption_m > 0.0 else 0.0
-        if k == 1 or through * rest < 1e-9 * energy / (setting.cell_m * setting.cell_m):
-            through = 0.0
-        cells.h[i, j, k] += cells.inv_mass[i, j, k] * rest * (1.0 - through)
-        rest *= through
-        if rest == 0.0:
-            break
-    return energy
-
-
-@njit(cache=True)
-def shine(cells: Cells, setting: Setting, rows: Array, first: int, t0: float, t1: float, taken: Array) -> int:
-    """Let the beam act from t0 to t1; the first row that is not over yet.
-
-    rows: (n, 8) t0, t1 s, x0, y0, x1, y1 m from the window's corner, absorbed power at both ends W, in time order. A
-    moving spot is laid down at even steps along its way, each with the exact energy of its share of the time.
-    taken: adds up absorbed J, J beyond the window.
-    """
-    box = np.array([1 << 40, -1, 1 << 40, -1])
-    row = first
-    while row < rows.shape[0] and rows[row, 0] < t1:
-        begin, end = rows[row, 0], rows[row, 1]
-        low, high = max(begin, t0), min(end, t1)
-        if high > low:
-            inv_span = 1.0 / (end - begin)
-            dx, dy = rows[row, 4] - rows[row, 2], rows[row, 5] - rows[row, 3]
-            way = math.hypot(dx, dy) * (high - low) * inv_span
-            parts = 1 + int(way / setting.sample_m)
-            for part in range(parts):
-                at = low + (high - low) * (part + 0.5) / parts
-                share = (at - begin) * inv_span
-                power = rows[row, 6] + share * (rows[row, 7] - rows[row, 6])
-                energy = power * (high - low) / parts
-                x, y = rows[row, 2] + share * dx, rows[row, 3] + share * dy
-                taken[1] += _lay_spot(cells, setting, x, y, energy, box)
-        if end > t1:
-            break
-        row += 1
-    for i in range(box[0], box[1] + 1):
-        for j in range(box[2], box[3] + 1):
-            if cells.source[i, j] > 0.0:
-                taken[0] += _sink_in(cells, setting, i, j)
-    return row
-
-
-@njit(cache=True)
-def run_ticks(
-    cells: Cells, tables: Tables, setting: Setting, rows: Array, first: int, start_s: float, tick_s: float, ticks: int,
-    base_k: float, taken: Array,
-) -> int:  # fmt: skip
-    """`ticks` ticks from start_s, each tile at its level; the first exposure row that is not over yet."""
-    across, along = cells.level.shape
-    for tick in range(1, ticks + 1):
-        if first < rows.shape[0]:
-            first = shine(cells, setting, rows, first, start_s + (tick - 1) * tick_s, start_s + tick * tick_s, taken)
-        for a in range(across):
-            for b in range(along):
-                pace = 1 << cells.level[a, b]
-                if tick % pace == 0:
-                    exchange_tile(cells, setting, a, b, pace * tick_s, base_k)
-        for a in range(across):
-            for b in range(along):
-                pace = 1 << cells.level[a, b]
-                if tick % pace == 0:
-                    refresh_tile(cells, tables, setting, a, b, pace * tick_s)
-    return first
-
-
-@njit(cache=True, parallel=True)
-def run_ticks_parallel(
-    cells: Cells, tables: Tables, setting: Setting, rows: Array, first: int, start_s: float, tick_s: float, ticks: int,
-    base_k: float, taken: Array,
-) -> int:  # fmt: skip
-    """As `run_ticks`, tiles spread over numba's threads: same bits, since a tile writes nothing that another reads."""
-    along = cells.level.shape[1]
-    tiles = cells.level.size
-    for tick in range(1, ticks + 1):
-        if first < rows.shape[0]:
-            first = shine(cells, setting, rows, first, start_s + (tick - 1) * tick_s, start_s + tick * tick_s, taken)
-        for n in prange(tiles):
-            pace = 1 << cells.level[n // along, n % along]
-            if tick % pace == 0:
-                exchange_tile(cells, setting, n // along, n % along, pace * tick_s, base_k)
-        for n in prange(tiles):
-            pace = 1 << cells.level[n // along, n % along]
-            if tick % pace == 0:
-                refresh_tile(cells, tables, setting, n // along, n % along, pace * tick_s)
-    return first
-
-
-@njit(cache=True)
-def measure(cells: Cells, tables: Tables, setting: Setting, base_k: float) -> None:
-    """Look everything up anew without letting time pass: after powder was spread or a temperature set."""
-    for a in range(cells.level.shape[0]):
-        for b in range(cells.level.shape[1]):
-            refresh_tile(cells, tables, setting, a, b, 0.0)
-    for a in range(cells.level.shape[0]):
-        for b in range(cells.level.shape[1]):
-            exchange_tile(cells, setting, a, b, 0.0, base_k)
