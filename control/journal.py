@@ -262,6 +262,9 @@ class LayerStream:
         acked = self._acked
         await self._journal.sent(self._layer, first, last, acked)
         self._noted = max(self._noted, acked)
+        if self._flush_timer is not None and self._noted >= self._acked:  # nothing is left for it to note
+            self._flush_timer.cancel()
+            self._flush_timer = None
 
     def acked(self, index: int) -> None:
         """Line `index` of this stream got its ok; on disk within 50 ms."""

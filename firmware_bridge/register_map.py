@@ -23,6 +23,9 @@ from firmware_bridge.errors import BridgeError, Rejected
 from firmware_bridge.signals import NO_LIMITS, Limits
 
 _FORMATS = {"u16": ">H", "i16": ">h", "u32": ">I", "i32": ">i", "f32": ">f"}
+_WORDS = {dtype: struct.calcsize(code) // 2 for dtype, code in _FORMATS.items()}
+_PACK_WORDS = {dtype: struct.Struct(f">{words}H").pack for dtype, words in _WORDS.items()}
+_UNPACK = {dtype: struct.Struct(code).unpack for dtype, code in _FORMATS.items()}
 _RAW_BOUNDS = {"u16": (0, 0xFFFF), "i16": (-0x8000, 0x7FFF), "u32": (0, 0xFFFFFFFF), "i32": (-(2**31), 2**31 - 1)}
 
 
@@ -61,17 +64,19 @@ class Signal:
     @property
     def words(self) -> int:
         """How many registers it takes."""
-        return 1 if self.dtype.endswith("16") else 2
+        return _WORDS[self.dtype]
 
     def raw(self, registers: Sequence[int]) -> float:
         """The number in the registers before scaling."""
-        ordered = registers if self.word_order == "big" else tuple(reversed(registers))
-        data = struct.pack(f">{self.words}H", *ordered)
-        return struct.unpack(_FORMATS[self.dtype], data)[0]
+        ordered = registers if self.word_order == "big" else registers[::-1]
+        return _UNPACK[self.dtype](_PACK_WORDS[self.dtype](*ordered))[0]
 
     def decode(self, registers: Sequence[int], exponent: float = 0.0) -> float:
         """Registers (u16 each) -> value in `unit`; NaN for a sentinel. `exponent`: value of the `scale_from` signal."""
-        raw = self.raw(registers)
+        return self.scaled(self.raw(registers), exponent)
+
+    def scaled(self, raw: float, exponent: float = 0.0) -> float:
+        """What `decode` makes of a raw number."""
         if raw in self.sentinels:
             return math.nan
         value = raw * self.scale + self.offset
@@ -79,7 +84,11 @@ class Signal:
 
     def sentinel(self, registers: Sequence[int]) -> str:
         """What the raw value means if it stands for no value, else ""."""
-        return self.sentinels.get(int(raw), "") if math.isfinite(raw := self.raw(registers)) else "not a number"
+        return self.meaning(self.raw(registers))
+
+    def meaning(self, raw: float) -> str:
+        """What `sentinel` says of a raw number."""
+        return self.sentinels.get(int(raw), "") if math.isfinite(raw) else "not a number"
 
     def encode(self, value: float) -> list[int]:
         """A value in `unit` -> registers. Rejected if it may not be written: access, range, NaN, or no such raw."""

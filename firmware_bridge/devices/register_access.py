@@ -60,14 +60,11 @@ class RegisterAccess:
         for block in blocks:
             words = await self.link.read(self.unit, block.fc, block.address, block.count, retries=READ_RETRIES)
             time_s = asyncio.get_running_loop().time()
-            exponents: dict[str, float] = {}
+            raws = {signal.name: signal.raw(_cut(block, signal, words)) for signal in block.signals}
             for signal in block.signals:
-                if not signal.scale_from:
-                    exponents[signal.name] = signal.decode(_cut(block, signal, words))
-            for signal in block.signals:
-                registers = _cut(block, signal, words)
-                value = signal.decode(registers, exponents[signal.scale_from] if signal.scale_from else 0.0)
-                quality = Quality.BAD if signal.sentinel(registers) else Quality.GOOD
+                raw, scale_from = raws[signal.name], signal.scale_from
+                value = signal.scaled(raw, self.map.signal(scale_from).scaled(raws[scale_from]) if scale_from else 0.0)
+                quality = Quality.BAD if signal.meaning(raw) else Quality.GOOD
                 readings[signal.name] = Reading(
                     signal.name, value, signal.unit, time_s, quality, signal.limits.state_of(value)
                 )

@@ -18,6 +18,8 @@ REPLY_BYTES_MAX = 4096
 
 _SENDABLE = re.compile(rb"[A-Z@][ !-)+-:<-\[\]-~]*")  # printable ASCII without * (checksum) ; (comment) \ (escape)
 _BODY = re.compile(rb"N(-?\d+) ?(.*)", re.DOTALL)
+_UNPRINTABLE = bytes([*range(32), *range(127, 256)])
+_OK_ADVANCED = re.compile(r"ok N(\d+) P(\d+) B(\d+)")  # what ADVANCED_OK answers to nearly every line
 _OK_FIELD = re.compile(r" ([NPB])(-?\d+)(?= |$)")
 _TEMPERATURE = re.compile(r"(?:^|\s)([TBCP]\d?):\s*(-?\d+(?:\.\d+)?)\s*/\s*(-?\d+(?:\.\d+)?)")
 _AXIS = re.compile(r"(?:^|\s)([XYZE]):\s*(-?\d+(?:\.\d+)?)")
@@ -113,11 +115,13 @@ class Resend:
 
 def clean(line: bytes) -> str:
     """A reply line as text: everything outside printable ASCII dropped, ends stripped."""
-    return "".join(chr(byte) for byte in line if 32 <= byte < 127).strip()
+    return line.translate(None, _UNPRINTABLE).decode("ascii").strip()
 
 
 def parse_ok(text: str) -> Acknowledge | None:
     """The acknowledgement in a clean line; None if the line is none (`o`, `okay`, `ok*`, ... are damaged: no ok)."""
+    if match := _OK_ADVANCED.fullmatch(text):
+        return Acknowledge(int(match[1]), int(match[2]), int(match[3]))
     if text == "ok":
         return Acknowledge()
     if not text.startswith("ok "):
