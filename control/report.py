@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from control.report_data import Gathered, gather, without_nan
 from control.report_drawing import DENSE, HEAT, Curve, bed_map, course, data_url, line_chart, solid
 from control.report_truth import GRAIN_KG_M3, STRENGTH_B, STRENGTH_S0_MPA
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent
 PAGE_NAME = "report.html"
-THUMBNAIL_PIXELS = 440
+THUMBNAIL_PIXELS = 360
 SVG_VECTORS_MAX = 4000  # a layer with more is drawn as pixels
 TABLE_ROWS_MAX = 150
 EVENT_ROWS_MAX = 80
@@ -33,7 +34,10 @@ CHARTS = (  # title, unit, and of each curve: device, signal, name, style
     ("Beam", "W", (("beam", "emission_w", "emission read back", "hot"), ("beam", "power_w", "set-point", "aim"))),
     ("Power drawn", "W", (("meter", "power_w", "meter", "cool"),)),
 )
+ROUTINE = re.compile(r"machine: (ready|armed|exposing|safe|fault) -> (ready|armed|exposing|safe) ")
 STATUS_STYLE = {"done": "good", "stopped": "warn", "cancelled": "warn", "no outcome": "warn", "unknown": "warn"}
+
+Window = tuple[float, float, float, float]
 
 
 def write_report(run_dir: Path, *, truth_dir: Path | None = None, output: Path | None = None) -> Path:
@@ -122,7 +126,8 @@ def _pictures(got: Gathered) -> dict[str, Any]:
         step = -(-len(rows) // TABLE_ROWS_MAX)
         shown = [row for n, row in enumerate(rows) if n % step == 0 or row["flags"] or n == len(rows) - 1]
     events = facts["events"]
-    worst_first = sorted(events, key=lambda e: {"error": 0, "warning": 1}.get(e["level"], 2))[:EVENT_ROWS_MAX]
+    told = [event for event in events if event["level"] != "info" or not ROUTINE.match(event["text"])]
+    worst_first = sorted(told, key=lambda e: {"error": 0, "warning": 1}.get(e["level"], 2))[:EVENT_ROWS_MAX]
     chosen = {id(event) for event in worst_first}
     return {
         "status_style": STATUS_STYLE.get(facts["verdict"]["status"], "bad"),
@@ -209,12 +214,24 @@ def _card(got: Gathered, layers: dict[int, Any], row: dict[str, Any]) -> dict[st
     """One layer's pictures as data URLs: the planned path, the powder, the exposed bed."""
     index = row["index"]
     plan = layers.get(index)
-    return {
-        "row": row,
-        "path": _path_picture(got, plan) if plan is not None else None,
-        "powder": _thumbnail(got.telemetry.pictures.get((index, "powder"))),
-        "exposed": _thumbnail(got.telemetry.pictures.get((index, "exposed"))),
-    }
+    card: dict[str, Any] = {"row": row, "path": _path_picture(got, plan) if plan is not None else None}
+    for label in ("powder", "exposed"):
+        judged = row[label] is not None and row[label]["quality"] == "ok"
+        card[label] = _thumbnail(got.telemetry.pictures.get((index, label)), _part_on_plate(got) if judged else None)
+    return card
+
+
+def _part_on_plate(got: Gathered) -> Window | None:
+    """Where on a picture of the whole plate the part lies, as shares of its width and height from the top left; 4:3."""
+    if got.job is None or got.plate_mm is None:
+        return None
+    (low_x, low_y, _), (high_x, high_y, _) = got.job.manifest.bounds_mm
+    plate_x, plate_y = got.plate_mm
+    wide = min(1.35 * max(high_x - low_x, (high_y - low_y) * 4 / 3), plate_x, plate_y * 4 / 3)
+    tall = wide * 3 / 4
+    left = min(max((low_x + high_x - wide) / 2, 0.0), plate_x - wide)
+    top = min(max(plate_y - (low_y + high_y + tall) / 2, 0.0), plate_y - tall)
+    return left / plate_x, top / plate_y, (left + wide) / plate_x, (top + tall) / plate_y
 
 
 def _path_picture(got: Gathered, plan: Any) -> str | None:
@@ -223,12 +240,15 @@ def _path_picture(got: Gathered, plan: Any) -> str | None:
     if got.job is None:
         return None
     if len(plan.path) <= SVG_VECTORS_MAX:
-        return data_url("image/svg+xml", layer_svg(plan, got.job.envelope).encode())
+        corners = np.concatenate([plan.layer.points_mm, plan.path.vectors_mm.reshape(-1, 2)])
+        width_mm = float(np.ptp(corners, axis=0).max()) if len(corners) else 1.0
+        bolder = f"path{{stroke-width:{(width_mm + 4.0) / 230:.3f}}}</style>"  # it is shown a few cm wide
+        return data_url("image/svg+xml", layer_svg(plan, got.job.envelope).replace("</style>", bolder, 1).encode())
     return _thumbnail(layer_png(plan, got.job.envelope))
 
 
-def _thumbnail(picture: bytes | None) -> str | None:
-    """A picture made small enough for a page; None for one that is absent or cannot be read."""
+def _thumbnail(picture: bytes | None, window: Window | None = None) -> str | None:
+    """A picture (or a window of it) made small enough for a page; None for one that is absent or cannot be read."""
     if not picture:
         return None
     import cv2
@@ -236,6 +256,10 @@ def _thumbnail(picture: bytes | None) -> str | None:
     image = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         return None
+    if window is not None:
+        rows, columns = image.shape[:2]
+        x0, y0, x1, y1 = (round(share * size) for share, size in zip(window, (columns, rows) * 2, strict=True))
+        image = image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
     scale = THUMBNAIL_PIXELS / image.shape[1]
     if scale < 1:
         size = (THUMBNAIL_PIXELS, max(1, round(image.shape[0] * scale)))

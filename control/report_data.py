@@ -60,6 +60,7 @@ class Gathered:
     layers: list[JobLayer] = field(default_factory=list)
     job: Job | None = None
     recipe: Recipe | None = None
+    plate_mm: tuple[float, float] | None = None  # what a rectified picture of the bed shows, from its corner
     phases: list[tuple[float, float, str, str]] = field(default_factory=list)
     marks: list[tuple[float, str, str]] = field(default_factory=list)
 
@@ -94,6 +95,7 @@ def gather(run_dir: Path, truth_dir: Path | None) -> Gathered:
         notes.append(f"{truth_dir} holds no truth files")
     clock = Clock(tuple(telemetry.sessions_ns))
     got = Gathered({}, telemetry, clock, truth, layers, job, job.recipe if job else None)
+    got.plate_mm = (config.envelope.x_mm, config.envelope.y_mm) if config else None
     got.phases = phases_of(telemetry, clock)
     events = events_of(telemetry, journal["events"], int(journal["facts"].get("start_ns", "0") or 0), clock)
     got.marks = [

@@ -226,7 +226,7 @@ def bed_map(
     wide, tall = step_x * len(x_mm), step_y * len(y_mm)
     scale = min(310.0 / wide, 250.0 / tall)
     width, height = wide * scale, tall * scale
-    left, top = 44.0, 10.0
+    left, top = 44.0, 22.0
     out = [
         f'<svg class="map" viewBox="0 0 {left + width + 92:.0f} {top + height + 36:.0f}" role="img"'
         f' aria-label="{escape(label)}">',
@@ -247,7 +247,7 @@ def bed_map(
         y = top + height - (tick - y0) * scale
         out.append(f'<path class="axis" d="M{left:g} {y:.1f}h-4"/>')
         out.append(f'<text class="tick" x="{left - 7:g}" y="{y + 3.5:.1f}" text-anchor="end">{tick:g}</text>')
-    out.append(f'<text class="unit" x="2" y="{top + 4:g}">{escape(y_name)}, mm</text>')
+    out.append(f'<text class="unit" x="2" y="11">{escape(y_name)}, mm</text>')
     out.append(_colour_bar(colours, low, low + span, unit, left + width + 16, top, max(height, 60.0)))
     out.append("</svg>")
     return Markup("".join(out))
