@@ -6,6 +6,7 @@ state; `control.machine.Machine` asks after every poll and latches what it hears
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -45,13 +46,17 @@ def trips(
 
     `state_since_s`: when it entered that state. What the beam did before is no reproach to the state after.
     """
+    numbers = {
+        device: {name: reading for name, reading in signals.items() if math.isfinite(reading.value)}
+        for device, signals in readings.items()
+    }
     return [
         *stale_or_bad(config, readings, now_s),
-        *beam_trips(config, readings.get("beam", {}), state, state_since_s),
-        *heater_trips(config, readings.get("heater", {})),
-        *drive_trips("recoater", readings.get("recoater", {})),
-        *drive_trips("piston", readings.get("piston", {})),
-        *blade_trips(config, readings.get("recoater", {}), state),
+        *beam_trips(config, numbers.get("beam", {}), state, state_since_s),
+        *heater_trips(config, numbers.get("heater", {})),
+        *drive_trips("recoater", numbers.get("recoater", {})),
+        *drive_trips("piston", numbers.get("piston", {})),
+        *blade_trips(config, numbers.get("recoater", {}), state),
     ]
 
 
@@ -67,6 +72,9 @@ def stale_or_bad(config: MachineConfig, readings: Readings, now_s: float) -> lis
         for reading in signals.values():
             if reading.quality is not Quality.GOOD:
                 found.append(Trip(device, f"{reading.name} is {reading.quality.name.lower()}"))
+                break
+            if not math.isfinite(reading.value):
+                found.append(Trip(device, f"{reading.name} is {reading.value}, which is no number"))
                 break
             if now_s - reading.time_s > limit_s:
                 found.append(Trip(device, f"{reading.name} is {now_s - reading.time_s:.1f} s old, over {limit_s:g} s"))

@@ -87,7 +87,6 @@ class Machine:
         self._pollers: list[Poller] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._moving_until: dict[str, float] = {}
-        self._failures: dict[str, int] = {}
         self._heat_target_c: float | None = None
         self._token = 0
         self.on_fed: Callable[[], None] | None = None  # called after each feed that the head took while firing
@@ -341,7 +340,6 @@ class Machine:
         return found
 
     def _publish(self, name: str, readings: dict[str, Reading]) -> None:
-        self._failures[name] = 0
         self.readings[name] = readings
         if name == "beam":
             self._integrate_emission(readings)
@@ -359,11 +357,10 @@ class Machine:
             self.emitted_j += (emission.time_s - self._emission.time_s) * (emission.value + self._emission.value) / 2
         self._emission = emission
 
-    def _poll_failed(self, name: str, error: BridgeError) -> None:
-        self._failures[name] = self._failures.get(name, 0) + 1
+    def _poll_failed(self, name: str, error: BridgeError, in_a_row: int) -> None:
         self._listener.event("warning", f"{name}: {error}")
-        if self._failures[name] >= POLL_FAILURES_MAX and self.state is not RunState.FAULT:
-            self.trip([Trip(name, f"failed {self._failures[name]} times in a row: {error}")])
+        if in_a_row >= POLL_FAILURES_MAX and self.state is not RunState.FAULT:
+            self.trip([Trip(name, f"failed {in_a_row} times in a row: {error}")])
 
     async def _refresh_heat(self) -> None:
         if self._heat_target_c is not None:

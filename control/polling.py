@@ -34,15 +34,16 @@ class PollTurn:
     refresh_period_s: float = 0.0
     due_s: float = 0.0
     refresh_due_s: float = 0.0
-    failures: int = 0
     polls: int = 0
+    failures: int = 0  # in a row
+    refresh_failures: int = 0  # in a row, whatever the polls between them did
 
 
 class Poller:
     """Polls the devices of one bus until it is stopped.
 
-    `publish(name, readings)` receives each good poll, `failed(name, error)` each failed one. A device that fails does
-    not slow the others: it is asked again only at its next turn.
+    `publish(name, readings)` receives each good poll, `failed(name, error, in_a_row)` each poll or refresh that failed.
+    A device that fails does not slow the others: it is asked again only at its next turn.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Poller:
         bus: str,
         turns: Sequence[PollTurn],
         publish: Callable[[str, dict[str, Reading]], None],
-        failed: Callable[[str, BridgeError], None],
+        failed: Callable[[str, BridgeError, int], None],
     ) -> None:
         self.bus = bus
         self.turns = list(turns)
@@ -67,21 +68,23 @@ class Poller:
         """Ask `name` at once rather than when its turn comes."""
         for turn in self.turns:
             if turn.name == name:
-                turn.due_s = 0.0
+                turn.due_s = asyncio.get_running_loop().time()
         self._wake.set()
 
     async def run(self) -> None:
         """Poll until cancelled."""
         loop = asyncio.get_running_loop()
+        for turn in self.turns:
+            turn.due_s = turn.refresh_due_s = loop.time()
         while True:
             now = loop.time()
             for turn in self.turns:
                 if turn.refresh is not None and turn.refresh_due_s <= now:
                     turn.refresh_due_s = max(turn.refresh_due_s + turn.refresh_period_s, now)
-                    await self._try(turn, turn.refresh())
+                    await self._refresh(turn, turn.refresh)
                 if turn.due_s <= now:
                     turn.due_s = max(turn.due_s + turn.period_s(), now)
-                    await self._try(turn, self._poll(turn))
+                    await self._poll(turn)
             next_s = min(
                 min(turn.due_s, turn.refresh_due_s if turn.refresh is not None else turn.due_s) for turn in self.turns
             )
@@ -92,16 +95,24 @@ class Poller:
                 await asyncio.sleep(0)  # a bus that cannot keep its plan must still let the others run
 
     async def _poll(self, turn: PollTurn) -> None:
-        readings = await turn.device.poll()
+        try:
+            readings = await turn.device.poll()
+        except BridgeError as error:
+            turn.failures += 1
+            self._failed(turn.name, error, turn.failures)
+            return
+        turn.failures = 0
         turn.polls += 1
         self._publish(turn.name, readings)
 
-    async def _try(self, turn: PollTurn, step: Awaitable[None]) -> None:
+    async def _refresh(self, turn: PollTurn, refresh: Callable[[], Awaitable[None]]) -> None:
         try:
-            await step
+            await refresh()
         except BridgeError as error:
-            turn.failures += 1
-            self._failed(turn.name, error)
+            turn.refresh_failures += 1
+            self._failed(turn.name, error, turn.refresh_failures)
+            return
+        turn.refresh_failures = 0
 
     async def _sleep(self, delay_s: float) -> None:
         loop = asyncio.get_running_loop()
