@@ -24,6 +24,7 @@ import time as wall  # pacing only: the one place where simulated time looks at 
 from asyncio import base_events, events
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
+from math import inf
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -157,7 +158,7 @@ class VirtualLoop(base_events.BaseEventLoop):
     def call_at(self, when, callback, *args, context=None):  # type: ignore[override]
         if self._closed:
             raise RuntimeError("Event loop is closed")
-        if not when < float("inf"):
+        if not when < inf:
             raise ValueError(f"a timer at {when} s would never fire")
         handle = _Timer(when, callback, args, self, context)
         self._timer_number = number = self._timer_number + 1
@@ -179,7 +180,7 @@ class VirtualLoop(base_events.BaseEventLoop):
 
     def _run_once(self) -> None:
         """Run passes until somebody stops the loop. As in asyncio a pass runs what was ready when it began."""
-        ready, timers, pop = self._ready, self._timers, heapq.heappop
+        ready, timers, ties, pop = self._ready, self._timers, self._ties, heapq.heappop
         next_ready = ready.popleft
         while True:
             if not ready:
@@ -196,6 +197,11 @@ class VirtualLoop(base_events.BaseEventLoop):
                         continue  # a signal has brought work before that time
                     self._now = when  # exact: no rounding adds up
                     self._passes = 0
+                if ties is None:  # the rest of this instant, if there is more, is collected below
+                    timer = pop(timers)[2]
+                    timer._scheduled = False
+                    ready.append(timer)
+                    self.fired += 1
             self._passes += 1
             if self._passes > self._passes_bound:
                 raise SimLivelock(self._time_stands_still())

@@ -135,10 +135,12 @@ class Pipe:
             self.waiting = len(data)
             self._arrive(bytes(data))
             return
-        at_s = max(loop.time(), self.free_at_s)
-        for start in range(0, len(data), size):
-            chunk = bytes(data[start : start + size])
-            self.waiting += len(chunk)
+        now_s, at_s = loop.time(), self.free_at_s
+        if at_s < now_s:
+            at_s = now_s
+        self.waiting += len(data)
+        while data:
+            chunk, data = bytes(data[:size]), data[size:]
             at_s += len(chunk) * self._byte_time_s
             loop.call_at(at_s + self._latency_s, self._arrive, chunk)
         self.free_at_s = at_s
