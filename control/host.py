@@ -6,6 +6,7 @@ laboratory's own test. The run folder holds everything afterwards, and `outcome.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 from collections.abc import Callable
@@ -101,6 +102,11 @@ async def resume_host(
     run_dir = Path(run_dir)
     journal = Journal.open(run_dir / JOURNAL_NAME)
     try:
+        for name in (MACHINE_NAME, JOB_NAME):
+            if not (run_dir / name).is_file():
+                raise MoonkilnError(f"{run_dir / name} is missing: the run died before it began; print again", 2)
+        if (run_dir / OUTCOME_NAME).is_file() and read_outcome(run_dir).status is Status.DONE:
+            raise MoonkilnError(f"the run in {run_dir} is done: there is nothing to resume", 2)
         config = load_machine(run_dir / MACHINE_NAME).with_urls(urls or {})
         simulated = sorted(name for name, url in config.urls.items() if url.startswith("sim:"))
         if simulated:
@@ -114,15 +120,11 @@ async def resume_host(
             raise MoonkilnError(
                 f"{job} is not the job that this run was begun with: put the original back, then resume", 2
             )
-        if (run_dir / OUTCOME_NAME).is_file() and read_outcome(run_dir).status is Status.DONE:
-            raise MoonkilnError(f"the run in {run_dir} is done: there is nothing to resume", 2)
+        # The last session's word is no longer true, and if this one dies there must be none.
+        (run_dir / OUTCOME_NAME).unlink(missing_ok=True)
         return await _host(
             config, journal, run_dir, operator or Operator(), journal.fact("dry_run") == "True", progress
         )
-    except FileNotFoundError as error:
-        raise MoonkilnError(
-            f"{error.filename} is missing: the run in {run_dir} died before it began; print again", 2
-        ) from error
     finally:
         journal.close()
 
@@ -160,9 +162,18 @@ async def _host(
         except BridgeError as error:
             # A port that cannot be opened: nothing has moved, and the journal's word stands.
             outcome = outcome_of_journal(journal, Status.FAILED, str(error), 3, dry_run)
+        except Exception as error:
+            # A fault of our own. The machine was made safe on the way here; the folder says so, the caller hears of it.
+            reason = f"a fault of moonkiln itself: {type(error).__name__}: {error}"
+            telemetry.event("error", reason)
+            outcome_of_journal(journal, Status.FAILED, reason, 1, dry_run).write(run_dir)
+            raise
         telemetry.event(
             "info" if outcome.status is Status.DONE else "error", f"run {outcome.status.value}: {outcome.reason}"
         )
+    if telemetry.failure is not None:
+        with contextlib.suppress(MoonkilnError):  # it was said already; here it is for the report, if there is room
+            await journal.event("warning", telemetry.failure)
     journal.close()
     outcome.write(run_dir)
     return outcome

@@ -116,7 +116,12 @@ class Machine:
         self._move(RunEvent.PREPARE)
 
     async def reset(self) -> None:
-        """The explicit edge out of FAULT: only with every cause gone. Raises MachineTripped with what remains."""
+        """The explicit edge out of FAULT: only with every cause gone. Raises MachineTripped with what remains.
+
+        An operator's stop is no cause that goes away: it ends this host's work.
+        """
+        if self._stopped:
+            self._raise_if_tripped()
         remaining = self._interlocks(RunState.SAFE)
         if remaining:
             raise MachineTripped(remaining)
@@ -143,9 +148,11 @@ class Machine:
 
     async def guarded(self, step: Coroutine[Any, Any, T]) -> T:
         """Run a step; a trip or a stop cancels it and raises MachineTripped instead."""
-        if self._tripped.done():
+        try:
+            self._raise_if_tripped()
+        except MachineTripped:
             step.close()
-            raise MachineTripped(self._tripped.result(), stopped=self._stopped)
+            raise
         task = asyncio.get_running_loop().create_task(step, name="guarded-step")
         try:
             waited: set[asyncio.Future[Any]] = {task, self._tripped}
@@ -157,8 +164,12 @@ class Machine:
         if self._tripped.done():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            raise MachineTripped(self._tripped.result(), stopped=self._stopped)
+            self._raise_if_tripped()
         return task.result()
+
+    def _raise_if_tripped(self) -> None:
+        if self._tripped.done():
+            raise MachineTripped(self._tripped.result(), stopped=self._stopped)
 
     def trip(self, found: list[Trip], *, stopped: bool = False) -> None:
         """Latch: to FAULT, whoever works is broken off. The caller of `guarded` makes the machine safe."""
@@ -241,8 +252,11 @@ class Machine:
         if self.state in BEAM_MAY_BE_LIVE:
             self._move(RunEvent.DISARM)
 
-    async def make_safe(self) -> None:
-        """Beam, motion, heat: in this order, each part bounded in time, none skipped because another failed."""
+    async def make_safe(self) -> list[str]:
+        """Beam, motion, heat: in this order, each part bounded in time, none skipped because another failed.
+
+        Returns the names of the parts that could not be made safe; each has been told of.
+        """
         self._heat_target_c = None
         failed = []
         d, broken_off = self.devices, self.state is RunState.FAULT
@@ -267,9 +281,11 @@ class Machine:
             else:
                 self._move(RunEvent.DISARM)
                 self._move(RunEvent.RELEASE)
+        return failed
 
     def enter(self, event: RunEvent) -> None:
-        """Take a transition that needs no device: pause and resume."""
+        """Take a transition that needs no device: pause and resume. Raises MachineTripped if it has tripped."""
+        self._raise_if_tripped()
         self._move(event)
 
     # -- inside -------------------------------------------------------------------------------------------------
@@ -376,6 +392,8 @@ class Machine:
                 try:
                     await self.devices.beam.feed()
                 except BridgeError as error:
+                    if isinstance(error, DeviceError):
+                        await self._ask_why_unfed()
                     if self.state in BEAM_MAY_BE_LIVE:
                         self.trip([Trip("beam", f"it could not be fed: {error}")])
                 else:
@@ -383,6 +401,14 @@ class Machine:
                         self.on_fed()
             due_s = max(due_s + period_s, loop.time())
             await asyncio.sleep(due_s - loop.time())
+
+    async def _ask_why_unfed(self) -> None:
+        """A head that refuses its token has a reason, and its status says it better than the refusal does."""
+        try:
+            async with asyncio.timeout(SAFE_STEP_S):
+                self._publish("beam", await self.devices.beam.poll())
+        except (BridgeError, TimeoutError) as error:
+            self._listener.event("warning", f"beam: it does not say why it is not to be fed: {error or 'no answer'}")
 
     async def _stop_beam(self) -> None:
         try:

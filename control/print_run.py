@@ -148,8 +148,13 @@ class PrintRun:
                 if self._dry_run:
                     reason = "dry run: every line was streamed with the beam disarmed"
             finally:
-                await self._settle_doubt()
-                await self._machine.make_safe()
+                try:
+                    await self._settle_doubt()
+                finally:  # a journal that fails must not keep the beam on
+                    unsafe = await self._machine.make_safe()
+            if unsafe:
+                status, code = Status.STOPPED, 4
+                reason = f"{reason}, but {' and '.join(unsafe)} could not be made safe: look at the machine"
         except MachineTripped as error:
             status, reason, code = Status.STOPPED, str(error), 130 if error.stopped else error.exit_code
         except Cancelled as error:
@@ -177,7 +182,7 @@ class PrintRun:
         self._committed = {r.layer for r in records.values() if r.phase is LayerPhase.COMMITTED}
         self._exposed_s = job.manifest.beam_on_s * len(self._committed) / job.manifest.layer_count
         self._tell("bringing up the machine")
-        await machine.bring_up()
+        await machine.guarded(machine.bring_up())
         await self._journal.event("info", f"session {session}: machine {machine.config.name} is ready")
         point = await self._reconcile(records)
         if not self._dry_run:
@@ -240,6 +245,7 @@ class PrintRun:
         energy_j = job_layer.path.energy_j
         first_block = point.first_block if point is not None else 0
         while first_block < blocks:
+            await self._obey()  # before the beam is armed for nothing
             first_block = await self._expose(index, job_layer, first_block)
         if self._dry_run:
             return
@@ -339,8 +345,8 @@ class PrintRun:
         if not complete:
             if not self._dry_run:  # at rest: a host that dies during the pause has nothing in doubt
                 await self._journal.expose_layer(index, blocks=len(job_layer.path), base_block=reached)
-            await self._journal.declare(Declaration("interrupted", index, reached, reached))
-            await self._obey()
+            if reached < len(job_layer.path):
+                await self._journal.declare(Declaration("interrupted", index, reached, reached))
         return reached
 
     async def _close_position(self, index: int, ends_mm: NDArray[np.float64]) -> None:

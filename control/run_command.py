@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from control.command_line import Progress, say_json
+from control.command_line import Progress, say_json, sentence_of
 from control.errors import UsageError
 
 if TYPE_CHECKING:
@@ -88,9 +88,15 @@ def conclude(outcome: Outcome, run_dir: Path, as_json: bool) -> int:
     from control.outcome import Status
     from control.report import write_report
 
-    page = write_report(run_dir)
+    page = None
+    try:
+        page = write_report(run_dir)
+    except Exception as error:  # how the run ended is told whatever becomes of its report
+        click.echo(f"the report could not be written: {sentence_of(error)[0]}", err=True)
+        click.echo(f"once that is mended: moonkiln report {run_dir}", err=True)
     if as_json:
-        say_json({"run_dir": str(run_dir), "report": str(page), **msgspec.to_builtins(outcome)})
+        written = None if page is None else str(page)
+        say_json({"run_dir": str(run_dir), "report": written, **msgspec.to_builtins(outcome)})
         return outcome.exit_code
     totals = outcome.totals
     click.echo(
@@ -102,7 +108,7 @@ def conclude(outcome: Outcome, run_dir: Path, as_json: bool) -> int:
         click.echo(
             f"declared: layer {declared.layer} {declared.kind}, blocks {declared.first_block} to {declared.last_block}"
         )
-    click.echo(f"run: {run_dir}\nreport: {page}")
+    click.echo(f"run: {run_dir}" + (f"\nreport: {page}" if page is not None else ""))
     if outcome.status is not Status.DONE and outcome.status is not Status.CANCELLED:
         click.echo(f"go on with: moonkiln resume {run_dir}", err=True)
     return outcome.exit_code

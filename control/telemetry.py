@@ -20,7 +20,7 @@ from foxglove_schemas_protobuf.Log_pb2 import Log
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from mcap_protobuf.writer import Writer
 
-from firmware_bridge.signals import Reading
+from firmware_bridge.signals import Quality, Reading
 
 if TYPE_CHECKING:
     from control.config import MachineConfig
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LEVELS = {"info": Log.INFO, "warning": Log.WARNING, "error": Log.ERROR}
+_WORSE = (Quality.GOOD, Quality.STALE, Quality.BAD)
 _DOUBLE = descriptor_pb2.FieldDescriptorProto.TYPE_DOUBLE
 _STRING = descriptor_pb2.FieldDescriptorProto.TYPE_STRING
 _OPTIONAL = descriptor_pb2.FieldDescriptorProto.LABEL_OPTIONAL
@@ -107,7 +108,7 @@ class Telemetry:
         kind = self._classes.get(device)
         if kind is None:
             kind = self._classes[device] = message_class(device.title(), tuple(readings), ("quality",))
-        worst = max(readings.values(), key=lambda reading: reading.quality.value)
+        worst = max(readings.values(), key=lambda reading: _WORSE.index(reading.quality))
         values = {name: float(reading.value) for name, reading in readings.items()}
         self._write(f"/printer/{device}", kind(quality=worst.quality.name, **values), worst.time_s)
 
@@ -150,10 +151,13 @@ class Telemetry:
             self._progress(progress)
 
     def close(self) -> None:
-        """Finish the file (index and summary). Harmless twice."""
+        """Finish the file (index and summary). Harmless twice, and on a full disk."""
         self._guard(lambda writer: writer.finish())
         self._writer = None
-        self._file.close()
+        try:
+            self._file.close()  # what is still in its buffer may not fit
+        except OSError as error:
+            self._end(error)
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -172,6 +176,10 @@ class Telemetry:
         try:
             write(self._writer)
         except OSError as error:
+            self._end(error)
+
+    def _end(self, error: OSError) -> None:
+        self._writer = None
+        if self.failure is None:
             self.failure = f"telemetry ends here: {self.path} cannot be written ({error.strerror or error})"
-            self._writer = None
             log.warning("%s", self.failure)

@@ -351,6 +351,10 @@ class World:
             },
         )
 
+    def wire(self, name: str) -> Wire:
+        """One of the laid wires: what passed on it, and a way to cut it."""
+        return next(wire for wire in self._wires if wire.name == name)
+
     def maps(self) -> dict[str, Any]:
         """The bed's maps, after `finish`."""
         return self.bed.maps()
