@@ -46,6 +46,10 @@ def _flat(nested: list) -> np.ndarray:
     return np.array([value for rows in nested for column in rows for value in column])
 
 
+def _all(bed: Bed) -> np.ndarray:
+    return np.arange(bed._cells.level.size)
+
+
 def _mass(bed: Bed) -> list:
     return [[[1.0 / v for v in column] for column in rows] for rows in _lists(bed, bed._cells.inv_mass)]
 
@@ -58,7 +62,7 @@ def test_a_step_is_the_twins_step(seed: int) -> None:
         _lists(bed, cells.h), _mass(bed), _lists(bed, cells.thick), _lists(bed, cells.mix), tables, setting, dt, base_k
     )
     pores, rate = _lists(bed, cells.pores), _lists(bed, cells.rate)
-    run_ticks(cells, tables, setting, NO_ROWS, 0, 0.0, dt, 1, base_k, np.zeros(2))
+    run_ticks(cells, tables, setting, NO_ROWS, 0, 0.0, dt, 1, base_k, np.zeros(2), _all(bed))
     got = _flat(_lists(bed, cells.h))
     assert got == pytest.approx(_flat(want), rel=1e-12)
     assert cells.book.sum(axis=(0, 1)) == pytest.approx(np.array(book), rel=1e-9)
@@ -85,7 +89,7 @@ def test_tiles_at_unlike_paces_keep_energy_and_come_close_to_one_pace(seed: int)
     assert many._cells.level.max() > many._cells.level.min()
     tick = 0.01 / float(one._cells.stiff.max())
     for bed in (one, many):
-        run_ticks(bed._cells, bed._tables, bed._setting, NO_ROWS, 0, 0.0, tick, 8, 420.0, np.zeros(2))
+        run_ticks(bed._cells, bed._tables, bed._setting, NO_ROWS, 0, 0.0, tick, 8, 420.0, np.zeros(2), _all(bed))
     assert abs(many.balance) < 1e-12
     assert not many._cells.owed_x.any()
     assert not many._cells.owed_y.any()

@@ -85,42 +85,44 @@ def shine(cells: Cells, setting: Setting, rows: Array, first: int, t0: float, t1
 @njit(cache=True)
 def run_ticks(
     cells: Cells, tables: Tables, setting: Setting, rows: Array, first: int, start_s: float, tick_s: float, ticks: int,
-    base_k: float, taken: Array,
+    base_k: float, taken: Array, awake: NDArray[np.int64],
 ) -> int:  # fmt: skip
-    """`ticks` ticks from start_s, each tile at its level; the first exposure row that is not over yet."""
-    across, along = cells.level.shape
+    """`ticks` ticks from start_s of the tiles `awake` (flat numbers), each at its level.
+
+    Gives the first exposure row that is not over yet. The other tiles must have a higher level than any that is awake.
+    """
+    along = cells.level.shape[1]
     for tick in range(1, ticks + 1):
         if first < rows.shape[0]:
             first = shine(cells, setting, rows, first, start_s + (tick - 1) * tick_s, start_s + tick * tick_s, taken)
-        for a in range(across):
-            for b in range(along):
-                pace = 1 << cells.level[a, b]
-                if tick % pace == 0:
-                    exchange_tile(cells, setting, a, b, pace * tick_s, base_k)
-        for a in range(across):
-            for b in range(along):
-                pace = 1 << cells.level[a, b]
-                if tick % pace == 0:
-                    refresh_tile(cells, tables, setting, a, b, pace * tick_s)
+        for n in awake:
+            pace = 1 << cells.level[n // along, n % along]
+            if tick % pace == 0:
+                exchange_tile(cells, setting, n // along, n % along, pace * tick_s, base_k)
+        for n in awake:
+            pace = 1 << cells.level[n // along, n % along]
+            if tick % pace == 0:
+                refresh_tile(cells, tables, setting, n // along, n % along, pace * tick_s)
     return first
 
 
 @njit(cache=True, parallel=True)
 def run_ticks_parallel(
     cells: Cells, tables: Tables, setting: Setting, rows: Array, first: int, start_s: float, tick_s: float, ticks: int,
-    base_k: float, taken: Array,
+    base_k: float, taken: Array, awake: NDArray[np.int64],
 ) -> int:  # fmt: skip
     """As `run_ticks`, tiles spread over numba's threads: same bits, since a tile writes nothing that another reads."""
     along = cells.level.shape[1]
-    tiles = cells.level.size
     for tick in range(1, ticks + 1):
         if first < rows.shape[0]:
             first = shine(cells, setting, rows, first, start_s + (tick - 1) * tick_s, start_s + tick * tick_s, taken)
-        for n in prange(tiles):
+        for m in prange(awake.size):
+            n = awake[m]
             pace = 1 << cells.level[n // along, n % along]
             if tick % pace == 0:
                 exchange_tile(cells, setting, n // along, n % along, pace * tick_s, base_k)
-        for n in prange(tiles):
+        for m in prange(awake.size):
+            n = awake[m]
             pace = 1 << cells.level[n // along, n % along]
             if tick % pace == 0:
                 refresh_tile(cells, tables, setting, n // along, n % along, pace * tick_s)
@@ -128,11 +130,19 @@ def run_ticks_parallel(
 
 
 @njit(cache=True)
-def measure(cells: Cells, tables: Tables, setting: Setting, base_k: float) -> None:
-    """Look everything up anew without letting time pass: after powder was spread or a temperature set."""
-    for a in range(cells.level.shape[0]):
-        for b in range(cells.level.shape[1]):
-            refresh_tile(cells, tables, setting, a, b, 0.0)
-    for a in range(cells.level.shape[0]):
-        for b in range(cells.level.shape[1]):
-            exchange_tile(cells, setting, a, b, 0.0, base_k)
+def step_once(
+    cells: Cells, tables: Tables, setting: Setting, tiles: NDArray[np.int64], dt: float, base_k: float
+) -> None:
+    """One step of dt seconds of the tiles given (flat numbers), with what their quicker neighbours booked meanwhile.
+
+    dt = 0 looks everything up anew without letting time pass: after powder was spread or a temperature set.
+    """
+    along = cells.level.shape[1]
+    if dt == 0.0:
+        for n in tiles:
+            refresh_tile(cells, tables, setting, n // along, n % along, 0.0)
+    for n in tiles:
+        exchange_tile(cells, setting, n // along, n % along, dt, base_k)
+    if dt > 0.0:
+        for n in tiles:
+            refresh_tile(cells, tables, setting, n // along, n % along, dt)

@@ -13,15 +13,22 @@ import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hil_sim.world.plant.beam_kernels import measure, run_ticks, run_ticks_parallel
-from hil_sim.world.plant.bed_setup import BedConfig, LayerTruth, empty_cells, make_setting
+from hil_sim.world.plant.beam_kernels import run_ticks, run_ticks_parallel, step_once
+from hil_sim.world.plant.bed_setup import BedConfig, LayerTruth
+from hil_sim.world.plant.bed_state import BedState
 from hil_sim.world.plant.heat_kernels import worst_stiffness
-from hil_sim.world.plant.materials import MATERIALS, STEFAN_BOLTZMANN_W_M2K4, ZERO_CELSIUS_K, enthalpy_of
+from hil_sim.world.plant.materials import STEFAN_BOLTZMANN_W_M2K4, ZERO_CELSIUS_K, enthalpy_of
 from hil_sim.world.plant.powder_kernels import fill_columns
+
+__all__ = ["Bed", "BedConfig", "LayerTruth"]
 
 Array = NDArray[np.float64]
 
 LEVELS = 5  # a slow tile steps at most 2**5 times as far as the quickest
+ASLEEP = 30  # level of a tile that stands aside for many plans
+STILL_K = 10.0  # a tile may sleep until it would change by this much
+LONGEST_SLEEP_S = 60.0
+SLEEP_TICKS = 64  # worth it from this many ticks of the quickest tile
 STABLE_PART = 0.9  # of the explicit limit
 BEAM_LOOK_AHEAD_S = 8.0  # a beam that moves is planned for at most this far at once
 LONGEST_STEP_S = 120.0  # a cold bed looks at its base temperature at least this often
@@ -29,48 +36,13 @@ LATE_S = 1e-6
 MOST_ROWS = 2_000_000
 
 
-class Bed:
+class Bed(BedState):
     """The truth of the bed. Give it exposures, base temperatures and powder in time order; `advance_to`; read the maps.
 
     Maps are (ny, nx) float64, y first: row 0 is the front edge of the window, column 0 its left edge; centres of the
     cells at `x_centres_mm`, `y_centres_mm`. Times are seconds on the caller's clock; nothing may be handed in for a
     time that the bed has passed (ValueError).
     """
-
-    def __init__(self, config: BedConfig | None = None, *, t_s: float = 0.0) -> None:
-        config = BedConfig() if config is None else config
-        self.config = config
-        self.material = MATERIALS[config.material] if isinstance(config.material, str) else config.material
-        self.t_s = t_s
-        self.steps = 0  # ticks run so far
-        self.cell_updates = 0  # cells stepped so far, summed over steps
-        self._tables = self.material.tables(config.atmosphere)
-        if config.threads > 1:  # workqueue: no other runtime, no fork trouble; one caller at a time, which we are
-            numba.config.THREADING_LAYER = "workqueue"  # type: ignore[attr-defined]
-        cell_m = config.cell_xy_mm * 1e-3
-        nx = math.ceil((config.x_mm[1] - config.x_mm[0]) / config.cell_xy_mm - 1e-9)
-        ny = math.ceil((config.y_mm[1] - config.y_mm[0]) / config.cell_xy_mm - 1e-9)
-        self._base_cells = max(1, round(config.depth_mm / config.cell_z_mm))
-        nz = self._base_cells + math.ceil(config.max_height_mm / config.cell_z_mm) + 1
-        self.x_centres_mm = config.x_mm[0] + config.cell_xy_mm * (np.arange(nx) + 0.5)
-        self.y_centres_mm = config.y_mm[0] + config.cell_xy_mm * (np.arange(ny) + 0.5)
-        self._area_m2 = cell_m * cell_m
-        self._setting = make_setting(config, cell_m)
-        self._cells = empty_cells(nx, ny, nz, config.tile_cells)
-        self._laid_m = np.zeros((nx + 2, ny + 2))
-        self._taken = np.zeros(2)
-        self._powder_j = 0.0
-        self.powder_kg = 0.0
-        self._rows: Array = np.zeros((0, 8))
-        self._waiting: list[Array] = []
-        self._first_row = 0
-        self._base: list[tuple[float, float]] = [(-math.inf, config.ambient_temp_c)]
-        self._plane_mm = 0.0
-        self._first_cell = 1
-        self.layers: list[LayerTruth] = []
-        self._marks = (0.0, 0.0)
-        self._lay_base()
-        self._start_j = self._stored_now_j()
 
     # -- what happens to the bed -------------------------------------------------------------------------------------
 
@@ -146,19 +118,6 @@ class Bed:
             self._powder_j += mass * powder_h * self._area_m2
             self._look()
 
-    def set_temperature_c(self, temp_c: ArrayLike) -> None:
-        """Start over from temperatures, degC: a number, or an array that fits (cells up, ny, nx), bottom first."""
-        deep = self._cells.h.shape[2] - 2
-        shape = (deep, self.y_centres_mm.size, self.x_centres_mm.size)
-        field_k = np.broadcast_to(np.asarray(temp_c, dtype=np.float64), shape) + ZERO_CELSIUS_K
-        self._cells.h[1:-1, 1:-1, 1:-1] = enthalpy_of(self._tables, np.ascontiguousarray(field_k.transpose(2, 1, 0)))
-        for part in (self._cells.rate, self._cells.peak, self._cells.layer_peak, self._cells.book, self._taken):
-            part[...] = 0.0
-        self._powder_j = 0.0
-        self._marks = (0.0, 0.0)
-        self._look()
-        self._start_j = self._stored_now_j()
-
     # -- time --------------------------------------------------------------------------------------------------------
 
     def advance_to(self, t_s: float) -> None:
@@ -179,39 +138,66 @@ class Bed:
             run = run_ticks if self.config.threads == 1 else run_ticks_parallel
             self._first_row = run(
                 self._cells, self._tables, self._setting, self._rows, self._first_row, self.t_s, tick_s, ticks,
-                self._base_k(0.5 * (self.t_s + until)), self._taken,
+                self._base_k(0.5 * (self.t_s + until)), self._taken, np.flatnonzero(~self._asleep),
             )  # fmt: skip
             self.steps += ticks
             self.cell_updates += int(((ticks >> self._cells.level) * self._tile_cells).sum())
             self.t_s = until
+        self._wake()
 
     def _plan(self, span_s: float) -> tuple[float, int]:
         """The next ticks, their length and number (a power of two), and each tile's level, by what it can bear."""
         cells, rows = self._cells, self._rows
         with np.errstate(divide="ignore"):
-            bear_s = np.minimum(STABLE_PART / cells.stiff, self.config.step_k / cells.rise)
-        bear_s = np.minimum(bear_s, LONGEST_STEP_S)
+            stable_s = STABLE_PART / cells.stiff
+            bear_s = np.minimum(np.minimum(stable_s, self.config.step_k / cells.rise), LONGEST_STEP_S)
+            sleep_s = np.minimum(np.minimum(stable_s, STILL_K / cells.rise), LONGEST_SLEEP_S)
+        lit = np.zeros(bear_s.shape, dtype=bool)
         if self._first_row < rows.shape[0]:
             wait_s = rows[self._first_row, 0] - self.t_s
             if wait_s > 1e-9:  # up to the beam there is only cooling
                 span_s = min(span_s, wait_s)
             else:
                 span_s = min(span_s, BEAM_LOOK_AHEAD_S)
-                span_s = self._make_room_for_beam(bear_s, span_s)
-        tick_s = float(bear_s.min())
+                span_s = self._make_room_for_beam(bear_s, lit, span_s)
+        tick_s = float(bear_s[~self._asleep].min(initial=LONGEST_STEP_S))
+        if self._asleep.any():
+            left_s = self._asleep_since_s + float(sleep_s[self._asleep].min()) - self.t_s
+            if left_s < tick_s or (lit & self._asleep).any():
+                self._wake()
+                return self._plan(span_s)
+            span_s = min(span_s, left_s)
+        else:
+            self._asleep = sleep_s >= max(SLEEP_TICKS * tick_s, 0.5 * float(sleep_s.max()))  # the first up wakes all
+            if lit.any():
+                self._asleep[self._tiles_under_beam(LONGEST_SLEEP_S)] = False
+            if self._asleep.all():
+                self._asleep[...] = False
+            self._asleep_since_s = self.t_s
         if tick_s >= span_s:
-            cells.level[...] = 0
+            cells.level[...] = np.where(self._asleep, ASLEEP, 0)
             return span_s, 1
         most = min(LEVELS, int(math.log2(span_s / tick_s)))
         whole = 2**most
         if span_s < 2.0 * whole * tick_s and most < LEVELS:  # end on the mark, with ticks a little shorter
             tick_s = span_s / math.ceil(span_s / tick_s)
         np.clip(np.floor(np.log2(bear_s / tick_s) + 1e-9), 0, most, out=bear_s)
-        cells.level[...] = bear_s
-        return tick_s, 2 ** int(cells.level.max())
+        cells.level[...] = np.where(self._asleep, ASLEEP, bear_s)
+        return tick_s, 2 ** int(cells.level[~self._asleep].max())
 
-    def _make_room_for_beam(self, bear_s: Array, span_s: float) -> float:
-        """Shorten what the tiles under the beam can bear; gives the span for which that holds."""
+    def _wake(self) -> None:
+        """Let the sleeping tiles catch up in one step, with what their neighbours booked meanwhile."""
+        since_s = self.t_s - self._asleep_since_s
+        if self._asleep.any() and since_s > 0.0:
+            tiles = np.flatnonzero(self._asleep)
+            base_k = self._base_k(self.t_s)
+            step_once(self._cells, self._tables, self._setting, tiles, since_s, base_k)
+            self.cell_updates += int(self._tile_cells[self._asleep].sum())
+        self._asleep[...] = False
+        self._cells.level[...] = 0
+
+    def _make_room_for_beam(self, bear_s: Array, lit: NDArray[np.bool_], span_s: float) -> float:
+        """Shorten what the tiles under the beam can bear and mark them; gives the span for which that holds."""
         config, setting, rows = self.config, self._setting, self._rows
         stop = self._first_row + int(np.searchsorted(rows[self._first_row :, 0], self.t_s + span_s))
         near = rows[self._first_row : max(stop, self._first_row + 1)]
@@ -223,30 +209,35 @@ class Bed:
         sharper = 2.0 if config.spot_profile == "gaussian" else 1.0
         flux_w_m2 = float(near[:, 6:8].max()) * sharper / max(round_m2, self._area_m2)
         hottest_k = (flux_w_m2 / (max(config.emissivity, 0.05) * STEFAN_BOLTZMANN_W_M2K4)) ** 0.25
-        # the tick is set by the first part of the way; tiles are chosen for as far as the beam gets in 2**LEVELS ticks
-        reach_m = float(np.hypot(setting.spot_x_m, setting.spot_y_m).max()) + setting.cell_m
         tick_s = min(dwell_s, float(bear_s.min()))
-        span_s = min(span_s, max(tick_s * 2**LEVELS, 1e-6))
-        near = near[near[:, 0] < self.t_s + span_s]
-        edges = setting.cell_m * config.tile_cells
-        share_x0 = np.clip((self.t_s - near[0, 0]) / (near[0, 1] - near[0, 0]), 0.0, 1.0)
-        share_x1 = np.clip((self.t_s + span_s - near[-1, 0]) / (near[-1, 1] - near[-1, 0]), 0.0, 1.0)
-        low_high = []
+        span_s = min(span_s, max(tick_s * 2**LEVELS, 1e-6))  # tiles are chosen for as far as the beam gets by then
+        under = self._tiles_under_beam(span_s)
+        lit[under] = True
+        for a, b in np.argwhere(lit):
+            inv_heat = self._largest_top_inv_heat(a, b)
+            stiff = worst_stiffness(self._cells, self._tables, setting, a, b, hottest_k)
+            heating_s = config.step_k / max(flux_w_m2 * inv_heat, 1e-12)
+            bear_s[a, b] = min(bear_s[a, b], dwell_s, STABLE_PART / stiff, heating_s)
+        return span_s
+
+    def _tiles_under_beam(self, span_s: float) -> tuple[slice, slice]:
+        """The block of tiles that the beam may touch within span_s from now; it must be on, or about to be."""
+        setting = self._setting
+        rows = self._rows[self._first_row :]
+        near = rows[: max(1, int(np.searchsorted(rows[:, 0], self.t_s + span_s)))]
+        reach_m = float(np.hypot(setting.spot_x_m, setting.spot_y_m).max()) + setting.cell_m
+        tile_m = setting.cell_m * setting.tile
+        begun = np.clip((self.t_s - near[0, 0]) / (near[0, 1] - near[0, 0]), 0.0, 1.0)
+        ended = np.clip((self.t_s + span_s - near[-1, 0]) / (near[-1, 1] - near[-1, 0]), 0.0, 1.0)
+        block = []
         for start, end in ((2, 4), (3, 5)):
             places = np.concatenate((near[1:, start], near[:-1, end]))
-            at_first = near[0, start] + share_x0 * (near[0, end] - near[0, start])
-            at_last = near[-1, start] + share_x1 * (near[-1, end] - near[-1, start])
-            low = min(at_first, at_last, float(places.min(initial=math.inf)))
-            high = max(at_first, at_last, float(places.max(initial=-math.inf)))
-            low_high.append((math.floor((low - reach_m) / edges), math.floor((high + reach_m) / edges)))
-        (a0, a1), (b0, b1) = low_high
-        for a in range(max(a0, 0), min(a1, bear_s.shape[0] - 1) + 1):
-            for b in range(max(b0, 0), min(b1, bear_s.shape[1] - 1) + 1):
-                inv_heat = self._largest_top_inv_heat(a, b)
-                stiff = worst_stiffness(self._cells, self._tables, setting, a, b, hottest_k)
-                heating_s = config.step_k / max(flux_w_m2 * inv_heat, 1e-12)
-                bear_s[a, b] = min(bear_s[a, b], dwell_s, STABLE_PART / stiff, heating_s)
-        return span_s
+            first = near[0, start] + begun * (near[0, end] - near[0, start])
+            last = near[-1, start] + ended * (near[-1, end] - near[-1, start])
+            low = min(first, last, float(places.min(initial=math.inf))) - reach_m
+            high = max(first, last, float(places.max(initial=-math.inf))) + reach_m
+            block.append(slice(max(math.floor(low / tile_m), 0), max(math.floor(high / tile_m) + 1, 0)))
+        return block[0], block[1]
 
     def _largest_top_inv_heat(self, a: int, b: int) -> float:
         tile = self.config.tile_cells
@@ -266,12 +257,6 @@ class Bed:
                 return float(rows[-1, 1])
         return -math.inf
 
-    def _base_k(self, t_s: float) -> float:
-        """Base temperature in force at t_s, K; what lies before is forgotten."""
-        while len(self._base) > 1 and self._base[1][0] <= t_s:
-            del self._base[0]
-        return self._base[0][1] + ZERO_CELSIUS_K
-
     def _target(self, plane_drop_mm: float) -> int:
         """Cells that a full column has at a plane: one more whenever the bed has grown by cell_z."""
         return self._base_cells + max(0, math.ceil(plane_drop_mm / self.config.cell_z_mm - 0.1))
@@ -284,169 +269,3 @@ class Bed:
         self._laid_m[...] = 0.0
         self._cells.layer_peak[...] = self._top(self._cells.temp)
         self.layers.append(LayerTruth(plane_drop_mm, self.t_s))
-
-    # -- what became of it -------------------------------------------------------------------------------------------
-
-    @property
-    def plane_drop_mm(self) -> float:
-        """Depth below the first plane of the last plane that was filled, mm."""
-        return self._plane_mm
-
-    @property
-    def surface_mm(self) -> Array:
-        """Height of the surface over the present plane, mm, (ny, nx): negative where powder sank in or is missing."""
-        height_m = self._cells.thick.sum(axis=2)
-        return _picture(height_m) * 1e3 - self.config.depth_mm - self._plane_mm
-
-    @property
-    def top_temp_c(self) -> Array:
-        """Temperature of the top cells, degC, (ny, nx)."""
-        return _picture(self._top(self._cells.temp)) - ZERO_CELSIUS_K
-
-    @property
-    def peak_temp_c(self) -> Array:
-        """Hottest that any cell of each column ever was, degC, (ny, nx)."""
-        return _picture(self._cells.peak.max(axis=2)) - ZERO_CELSIUS_K
-
-    @property
-    def temp_c(self) -> Array:
-        """Temperature of each cell, degC, (cells up from the plate, ny, nx); meaningless where none is."""
-        return _voxels(self._cells.temp) - ZERO_CELSIUS_K
-
-    @property
-    def enthalpy_j_kg(self) -> Array:
-        """Specific enthalpy of each cell, J/kg from 100 K, (cells up from the plate, ny, nx)."""
-        return _voxels(self._cells.h)
-
-    @property
-    def base_density_kg_m3(self) -> Array:
-        """Density of each cell below the first plane, kg/m3, (cells up from the plate, ny, nx)."""
-        return self._densities()[: self._base_cells]
-
-    @property
-    def density_kg_m3(self) -> Array:
-        """Density of each cell above the first plane, kg/m3, (cells up, ny, nx), lowest first; NaN where none is."""
-        return self._densities()[self._base_cells :]
-
-    @property
-    def mean_density_kg_m3(self) -> Array:
-        """Mean density of each column above the first plane, kg/m3, (ny, nx); NaN where nothing has been laid yet."""
-        built = slice(self._base_cells + 1, -1)
-        inv_mass = self._cells.inv_mass[1:-1, 1:-1, built]
-        mass = np.divide(1.0, inv_mass, where=inv_mass > 0.0, out=np.zeros(inv_mass.shape)).sum(axis=2)
-        thick = self._cells.thick[1:-1, 1:-1, built].sum(axis=2)
-        return np.divide(mass, thick, where=thick > 0.0, out=np.full(thick.shape, np.nan)).T.copy()
-
-    @property
-    def powder_mm(self) -> Array:
-        """Real thickness of powder laid since the present plane began, mm, (ny, nx)."""
-        return _picture(self._laid_m) * 1e3
-
-    @property
-    def present_layer(self) -> LayerTruth:
-        """The layer being worked on, as it stands now; `layers` holds those that are complete before it."""
-        return LayerTruth(
-            plane_drop_mm=self._plane_mm,
-            spread_s=self.layers[-1].spread_s,
-            absorbed_j=self.absorbed_j - self._marks[0],
-            radiated_j=self.radiated_j - self._marks[1],
-            powder_mm=self.powder_mm,
-            peak_temp_c=_picture(self._cells.layer_peak) - ZERO_CELSIUS_K,
-        )
-
-    @property
-    def absorbed_j(self) -> float:
-        """Beam energy that the bed has taken, J."""
-        return float(self._taken[0])
-
-    @property
-    def missed_j(self) -> float:
-        """Beam energy (times absorptivity) that fell beside the solved window, J."""
-        return float(self._taken[1])
-
-    @property
-    def radiated_j(self) -> float:
-        """Net energy radiated by the surface, J."""
-        return float(self._cells.book[:, :, 0].sum()) * self._area_m2
-
-    @property
-    def convected_j(self) -> float:
-        """Energy carried off by the gas over the bed, J."""
-        return float(self._cells.book[:, :, 1].sum()) * self._area_m2
-
-    @property
-    def base_j(self) -> float:
-        """Energy taken from the plate under the powder, J."""
-        return float(self._cells.book[:, :, 2].sum()) * self._area_m2
-
-    @property
-    def stored_j(self) -> float:
-        """Energy stored since the start, J, less what came with the powder that was laid."""
-        return self._stored_now_j() - self._start_j - self._powder_j
-
-    @property
-    def balance(self) -> float:
-        """What the energy account lacks, relative to the energy moved: 0 but for rounding."""
-        missing = self.stored_j - self.absorbed_j - self.base_j + self.radiated_j + self.convected_j
-        moved = self.absorbed_j + abs(self.base_j) + abs(self.radiated_j) + abs(self.convected_j) + abs(self.stored_j)
-        return missing / moved if moved > 0.0 else missing
-
-    def maps(self) -> dict[str, Array]:
-        """What a truth file keeps: maps (ny, nx), stacks a layer (layers, ny, nx), voxels (cells up, ny, nx)."""
-        layers = [*self.layers[:-1], self.present_layer]
-        return {
-            "x_centres_mm": self.x_centres_mm,
-            "y_centres_mm": self.y_centres_mm,
-            "surface_height_mm": self.surface_mm,
-            "top_temp_c": self.top_temp_c,
-            "peak_temp_c": self.peak_temp_c,
-            "mean_density_kg_m3": self.mean_density_kg_m3,
-            "density_kg_m3": self.density_kg_m3,
-            "layer_plane_drop_mm": np.array([layer.plane_drop_mm for layer in layers]),
-            "layer_absorbed_j": np.array([layer.absorbed_j for layer in layers]),
-            "layer_radiated_j": np.array([layer.radiated_j for layer in layers]),
-            "layer_powder_mm": np.stack([layer.powder_mm for layer in layers]),
-            "layer_peak_temp_c": np.stack([layer.peak_temp_c for layer in layers]),
-        }
-
-    # -- setting up --------------------------------------------------------------------------------------------------
-
-    def _look(self) -> None:
-        """Make everything fit the enthalpies after a change from outside."""
-        measure(self._cells, self._tables, self._setting, self._base_k(self.t_s))
-        tile = self.config.tile_cells
-        filled = self._cells.filled[1:-1, 1:-1]
-        by_row = np.add.reduceat(filled, np.arange(0, filled.shape[0], tile), axis=0)
-        self._tile_cells = np.add.reduceat(by_row, np.arange(0, filled.shape[1], tile), axis=1)
-
-    def _stored_now_j(self) -> float:
-        cells = self._cells
-        there = cells.inv_mass > 0.0
-        return float(np.sum(cells.h[there] / cells.inv_mass[there])) * self._area_m2
-
-    def _densities(self) -> Array:
-        volume = np.where(self._cells.inv_mass > 0.0, self._cells.thick * self._cells.inv_mass, np.nan)
-        return 1.0 / _voxels(volume)
-
-    def _top(self, cell_values: Array) -> Array:
-        return np.take_along_axis(cell_values, self._cells.filled[..., None], axis=2)[..., 0]
-
-    def _lay_base(self) -> None:
-        config, cells = self.config, self._cells
-        start_c = config.ambient_temp_c if config.start_temp_c is None else config.start_temp_c
-        inner = (slice(1, -1), slice(1, -1), slice(1, self._base_cells + 1))
-        cells.filled[1:-1, 1:-1] = self._base_cells
-        cells.thick[inner] = config.depth_mm * 1e-3 / self._base_cells
-        cells.inv_mass[inner] = 1.0 / (self.material.powder_density_kg_m3 * cells.thick[inner])
-        self.layers.append(LayerTruth(0.0, self.t_s))
-        self.set_temperature_c(start_c)
-
-
-def _picture(columns: Array) -> Array:
-    """From columns (nx+2, ny+2) with their ghosts to a picture (ny, nx)."""
-    return columns[1:-1, 1:-1].T.copy()
-
-
-def _voxels(cells: Array) -> Array:
-    """From cells (nx+2, ny+2, nz+2) with their ghosts to (nz, ny, nx), lowest first."""
-    return cells[1:-1, 1:-1, 1:-1].transpose(2, 1, 0).copy()
