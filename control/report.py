@@ -23,6 +23,7 @@ TEMPLATES = Path(__file__).parent
 PAGE_NAME = "report.html"
 THUMBNAIL_PIXELS = 360
 SVG_VECTORS_MAX = 4000  # a layer with more is drawn as pixels
+DENSE_LAYERS_MAX = 6  # of those, which take a third of a second each
 TABLE_ROWS_MAX = 150
 EVENT_ROWS_MAX = 80
 CHARTS = (  # title, unit, and of each curve: device, signal, name, style
@@ -125,6 +126,10 @@ def _pictures(got: Gathered) -> dict[str, Any]:
     if len(rows) > TABLE_ROWS_MAX:
         step = -(-len(rows) // TABLE_ROWS_MAX)
         shown = [row for n, row in enumerate(rows) if n % step == 0 or row["flags"] or n == len(rows) - 1]
+    pictured = set(facts["pictured_layers"])
+    dense = [n for n in sorted(pictured & set(layers)) if len(layers[n].path) > SVG_VECTORS_MAX]
+    step = -(-len(dense) // DENSE_LAYERS_MAX) or 1
+    drawn = pictured - (set(dense) - set(dense[::step]))
     events = facts["events"]
     told = [event for event in events if event["level"] != "info" or not ROUTINE.match(event["text"])]
     worst_first = sorted(told, key=lambda e: {"error": 0, "warning": 1}.get(e["level"], 2))[:EVENT_ROWS_MAX]
@@ -136,7 +141,7 @@ def _pictures(got: Gathered) -> dict[str, Any]:
         "phase_names": sorted({style for _, _, style, _ in got.phases}),
         "charts": _charts(got),
         "maps": _maps(got),
-        "gallery": [_card(got, layers, row) for row in rows if row["index"] in set(facts["pictured_layers"])],
+        "gallery": [_card(got, layers, row, row["index"] in drawn) for row in rows if row["index"] in pictured],
         "rows": shown,
         "events": [event for event in events if id(event) in chosen],
         "law": {"s0_mpa": STRENGTH_S0_MPA, "b": STRENGTH_B, "grain": GRAIN_KG_M3},
@@ -210,11 +215,11 @@ def _window(got: Gathered, x_mm: Any, y_mm: Any) -> tuple[slice, slice]:
     return cells(x_mm, low_x, high_x), cells(y_mm, low_y, high_y)
 
 
-def _card(got: Gathered, layers: dict[int, Any], row: dict[str, Any]) -> dict[str, Any]:
-    """One layer's pictures as data URLs: the planned path, the powder, the exposed bed."""
+def _card(got: Gathered, layers: dict[int, Any], row: dict[str, Any], with_path: bool) -> dict[str, Any]:
+    """One layer's pictures as data URLs: the planned path (where asked for), the powder, the exposed bed."""
     index = row["index"]
     plan = layers.get(index)
-    card: dict[str, Any] = {"row": row, "path": _path_picture(got, plan) if plan is not None else None}
+    card: dict[str, Any] = {"row": row, "path": _path_picture(got, plan) if plan and with_path else None}
     for label in ("powder", "exposed"):
         judged = row[label] is not None and row[label]["quality"] == "ok"
         card[label] = _thumbnail(got.telemetry.pictures.get((index, label)), _part_on_plate(got) if judged else None)

@@ -224,11 +224,11 @@ def bed_map(
     step_y = float(y_mm[1] - y_mm[0]) if len(y_mm) > 1 else 1.0
     x0, y0 = float(x_mm[0]) - step_x / 2, float(y_mm[0]) - step_y / 2
     wide, tall = step_x * len(x_mm), step_y * len(y_mm)
-    scale = min(310.0 / wide, 250.0 / tall)
+    scale = min(235.0 / wide, 210.0 / tall)
     width, height = wide * scale, tall * scale
     left, top = 44.0, 22.0
     out = [
-        f'<svg class="map" viewBox="0 0 {left + width + 92:.0f} {top + height + 36:.0f}" role="img"'
+        f'<svg class="map" viewBox="0 0 {left + width + 74:.0f} {top + height + 36:.0f}" role="img"'
         f' aria-label="{escape(label)}">',
         f'<image x="{left:g}" y="{top:g}" width="{width:.2f}" height="{height:.2f}" preserveAspectRatio="none"'
         f' href="{data_url("image/png", indexed_png(indices, _palette(colours)))}"/>',

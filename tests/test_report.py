@@ -15,7 +15,7 @@ from report_helpers import START_NS, inspection, make_run, outcome, write_truth
 from control.errors import MoonkilnError
 from control.outcome import Declared, Status
 from control.report import duration, number, si, write_report
-from control.report_telemetry import read_telemetry
+from control.report_telemetry import read_telemetry, telemetry_files
 from control.report_truth import strength_mpa
 from control.telemetry import Telemetry
 from hil_sim.virtual_time import VirtualLoop, run_virtual
@@ -87,6 +87,10 @@ def test_the_numbers_are_the_runs(whole: Path) -> None:
         assert words in page.words, words
     assert "made of" not in page.words
     rows = facts["layers"]
+    assert [(row["committed"], row["vectors_claimed"], row["energy_claimed_j"]) for row in rows] == [
+        (True, 7, 99.0)
+    ] * 2
+    assert [row["flags"] for row in rows] == [[], ["re_exposed"]]
     assert [row["strokes"] for row in rows] == [1, 2]
     assert rows[0]["exposing_s"] == pytest.approx(55.0) and rows[1]["exposing_s"] == pytest.approx(50.0)
     assert rows[1]["powder"]["thin_area_mm2"] == 0.0 and rows[1]["exposed"]["iou"] == pytest.approx(0.91)
@@ -143,10 +147,19 @@ def test_sessions_are_joined_in_order(tmp_path: Path) -> None:
     run_dir = make_run(tmp_path / "run", layers=(0,))
     make_run(run_dir, layers=(1,), ended=outcome())
     assert (run_dir / "telemetry.1.mcap").is_file()
-    page, facts = read(write_report(run_dir))
+    _, facts = read(write_report(run_dir))
     assert facts["totals"]["all_sessions_s"] == pytest.approx(180.0, abs=3.0), "the hours between are left out"
     assert [row["strokes"] for row in facts["layers"]] == [1, 2]
-    assert "Dotted lines" not in page.words or facts["totals"]["sessions"] == 2
+    times = [event["at_s"] for event in facts["events"] if "thin" in event["text"]]
+    assert len(times) == 2 and times[0] < 65.0 < times[1], "the first session's come first"
+    assert [row["exposing_s"] for row in facts["layers"]] == pytest.approx([55.0, 110.0], abs=1.0)
+
+
+def test_sessions_are_counted_not_spelled(tmp_path: Path) -> None:
+    for name in ("telemetry.mcap", "telemetry.10.mcap", "telemetry.2.mcap", "telemetry.1.mcap", "telemetry.x.mcap"):
+        (tmp_path / name).touch()
+    found = [path.name for path in telemetry_files(tmp_path)]
+    assert found == ["telemetry.1.mcap", "telemetry.2.mcap", "telemetry.10.mcap", "telemetry.mcap"]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.6, 0.9, 0.999])
