@@ -161,7 +161,10 @@ class MarlinEmulator:
         empty.
         """
         queue, room = self._queue, self.build.command_buffer
-        while len(queue) < room:
+        while data and len(queue) < room:
+            if data[0] == 0x0A and self._assembler.is_empty:
+                data = data.lstrip(b"\n")  # empty lines have no answer
+                continue
             parts = self._assembler.split(data)
             if parts is None:
                 data = b""
@@ -169,7 +172,7 @@ class MarlinEmulator:
             line, data = parts
             command = self._checker.admit(line)
             if command is None:
-                continue  # an empty line has no answer
+                continue  # nothing but a comment has no answer either
             if isinstance(command, str):
                 self._emit(f"{STR_ERROR}{command}{self._checker.last_n}\n".encode())
                 self._request_resend()
@@ -182,7 +185,7 @@ class MarlinEmulator:
             queue.append(command)
         self._keep(data)
         if queue and self._timer is None:
-            self._schedule(self._now() + self.build.parse_s, self._execute)
+            self._begin()
 
     def _request_resend(self) -> None:
         """flush_and_request_resend: the ring and the unfinished line are gone."""
@@ -195,6 +198,19 @@ class MarlinEmulator:
         self._checker.last_n = n
 
     # ---- executing --------------------------------------------------------------------------------------------------
+    def _begin(self) -> None:
+        """The first command of the queue is executed once it is parsed; a move that will find the ring full waits at
+        once for the block to end.
+        """
+        at_s = self._now() + self.build.parse_s
+        planner = self.planner
+        if self._queue[0].linear is not None and not planner.free and not self.firmware.debug_flags & 1:
+            until_s = planner.next_change_s()
+            if until_s is not None and until_s > at_s >= self._stall_s:
+                self._block(until_s, at_s)
+                return
+        self._schedule(at_s, self._execute)
+
     def _execute(self) -> None:
         """The first command of the queue, from its beginning."""
         self._timer = None
@@ -234,7 +250,7 @@ class MarlinEmulator:
             self._queue[0] = command
             until_s = planner.next_change_s()
             assert until_s is not None
-            self._block(until_s)
+            self._block(until_s, firmware.now_s)
             return
         assert command.linear is not None
         number, rapid, x, y, z, feed, s, _ = command.linear
@@ -261,15 +277,14 @@ class MarlinEmulator:
             self._work = None
             self._finish()
         else:
-            self._block(until_s)
+            self._block(until_s, self.firmware.now_s)
 
-    def _block(self, until_s: float) -> None:
+    def _block(self, until_s: float, since_s: float) -> None:
         """The command in work waits; every keepalive interval a busy message goes out."""
-        now_s = self.firmware.now_s
         keepalive_s = self.firmware.keepalive_s
         if not self._blocked:
             self._blocked = True
-            self._busy_s = now_s + keepalive_s
+            self._busy_s = since_s + keepalive_s
         self._wait_s = until_s
         if keepalive_s > 0.0 and self._busy_s < until_s:
             until_s = self._busy_s
@@ -287,7 +302,7 @@ class MarlinEmulator:
             self._say("echo:busy: processing")
             self._busy_s = now_s + keepalive_s
             if now_s < self._wait_s:
-                self._block(self._wait_s)
+                self._block(self._wait_s, now_s)
                 return
         self._resume()
 
@@ -319,7 +334,7 @@ class MarlinEmulator:
         if self._ring:
             self._read(self._ring)
         if queue and self._timer is None:
-            self._schedule(self._now() + self.build.parse_s, self._execute)
+            self._begin()
 
     # ---- stops ------------------------------------------------------------------------------------------------------
     def _emergency(self, code: str) -> None:
@@ -333,7 +348,7 @@ class MarlinEmulator:
             if self._blocked:  # the waiting command is over; its ok comes when the stop has settled
                 self._work = _stalled(self._stall_s)
                 self._cancel_timer()
-                self._block(self._stall_s)
+                self._block(self._stall_s, now_s)
         elif self.firmware.heat_wait:
             self.firmware.heat_wait = False
             if self._blocked:

@@ -180,6 +180,11 @@ class LineAssembler:
     def __init__(self) -> None:
         self._head = b""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no unfinished line is kept."""
+        return not self._head
+
     def split(self, data: bytes) -> tuple[bytes, bytes] | None:
         """(line without its end, bytes after it), or None when `data` ends no line: then all of it was taken in."""
         end = data.find(b"\n")
