@@ -27,6 +27,8 @@ SCHEMA_VERSION = 1
 
 BUS_LOAD_MAX = 0.70  # beyond this a poll that must be repeated no longer finds its slot, and readings go stale
 
+BAUD_MIN, BAUD_MAX = 1200, 4_000_000
+
 Positive = Annotated[float, Meta(gt=0, le=1e6)]  # bounded: infinity is no setting
 Hz = Annotated[float, Meta(gt=0, le=50)]
 Unit = Annotated[int, Meta(ge=1, le=247)]
@@ -355,8 +357,13 @@ def _check_fiducials(config: MachineConfig) -> Iterator[str]:
 
 def _baud(url: str) -> int:
     """The baud rate that a URL names; a wire that names none is counted as 9600, the slowest in use."""
-    found = re.search(r"[?&]baud=(\d+)", url)
-    return int(found.group(1)) if found else 9600
+    found = re.search(r"[?&]baud=(\d*)", url)
+    if not found:
+        return 9600
+    baud = int(found.group(1) or 0)
+    if not BAUD_MIN <= baud <= BAUD_MAX:
+        raise ConfigError(f"the URL {url} asks for {baud} baud; serial lines run at {BAUD_MIN} to {BAUD_MAX}")
+    return baud
 
 
 def _nearest(word: str, known: Any) -> str:

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _LEVELS = {"info": Log.INFO, "warning": Log.WARNING, "error": Log.ERROR}
 _WORSE = (Quality.GOOD, Quality.STALE, Quality.BAD)
+CHUNK_BYTES = 64 * 1024  # what a host that is killed loses of its record, at most
 _DOUBLE = descriptor_pb2.FieldDescriptorProto.TYPE_DOUBLE
 _STRING = descriptor_pb2.FieldDescriptorProto.TYPE_STRING
 _OPTIONAL = descriptor_pb2.FieldDescriptorProto.LABEL_OPTIONAL
@@ -58,8 +59,8 @@ class Telemetry:
         self._start_ns = start_ns
         self._progress = progress
         self._classes: dict[str, Any] = {}
-        self._file = open(path, "wb")  # noqa: SIM115  (held for the run, closed in close())
-        self._writer: Writer | None = Writer(self._file, profile="moonkiln")
+        self._file = open(path, "wb", buffering=0)  # noqa: SIM115  (held for the run, closed in close())
+        self._writer: Writer | None = Writer(self._file, chunk_size=CHUNK_BYTES, profile="moonkiln")
         self._progress_class = message_class(
             "Progress", ("layers_done", "layers", "share", "remaining_s", "bed_temp_c"), ("doing",)
         )
