@@ -113,6 +113,35 @@ def test_mass_is_conserved_through_shrinkage_and_mixing() -> None:
     assert abs(bed.balance) < 1e-10
 
 
+def test_powder_on_a_sintered_layer_does_not_thin_what_lies_below_its_top() -> None:
+    bed = _small(cell_z_mm=1.0)
+    bed.spread(1.0, 0.0, 250.0, 2.0, 1.0)  # two cells
+    bed.expose([(2.0, 62.0, 114.0, 60.0, 114.0, 60.0, 65.4, 65.4)])
+    bed.advance_to(70.0)
+    before = bed.density_kg_m3[:, 5, 7]
+    assert before[0] > 2200.0
+    bed.spread(71.0, 0.0, 250.0, 2.0, 1.0)
+    after = bed.density_kg_m3[:, 5, 7]
+    assert after[0] == pytest.approx(before[0], rel=1e-3)
+    assert after[1] < 2000.0
+    assert bed.surface_mm[5, 7] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_whole_plate_sleeps_but_for_the_beam_and_keeps_its_energy() -> None:
+    bed = Bed(BedConfig(x_mm=(0.0, 250.0), y_mm=(0.0, 150.0)))
+    bed.set_base_temp_c(0.0, 150.0)
+    bed.expose([(1.0, 181.0, 90.0, 75.0, 180.0, 75.0, 65.4, 65.4)])
+    bed.advance_to(200.0)
+    cells = int(bed._cells.filled[1:-1, 1:-1].sum())
+    assert bed.cell_updates < 0.05 * bed.steps * cells
+    assert abs(bed.balance) < 1e-10
+    brick = Bed(BedConfig(x_mm=(80.0, 190.0), y_mm=(56.0, 94.0)))
+    brick.set_base_temp_c(0.0, 150.0)
+    brick.expose([(1.0, 181.0, 90.0, 75.0, 180.0, 75.0, 65.4, 65.4)])
+    brick.advance_to(200.0)
+    assert np.abs(bed.peak_temp_c[28:47, 40:95] - brick.peak_temp_c).mean() < 3.0
+
+
 def test_exposures_are_taken_as_time_passes_with_their_exact_energy() -> None:
     bed = closed_bed(x_mm=(0.0, 20.0), y_mm=(0.0, 20.0), depth_mm=6.0, spot_mm=4.0)
     bed.expose([(1.0, 3.0, 5.0, 10.0, 15.0, 10.0, 0.0, 10.0), (3.0, 4.0, 15.0, 10.0, 15.0, 10.0, 10.0, 10.0)])
