@@ -3,15 +3,16 @@
     python benchmarks/bench_virtual_time.py
 
 The host is `control.host.print_host` as it runs on a bench: interlocks after every poll, the write-ahead journal in
-SQLite with full sync, MCAP telemetry. The world is the emulated machine with its plant. Five Modbus devices are polled at
-10 Hz each while 200 G-code lines a second are streamed. Measured is the exposure alone, and what went by is counted from
-the records that the run leaves behind: a host that polls or streams less than it was asked to fails.
+SQLite with full sync, MCAP telemetry. The world is the emulated machine with its plant. Five Modbus devices are polled
+at 10 Hz each while 200 G-code lines a second are streamed. Measured is the exposure alone, and what went by is counted
+from the records that the run leaves behind: a host that polls or streams less than it was asked to fails.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
 import tempfile
 import time
@@ -108,8 +109,10 @@ def telemetry_counts(path: Path, start_s: float, end_s: float) -> Counter[str]:
     with open(path, "rb") as file:
         reader = make_reader(file)
         zero_ns = _run_start_ns(path)
-        window = {"start_time": zero_ns + round(start_s * 1e9), "end_time": zero_ns + round(end_s * 1e9)}
-        return Counter(channel.topic for _, channel, _ in reader.iter_messages(**window))
+        first_ns, last_ns = zero_ns + round(start_s * 1e9), zero_ns + round(end_s * 1e9)
+        return Counter(
+            channel.topic for _, channel, message in reader.iter_messages() if first_ns <= message.log_time < last_ns
+        )
 
 
 def _run_start_ns(telemetry: Path) -> int:
@@ -156,7 +159,8 @@ def run(exposure_s: float = EXPOSURE_S) -> dict[str, Any]:
         "polls": sum(messages[f"/printer/{name}"] for name in DEVICES),
         "whole_run_sim_s": round(samples[-1].sim_s, 1),
         "whole_run_wall_s": round(wall_s, 2),
-        "bar": f"sim_s_per_cpu_s >= {BAR:g} at >= {LINES_PER_S_MIN:g} lines/s and >= {POLLS_PER_S_MIN:g} polls/s a device",
+        "load_average": round(os.getloadavg()[0], 2),
+        "bar": f"sim_s_per_cpu_s >= {BAR:g} at {LINES_PER_S_MIN:g} lines/s and {POLLS_PER_S_MIN:g} polls/s a device",
         "passed": ratio >= BAR and is_dense,
     }
 

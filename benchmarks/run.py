@@ -1,0 +1,140 @@
+"""Run the benchmarks, each in a process of its own, and print one table.
+
+    python benchmarks/run.py                       all of them
+    python benchmarks/run.py slice help            some
+    python benchmarks/run.py --json FILE --strict  keep everything in one file; a missed bar is exit code 1
+
+Each `bench_<name>.py` has a `run() -> dict`. Its whole result goes to `results/<name>.json`; FIGURES says which key of
+it is the figure, and what its bar is. A bar that is missed on a busy machine says little: without --strict the exit
+code is 0 then, and 1 only for a benchmark that could not run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+LIMIT_S = 900.0
+
+
+@dataclass(frozen=True)
+class Figure:
+    """The one number of a benchmark that has a bar: its key in the result, its unit, and which way is better."""
+
+    key: str
+    unit: str
+    bar: float
+    higher_is_better: bool
+
+
+FIGURES = {
+    "slice": Figure("wall_s", "s for frame2, 500 layers", 1.2, False),
+    "stream": Figure("lines_per_s", "lines/s, journal on", 2000.0, True),
+    "virtual_time": Figure("sim_s_per_cpu_s", "simulated s per CPU s", 80.0, True),
+    "bed": Figure("cell_updates_per_s", "cell updates/s", 40e6, True),
+    "help": Figure("wall_s", "s for --help", 0.3, False),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One benchmark's line of the table. `ratio`: how many times better than the bar; below 1 it is missed."""
+
+    name: str
+    figure: float | None
+    unit: str
+    bar: float | None
+    ratio: float | None
+    verdict: str  # pass, MISSED or FAILED
+
+
+def names() -> list[str]:
+    """Every benchmark there is."""
+    return sorted(path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py"))
+
+
+def measure(name: str) -> dict[str, Any]:
+    """A benchmark's result, from a process of its own; {"error": sentence} where it could not run."""
+    program = "import importlib, json, sys; print(json.dumps(importlib.import_module(sys.argv[1]).run()))"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", program, f"bench_{name}"], capture_output=True, text=True, timeout=LIMIT_S, cwd=HERE
+        )
+    except subprocess.TimeoutExpired:
+        return {"error": f"no result within {LIMIT_S:g} s"}
+    if done.returncode:
+        return {"error": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]}
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def row_of(name: str, result: dict[str, Any]) -> Row:
+    """The line of the table for a result; the benchmark's own `passed` can only make the verdict worse."""
+    known = FIGURES.get(name)
+    if "error" in result or (known is not None and known.key not in result):
+        return Row(name, None, known.unit if known else "", known.bar if known else None, None, "FAILED")
+    if known is None:
+        return Row(name, None, "", None, None, "pass" if result.get("passed", True) else "MISSED")
+    figure = float(result[known.key])
+    ratio = figure / known.bar if known.higher_is_better else known.bar / figure
+    return Row(
+        name, figure, known.unit, known.bar, ratio, "pass" if ratio >= 1 and result.get("passed", True) else "MISSED"
+    )
+
+
+def table(rows: list[Row]) -> str:
+    """The table as text."""
+
+    def number(value: float | None) -> str:
+        return "-" if value is None else format(value, ",.3g" if abs(value) < 1000 else ",.0f")
+
+    cells = [
+        ("benchmark", "figure", "unit", "bar", "x bar", ""),
+        *((r.name, number(r.figure), r.unit, number(r.bar), number(r.ratio), r.verdict) for r in rows),
+    ]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    is_right = (False, True, False, True, True, False)
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, is_right, strict=True)
+        ).rstrip()
+        for line in cells
+    )
+
+
+def main(words: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(description="Run the benchmarks and print one table.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(names())}; all without any")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every result to one file")
+    parser.add_argument("--strict", action="store_true", help="exit code 1 when a bar is missed")
+    options = parser.parse_args(words)
+    unknown = sorted(set(options.names) - set(names()))
+    if unknown:
+        parser.error(f"there is no benchmark named {unknown[0]!r}; there are {', '.join(names())}")
+    results, rows = {}, []
+    folder = HERE / "results"
+    folder.mkdir(exist_ok=True)
+    for name in options.names or names():
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        results[name] = result = measure(name)
+        rows.append(row_of(name, result))
+        (folder / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(table(rows))
+    for name, result in results.items():
+        if "error" in result:
+            print(f"{name} could not run: {result['error']}", file=sys.stderr)
+    if options.json is not None:
+        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    verdicts = {row.verdict for row in rows}
+    return 1 if "FAILED" in verdicts or (options.strict and "MISSED" in verdicts) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
