@@ -138,7 +138,8 @@ def test_a_host_that_died_still_gets_its_report(tmp_path: Path) -> None:
     assert "its host died, or is still at work" in page.words
     assert facts["totals"]["layers"] == 1 and facts["totals"]["vectors"] == 7
     assert [row["committed"] for row in facts["layers"]] == [True, False]
-    assert any("was not closed" in note for note in facts["notes"])
+    # what a session told before its first chunk of 64 KiB dies with it
+    assert any("was not closed" in note or "is empty" in note for note in facts["notes"])
     assert {event["text"] for event in facts["events"]} >= {"session 1: machine bench is ready"}
     assert not list(run_dir.glob("*-wal")) and not list(run_dir.glob("*-shm")), "reading leaves no trace"
 
