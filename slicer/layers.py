@@ -120,9 +120,7 @@ def _united(points: NDArray[np.float64], starts: NDArray[np.int64]) -> Loops:
     return np.concatenate(kept), np.cumsum([0, *map(len, kept)])
 
 
-def cut_planes(
-    mesh: Mesh, planes_mm: Sequence[float] | NDArray[np.floating]
-) -> list[Loops]:
+def cut_planes(mesh: Mesh, planes_mm: Sequence[float] | NDArray[np.floating]) -> list[Loops]:
     """The outlines of a mesh at the given heights (rising), each as (points, loop starts), in one pass over the mesh.
 
     Raises:

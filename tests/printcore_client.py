@@ -1,6 +1,6 @@
 """A process of its own: Printrun's printcore streams a file, with its line numbers and checksums, to a port.
 
-    python printcore_client.py PORT FILE SECONDS
+python printcore_client.py PORT FILE SECONDS
 """
 
 from __future__ import annotations

@@ -62,11 +62,15 @@ def test_length_times_spacing_is_the_area(rings, angle):
     area = loops_area_mm2(*outline)
     spacing = 0.02
     # a side that runs along the lines is met by one line more or less: half a spacing of its length at most
-    rough = 0.5 * spacing * sum(
-        math.dist(p, q)
-        for ring in rings_of(*outline)
-        for p, q in zip(ring, [*ring[1:], ring[0]])
-        if abs(math.sin(math.atan2(q[1] - p[1], q[0] - p[0]) - angle)) * math.dist(p, q) < 2 * spacing
+    rough = (
+        0.5
+        * spacing
+        * sum(
+            math.dist(p, q)
+            for ring in rings_of(*outline)
+            for p, q in zip(ring, [*ring[1:], ring[0]])
+            if abs(math.sin(math.atan2(q[1] - p[1], q[0] - p[0]) - angle)) * math.dist(p, q) < 2 * spacing
+        )
     )
     every = filling.parallel_vectors(*outline, spacing, angle, 0.0, 0.0)  # in a sliver, all vectors may be short
     assert length(every) * spacing == pytest.approx(area, rel=1e-3, abs=rough + 0.01)

@@ -100,9 +100,7 @@ def test_executed_motion_is_continuous_and_within_every_limit(path) -> None:
             assert one.move.exit_mm_s == two.move.entry_mm_s == 0.0
         else:
             assert one.move.exit_mm_s == pytest.approx(two.move.entry_mm_s, abs=1e-9)
-            limit2 = junction_limit(
-                one.unit, two.unit, two.length_mm, one.move.nominal_mm_s, two.move.nominal_mm_s
-            )
+            limit2 = junction_limit(one.unit, two.unit, two.length_mm, one.move.nominal_mm_s, two.move.nominal_mm_s)
             assert two.move.entry_mm_s**2 <= limit2 * (1 + 1e-6) + 1e-9
 
 

@@ -43,7 +43,7 @@ def schedule(seed: int, faults: int) -> FaultSchedule:
 
 
 def print_once(seed: int, *, advanced_ok: bool, faults: int) -> str:
-    """"exact", "detected" or "SILENT"."""
+    """ "exact", "detected" or "SILENT"."""
 
     async def main(loop: VirtualLoop) -> str:
         gantry = Gantry()

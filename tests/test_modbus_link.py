@@ -109,6 +109,7 @@ HOSTILE = [
 )
 def test_no_hostile_answer_becomes_a_value(framing: str, name: str) -> None:
     """The bad answer raises; every question afterwards, asked at once, gets its own answer."""
+
     async def main() -> None:
         link, slave = bus(framing)
         bad = hostile(name)

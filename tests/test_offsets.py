@@ -73,9 +73,7 @@ def test_no_number_is_refused(distance):
 
 
 coordinate = st.integers(-400, 400).map(lambda n: n / 10)
-tangles = st.lists(
-    st.lists(st.tuples(coordinate, coordinate), min_size=3, max_size=12), min_size=1, max_size=3
-)
+tangles = st.lists(st.lists(st.tuples(coordinate, coordinate), min_size=3, max_size=12), min_size=1, max_size=3)
 
 
 @settings(deadline=None, max_examples=60)

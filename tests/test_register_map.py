@@ -40,7 +40,9 @@ poll = true
 """
 
 # Kipp & Zonen SMP manual p. 41-46
-PYRANOMETER = HEAD + """
+PYRANOMETER = (
+    HEAD
+    + """
 [signal.status]
 fc = 4
 addr = 3
@@ -70,9 +72,12 @@ dtype = "u16"
 scale = 0.1
 poll = true
 """
+)
 
 # Leadshine manual p. 20: two 32-bit parameters, high word first
-DRIVE = HEAD + """
+DRIVE = (
+    HEAD
+    + """
 [signal.first]
 fc = 3
 addr = 0x0146
@@ -86,6 +91,7 @@ dtype = "u32"
 access = "rw"
 range = [0, 100]
 """
+)
 
 
 def written(tmp_path: Path, text: str) -> Path:

@@ -39,9 +39,7 @@ def test_the_doubt_begins_sixteen_blocks_before_the_last_acknowledgement() -> No
     layer = ladder(60)
     program = layer_program(layer, ENVELOPE)
     acked = 60
-    point = resume_point(
-        record(acked, 76), layer, ENVELOPE, tuple(line_ends_mm(program)[64]), 0.05
-    )
+    point = resume_point(record(acked, 76), layer, ENVELOPE, tuple(line_ends_mm(program)[64]), 0.05)
     first_line = acked + 1 - PLANNED_BLOCKS
     assert point.first_block == next(b for b in program.block_of_line[first_line:] if b >= 0)
     assert point.last_block == max(program.block_of_line[: 64 + 1])

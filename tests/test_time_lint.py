@@ -28,10 +28,7 @@ CLOCKS = {
     for name in ("time", "monotonic", "perf_counter", "process_time", "thread_time", "clock_gettime")
     for suffix in ("", "_ns")
 } | {"time.sleep", "time.localtime", "time.gmtime", "time.ctime", "time.strftime", "time.asctime"}
-DATES = {
-    f"datetime.{name}"
-    for name in ("datetime.now", "datetime.utcnow", "datetime.today", "date.today")
-}
+DATES = {f"datetime.{name}" for name in ("datetime.now", "datetime.utcnow", "datetime.today", "date.today")}
 ENTROPY = {
     "uuid.uuid1", "uuid.uuid4", "os.urandom", "os.getrandom", "random.SystemRandom", "numpy.random.seed",
 }  # fmt: skip

@@ -257,9 +257,7 @@ def m220(fw: Firmware, words: Words) -> None:
 # ---- settings -------------------------------------------------------------------------------------------------------
 def m201(fw: Firmware, words: Words) -> None:
     """Largest acceleration per axis."""
-    x, y, z = (
-        _positive(words, axis, old) for axis, old in zip(AXES, fw.settings.max_acceleration_mm_s2)
-    )
+    x, y, z = (_positive(words, axis, old) for axis, old in zip(AXES, fw.settings.max_acceleration_mm_s2))
     fw.settings.max_acceleration_mm_s2 = (x, y, z)
     fw.apply_settings()
 

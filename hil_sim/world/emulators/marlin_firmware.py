@@ -66,8 +66,12 @@ class Firmware:
     """
 
     def __init__(
-        self, build: MarlinBuild, gantry: Gantry, stored: Settings | None, say: Callable[[str], None], now_s: float =
-        0.0
+        self,
+        build: MarlinBuild,
+        gantry: Gantry,
+        stored: Settings | None,
+        say: Callable[[str], None],
+        now_s: float = 0.0,
     ) -> None:
         self.build, self.gantry, self.say = build, gantry, say
         self.now_s = now_s  # set by whoever drives, before each call

@@ -29,7 +29,7 @@ def check_faults(schedule: FaultSchedule, points: Iterable[str] | None = None) -
             sentences.append(f"this world has no point '{fault.point}'; it has {', '.join(here)}.")
         strange = [name for name, _ in fault.args if name not in kind.args]
         if strange:
-            known = ', '.join(kind.args) or 'no arguments'
+            known = ", ".join(kind.args) or "no arguments"
             sentences.append(f"'{fault.kind}' knows {known}, not {', '.join(strange)}.")
     return sentences
 
