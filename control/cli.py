@@ -46,7 +46,7 @@ Examples:
   moonkiln export part.kiln --to gcode -o part.gcode
 
 `moonkiln COMMAND --help` has examples of each. Exit codes: 0 done, 1 refused, 2 bad input, 3 device or wire,
-4 safety stop, 5 interrupted but resumable, 130 Ctrl-C."""
+4 safety stop, 130 Ctrl-C."""
 
 
 class LazyGroup(MoonkilnGroup):

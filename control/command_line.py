@@ -29,7 +29,6 @@ class ExitCode(enum.IntEnum):
     BAD_INPUT = 2  # usage, files, recipes, machine files
     DEVICE = 3  # a device or the wire to it
     SAFETY_STOP = 4
-    RESUMABLE = 5  # a run was interrupted and can be resumed
     INTERRUPTED = 130  # Ctrl-C
 
 

@@ -215,7 +215,9 @@ class PrintRun:
         tolerance_mm = self._machine.config.print.position_tolerance_mm
         point = resume_point(interrupted, job_layer, self._envelope, position[:2], tolerance_mm)
         if not point.position_known:
-            await self._say("warning", f"the machine stands at {position[:2]}, where no line of the plan ends: homing")
+            await self._say(
+                "warning", f"the machine stands at {position[:2]}, and how it came there is not sure: homing"
+            )
             await self._machine.guarded(motion.home())
         if point.last_block >= point.first_block:
             if self._job.recipe.resume_policy == "stop":

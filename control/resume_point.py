@@ -22,6 +22,7 @@ from slicer.scan import ScanPath
 
 _MOVE = re.compile(rb"G[01] X(-?[\d.]+) Y(-?[\d.]+)")
 
+
 @dataclass(frozen=True)
 class ResumePoint:
     """Where a layer goes on. Blocks `first_block`..`last_block` may have been exposed already and are declared."""
@@ -99,4 +100,6 @@ def resume_point(
     first_block = block_at(program, first_line)
     exposed = program.block_of_line[first_line : last_line + 1]
     last_block = int(exposed.max(initial=first_block - 1))
-    return ResumePoint(record.layer, base + first_block, base + last_block, bool(reached))
+    # A session that saw its beam fail, or was stopped, has dropped its plan by a sudden stop, which may cost steps.
+    position_known = bool(reached) and record.doubt_from is None
+    return ResumePoint(record.layer, base + first_block, base + last_block, position_known)

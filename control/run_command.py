@@ -100,13 +100,14 @@ def conclude(outcome: Outcome, run_dir: Path, as_json: bool) -> int:
         return outcome.exit_code
     totals = outcome.totals
     click.echo(
-        f"{outcome.status.value}: {outcome.reason}\n{totals.layers} of {len(outcome.layers)} begun layers committed,"
+        f"{outcome.status.value}: {outcome.reason}\n{totals.layers} layers committed, {totals.lines_sent} lines sent,"
         f" {totals.blocks_claimed} vectors, {totals.energy_j / 1e3:.1f} kJ, {totals.polls} polls"
         f" in {_duration(totals.duration_s)}"
     )
     for declared in outcome.declared:
+        blocks = f"blocks {declared.first_block} to {declared.last_block}"
         click.echo(
-            f"declared: layer {declared.layer} {declared.kind}, blocks {declared.first_block} to {declared.last_block}"
+            f"declared: layer {declared.layer} {declared.kind}, {blocks if declared.first_block >= 0 else 'whole'}"
         )
     click.echo(f"run: {run_dir}" + (f"\nreport: {page}" if page is not None else ""))
     if outcome.status is not Status.DONE and outcome.status is not Status.CANCELLED:

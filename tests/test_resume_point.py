@@ -99,3 +99,10 @@ def test_no_block_that_was_not_executed_is_skipped(
     done = {base + b for b in program.block_of_line[: executed + 1].tolist() if b >= 0}
     assert set(range(base, point.first_block)) <= done
     assert {b for b in done if b >= point.first_block} <= set(range(point.first_block, point.last_block + 1))
+
+
+def test_a_session_that_was_stopped_is_homed_wherever_it_stands() -> None:
+    layer = ladder(60)
+    x_mm, y_mm = line_ends_mm(layer_program(layer, ENVELOPE))[64]
+    assert resume_point(record(60, 76), layer, ENVELOPE, (x_mm, y_mm), 0.05).position_known
+    assert not resume_point(record(60, 76, doubt=50), layer, ENVELOPE, (x_mm, y_mm), 0.05).position_known

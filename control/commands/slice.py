@@ -239,7 +239,7 @@ def _say_written(path: Path, as_json: bool, **figures: int) -> None:
     if as_json:
         say_json({"path": str(path), "bytes": size, **figures})
     else:
-        click.echo(f"{path}: {size / 1e6:.1f} MB" + "".join(f", {value:,} {name}" for name, value in figures.items()))
+        click.echo(f"{path}: {size / 1e3:,.0f} kB" + "".join(f", {value:,} {name}" for name, value in figures.items()))
 
 
 # ---- checks of arguments
