@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LEVELS = {"info": Log.INFO, "warning": Log.WARNING, "error": Log.ERROR}
-_WORSE = (Quality.GOOD, Quality.STALE, Quality.BAD)
+_WORSE = {Quality.GOOD: 0, Quality.STALE: 1, Quality.BAD: 2}
+_NAMES = {quality: quality.name for quality in Quality}  # an enum's own `.name` is slow to ask for
 CHUNK_BYTES = 64 * 1024  # what a host that is killed loses of its record, at most
 _DOUBLE = descriptor_pb2.FieldDescriptorProto.TYPE_DOUBLE
 _STRING = descriptor_pb2.FieldDescriptorProto.TYPE_STRING
@@ -48,6 +49,10 @@ def message_class(name: str, doubles: tuple[str, ...], strings: tuple[str, ...] 
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"moonkiln.{name}"))
+
+
+def _worse(reading: Reading) -> int:
+    return _WORSE[reading.quality]
 
 
 class Telemetry:
@@ -109,9 +114,9 @@ class Telemetry:
         kind = self._classes.get(device)
         if kind is None:
             kind = self._classes[device] = message_class(device.title(), tuple(readings), ("quality",))
-        worst = max(readings.values(), key=lambda reading: _WORSE.index(reading.quality))
-        values = {name: float(reading.value) for name, reading in readings.items()}
-        self._write(f"/printer/{device}", kind(quality=worst.quality.name, **values), worst.time_s)
+        worst = max(readings.values(), key=_worse)
+        values = {name: reading.value for name, reading in readings.items()}
+        self._write(f"/printer/{device}", kind(quality=_NAMES[worst.quality], **values), worst.time_s)
 
     def event(self, level: str, text: str) -> None:
         """A sentence about the run."""

@@ -139,8 +139,12 @@ class Pipe:
         if at_s < now_s:
             at_s = now_s
         self.waiting += len(data)
-        while data:
-            chunk, data = bytes(data[:size]), data[size:]
+        if len(data) <= size:
+            self.free_at_s = at_s = at_s + len(data) * self._byte_time_s
+            loop.call_at(at_s + self._latency_s, self._arrive, bytes(data))
+            return
+        for start in range(0, len(data), size):
+            chunk = bytes(data[start : start + size])
             at_s += len(chunk) * self._byte_time_s
             loop.call_at(at_s + self._latency_s, self._arrive, chunk)
         self.free_at_s = at_s

@@ -232,9 +232,9 @@ class Planner:
             Move(
                 block.start,
                 block.end,
-                min(sqrt(entry2), cruise),
+                entry if (entry := sqrt(entry2)) < cruise else cruise,
                 cruise,
-                min(sqrt(exit2), cruise),
+                exit_ if (exit_ := sqrt(exit2)) < cruise else cruise,
                 block.acceleration,
                 block.nominal,
                 block.s_fraction,
