@@ -64,7 +64,8 @@ class Telemetry:
         self._start_ns = start_ns
         self._progress = progress
         self._classes: dict[str, Any] = {}
-        self._file = open(path, "wb", buffering=0)  # noqa: SIM115  (held for the run, closed in close())
+        # Buffered: the writer would put a buffer of its own before a raw file, and swallow what its last flush meets.
+        self._file = open(path, "wb")  # noqa: SIM115  (held for the run, closed in close())
         self._writer: Writer | None = Writer(self._file, chunk_size=CHUNK_BYTES, profile="moonkiln")
         self._progress_class = message_class(
             "Progress", ("layers_done", "layers", "share", "remaining_s", "bed_temp_c"), ("doing",)

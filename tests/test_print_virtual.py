@@ -121,7 +121,10 @@ def test_a_short_feed_is_seen_spread_again_and_declared(two_layers: Path, tmp_pa
 
 def test_powder_that_stays_thin_stops_the_run_before_its_layer_is_exposed(two_layers: Path, tmp_path: Path) -> None:
     short = {"kind": "short_feed", "point": "recoater.feed", "at_chunk": 1, "count": 99, "args": {"fraction": 0.05}}
-    stopped = print_virtual(two_layers, tmp_path, faults=(short,))
+    once = "recoat_tries_max = 1"
+    stopped = print_virtual(
+        two_layers, tmp_path, faults=(short,), machine=lambda text: text.replace("recoat_tries_max = 3", once)
+    )
     assert stopped.outcome is not None
     assert (stopped.outcome.status, stopped.outcome.exit_code) == (Status.STOPPED, 4)
     assert "fill the hopper" in stopped.outcome.reason
