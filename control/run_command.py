@@ -81,8 +81,11 @@ def stop_on_signals(operator: Operator) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def conclude(outcome: Outcome, run_dir: Path, as_json: bool) -> int:
-    """Say how a run ended, write its report, and return the exit code."""
+def conclude(outcome: Outcome, run_dir: Path, as_json: bool, *, simulated: dict[str, Any] | None = None) -> int:
+    """Say how a run ended, write its report, and return the exit code.
+
+    `simulated`: the run's world is gone, so that resuming is not offered; what it holds is added to the JSON object.
+    """
     import msgspec
 
     from control.outcome import Status
@@ -96,7 +99,7 @@ def conclude(outcome: Outcome, run_dir: Path, as_json: bool) -> int:
         click.echo(f"once that is mended: moonkiln report {run_dir}", err=True)
     if as_json:
         written = None if page is None else str(page)
-        say_json({"run_dir": str(run_dir), "report": written, **msgspec.to_builtins(outcome)})
+        say_json({"run_dir": str(run_dir), "report": written, **msgspec.to_builtins(outcome), **(simulated or {})})
         return outcome.exit_code
     totals = outcome.totals
     click.echo(
@@ -111,7 +114,8 @@ def conclude(outcome: Outcome, run_dir: Path, as_json: bool) -> int:
         )
     click.echo(f"run: {run_dir}" + (f"\nreport: {page}" if page is not None else ""))
     if outcome.status is not Status.DONE and outcome.status is not Status.CANCELLED:
-        click.echo(f"go on with: moonkiln resume {run_dir}", err=True)
+        again = f"go on with: moonkiln resume {run_dir}"
+        click.echo(again if simulated is None else "its simulated world is gone: print it again", err=True)
     return outcome.exit_code
 
 

@@ -52,16 +52,18 @@ def sim_print(
     import msgspec
 
     from control.clock import run_id
-    from control.run_command import conclude, new_run_dir
+    from control.run_command import new_run_dir
     from hil_sim.harness.scenario import load_scenario
+    from hil_sim.world.build import load_machine_spec
 
     chosen = _usage(lambda: load_scenario(scenario))
     changes: dict[str, Any] = {} if machine is None else {"machine": machine}
     if seed is not None:
         changes["seed"] = seed
     run_dir = new_run_dir(runs, run_id())
-    result = _run(msgspec.structs.replace(chosen, **changes), job_path, run_dir, pace, quiet=as_json)
-    return _verdict(result, conclude(result.outcome, run_dir, as_json) if result.outcome else 1, as_json)
+    chosen = msgspec.structs.replace(chosen, **changes)
+    _usage(lambda: load_machine_spec(chosen.machine))
+    return _conclude(_run(chosen, job_path, run_dir, pace, quiet=as_json), run_dir, as_json)
 
 
 @sim.command(
@@ -88,9 +90,11 @@ def serve(machine: str, directory: Path, reset_on_open: str | None, scenario: st
     from hil_sim.harness.runner import bed_settings
     from hil_sim.harness.scenario import load_scenario
     from hil_sim.harness.serve import serve as serve_world
+    from hil_sim.world.build import load_machine_spec
     from slicer.job import Job
 
     chosen = _usage(lambda: load_scenario(scenario))
+    _usage(lambda: load_machine_spec(machine))
     job = Job.open(job_path) if job_path is not None else None
     try:
         settings = _usage(lambda: bed_settings(chosen, job))
@@ -128,7 +132,7 @@ def demo(part: Path | None, quick: bool, runs: Path) -> int:
     """Make the interlocking demo brick (or take PART), slice it, print it on emulated hardware, and report."""
     from control.clock import run_id
     from control.host import envelope_of
-    from control.run_command import conclude, new_run_dir
+    from control.run_command import new_run_dir
     from hil_sim.harness.scenario import load_scenario
     from slicer.bricks import demo_brick, rectangular, write_stl
     from slicer.plan import plan_job
@@ -143,8 +147,7 @@ def demo(part: Path | None, quick: bool, runs: Path) -> int:
     manifest = plan_job(part, recipe, envelope_of("bench"), run_dir / "part.kiln")
     click.echo(f"{part.name}: {manifest.layer_count} layers, {manifest.vector_count} vectors, recipe {recipe.name}")
     result = _run(load_scenario("print"), run_dir / "part.kiln", run_dir, None, quiet=False)
-    code = conclude(result.outcome, run_dir, False) if result.outcome else 1
-    return _verdict(result, code, False)
+    return _conclude(result, run_dir, False)
 
 
 def _run(scenario: Any, job_path: Path, run_dir: Path, pace: float | None, *, quiet: bool) -> RunResult:
@@ -163,12 +166,18 @@ def _run(scenario: Any, job_path: Path, run_dir: Path, pace: float | None, *, qu
     return run_scenario(scenario, job_path, run_dir, host=host, pace=pace)
 
 
-def _verdict(result: RunResult, code: int, as_json: bool) -> int:
-    """Say what the oracle found; a verdict that may not be is an error of its own."""
+def _conclude(result: RunResult, run_dir: Path, as_json: bool) -> int:
+    """Say how a run ended and what the oracle found; a verdict that may not be is an error of its own."""
+    from control.run_command import conclude
+
     j = result.judgement
-    if as_json:
-        say_json({"verdict": j.verdict.value, "reasons": list(j.reasons), "sim_s": result.sim_s})
-    else:
+    found = {"verdict": j.verdict.value, "verdict_reasons": list(j.reasons), "sim_s": result.sim_s}
+    code = 1
+    if result.outcome is not None:
+        code = conclude(result.outcome, run_dir, as_json, simulated=found)
+    elif as_json:
+        say_json({"run_dir": str(run_dir), **found})
+    if not as_json:
         click.echo(f"oracle: {j.verdict.value}: {'; '.join(j.reasons[:5])}")
         click.echo(
             f"truth: {j.blocks_executed} blocks executed of {j.blocks_planned} planned,"
