@@ -2,7 +2,7 @@
 
 The journal is the run. A line may go out only after a row that covers it is on the disk, so a host that dies can be
 followed by another that knows the latest line the machine may have seen. Acknowledged lines are noted too, in the
-same commit as the next group or 50 ms later, whichever comes first: `ok` means taken into the planner, not done, so
+same commit as the next group or 100 ms later, whichever comes first: `ok` means taken into the planner, not done, so
 on a resume the lines that may still have waited in the machine are counted back from there.
 
 `run` holds what a resume needs (job hash, session count), `layer` one row a layer with its phase, `sent` the
@@ -24,7 +24,9 @@ from control.errors import MoonkilnError
 
 SCHEMA_VERSION = 1
 GROUP_LINES = 16  # lines that one commit covers
-FLUSH_S = 0.05  # an acknowledgement waits no longer than this for a commit
+FLUSH_S = 0.1  # an acknowledgement that no group of lines takes along waits no longer than this for a commit
+RESERVED_BYTES = 1 << 20  # written once at the start: later commits overwrite, where growing a file costs twice as much
+CHECKPOINT_PAGES = 200  # the write-ahead log begins anew before it outgrows what is reserved
 PLANNED_BLOCKS = 16  # what the motion controller's planner holds beyond what it has done
 QUEUED_COMMANDS = 4
 
@@ -67,7 +69,7 @@ class LayerRecord:
     layer: int
     phase: LayerPhase
     base_block: int
-    acked_line: int  # the newest acknowledgement on disk
+    acked_line: int  # the newest acknowledgement on disk, at which the head was still seen to fire
     sent_line: int  # the last line that may have been sent
     blocks: int
     energy_j: float
@@ -134,10 +136,19 @@ class Journal:
             self._session = int(self.fact("sessions")) + 1
             self._db.execute("update run set value = ? where key = 'sessions'", (str(self._session),))
             self._attempt = self._db.execute("select coalesce(max(attempt), 0) from layer").fetchone()[0]
+        self._reserve()
         if not getattr(asyncio.get_running_loop(), "is_virtual", False):
             self._worker = ThreadPoolExecutor(1, thread_name_prefix="journal")
             self._inline = False
         return self._session
+
+    def _reserve(self) -> None:
+        """Take the room on the disk that this session's commits will need, in the log and in the file."""
+        with _sentences(self.path):
+            self._db.execute("create table reserve (room blob)")
+            self._db.execute("insert into reserve values (zeroblob(?))", (RESERVED_BYTES,))
+            self._db.execute("drop table reserve")
+            self._db.execute("pragma wal_checkpoint(full)")
 
     def close(self) -> None:
         """Everything committed, the write-ahead log folded in, the file closed. Harmless twice."""
@@ -243,12 +254,22 @@ class LayerStream:
     """The journal as one attempt's stream sees it: groups noted ahead, acknowledgements behind.
 
     Satisfies `firmware_bridge.links.marlin.StreamJournal`. `on_acked(line)` tells the rest of the host of progress.
+    `lit()` is the newest line that had been acknowledged when the head was last seen to fire; acknowledgements after it
+    are not noted yet, because a host that dies now cannot tell the next one that they ran dark.
     """
 
-    def __init__(self, journal: Journal, layer: int, *, on_acked: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        layer: int,
+        *,
+        on_acked: Callable[[int], None] | None = None,
+        lit: Callable[[], int] | None = None,
+    ) -> None:
         self._journal = journal
         self._layer = layer
         self._on_acked = on_acked
+        self._lit = lit
         self._acked = -1
         self._noted = -1  # the newest acknowledgement on disk
         self._flush_timer: asyncio.TimerHandle | None = None
@@ -259,15 +280,16 @@ class LayerStream:
         """Lines first..last (of this stream) are on disk when this returns."""
         if self.failure is not None:
             raise self.failure
-        acked = self._acked
+        acked = self._certain
         await self._journal.sent(self._layer, first, last, acked)
         self._noted = max(self._noted, acked)
-        if self._flush_timer is not None and self._noted >= self._acked:  # nothing is left for it to note
+        if self._flush_timer is not None and self._noted >= self._certain:  # nothing is left for it to note
             self._flush_timer.cancel()
             self._flush_timer = None
 
     def acked(self, index: int) -> None:
-        """Line `index` of this stream got its ok; on disk within 50 ms."""
+        """Line `index` of this stream got its ok; on disk within 50 ms, or 50 ms after an ok behind the next look at
+        the head."""
         self._acked = index
         if self._on_acked is not None:
             self._on_acked(index)
@@ -275,27 +297,31 @@ class LayerStream:
             self._flush_timer = asyncio.get_running_loop().call_later(FLUSH_S, self._start_flush)
 
     async def settle(self) -> None:
-        """Wait until every acknowledgement is on disk. Raises what a background commit met."""
+        """Wait until every acknowledgement that counts is on disk. Raises what a background commit met."""
         if self._flush_timer is not None:
             self._flush_timer.cancel()
             self._flush_timer = None
         for task in list(self._flushes):
             await task
-        if self._noted < self._acked:
+        if self._noted < self._certain:
             await self._flush()
         if self.failure is not None:
             raise self.failure
 
+    @property
+    def _certain(self) -> int:
+        return self._acked if self._lit is None else min(self._acked, self._lit())
+
     def _start_flush(self) -> None:
         self._flush_timer = None
-        if self._noted >= self._acked:
+        if self._noted >= self._certain:
             return
         task = asyncio.get_running_loop().create_task(self._flush(), name="journal-flush")
         self._flushes.add(task)
         task.add_done_callback(self._flushed)
 
     async def _flush(self) -> None:
-        acked = self._acked
+        acked = self._certain
         await self._journal.acked(self._layer, acked)
         self._noted = max(self._noted, acked)
 
@@ -311,6 +337,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
         connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = full")
+        connection.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
         return connection
 
 
