@@ -40,11 +40,17 @@ Readings = Mapping[str, Mapping[str, Reading]]  # device -> signal -> newest rea
 
 
 def trips(
-    config: MachineConfig, readings: Readings, now_s: float, state: RunState, state_since_s: float = 0.0
+    config: MachineConfig,
+    readings: Readings,
+    now_s: float,
+    state: RunState,
+    state_since_s: float = 0.0,
+    firing_since_s: float | None = None,
 ) -> list[Trip]:
     """Every reason why a machine in `state` may not go on, by the newest readings; empty means none.
 
     `state_since_s`: when it entered that state. What the beam did before is no reproach to the state after.
+    `firing_since_s`: since when the head has to fire, having said that it does; None: it need not.
     """
     numbers = {
         device: {name: reading for name, reading in signals.items() if math.isfinite(reading.value)}
@@ -52,7 +58,7 @@ def trips(
     }
     return [
         *stale_or_bad(config, readings, now_s),
-        *beam_trips(config, numbers.get("beam", {}), state, state_since_s),
+        *beam_trips(config, numbers.get("beam", {}), state, state_since_s, firing_since_s),
         *heater_trips(config, numbers.get("heater", {})),
         *drive_trips("recoater", numbers.get("recoater", {})),
         *drive_trips("piston", numbers.get("piston", {})),
@@ -83,9 +89,13 @@ def stale_or_bad(config: MachineConfig, readings: Readings, now_s: float) -> lis
 
 
 def beam_trips(
-    config: MachineConfig, beam: Mapping[str, Reading], state: RunState, state_since_s: float = 0.0
+    config: MachineConfig,
+    beam: Mapping[str, Reading],
+    state: RunState,
+    state_since_s: float = 0.0,
+    firing_since_s: float | None = None,
 ) -> list[Trip]:
-    """What the head says of itself, and emission where there should be none."""
+    """What the head says of itself, emission where there should be none, and a beam that went out unasked."""
     found: list[Trip] = []
     is_of_this_state = all(reading.time_s > state_since_s for reading in beam.values())
     if "status" in beam:
@@ -98,6 +108,9 @@ def beam_trips(
             found.append(Trip("beam", "it reports a fault: look at the head"))
         if status & BEAM_FIRING and state is not RunState.EXPOSING and is_of_this_state:
             found.append(Trip("beam", f"it fires while the machine is {state.value}"))
+        is_due = firing_since_s is not None and beam["status"].time_s > firing_since_s
+        if is_due and not status & BEAM_FIRING and not found:  # a door that bounced leaves no other trace
+            found.append(Trip("beam", "it stopped firing without being told: look at the door and its switch"))
     if "emission_w" in beam:
         emission_w = beam["emission_w"].value
         if emission_w > STRAY_EMISSION_W and state not in BEAM_MAY_BE_LIVE and is_of_this_state:

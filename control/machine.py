@@ -89,7 +89,11 @@ class Machine:
         self._moving_until: dict[str, float] = {}
         self._heat_target_c: float | None = None
         self._token = 0
-        self.on_fed: Callable[[], None] | None = None  # called after each feed that the head took while firing
+        # Asked before each look at a firing head; what it returns is called if the head does fire. A head that was
+        # dark meanwhile cannot: only arm_and_fire lights it again.
+        self.witness: Callable[[], Callable[[], None]] | None = None
+        self._firing_since_s: float | None = None  # since when the head must fire
+        self._letting_go = False
         self.emitted_j = 0.0  # the head's emission read-back, integrated over polls: a coarse second opinion
         self._emission: Reading | None = None
 
@@ -176,10 +180,10 @@ class Machine:
         if self._tripped.done():
             return
         self._stopped = stopped
+        self._tripped.set_result(found)  # first: whoever hears of it may fail
         self._move(RunEvent.STOP if stopped else RunEvent.TRIP)
         for trip in found:
             self._listener.event("error", f"{'stop' if stopped else 'trip'}: {trip}")
-        self._tripped.set_result(found)
 
     def stop(self, reason: str) -> None:
         """The operator's software stop: the head is told over its reserved connection, then everything breaks off."""
@@ -216,14 +220,18 @@ class Machine:
         await drive.move_to(position_mm)
         self._moving_until[name] = 0.0
 
-    async def home_axis(self, name: str, *, unless_homed: bool = False) -> None:
-        """Home `recoater` or `piston`; with `unless_homed`, only a drive that does not know where it is."""
+    async def home_axis(self, name: str, *, unless_homed: bool = False) -> bool:
+        """Home `recoater` or `piston`; with `unless_homed`, only a drive that does not know where it is.
+
+        Returns whether it was homed now.
+        """
         drive: StepperDrive = getattr(self.devices, name)
         if unless_homed and await drive.is_homed():
-            return
+            return False
         self._hurry(name)
         await drive.home()
         self._moving_until[name] = 0.0
+        return True
 
     async def arm_and_fire(self, power_w: float) -> None:
         """Set the head's power, open the shutter, arm with a fresh token, fire; each step read back.
@@ -235,6 +243,7 @@ class Machine:
                 f"{power_w!r} W is no power for this machine (0 to {self.config.envelope.beam_power_w_max:g})"
             )
         beam = self.devices.beam
+        self._letting_go = False
         await beam.set_power_w(power_w)
         await beam.set_shutter(True)
         self._token = self._token % 65535 + 1
@@ -242,10 +251,24 @@ class Machine:
         self._move(RunEvent.ARM)
         self._move(RunEvent.FIRE)
         await beam.fire(True)
+        self._firing_since_s = asyncio.get_running_loop().time()
+
+    async def confirm_firing(self) -> None:
+        """Ask the head whether it has fired all the while since `arm_and_fire`; one that has not trips the machine."""
+        since_s, seen = self._firing_since_s, self.witness() if self.witness is not None else None
+        if since_s is None:
+            return
+        if await self.devices.beam.is_firing():
+            if seen is not None:
+                seen()
+        elif self._firing_since_s == since_s:  # else it was told to cease while it was asked
+            await self._ask_the_beam_why()
+            self.trip([Trip("beam", "it stopped firing without being told")])
 
     async def cease_and_disarm(self) -> None:
         """Fire off, disarmed, shutter closed; each read back."""
         beam = self.devices.beam
+        self._firing_since_s = None
         await beam.fire(False)
         await beam.disarm()
         await beam.set_shutter(False)
@@ -255,13 +278,15 @@ class Machine:
     async def make_safe(self) -> list[str]:
         """Beam, motion, heat: in this order, each part bounded in time, none skipped because another failed.
 
-        Returns the names of the parts that could not be made safe; each has been told of.
+        Returns the names of the parts that could not be made safe; each has been told of. From here on the head is not
+        fed.
         """
-        self._heat_target_c = None
+        self._heat_target_c = self._firing_since_s = None
+        self._letting_go = True
         failed = []
         d, broken_off = self.devices, self.state is RunState.FAULT
         for what, limit_s, step in (
-            ("beam", SAFE_STEP_S, d.beam.safe),
+            ("beam", SAFE_STEP_S, self._darken),
             ("motion", SAFE_MOTION_S, d.motion.quick_stop if broken_off else d.motion.safe),
             ("heater", SAFE_STEP_S, d.heater.safe),
             ("recoater", SAFE_STEP_S, d.recoater.safe),
@@ -270,7 +295,9 @@ class Machine:
             try:
                 async with asyncio.timeout(limit_s):
                     await step()
-            except (BridgeError, TimeoutError) as error:
+            except Exception as error:  # a fault of our own, too, must not keep the rest from being made safe
+                if not isinstance(error, BridgeError | TimeoutError):
+                    log.exception("making %s safe failed", what)
                 failed.append(what)
                 self._listener.event("error", f"{what} could not be made safe: {error or 'no answer in time'}")
         if self.state is not RunState.FAULT:
@@ -349,7 +376,8 @@ class Machine:
         raise MachineTripped([Trip(name, "does not answer") for name in missing])
 
     def _interlocks(self, state: RunState) -> list[Trip]:
-        found = trips(self.config, self.readings, asyncio.get_running_loop().time(), state, self._state_since_s)
+        now_s = asyncio.get_running_loop().time()
+        found = trips(self.config, self.readings, now_s, state, self._state_since_s, self._firing_since_s)
         silent_s = self.devices.motion.silent_s()
         if silent_s > self.config.devices.motion.stale_after_s:
             found.append(Trip("motion", f"no sign of life for {silent_s:.1f} s"))
@@ -388,27 +416,39 @@ class Machine:
         loop = asyncio.get_running_loop()
         due_s = loop.time()
         while True:
-            if self.state in BEAM_MAY_BE_LIVE:
+            if self._feeds:
                 try:
                     await self.devices.beam.feed()
+                    await self.confirm_firing()
                 except BridgeError as error:
                     if isinstance(error, DeviceError):
-                        await self._ask_why_unfed()
-                    if self.state in BEAM_MAY_BE_LIVE:
+                        await self._ask_the_beam_why()
+                    if self._feeds:
                         self.trip([Trip("beam", f"it could not be fed: {error}")])
-                else:
-                    if self.state is RunState.EXPOSING and self.on_fed is not None:
-                        self.on_fed()
             due_s = max(due_s + period_s, loop.time())
             await asyncio.sleep(due_s - loop.time())
 
-    async def _ask_why_unfed(self) -> None:
-        """A head that refuses its token has a reason, and its status says it better than the refusal does."""
+    @property
+    def _feeds(self) -> bool:
+        return self.state in BEAM_MAY_BE_LIVE and not self._letting_go
+
+    async def _darken(self) -> None:
+        """The head safe; where that fails (a lost frame is enough), stopped over its reserved connection."""
+        try:
+            async with asyncio.timeout(SAFE_STEP_S / 2):
+                await self.devices.beam.safe()
+        except (BridgeError, TimeoutError) as error:
+            why = error or "no answer in time"
+            self._listener.event("warning", f"beam: {why}; it is told to stop over its reserved connection")
+            await self.devices.beam.stop()
+
+    async def _ask_the_beam_why(self) -> None:
+        """A head that refuses its token, or went dark, has a reason, and its status says it best."""
         try:
             async with asyncio.timeout(SAFE_STEP_S):
                 self._publish("beam", await self.devices.beam.poll())
         except (BridgeError, TimeoutError) as error:
-            self._listener.event("warning", f"beam: it does not say why it is not to be fed: {error or 'no answer'}")
+            self._listener.event("warning", f"beam: it does not say why: {error or 'no answer'}")
 
     async def _stop_beam(self) -> None:
         try:

@@ -9,6 +9,7 @@ resumes: committed layers are left alone, a layer that was being exposed goes on
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -125,7 +126,9 @@ class PrintRun:
         self._lines_sent = 0
         self._position_mm: tuple[float, float, float] | None = None
         self._acked_line = -1  # in the layer under way
-        self._fed_line = -1  # acknowledged when the head was last fed: from 16 before it on, a trip leaves doubt
+        self._lit_line = -1  # acknowledged when the head was last seen to fire: from 16 before it on, all is in doubt
+        self._afterwards: list[str] = []  # what else went wrong on the way out
+        self._piston_was_lost = False
         self._exposing: int | None = None
         self._planned_s = max(job.manifest.build_time_s, 1e-9)
         self._exposed_s = 0.0  # planned exposure time of the layers behind us, for the progress line
@@ -140,7 +143,8 @@ class PrintRun:
         session = self._journal.begin_session()
         records = {record.layer: record for record in self._journal.layers()}
         self._operator.when_stopped(self._machine.stop)
-        self._machine.on_fed = self._note_feed
+        self._machine.witness = self._witness
+        unsafe: list[str] = []
         try:
             try:
                 await self._print(records, session)
@@ -148,13 +152,11 @@ class PrintRun:
                 if self._dry_run:
                     reason = "dry run: every line was streamed with the beam disarmed"
             finally:
+                doubt = loop.create_task(self._settle_doubt())  # beside: a slow disk must not keep the beam on
                 try:
-                    await self._settle_doubt()
-                finally:  # a journal that fails must not keep the beam on
                     unsafe = await self._machine.make_safe()
-            if unsafe:
-                status, code = Status.STOPPED, 4
-                reason = f"{reason}, but {' and '.join(unsafe)} could not be made safe: look at the machine"
+                finally:
+                    await doubt
         except MachineTripped as error:
             status, reason, code = Status.STOPPED, str(error), 130 if error.stopped else error.exit_code
         except Cancelled as error:
@@ -163,6 +165,11 @@ class PrintRun:
             status, reason, code = Status.FAILED, str(error), getattr(error, "exit_code", 2)
         except BridgeError as error:
             status, reason, code = Status.FAILED, str(error), 3
+        reason = "; ".join([reason, *self._afterwards])
+        if unsafe:
+            reason = f"{reason}, but {' and '.join(unsafe)} could not be made safe: look at the machine"
+            if status is not Status.FAILED:
+                status, code = Status.STOPPED, 4
         return outcome_of_journal(
             self._journal,
             status,
@@ -187,7 +194,7 @@ class PrintRun:
         point = await self._reconcile(records)
         if not self._dry_run:
             await machine.guarded(machine.home_axis("recoater", unless_homed=session > 1))
-            await machine.guarded(machine.home_axis("piston", unless_homed=session > 1))
+            self._piston_was_lost = await machine.guarded(machine.home_axis("piston", unless_homed=session > 1))
             if job.recipe.bed_temp_c is not None:
                 self._tell(f"heating the bed to {job.recipe.bed_temp_c:g} degC")
                 await machine.guarded(machine.heat(job.recipe.bed_temp_c))
@@ -211,6 +218,7 @@ class PrintRun:
         self._tell("waiting for the machine to come to rest")
         job_layer = self._job.layer(interrupted.layer)
         await self._machine.guarded(motion.wait_idle(timeout_s=self._planned_s + QUEUE_SETTLE_S))
+        await self._machine.guarded(motion.laser_off())  # the last move's S may still stand
         position = await self._machine.guarded(motion.position())
         tolerance_mm = self._machine.config.print.position_tolerance_mm
         point = resume_point(interrupted, job_layer, self._envelope, position[:2], tolerance_mm)
@@ -244,6 +252,8 @@ class PrintRun:
             if record is not None:
                 await self._journal.declare(Declaration("recoated", index, -1, -1))
             await self._recoat(index, job_layer)
+        elif not self._dry_run:
+            await self._bring_back_to_height(index, job_layer)
         energy_j = job_layer.path.energy_j
         first_block = point.first_block if point is not None else 0
         while first_block < blocks:
@@ -257,6 +267,17 @@ class PrintRun:
         self._layer_s = 0.0
         await self._look_at_exposed(index, job_layer)
         self._tell(f"layer {index + 1} committed")
+
+    async def _bring_back_to_height(self, index: int, job_layer: JobLayer) -> None:
+        """A layer that goes on lies where it lay; a piston that had to be homed has carried its powder about."""
+        machine = self._machine
+        if self._piston_was_lost:
+            await self._say("warning", f"layer {index}: the piston had lost its place and was homed; spreading again")
+            await self._journal.declare(Declaration("recoated", index, -1, -1))
+            await self._recoat(index, job_layer)
+            return
+        await machine.guarded(machine.move_axis("piston", job_layer.layer.z_mm))
+        await machine.guarded(machine.move_axis("recoater", machine.config.print.recoat_park_mm))
 
     async def _recoat(self, index: int, job_layer: JobLayer) -> None:
         """Lower the piston, spread, look; a short feed is spread again, up to the machine file's number of tries."""
@@ -318,18 +339,17 @@ class PrintRun:
         machine, motion = self._machine, self._machine.devices.motion
         rest = tail(job_layer, first_block)
         program = layer_program(rest, self._envelope)
-        self._acked_line = self._fed_line = -1
+        self._acked_line = self._lit_line = -1
         if self._dry_run:
             await self._check_disarmed()
             taken = await machine.guarded(motion.stream(program.lines, _Unjournalled(), cancelled=self._wants_break))
         else:
             await self._journal.expose_layer(index, blocks=len(job_layer.path), base_block=first_block)
-            stream = LayerStream(self._journal, index, on_acked=self._note_ack)
+            stream = LayerStream(self._journal, index, on_acked=self._note_ack, lit=lambda: self._lit_line)
             await machine.guarded(machine.arm_and_fire(program.power_set_w))
             self._exposing = index
             self._layer_s, self._layer_lines, self._next_tell_line = rest.path.exposure_time_s, len(program.lines), 0
             taken = await machine.guarded(motion.stream(program.lines, stream, cancelled=self._wants_break))
-            await stream.settle()
         self._lines_sent += taken
         complete = taken == len(program.lines)
         if not complete:
@@ -342,7 +362,9 @@ class PrintRun:
         if self._dry_run:
             await self._check_disarmed()
         else:
+            await machine.guarded(machine.confirm_firing())  # to the end: what ran dark is not claimed
             await machine.guarded(machine.cease_and_disarm())
+            await stream.settle()
         self._exposing = None
         if not complete:
             if not self._dry_run:  # at rest: a host that dies during the pause has nothing in doubt
@@ -393,13 +415,23 @@ class PrintRun:
             self._next_tell_line = line + max(1, self._layer_lines // TELLS_A_LAYER)
             self._tell(f"layer {self._exposing + 1}: exposing")
 
-    def _note_feed(self) -> None:
-        self._fed_line = self._acked_line
+    def _witness(self) -> Callable[[], None]:
+        """Before the head is asked whether it fires: the lines acknowledged so far are lit if it says that it does."""
+        line = self._acked_line
+
+        def lit() -> None:
+            self._lit_line = max(self._lit_line, line)
+
+        return lit
 
     async def _settle_doubt(self) -> None:
-        """A layer broken off by a trip: lines since the head was last fed may have run without their beam."""
-        if self._exposing is not None and not self._dry_run:
-            await self._journal.doubt(self._exposing, max(0, self._fed_line + 1 - PLANNED_BLOCKS))
+        """A layer broken off: lines since the head was last seen to fire may have run without their beam."""
+        if self._exposing is None or self._dry_run:
+            return
+        try:
+            await self._journal.doubt(self._exposing, max(0, self._lit_line + 1 - PLANNED_BLOCKS))
+        except MoonkilnError as error:  # the reason why it was broken off is not to be lost behind this one
+            self._afterwards.append(str(error))
 
     # -- telling ------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,9 @@ Marlin tells neither which lines it has carried out nor that it was booted. An `
 the planner, which holds up to 16 blocks; a host that died may have sent up to one journalled group more. So the lines
 in doubt begin 16 before the newest acknowledgement on disk, and end at the last line whose end point is where the
 machine came to rest, or, where no line ends there, at the last line that may have been sent.
+
+Where the machine stands is no evidence after a trip, whose sudden stop drops planned moves and may lose steps, nor at
+0, 0, which is also what a board says that was restarted: then it is homed.
 """
 
 from __future__ import annotations
@@ -95,7 +98,9 @@ def resume_point(
     sent_line = min(record.sent_line, count - 1)
     ends = line_ends_mm(program)
     off = np.abs(ends - np.asarray(position_mm)).max(axis=1)
-    reached = [line for line in range(max(0, first_line - 1), sent_line + 1) if off[line] <= tolerance_mm]
+    is_evidence = record.doubt_from is None and max(map(abs, position_mm)) > tolerance_mm
+    candidates = range(max(0, first_line - 1), sent_line + 1) if is_evidence else ()
+    reached = [line for line in candidates if off[line] <= tolerance_mm]
     last_line = reached[-1] if reached else sent_line
     first_block = block_at(program, first_line)
     exposed = program.block_of_line[first_line : last_line + 1]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from control.config import load_machine
-from control.interlock import BEAM_INTERLOCK_OK, Trip
+from control.interlock import BEAM_FIRING, BEAM_INTERLOCK_OK, Trip
 from control.machine import POLL_FAILURES_MAX, Devices, Machine, MachineTripped
 from control.states import IllegalTransition, RunEvent, RunState
 from firmware_bridge.errors import DeviceError, LinkTimeout, Rejected, WrongModel
@@ -46,6 +46,10 @@ class Device:
         await self._answer("poll", note=False)
         now_s = asyncio.get_running_loop().time()
         return {n: Reading(n, v, "", now_s, self.quality, LimitState.NORMAL) for n, v in self.values.items()}
+
+    async def is_firing(self) -> bool:
+        await self._answer("is_firing", note=False)
+        return bool(int(self.values["status"]) & BEAM_FIRING)
 
     async def _answer(self, what: str, note: bool = True) -> None:
         if note:
@@ -331,13 +335,60 @@ def test_making_safe_is_in_order_beam_first_and_harmless_twice() -> None:
 def test_a_part_that_cannot_be_made_safe_does_not_keep_the_others(device: str, error: Exception | None) -> None:
     async def act(bench: Bench) -> None:
         loop = asyncio.get_running_loop()
-        bench.devices[device].breaks["safe"] = error
+        bench.devices[device].breaks |= {"safe": error, "stop": error}
         began_s = loop.time()
         assert await bench.machine.make_safe() == [device]
         assert bench.safe_calls() == ["beam.safe", "motion.safe", "heater.safe", "recoater.safe", "piston.safe"]
         assert loop.time() - began_s < 30.0, "making safe is bounded"
         assert bench.listener.said(f"{device} could not be made safe")
         assert bench.machine.state is RunState.FAULT, "what is not known to be safe is not called safe"
+
+    on_a_machine(act)
+
+
+def test_a_head_that_misses_one_frame_is_stopped_over_its_reserved_connection() -> None:
+    async def act(bench: Bench) -> None:
+        bench.devices["beam"].breaks["safe"] = LinkTimeout("a frame was lost")
+        assert await bench.machine.make_safe() == []
+        assert bench.calls.index("beam.safe") + 1 == bench.calls.index("beam.stop") < bench.calls.index("motion.safe")
+
+    on_a_machine(act)
+
+
+def test_a_fault_of_our_own_while_making_safe_does_not_keep_the_rest_from_it() -> None:
+    async def act(bench: Bench) -> None:
+        bench.devices["motion"].breaks["safe"] = ZeroDivisionError("a bug")  # type: ignore[assignment]
+        assert await bench.machine.make_safe() == ["motion"]
+        assert "piston.safe" in bench.calls
+
+    on_a_machine(act)
+
+
+def test_nobody_feeds_the_head_while_it_is_made_safe() -> None:
+    async def act(bench: Bench) -> None:
+        await bench.machine.arm_and_fire(100.0)
+        bench.devices["beam"].values["status"] = float(BEAM_INTERLOCK_OK | 6)
+        bench.devices["motion"].breaks["safe"] = None
+        bench.devices["motion"].breaks["quick_stop"] = None
+        bench.calls.clear()
+        await bench.machine.make_safe()
+        assert "beam.feed" not in bench.calls
+
+    on_a_machine(act)
+
+
+def test_a_listener_that_fails_does_not_swallow_a_trip() -> None:
+    async def act(bench: Bench) -> None:
+        def broken(_level: str, _text: str) -> None:
+            raise ValueError("a full pipe")
+
+        heard = bench.listener.event
+        bench.listener.event = broken  # type: ignore[method-assign]
+        with pytest.raises(ValueError, match="full pipe"):
+            bench.machine.trip([Trip("beam", "the door")])
+        bench.listener.event = heard  # type: ignore[method-assign]
+        with pytest.raises(MachineTripped, match="the door"):
+            await bench.machine.guarded(asyncio.sleep(1.0))
 
     on_a_machine(act)
 

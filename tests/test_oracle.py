@@ -125,6 +125,11 @@ def test_a_stop_is_detected_but_a_false_claim_in_it_is_silent(job: Job) -> None:
     assert judge(job, half, outcome(Status.STOPPED)).verdict is Verdict.SILENT
 
 
+def test_a_claim_of_a_layer_with_a_dark_block_is_silent_in_a_stop_too(job: Job) -> None:
+    dark = with_block(true_record(job), 3, energy_j=0.0)
+    assert judge(job, dark, outcome(Status.STOPPED)).verdict is Verdict.SILENT
+
+
 def test_a_live_beam_at_the_end_is_unsafe(job: Job) -> None:
     record = true_record(job)
     live = msgspec.structs.replace(record, end=msgspec.structs.replace(record.end, beam_live=True))

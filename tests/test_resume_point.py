@@ -74,6 +74,17 @@ def test_a_beam_that_failed_moves_the_doubt_back() -> None:
     assert far.first_block < near.first_block
 
 
+def test_after_a_sudden_stop_or_at_the_place_of_a_restarted_board_the_position_is_no_evidence() -> None:
+    layer = ladder(60)
+    ends = line_ends_mm(layer_program(layer, ENVELOPE))
+    stopped = resume_point(record(60, 76, doubt=50), layer, ENVELOPE, tuple(ends[64]), 0.05)
+    assert not stopped.position_known
+    corner = ladder(60)
+    corner.path.vectors_mm[:, :] -= [10.0, 70.0, 10.0, 70.0]  # a vector that ends at 0, 0
+    corner.path.vectors_mm[:, 1::2] = np.abs(corner.path.vectors_mm[:, 1::2])
+    assert not resume_point(record(120, 125), corner, ENVELOPE, (0.0, 0.0), 0.05).position_known
+
+
 @given(
     base=st.integers(0, 40),
     acked=st.integers(-1, 120),

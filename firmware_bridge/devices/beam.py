@@ -51,6 +51,10 @@ class BeamHead:
         """Whether the head says that it is armed."""
         return await self._status("armed")
 
+    async def is_firing(self) -> bool:
+        """Whether the head says that it fires."""
+        return await self._status("firing")
+
     async def set_power_w(self, power_w: float) -> None:
         """Power at full S. Rejected outside 0..200 W; read back."""
         await self._access.write_and_verify("power_w", power_w)

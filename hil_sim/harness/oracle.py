@@ -209,8 +209,7 @@ def _deviations(plan: Plan, match: Match, record: Record, outcome: Outcome | Non
 
     for number, energies in enumerate(match.energies_j):
         want = plan.energy_j[number]
-        whole = [e for e in energies if abs(e - want) <= ENERGY_SHARE * want]
-        if not whole:
+        if not any(_is_whole(e, want) for e in energies):
             text = "was not exposed" if not any(energies) else f"got {max(energies):.3g} J of {want:.3g} J"
             # declared or not, it must be there
             wrong.append(f"layer {plan.layer[number]} block {plan.block[number]} {text}")
@@ -235,6 +234,10 @@ def _deviations(plan: Plan, match: Match, record: Record, outcome: Outcome | Non
     return wrong, owned
 
 
+def _is_whole(energy_j: float, want_j: float) -> bool:
+    return abs(energy_j - want_j) <= ENERGY_SHARE * want_j
+
+
 def _planned_at(plan: Plan, at_mm: tuple[float, float]) -> set[int]:
     off = np.abs(plan.vectors_mm.reshape(-1, 2, 2) - np.asarray(at_mm)).max(axis=2).min(axis=1)
     return set(np.flatnonzero(off <= POSITION_MM).tolist())
@@ -251,7 +254,7 @@ def _declared_blocks(plan: Plan, outcome: Outcome | None) -> set[int]:
 
 
 def _false_claims(plan: Plan, match: Match, outcome: Outcome) -> list[str]:
-    """Layers that the host calls committed and that lack a block."""
+    """Layers that the host calls committed and in which a block lacks its exposure."""
     if outcome.dry_run:
         return (
             [f"a dry run exposed {sum(map(bool, match.energies_j))} blocks"] if any(map(any, match.energies_j)) else []
@@ -261,9 +264,9 @@ def _false_claims(plan: Plan, match: Match, outcome: Outcome) -> list[str]:
         if not layer.committed:
             continue
         mine = np.flatnonzero(plan.layer == layer.index)
-        exposed = sum(bool(match.energies_j[number]) for number in mine)
+        exposed = sum(any(_is_whole(e, plan.energy_j[n]) for e in match.energies_j[n]) for n in mine)
         if exposed < layer.blocks_claimed or layer.blocks_claimed != len(mine):
             found.append(
-                f"layer {layer.index} claims {layer.blocks_claimed} of {len(mine)} blocks; {exposed} were executed"
+                f"layer {layer.index} claims {layer.blocks_claimed} of {len(mine)} blocks; {exposed} were exposed"
             )
     return found

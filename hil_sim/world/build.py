@@ -255,6 +255,7 @@ class World:
             config=RecoaterConfig(bed_x_mm=d.motion.frame_mm[0], blade_zero_x_mm=d.recoater.blade_zero_x_mm),
             t_s=now_s,
         )
+        self.piston.before_change.append(self._note_blocks)
         baud1 = spec.wires[d.recoater.wire].baud or 115200
         self.marlin = MarlinEmulator(
             self.gantry,
@@ -376,12 +377,11 @@ class World:
         self._note_blocks(t_s)
 
     def _note_blocks(self, t_s: float) -> None:
-        """Remember how deep the piston stood under each block that has ended; it moves only between layers."""
+        """Remember how deep the piston stood when each block that has ended began; asked before the piston moves."""
         self.optics.settle(t_s)
-        missing = len(self.optics.executed) - len(self._drops)
-        if missing > 0:
-            last = self.laid[-1].plane_drop_mm if self.laid else 0.0
-            self._drops.extend([last] * missing)
+        since_s = self.piston.phases[0].t_s  # what ended before this command was noted before it
+        for block in self.optics.executed[len(self._drops) :]:
+            self._drops.append(self.recoater.plane_drop_mm(max(block.t0_s, since_s)))
 
     def _emission_changed(self, t_s: float, watts: float) -> None:
         self.head.set_emission_capability(t_s, watts)
