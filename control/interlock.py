@@ -21,6 +21,7 @@ BEAM_ARMED = 1 << 1
 BEAM_FIRING = 1 << 2
 BEAM_WATCHDOG = 1 << 3
 BEAM_FAULT = 1 << 4
+POLLED = ("beam", "heater", "meter", "recoater", "piston")
 DRIVE_FAULT = 1 << 0
 HEATER_SENSOR_BREAK = 1 << 5
 
@@ -46,18 +47,25 @@ def trips(
     state: RunState,
     state_since_s: float = 0.0,
     firing_since_s: float | None = None,
+    health: Mapping[str, Health] | None = None,
 ) -> list[Trip]:
     """Every reason why a machine in `state` may not go on, by the newest readings; empty means none.
 
     `state_since_s`: when it entered that state. What the beam did before is no reproach to the state after.
     `firing_since_s`: since when the head has to fire, having said that it does; None: it need not.
+    `health`: of each device's newest poll, for a caller that keeps it; None: it is worked out here.
     """
+    if health is None:
+        health = {device: health_of(signals) for device, signals in readings.items()}
+    # What is no number is a trip of its own; the rules below are asked about numbers only.
     numbers = {
-        device: {name: reading for name, reading in signals.items() if math.isfinite(reading.value)}
+        device: signals
+        if health[device].flaw is None
+        else {name: reading for name, reading in signals.items() if math.isfinite(reading.value)}
         for device, signals in readings.items()
     }
     return [
-        *stale_or_bad(config, readings, now_s),
+        *stale_or_bad(config, health, now_s),
         *beam_trips(config, numbers.get("beam", {}), state, state_since_s, firing_since_s),
         *heater_trips(config, numbers.get("heater", {})),
         *drive_trips("recoater", numbers.get("recoater", {})),
@@ -66,25 +74,41 @@ def trips(
     ]
 
 
-def stale_or_bad(config: MachineConfig, readings: Readings, now_s: float) -> list[Trip]:
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One poll of a device at a glance: what is wrong with it (None: nothing), and its oldest reading."""
+
+    flaw: str | None
+    oldest: str
+    oldest_s: float
+
+
+def health_of(signals: Mapping[str, Reading]) -> Health:
+    """The health of one poll. A poll without a reading has one flaw: it has not answered."""
+    oldest, oldest_s = "", math.inf
+    for reading in signals.values():
+        if reading.quality is not Quality.GOOD:
+            return Health(f"{reading.name} is {reading.quality.name.lower()}", reading.name, reading.time_s)
+        if not math.isfinite(reading.value):
+            return Health(f"{reading.name} is {reading.value}, which is no number", reading.name, reading.time_s)
+        if reading.time_s < oldest_s:
+            oldest, oldest_s = reading.name, reading.time_s
+    return Health(None if oldest else "has not answered yet", oldest, oldest_s)
+
+
+def stale_or_bad(config: MachineConfig, health: Mapping[str, Health], now_s: float) -> list[Trip]:
     """Devices that fell silent or answer nonsense."""
     found: list[Trip] = []
-    for device in ("beam", "heater", "meter", "recoater", "piston"):
-        limit_s = getattr(config.devices, device).stale_after_s
-        signals = readings.get(device)
-        if not signals:
+    for device in POLLED:
+        seen = health.get(device)
+        if seen is None:
             found.append(Trip(device, "has not answered yet"))
             continue
-        for reading in signals.values():
-            if reading.quality is not Quality.GOOD:
-                found.append(Trip(device, f"{reading.name} is {reading.quality.name.lower()}"))
-                break
-            if not math.isfinite(reading.value):
-                found.append(Trip(device, f"{reading.name} is {reading.value}, which is no number"))
-                break
-            if now_s - reading.time_s > limit_s:
-                found.append(Trip(device, f"{reading.name} is {now_s - reading.time_s:.1f} s old, over {limit_s:g} s"))
-                break
+        limit_s = getattr(config.devices, device).stale_after_s
+        if seen.flaw is not None:
+            found.append(Trip(device, seen.flaw))
+        elif now_s - seen.oldest_s > limit_s:
+            found.append(Trip(device, f"{seen.oldest} is {now_s - seen.oldest_s:.1f} s old, over {limit_s:g} s"))
     return found
 
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from control.config import MachineConfig
 from control.errors import MoonkilnError
-from control.interlock import Trip, trips
+from control.interlock import Health, Trip, health_of, trips
 from control.polling import Poller, PollTurn
 from control.states import BEAM_MAY_BE_LIVE, RunEvent, RunState, next_state
 from firmware_bridge.devices.beam import BeamHead
@@ -81,6 +81,7 @@ class Machine:
         self.state = RunState.FAULT
         self._state_since_s = 0.0
         self.readings: dict[str, dict[str, Reading]] = {}
+        self._health: dict[str, Health] = {}
         self._listener = listener
         self._tripped: asyncio.Future[list[Trip]] = asyncio.get_running_loop().create_future()
         self._stopped = False
@@ -377,7 +378,9 @@ class Machine:
 
     def _interlocks(self, state: RunState) -> list[Trip]:
         now_s = asyncio.get_running_loop().time()
-        found = trips(self.config, self.readings, now_s, state, self._state_since_s, self._firing_since_s)
+        found = trips(
+            self.config, self.readings, now_s, state, self._state_since_s, self._firing_since_s, self._health
+        )
         silent_s = self.devices.motion.silent_s()
         if silent_s > self.config.devices.motion.stale_after_s:
             found.append(Trip("motion", f"no sign of life for {silent_s:.1f} s"))
@@ -385,6 +388,7 @@ class Machine:
 
     def _publish(self, name: str, readings: dict[str, Reading]) -> None:
         self.readings[name] = readings
+        self._health[name] = health_of(readings)
         if name == "beam":
             self._integrate_emission(readings)
         self._listener.readings(name, readings)
