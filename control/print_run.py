@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from control.dry_planner import stood_s
 from control.errors import MoonkilnError
 from control.inspection import Inspector
 from control.interlock import Trip
@@ -344,6 +345,7 @@ class PrintRun:
             await self._check_disarmed()
             taken = await machine.guarded(motion.stream(program.lines, _Unjournalled(), cancelled=self._wants_break))
         else:
+            start_mm = await machine.guarded(motion.position())
             await self._journal.expose_layer(index, blocks=len(job_layer.path), base_block=first_block)
             stream = LayerStream(self._journal, index, on_acked=self._note_ack, lit=lambda: self._lit_line)
             await machine.guarded(machine.arm_and_fire(program.power_set_w))
@@ -357,6 +359,7 @@ class PrintRun:
             await machine.guarded(motion.laser_off())
             await machine.guarded(motion.wait_idle(timeout_s=self._planned_s + QUEUE_SETTLE_S))
         reached = first_block + (len(rest.path) if complete else block_at(program, taken))
+        ended_s = asyncio.get_running_loop().time()
         if taken:
             await self._close_position(index, line_ends_mm(program)[taken - 1])
         if self._dry_run:
@@ -365,6 +368,9 @@ class PrintRun:
             await machine.guarded(machine.confirm_firing())  # to the end: what ran dark is not claimed
             await machine.guarded(machine.cease_and_disarm())
             await stream.settle()
+            took_s = ended_s - (stream.began_s or ended_s)
+            if stood := stood_s(took_s, program.lines[:taken], start_mm[:2], self._envelope):
+                await self._own_up_to_standing(index, first_block, reached, stood, program.power_set_w)
         self._exposing = None
         if not complete:
             if not self._dry_run:  # at rest: a host that dies during the pause has nothing in doubt
@@ -372,6 +378,18 @@ class PrintRun:
             if reached < len(job_layer.path):
                 await self._journal.declare(Declaration("interrupted", index, reached, reached))
         return reached
+
+    async def _own_up_to_standing(
+        self, index: int, first_block: int, reached: int, stood: float, power_w: float
+    ) -> None:
+        """The motion controller ran dry: it stood with the last block's power on, and does not say where."""
+        await self._journal.declare(Declaration("interrupted", index, first_block, max(first_block, reached - 1)))
+        await self._say(
+            "warning",
+            f"layer {index}: the motion took {stood:.2f} s longer than it needs: the controller waited for lines, and"
+            f" the beam gave up to {stood * power_w:.0f} J too much. Look at its wire, or at the acceleration that the"
+            " machine file says",
+        )
 
     async def _close_position(self, index: int, ends_mm: NDArray[np.float64]) -> None:
         """The machine must stand where the last line that it took ends: else lines went astray."""
