@@ -459,3 +459,30 @@ def test_nobody_there_is_a_sentence() -> None:
             await link.handshake(3.0)
 
     virtually(main)
+
+
+def test_a_board_busy_with_an_earlier_hosts_lines_is_waited_for() -> None:
+    """Their oks are no answers to us, and the hello behind them sets the line number back when its turn comes."""
+
+    async def main() -> None:
+        link = MarlinLink()
+        peer = FakeMarlin(link)
+        loop = asyncio.get_running_loop()
+        began_s, held = loop.time(), []
+        take = peer._take
+
+        def take_later(line: bytes) -> None:
+            if loop.time() < began_s + 30.0:
+                held.append(line)
+            else:
+                take(line)
+
+        peer._take = take_later  # type: ignore[method-assign]
+        for n in range(1, 15):  # a slow vector's end now and then, and signs of life between
+            loop.call_at(began_s + 2.0 * n, peer.say, "ok" if n % 4 == 0 else "echo:busy: processing")
+        loop.call_at(began_s + 30.0, lambda: [take(line) for line in held])
+        await link.handshake(3.0)
+        assert link.marker == "echo"
+        assert await link.command(b"M114") == ["X:20.00 Y:1.50 Z:0.25 E:0.00 Count X:1600 Y:120 Z:100"]
+
+    virtually(main)

@@ -12,11 +12,19 @@ from firmware_bridge.links.marlin_flight import MARKER_ECHO, MARKER_TEMPERATURE
 
 HELLO_EVERY_S = 1.0
 ANSWER_S = 2.0
+PATIENCE_S = 2.5  # firmware that works says so every 2 s
+BUSY_LIMIT_S = 3600.0  # what an earlier host left in the board may take this long to be carried out
 SETTLE_S = 0.05  # late oks of earlier hellos
+TRIES_MAX = 100
 
 
 class Boot:
-    """Hears the reply lines while the link is being opened. Afterwards: `has_advanced_ok`, `marker`, `next_number`."""
+    """Hears the reply lines while the link is being opened. Afterwards: `has_advanced_ok`, `marker`, `next_number`.
+
+    A board may still be busy with lines of a host that died. Their oks are no answers to us, and a hello that waits
+    behind them sets the line number back when its turn comes. So a hello counts only once the token sent behind it has
+    come back with no other ok before it.
+    """
 
     def __init__(self) -> None:
         self.has_advanced_ok = False
@@ -26,6 +34,8 @@ class Boot:
         self._words: deque[str] = deque(maxlen=64)
         self._wake: asyncio.Future[None] | None = None
         self._error: BridgeError | None = None
+        self._token = int(self._loop.time() * 1000) % 1_000_000  # another one than an earlier host's
+        self._alive_s = self._loop.time()
 
     def hear(self, text: str) -> None:
         """One clean reply line."""
@@ -33,8 +43,16 @@ class Boot:
         if ok is not None:
             self.has_advanced_ok = self.has_advanced_ok or ok.number is not None
             self._words.append("temperature" if ok.has_temperature else "ok")
-        elif text in ("k1", "echo:k1", "start"):
-            self._words.append(text.removeprefix("echo:"))
+            self._alive_s = self._loop.time()
+        elif text.removeprefix("echo:") == f"k{self._token}":
+            self._words.append("token")
+        elif text.startswith('echo:Unknown command: "M118'):
+            self._words.append("unknown")
+        elif text.startswith("echo:busy:"):
+            self._words.append("busy")
+            self._alive_s = self._loop.time()
+        elif text == "start":
+            self._words.append(text)
         self._wake_up()
 
     def fail(self, error: BridgeError) -> None:
@@ -43,21 +61,16 @@ class Boot:
         self._wake_up()
 
     async def shake_hands(self, write: Callable[[bytes], None], url: Callable[[], str], timeout_s: float) -> None:
-        """M110 until it is answered, then one line of each marker kind. LinkTimeout if nobody answers."""
-        deadline_s = self._loop.time() + timeout_s
-        while True:
-            write(b"\n" + frame_line(0, b"M110 N0"))
-            if "ok" in await self._until(("ok", "start"), min(HELLO_EVERY_S, timeout_s)):
+        """M110 until it is answered for certain, then one line of each marker kind.
+
+        LinkTimeout if nobody answers within `timeout_s`; a board that says it is busy is waited for, up to an hour.
+        """
+        ends_s = self._loop.time() + BUSY_LIMIT_S
+        for _ in range(TRIES_MAX):
+            await self._hello(write, url, timeout_s, ends_s)
+            heard = await self._ask_token(write, ends_s)
+            if not heard or heard[0] != "stale":
                 break
-            if self._loop.time() >= deadline_s:
-                raise LinkTimeout(
-                    f"{url()} does not answer M110 within {timeout_s:g} s. Check power, cable and baud rate; firmware "
-                    "that has halted answers nothing until it is reset."
-                )
-        await asyncio.sleep(SETTLE_S)
-        self._words.clear()
-        write(frame_line(1, b"M118 k1"))
-        heard = await self._until(("ok", "temperature"), ANSWER_S)
         write(frame_line(2, b"M105"))
         heard += await self._until(("ok", "temperature"), ANSWER_S)
         if "ok" not in heard and "temperature" not in heard:
@@ -65,10 +78,48 @@ class Boot:
                 f"{url()} answered M110 but neither M118 nor M105 within {2 * ANSWER_S:g} s: does another program use "
                 "the port?"
             )
-        if "k1" in heard:
+        if "token" in heard:
             self.marker = MARKER_ECHO
         elif "temperature" in heard:
             self.marker = MARKER_TEMPERATURE
+
+    async def _hello(
+        self, write: Callable[[bytes], None], url: Callable[[], str], timeout_s: float, ends_s: float
+    ) -> None:
+        """M110, again and again while nobody says anything, until an ok comes."""
+        began_s = self._loop.time()
+        while True:
+            write(b"\n" + frame_line(0, b"M110 N0"))
+            heard = await self._until(("ok", "start", "busy"), min(HELLO_EVERY_S, timeout_s))
+            while "busy" in heard and "ok" not in heard and self._loop.time() < ends_s:  # it has our hello, and works
+                heard = await self._until(("ok", "start", "busy"), PATIENCE_S)
+            if "ok" in heard:
+                break
+            if self._loop.time() >= min(max(began_s, self._alive_s) + timeout_s, ends_s):
+                raise LinkTimeout(
+                    f"{url()} does not answer M110 within {timeout_s:g} s. Check power, cable and baud rate; firmware "
+                    "that has halted answers nothing until it is reset."
+                )
+        await asyncio.sleep(SETTLE_S)
+        self._words.clear()
+
+    async def _ask_token(self, write: Callable[[bytes], None], ends_s: float) -> list[str]:
+        """M118 with our token: what was heard up to its ok, or ["stale"] when the board had other things to answer."""
+        self._token = self._token % 1_000_000 + 1
+        write(frame_line(1, b"M118 k%d" % self._token))
+        answers = ("token", "unknown")
+        heard = await self._until(("ok", *answers), ANSWER_S)
+        if heard and heard[-1] in answers:
+            heard += await self._until(("ok",), ANSWER_S)
+            return heard
+        while not any(word in heard for word in answers) and self._loop.time() < ends_s:
+            more = await self._until(("ok", "busy", *answers), PATIENCE_S)
+            if not more:
+                return heard  # one ok and then silence: firmware that knows no M118 and does not say so
+            heard += more
+        await self._until(("ok",), ANSWER_S)  # the token's own
+        await asyncio.sleep(SETTLE_S)
+        return ["stale"]
 
     async def _until(self, wanted: tuple[str, ...], timeout_s: float) -> list[str]:
         """The words heard until one of `wanted` was among them, or the time was up."""
