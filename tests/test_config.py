@@ -236,6 +236,20 @@ def test_an_overloaded_bus_is_refused_with_the_arithmetic(tmp_path: Path) -> Non
     assert sum(float(share) for _, _, share in parts) == pytest.approx(float(said.group(1)), abs=1.5)
 
 
+@pytest.mark.parametrize(("share", "is_refused"), [(BUS_LOAD_MAX - 0.03, False), (BUS_LOAD_MAX + 0.03, True)])
+def test_the_bound_of_a_bus_is_where_it_is_said_to_be(tmp_path: Path, share: float, is_refused: bool) -> None:
+    config = load_machine("bench")
+    load, words = bus_loads(config)["bus0"]
+    meter_ms = float(next(word for word in words if word.startswith("meter")).split()[4])
+    poll_hz = config.devices.meter.poll_hz + (share - load) / (meter_ms * 1e-3)
+    text = set_key(BENCH, "devices.meter", "poll_hz", f"{poll_hz:.4f}")
+    if is_refused:
+        assert "more than 70%" in refusal(tmp_path, text)
+    else:
+        (tmp_path / "machine.toml").write_text(text, encoding="utf-8")
+        assert bus_loads(load_machine(tmp_path / "machine.toml"))["bus0"][0] == pytest.approx(share, abs=0.01)
+
+
 def test_the_same_plan_fits_a_faster_bus(tmp_path: Path) -> None:
     text = set_key(set_key(BENCH, "devices.recoater", "poll_moving_hz", "20.0"), "devices.piston", "poll_hz", "2.0")
     path = tmp_path / "machine.toml"

@@ -164,10 +164,19 @@ def test_a_stop_while_it_comes_up_is_not_forgotten_when_it_is_up() -> None:
         with pytest.raises(MachineTripped, match="the red button") as stopped:
             await bench.machine.guarded(bench.machine.bring_up())
         assert stopped.value.stopped
-        with pytest.raises(MachineTripped):
-            await bench.machine.reset()
 
     on_a_machine(act, up=False)
+
+
+def test_a_stop_is_no_cause_that_goes_away() -> None:
+    async def act(bench: Bench) -> None:
+        bench.machine.stop("the red button")
+        await asyncio.sleep(2.0)
+        with pytest.raises(MachineTripped, match="the red button"):
+            await bench.machine.reset()
+        assert bench.machine.state is RunState.FAULT
+
+    on_a_machine(act)
 
 
 # ---- tripping
