@@ -77,7 +77,7 @@ def test_print_fails_only_for_the_ports_that_are_not_there(folder: Path) -> None
 
 def test_resume_fails_only_for_the_run_that_is_not_there(folder: Path) -> None:
     done = moonkiln(folder, "resume", "no-such-run")
-    assert done.returncode == 2 and "holds no run to resume" in done.stderr
+    assert done.returncode == 2 and "no run to resume" in done.stderr
 
 
 def test_doctor_and_report_need_no_simulator(folder: Path) -> None:
