@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from control.errors import MoonkilnError
@@ -43,5 +44,28 @@ def sync_folder(folder: Path) -> None:
         return
     try:
         os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def sole_use(folder: Path) -> Iterator[None]:
+    """Keep other hosts out of a run's folder; the system lets go of it when this process ends, however it ends.
+
+    Raises:
+        FileError: another process works there.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows, which has no wire mode
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FileError(f"another moonkiln works on the run in {folder}: stop it first") from None
+        yield
     finally:
         os.close(handle)

@@ -23,7 +23,7 @@ from control.config import (
     machine_text_with_urls,
 )
 from control.errors import MoonkilnError
-from control.files import write_atomically
+from control.files import sole_use, write_atomically
 from control.inspection import Inspector
 from control.journal import Journal
 from control.operator import Operator
@@ -75,16 +75,17 @@ async def print_host(
         check_covers(config, opened)
         digest = hashlib.sha256(Path(job).read_bytes()).hexdigest()
     run_dir.mkdir(parents=True, exist_ok=True)
-    journal = Journal.create(
-        run_dir / JOURNAL_NAME, {"job_sha256": digest, "start_ns": str(run_start_ns()), "dry_run": str(dry_run)}
-    )
-    try:
-        write_atomically(run_dir / MACHINE_NAME, machine_text.encode())
-        if Path(job).resolve() != (run_dir / JOB_NAME).resolve():
-            shutil.copyfile(job, run_dir / JOB_NAME)
-        return await _host(config, journal, run_dir, operator or Operator(), dry_run, progress)
-    finally:
-        journal.close()
+    with sole_use(run_dir):
+        journal = Journal.create(
+            run_dir / JOURNAL_NAME, {"job_sha256": digest, "start_ns": str(run_start_ns()), "dry_run": str(dry_run)}
+        )
+        try:
+            write_atomically(run_dir / MACHINE_NAME, machine_text.encode())
+            if Path(job).resolve() != (run_dir / JOB_NAME).resolve():
+                shutil.copyfile(job, run_dir / JOB_NAME)
+            return await _host(config, journal, run_dir, operator or Operator(), dry_run, progress)
+        finally:
+            journal.close()
 
 
 async def resume_host(
@@ -100,33 +101,36 @@ async def resume_host(
         MoonkilnError: no run there, its files were changed, it is complete, or its world died with it (`sim:` URLs).
     """
     run_dir = Path(run_dir)
-    journal = Journal.open(run_dir / JOURNAL_NAME)
-    try:
-        for name in (MACHINE_NAME, JOB_NAME):
-            if not (run_dir / name).is_file():
-                raise MoonkilnError(f"{run_dir / name} is missing: the run died before it began; print again", 2)
-        if (run_dir / OUTCOME_NAME).is_file() and read_outcome(run_dir).status is Status.DONE:
-            raise MoonkilnError(f"the run in {run_dir} is done: there is nothing to resume", 2)
-        config = load_machine(run_dir / MACHINE_NAME).with_urls(urls or {})
-        simulated = sorted(name for name, url in config.urls.items() if url.startswith("sim:"))
-        if simulated:
-            raise MoonkilnError(
-                f"the run in {run_dir} was made in simulated time ({', '.join(simulated)} are sim: wires) and its world"
-                " died with it: there is no machine left to resume on. Print it again.",
-                2,
+    if not run_dir.is_dir():
+        raise MoonkilnError(f"{run_dir} does not exist: it holds no run to resume", 2)
+    with sole_use(run_dir):
+        journal = Journal.open(run_dir / JOURNAL_NAME)
+        try:
+            for name in (MACHINE_NAME, JOB_NAME):
+                if not (run_dir / name).is_file():
+                    raise MoonkilnError(f"{run_dir / name} is missing: the run died before it began; print again", 2)
+            if (run_dir / OUTCOME_NAME).is_file() and read_outcome(run_dir).status is Status.DONE:
+                raise MoonkilnError(f"the run in {run_dir} is done: there is nothing to resume", 2)
+            config = load_machine(run_dir / MACHINE_NAME).with_urls(urls or {})
+            simulated = sorted(name for name, url in config.urls.items() if url.startswith("sim:"))
+            if simulated:
+                raise MoonkilnError(
+                    f"the run in {run_dir} was made in simulated time ({', '.join(simulated)} are sim: wires) and its"
+                    " world died with it: there is no machine left to resume on. Print it again.",
+                    2,
+                )
+            job = run_dir / JOB_NAME
+            if hashlib.sha256(job.read_bytes()).hexdigest() != journal.fact("job_sha256"):
+                raise MoonkilnError(
+                    f"{job} is not the job that this run was begun with: put the original back, then resume", 2
+                )
+            # The last session's word is no longer true, and if this one dies there must be none.
+            (run_dir / OUTCOME_NAME).unlink(missing_ok=True)
+            return await _host(
+                config, journal, run_dir, operator or Operator(), journal.fact("dry_run") == "True", progress
             )
-        job = run_dir / JOB_NAME
-        if hashlib.sha256(job.read_bytes()).hexdigest() != journal.fact("job_sha256"):
-            raise MoonkilnError(
-                f"{job} is not the job that this run was begun with: put the original back, then resume", 2
-            )
-        # The last session's word is no longer true, and if this one dies there must be none.
-        (run_dir / OUTCOME_NAME).unlink(missing_ok=True)
-        return await _host(
-            config, journal, run_dir, operator or Operator(), journal.fact("dry_run") == "True", progress
-        )
-    finally:
-        journal.close()
+        finally:
+            journal.close()
 
 
 def envelope_of(machine: str | Path) -> Envelope:
@@ -159,9 +163,9 @@ async def _host(
             async with open_machine(config, telemetry) as machine:
                 run = PrintRun(job, machine, journal, Inspector(config), operator, telemetry, dry_run=dry_run)
                 outcome = await run.run()
-        except BridgeError as error:
-            # A port that cannot be opened: nothing has moved, and the journal's word stands.
-            outcome = outcome_of_journal(journal, Status.FAILED, str(error), 3, dry_run)
+        except (BridgeError, MoonkilnError) as error:
+            # A port that cannot be opened, a journal that takes no session: nothing has moved, and its word stands.
+            outcome = outcome_of_journal(journal, Status.FAILED, str(error), getattr(error, "exit_code", 3), dry_run)
         except Exception as error:
             # A fault of our own. The machine was made safe on the way here; the folder says so, the caller hears of it.
             reason = f"a fault of moonkiln itself: {type(error).__name__}: {error}"

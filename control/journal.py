@@ -148,6 +148,7 @@ class Journal:
     def _reserve(self) -> None:
         """Take the room on the disk that this session's commits will need, in the log and in the file."""
         with _sentences(self.path):
+            self._db.execute("drop table if exists reserve")  # of a host that was killed in these lines
             self._db.execute("create table reserve (room blob)")
             self._db.execute("insert into reserve values (zeroblob(?))", (RESERVED_BYTES,))
             self._db.execute("drop table reserve")

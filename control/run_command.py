@@ -67,11 +67,11 @@ async def attended(host: Host, quiet: bool, *, every_s: float = 10.0) -> Outcome
 
 @contextlib.contextmanager
 def stop_on_signals(operator: Operator) -> Iterator[None]:
-    """SIGINT and SIGTERM ask the operator's stop instead of breaking the loop in the middle of a write."""
+    """SIGINT, SIGTERM and SIGHUP ask the operator's stop instead of breaking the loop in the middle of a write."""
     from control.operator import Intent
 
     loop = asyncio.get_running_loop()
-    signals = (signal.SIGINT, signal.SIGTERM)
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last: the terminal or the ssh session has gone
     for number in signals:
         loop.add_signal_handler(number, operator.ask, Intent.STOP, f"stopped by {number.name}")
     try:

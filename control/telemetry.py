@@ -155,7 +155,11 @@ class Telemetry:
         )
         self._write("/printer/progress", message)
         if self._progress is not None:
-            self._progress(progress)
+            try:
+                self._progress(progress)
+            except OSError as error:  # a terminal that has gone, a pipe that nobody reads: no reason to stop a print
+                self._progress = None
+                log.warning("progress is shown no more: %s", error)
 
     def close(self) -> None:
         """Finish the file (index and summary). Harmless twice, and on a full disk."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from print_helpers import Bystander, Printed, Script, print_virtual
 from test_print_virtual import HALF_WAY, at_half_way, plate
 
 from control.config import load_machine
-from control.host import JOURNAL_NAME, Outcome, Status, _host, print_host
+from control.files import FileError
+from control.host import JOURNAL_NAME, Outcome, Status, _host, print_host, resume_host
 from control.journal import Journal, JournalError
 from control.operator import Intent, Operator
 from firmware_bridge.devices.beam import BeamHead
@@ -162,3 +164,60 @@ def test_what_could_not_be_made_safe_after_a_trip_is_in_the_outcome(
     ended = print_virtual(job, tmp_path, script)
     assert ended.outcome is not None and ended.outcome.status is Status.STOPPED
     assert "heater could not be made safe" in ended.outcome.reason, ended.outcome.reason
+
+
+# ---- two hosts, and hosts that die at a bad moment
+
+
+def test_a_second_host_on_the_same_run_is_refused_and_changes_nothing(job: Path, tmp_path: Path) -> None:
+    async def script(b: Bystander) -> None:
+        await b.until_blocks(HALF_WAY)
+        before = sorted(path.name for path in tmp_path.iterdir())
+        with pytest.raises(FileError, match="another moonkiln works"):
+            await resume_host(tmp_path)
+        assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+    assert print_virtual(job, tmp_path, script).verdict is Verdict.EXACT
+
+
+def test_a_host_that_died_while_it_took_its_room_on_the_disk_does_not_bar_the_next(tmp_path: Path) -> None:
+    Journal.create(tmp_path / "run.sqlite", {}).close()
+    db = sqlite3.connect(tmp_path / "run.sqlite")
+    db.execute("create table reserve (room blob)")
+    db.commit()
+    db.close()
+
+    async def main() -> int:
+        journal = Journal.open(tmp_path / "run.sqlite")
+        try:
+            return journal.begin_session()
+        finally:
+            journal.close()
+
+    assert asyncio.run(main()) == 1
+
+
+def test_a_journal_that_takes_no_session_is_a_sentence_and_no_fault_of_ours(
+    job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_self: Journal) -> int:
+        raise JournalError("the disk is full; free space")
+
+    async def script(b: Bystander) -> None:
+        monkeypatch.setattr(Journal, "begin_session", full)
+
+    ended = print_virtual(job, tmp_path, script)
+    assert ended.outcome is not None
+    assert (ended.outcome.status, ended.outcome.exit_code) == (Status.FAILED, 2)
+    assert ended.outcome.reason == "the disk is full; free space"
+    ended.assert_safe()
+
+
+def test_a_terminal_that_has_gone_does_not_stop_a_print(job: Path, tmp_path: Path) -> None:
+    async def host(job_path: Path, toml: Path, folder: Path, operator: Operator, progress: Any) -> Outcome:
+        def gone(_progress: object) -> None:
+            raise BrokenPipeError(32, "Broken pipe")
+
+        return await print_host(job_path, toml, folder, operator=operator, progress=gone)
+
+    assert print_virtual(job, tmp_path, host=host).verdict is Verdict.EXACT
