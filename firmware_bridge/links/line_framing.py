@@ -19,7 +19,7 @@ REPLY_BYTES_MAX = 4096
 _SENDABLE = re.compile(rb"[A-Z@][ !-)+-:<-\[\]-~]*")  # printable ASCII without * (checksum) ; (comment) \ (escape)
 _BODY = re.compile(rb"N(-?\d+) ?(.*)", re.DOTALL)
 _UNPRINTABLE = bytes([*range(32), *range(127, 256)])
-_OK_ADVANCED = re.compile(r"ok N(\d+) P(\d+) B(\d+)")  # what ADVANCED_OK answers to nearly every line
+_OK_ADVANCED = re.compile(rb"ok N(\d+) P(\d+) B(\d+)\r?")  # what ADVANCED_OK answers to nearly every line
 _OK_FIELD = re.compile(r" ([NPB])(-?\d+)(?= |$)")
 _TEMPERATURE = re.compile(r"(?:^|\s)([TBCP]\d?):\s*(-?\d+(?:\.\d+)?)\s*/\s*(-?\d+(?:\.\d+)?)")
 _AXIS = re.compile(r"(?:^|\s)([XYZE]):\s*(-?\d+(?:\.\d+)?)")
@@ -64,9 +64,9 @@ def unframe_line(framed: bytes) -> tuple[int, bytes]:
 
 def unsendable(line: bytes) -> str | None:
     """Why `line` (a bare command) must not be sent, as the end of a sentence; None if it may."""
-    if not line.strip():
-        return "it is empty, and firmware gives no ok for an empty line"
     if _SENDABLE.fullmatch(line) is None:
+        if not line.strip():
+            return "it is empty, and firmware gives no ok for an empty line"
         return "it holds bytes that no G-code line may hold (line ends, '*', ';', '\\', lower-case start or non-ASCII)"
     if len(line) > LINE_BYTES_MAX - 16:
         return f"it is {len(line)} bytes long; with number and checksum the firmware would cut it at {LINE_BYTES_MAX}"
@@ -118,10 +118,17 @@ def clean(line: bytes) -> str:
     return line.translate(None, _UNPRINTABLE).decode("ascii").strip()
 
 
+def parse_numbered_ok(line: bytes) -> tuple[int, int, int] | None:
+    """N, P and B of a raw line that is nothing but a whole `ok N12 P15 B3`; None for any other, which may be an ok."""
+    match = _OK_ADVANCED.fullmatch(line)
+    if match is None:
+        return None
+    number, planner_free, commands_free = match.groups()
+    return int(number), int(planner_free), int(commands_free)
+
+
 def parse_ok(text: str) -> Acknowledge | None:
     """The acknowledgement in a clean line; None if the line is none (`o`, `okay`, `ok*`, ... are damaged: no ok)."""
-    if match := _OK_ADVANCED.fullmatch(text):
-        return Acknowledge(int(match[1]), int(match[2]), int(match[3]))
     if text == "ok":
         return Acknowledge()
     if not text.startswith("ok "):

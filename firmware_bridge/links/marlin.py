@@ -30,6 +30,7 @@ from firmware_bridge.links.line_framing import (
     clean,
     frame_line,
     parse_identity,
+    parse_numbered_ok,
     parse_ok,
     parse_resend,
     parse_temperatures,
@@ -305,8 +306,13 @@ class MarlinLink:
         """Bytes from the transport: oks move the window, everything else is looked at."""
         self.heard_s = self._loop.time()
         for line in self._splitter.feed(data):
-            if (line == b"ok" or line == b"ok\r") and self._boot is None:
-                self._on_plain_ok()
+            if line[:2] == b"ok" and self._boot is None:
+                if (numbers := parse_numbered_ok(line)) is not None:  # nearly every line of a stream
+                    self._on_numbered_ok(*numbers)
+                elif line == b"ok" or line == b"ok\r":
+                    self._on_plain_ok()
+                else:
+                    self._on_line(clean(line))
             elif line:
                 self._on_line(clean(line))
             if self._error is not None:
@@ -407,14 +413,29 @@ class MarlinLink:
             flight.counters.markers += 1
             self._write_or_fail(frame_line(flight.next_number + 1, b"M105"))
 
+    def _on_numbered_ok(self, number: int, planner_free: int, commands_free: int) -> None:
+        """`ok N12 P15 B3`: exactly which line was taken, and what is free behind it."""
+        self._note_free(commands_free, planner_free)
+        target = self._flight.find(number)
+        if target is None:
+            self._flight.counters.surplus_oks += 1
+            return
+        self._take(target)
+
+    def _note_free(self, commands_free: int, planner_free: int | None) -> None:
+        self.commands_free, self.planner_free = commands_free, planner_free
+        if self.has_advanced_ok:  # free slots + the one just emptied: more lines than that only wait in the buffer
+            capacity = commands_free + 1
+            known = self._flight.line_limit
+            if known == RX_WINDOW_BYTES:
+                self._flight.line_limit = min(known, max(capacity, 2))
+            elif capacity > known:
+                self._flight.line_limit = min(capacity, RX_WINDOW_BYTES)
+
     def _on_ok(self, ok: Acknowledge, text: str) -> None:
         """An ok that says more than `ok`: it names its line, or carries temperatures."""
         if ok.commands_free is not None:
-            self.commands_free, self.planner_free = ok.commands_free, ok.planner_free
-            if self.has_advanced_ok:  # free slots + the one just emptied: more lines than that only wait in the buffer
-                capacity = min(RX_WINDOW_BYTES, max(ok.commands_free + 1, 2))
-                known = self._flight.line_limit
-                self._flight.line_limit = capacity if known == RX_WINDOW_BYTES else max(known, capacity)
+            self._note_free(ok.commands_free, ok.planner_free)
         flight = self._flight
         target = None
         if ok.number is not None:
@@ -449,7 +470,11 @@ class MarlinLink:
         self._skip_ok = False
         self._progress_s = self._last_ok_s = self._loop.time()
         self._doubts = self._probes_out = 0
-        for entry in self._flight.pop_through(target):
+        flight = self._flight
+        if flight.entries[0] is target:  # no ok was lost
+            self._prove(flight.pop_oldest())
+            return
+        for entry in flight.pop_through(target):
             self._prove(entry)
 
     def _prove(self, entry: Entry) -> None:
