@@ -106,7 +106,8 @@ class MarlinEmulator:
         self._queue: deque[Command] = deque()
         self._work: Wait | None = None  # the waiting command's generator
         self._blocked = False  # the first command waits (for a planner block, or in its generator)
-        self._wait_s = 0.0
+        self._wait_s = 0.0  # what it waits for
+        self._look_s = 0.0  # when it looks again: then, or at the next busy message
         self._busy_s = 0.0
         self._stall_s = 0.0  # after a quick stop nothing is executed before this time
         fw: Firmware = Firmware(self.build, self.gantry, self._stored, self._say, self._latest_s)
@@ -160,12 +161,12 @@ class MarlinEmulator:
         """Marlin's get_serial_commands: bytes to lines to checked commands, until the queue is full or the ring is
         empty.
         """
-        queue, room = self._queue, self.build.command_buffer
+        queue, room, assembler = self._queue, self.build.command_buffer, self._assembler
         while data and len(queue) < room:
-            if data[0] == 0x0A and self._assembler.is_empty:
+            if data[0] == 0x0A and not assembler.head:
                 data = data.lstrip(b"\n")  # empty lines have no answer
                 continue
-            parts = self._assembler.split(data)
+            parts = assembler.split(data)
             if parts is None:
                 data = b""
                 break
@@ -204,10 +205,9 @@ class MarlinEmulator:
         """
         at_s = self._now() + self.build.parse_s
         planner = self.planner
-        if self._queue[0].linear is not None and not planner.free and not self.firmware.debug_flags & 1:
-            until_s = planner.next_change_s()
-            if until_s is not None and until_s > at_s >= self._stall_s:
-                self._block(until_s, at_s)
+        if not planner.free and self._queue[0].linear is not None and not self.firmware.debug_flags & 1:
+            if planner.changes_s > at_s >= self._stall_s:
+                self._block(planner.changes_s, at_s)
                 return
         self._schedule(at_s, self._execute)
 
@@ -248,9 +248,7 @@ class MarlinEmulator:
         planner.advance(firmware.now_s)
         if not planner.free:
             self._queue[0] = command
-            until_s = planner.next_change_s()
-            assert until_s is not None
-            self._block(until_s, firmware.now_s)
+            self._block(planner.changes_s, firmware.now_s)
             return
         assert command.linear is not None
         number, rapid, x, y, z, feed, s, _ = command.linear
@@ -285,32 +283,29 @@ class MarlinEmulator:
         if not self._blocked:
             self._blocked = True
             self._busy_s = since_s + keepalive_s
-        self._wait_s = until_s
+        self._wait_s = self._look_s = until_s
         if keepalive_s > 0.0 and self._busy_s < until_s:
-            until_s = self._busy_s
-        self._schedule(until_s, self._look_again)
+            self._look_s = self._busy_s
+        self._schedule(self._look_s, self._look_again)
 
     def _look_again(self) -> None:
         self._timer = None
         firmware = self.firmware
         keepalive_s = firmware.keepalive_s
-        busy_first = keepalive_s > 0.0 and self._busy_s < self._wait_s
-        # A timer may come one clock tick early: what was awaited is taken as come.
-        now_s = firmware.now_s = max(self._now(), self._busy_s if busy_first else self._wait_s)
-        self._latest_s = now_s
-        if keepalive_s > 0.0 and now_s >= self._busy_s:
+        now_s = self._now()
+        if now_s < self._look_s:  # a timer may come one clock tick early: what was awaited is taken as come
+            now_s = self._latest_s = self._look_s
+        firmware.now_s = now_s
+        if now_s >= self._busy_s and keepalive_s > 0.0:
             self._say("echo:busy: processing")
             self._busy_s = now_s + keepalive_s
             if now_s < self._wait_s:
                 self._block(self._wait_s, now_s)
                 return
-        self._resume()
-
-    def _resume(self) -> None:
-        if self._work is not None:
-            self._continue_work()
-        else:
+        if self._work is None:
             self._linear(self._queue[0])
+        else:
+            self._continue_work()
 
     def _finish(self) -> None:
         """ok, and on to the next command."""
@@ -321,8 +316,10 @@ class MarlinEmulator:
             firmware.own_ok = False
         elif self.build.advanced_ok:
             # The command still counts among the buffered ones while it answers, as in ok_to_send.
-            self.planner.advance(firmware.now_s)
-            free, room = self.planner.free, self.build.command_buffer - len(queue)
+            planner = self.planner
+            if planner.changes_s <= firmware.now_s:
+                planner.advance(firmware.now_s)
+            free, room = planner.free, self.build.command_buffer - len(queue)
             if command.number is None:
                 self._emit(b"ok P%d B%d\n" % (free, room))
             else:
@@ -351,9 +348,9 @@ class MarlinEmulator:
                 self._block(self._stall_s, now_s)
         elif self.firmware.heat_wait:
             self.firmware.heat_wait = False
-            if self._blocked:
+            if self._blocked and self._work is not None:
                 self._cancel_timer()
-                self._resume()
+                self._continue_work()
 
     def _kill(self) -> None:
         """Steppers, beam and heaters off, one sentence, and then deaf until a reset."""

@@ -157,7 +157,8 @@ class Firmware:
             if rapid:
                 self.inline_s = 0.0  # a G0 is beam off, whatever its S; the next G1 must say S anew
             elif s is not None:
-                self.inline_s = min(max(s / self.build.s_max, 0.0), 1.0)
+                fraction = s / self.build.s_max
+                self.inline_s = 0.0 if fraction < 0.0 else 1.0 if fraction > 1.0 else fraction
             fraction = self.inline_s
         self.position = end = (px, py, pz)
         self.planner.add(

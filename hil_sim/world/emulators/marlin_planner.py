@@ -61,6 +61,8 @@ class Planner:
     ) -> None:
         self.gantry = gantry
         self.usable = ring - 1
+        self.free = self.usable  # blocks that still fit (the P of an advanced ok)
+        self.changes_s = inf  # when the state next changes by itself: a block ends, the first one starts; inf: idle
         self.junction_deviation_mm = junction_deviation_mm
         self.first_block_delay_s = first_block_delay_s
         self.beam_timeout_s = beam_timeout_s
@@ -69,15 +71,8 @@ class Planner:
         self.dry_runs = 0  # times the ring ran dry with the beam on
         self._blocks: list[Block] = []  # [0] is the running one when _running
         self._running = False
-        self._ends_s = 0.0  # end of the running block
-        self._release_s = 0.0  # when the first block after rest may start
 
     # ---- what the firmware asks -------------------------------------------------------------------------------------
-    @property
-    def free(self) -> int:
-        """Blocks that still fit (the P of an advanced ok)."""
-        return self.usable - len(self._blocks)
-
     @property
     def idle(self) -> bool:
         """No block planned or running."""
@@ -90,29 +85,25 @@ class Planner:
         self._flat_acceleration = min(acceleration_mm_s2[:2])
 
     def next_change_s(self) -> float | None:
-        """When the state next changes by itself: the running block's end, or the first block's start. None when
-        idle.
-        """
-        if self._running:
-            return self._ends_s
-        return self._release_s if self._blocks else None
+        """`changes_s`, or None when idle."""
+        return self.changes_s if self._blocks else None
 
     def advance(self, t_s: float) -> None:
         """Do what the step interrupt did until `t_s`: end blocks, start the next ones, stand with the beam when dry."""
         blocks = self._blocks
-        if not self._running:
-            if not blocks or self._release_s > t_s:
-                return
-            self._start(self._release_s)
-        while self._ends_s <= t_s:
-            done = blocks.pop(0)
-            if not blocks:
-                self._running = False
-                if done.s_fraction > 0.0:
-                    self.dry_runs += 1
-                    self.gantry.stand(self._ends_s, done.s_fraction, self._ends_s + self.beam_timeout_s)
-                return
-            self._start(self._ends_s)
+        while self.changes_s <= t_s:
+            at_s = self.changes_s
+            if self._running:
+                done = blocks.pop(0)
+                self.free += 1
+                if not blocks:
+                    self._running = False
+                    self.changes_s = inf
+                    if done.s_fraction > 0.0:
+                        self.dry_runs += 1
+                        self.gantry.stand(at_s, done.s_fraction, at_s + self.beam_timeout_s)
+                    return
+            self._start(at_s)
 
     def add(
         self,
@@ -146,17 +137,18 @@ class Planner:
         block.gain2 = 2.0 * acceleration_mm_s2 * length
         block.s_fraction, block.dynamic, block.line_no = s_fraction, dynamic, line_no
         self.position = end
+        self.free -= 1
 
         count = len(blocks)
         if not count:
             block.max_entry2 = block.reverse2 = block.entry2 = 0.0
             blocks.append(block)
-            self._release_s = now_s + self.first_block_delay_s
+            self.changes_s = now_s + self.first_block_delay_s
             return True
         previous = blocks[-1]
         px, py, pz = previous.unit
         cos = -(px * ux + py * uy + pz * uz)
-        limit = min(speed_mm_s, previous.nominal)
+        limit = speed_mm_s if speed_mm_s < previous.nominal else previous.nominal
         limit *= limit
         if cos > 0.999999:
             limit = 0.0
@@ -176,8 +168,8 @@ class Planner:
                 self._replan(1)
         else:
             self._replan(0)
-            if count >= 2 and self._release_s > now_s:
-                self._release_s = now_s
+            if count >= 2 and self.changes_s > now_s:
+                self.changes_s = now_s
         return True
 
     def stop(self, now_s: float) -> float:
@@ -191,6 +183,7 @@ class Planner:
         self.gantry.cut(now_s)
         self._blocks.clear()
         self._running = False
+        self.free, self.changes_s = self.usable, inf
         self.position = self.gantry.controller_at(now_s)
         return fraction
 
@@ -198,10 +191,8 @@ class Planner:
     def _replan(self, fixed: int) -> None:
         """Backward then forward pass; the entry of block `fixed` (and before) stays. Stops where nothing changes."""
         blocks = self._blocks
-        last = len(blocks) - 1
         exit2 = 0.0
-        i = last
-        while i > fixed:
+        for i in range(len(blocks) - 1, fixed, -1):
             block = blocks[i]
             speed2 = exit2 + block.gain2
             if speed2 > block.max_entry2:
@@ -209,13 +200,15 @@ class Planner:
             if speed2 == block.reverse2:
                 break  # everything before depends on the rest of the ring through this number alone
             block.reverse2 = exit2 = speed2
-            i -= 1
-        while i < last:
-            block = blocks[i]
-            reach2 = block.entry2 + block.gain2
-            i += 1
-            block = blocks[i]
-            block.entry2 = reach2 if reach2 < block.reverse2 else block.reverse2
+        else:
+            i = fixed
+        reach2 = blocks[i].entry2 + blocks[i].gain2
+        for block in blocks[i + 1 :]:
+            entry2 = block.reverse2
+            if reach2 < entry2:
+                entry2 = reach2
+            block.entry2 = entry2
+            reach2 = entry2 + block.gain2
 
     def _start(self, t_s: float) -> None:
         """The step interrupt takes the first block: from here its profile is fixed."""
@@ -227,7 +220,7 @@ class Planner:
         if 2.0 * cruise * cruise - entry2 - exit2 > block.gain2:  # the ramps meet: a triangle
             cruise = sqrt(max(0.5 * (entry2 + exit2 + block.gain2), entry2, exit2))
         self._running = True
-        self._ends_s = self.gantry.run(
+        self.changes_s = self.gantry.run(
             t_s,
             Move(
                 block.start,

@@ -178,27 +178,24 @@ class LineAssembler:
     """Bytes to raw lines. Keeps the beginning of a line whose end has not come (Marlin's `serial_line_buffer`)."""
 
     def __init__(self) -> None:
-        self._head = b""
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no unfinished line is kept."""
-        return not self._head
+        self.head = b""  # the unfinished line
 
     def split(self, data: bytes) -> tuple[bytes, bytes] | None:
         """(line without its end, bytes after it), or None when `data` ends no line: then all of it was taken in."""
         end = data.find(b"\n")
         if end < 0:
-            if len(self._head) < _RAW_LIMIT:
-                self._head = (self._head + data)[:_RAW_LIMIT]
+            if len(self.head) < _RAW_LIMIT:
+                self.head = (self.head + data)[:_RAW_LIMIT]
             return None
-        line = self._head + data[:end] if self._head else data[:end]
-        self._head = b""
+        line = data[:end]
+        if self.head:
+            line = self.head + line
+            self.head = b""
         return line, data[end + 1 :]
 
     def clear(self) -> None:
         """Forget the unfinished line."""
-        self._head = b""
+        self.head = b""
 
 
 class EmergencyScanner:

@@ -51,7 +51,7 @@ class Run:
     )  # fmt: skip
 
     def __init__(self, t0_s: float, move: Move, start_mm: Point, end_mm: Point) -> None:
-        _, _, entry, cruise, exit_, acceleration, *_ = move
+        entry, cruise, exit_, acceleration = move[2:6]
         dx, dy, dz = end_mm[0] - start_mm[0], end_mm[1] - start_mm[1], end_mm[2] - start_mm[2]
         length = sqrt(dx * dx + dy * dy + dz * dz)
         if not (length > 0.0 and cruise > 0.0 and acceleration > 0.0):
