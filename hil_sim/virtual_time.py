@@ -15,15 +15,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import hashlib
-import heapq
 import random
 import signal
 import time as wall  # pacing only: the one place where simulated time looks at the real one
-from asyncio import base_events, events
+from asyncio import base_events
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
+from contextvars import copy_context
+from heapq import heapify, heappop, heappush
 from math import inf
 from types import FrameType
 from typing import Any, TypeVar
@@ -52,34 +52,33 @@ class SimLivelock(SimError):
     """The loop turns and turns and the clock stands still."""
 
 
-class _Ready(events.Handle):
-    """A Handle with a shorter constructor: one is made for every callback of a run."""
+_WHEN, _NUMBER, _CALLBACK, _ARGS, _CONTEXT, _LOOP = range(6)
+
+
+class _Handle(list):
+    """What call_soon and call_at give back: [when, number, callback, args, context, loop], its own entry in the heap.
+
+    One is made for every callback of a run, so it is built and compared in C: no two timers share a number. A number of
+    0 waits in no heap (any more); a callback of None was cancelled.
+    """
 
     __slots__ = ()
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
-    def __init__(self, callback: Callable[..., object], args: tuple, loop: Any, context: Any) -> None:
-        self._context = contextvars.copy_context() if context is None else context
-        self._loop = loop
-        self._callback = callback
-        self._args = args
-        self._cancelled = False
-        self._repr = None
-        self._source_traceback = None
+    def cancel(self) -> None:
+        if self[_CALLBACK] is not None:
+            self[_CALLBACK], self[_ARGS] = None, ()
+            if self[_NUMBER]:
+                self[_LOOP]._one_more_cancelled()
 
+    def cancelled(self) -> bool:
+        return self[_CALLBACK] is None
 
-class _Timer(events.TimerHandle):
-    __slots__ = ()
+    def when(self) -> float:
+        return self[_WHEN]
 
-    def __init__(self, when: float, callback: Callable[..., object], args: tuple, loop: Any, context: Any) -> None:
-        self._context = contextvars.copy_context() if context is None else context
-        self._loop = loop
-        self._callback = callback
-        self._args = args
-        self._cancelled = False
-        self._repr = None
-        self._source_traceback = None
-        self._when = when
-        self._scheduled = True
+    def __repr__(self) -> str:
+        return f"<_Handle at {self[_WHEN]:.9g} s: {'cancelled' if self.cancelled() else _what(self[_CALLBACK])}>"
 
 
 class VirtualLoop(base_events.BaseEventLoop):
@@ -123,13 +122,13 @@ class VirtualLoop(base_events.BaseEventLoop):
         self.failures: list[BaseException] = []
         self.fired = 0  # timers that fired: what benchmarks count
         self._now = float(start_s)
-        self._timers: list[tuple[float, int, Any]] = []  # (when, number, _Timer); tuples compare in C
+        self._timers: list[_Handle] = []  # a heap
         self._timer_number = 0
         self._ties = self.rng("tie order") if tie_shuffle else None
         self._passes = 0
         self._passes_bound = passes_per_instant
         self._wall_at_zero: float | None = None
-        self._signal_handles: dict[int, tuple[events.Handle, Any]] = {}
+        self._signal_handles: dict[int, tuple[_Handle, Any]] = {}
         self.memory_servers: dict[tuple[str, int], MemoryServer] = {}
         self.next_port = 49152
 
@@ -148,7 +147,7 @@ class VirtualLoop(base_events.BaseEventLoop):
     def call_soon(self, callback, *args, context=None):  # type: ignore[override]
         if self._closed:
             raise RuntimeError("Event loop is closed")
-        handle = _Ready(callback, args, self, context)
+        handle = _Handle((self._now, 0, callback, args, copy_context() if context is None else context, self))
         self._ready.append(handle)
         return handle
 
@@ -160,65 +159,62 @@ class VirtualLoop(base_events.BaseEventLoop):
             raise RuntimeError("Event loop is closed")
         if not when < inf:
             raise ValueError(f"a timer at {when} s would never fire")
-        handle = _Timer(when, callback, args, self, context)
         self._timer_number = number = self._timer_number + 1
-        heapq.heappush(self._timers, (when, number, handle))
+        handle = _Handle((when, number, callback, args, copy_context() if context is None else context, self))
+        heappush(self._timers, handle)
         return handle
 
     def call_later(self, delay, callback, *args, context=None):  # type: ignore[override]
         return self.call_at(self._now + delay, callback, *args, context=context)
 
-    def _timer_handle_cancelled(self, handle: events.TimerHandle) -> None:
-        self._timer_cancelled_count += 1
-        if self._timer_cancelled_count > max(_COMPACT_AFTER, len(self._timers) // 2):
-            for _, _, timer in self._timers:
-                if timer._cancelled:
-                    timer._scheduled = False
-            self._timers[:] = [entry for entry in self._timers if not entry[2]._cancelled]
-            heapq.heapify(self._timers)
+    def _one_more_cancelled(self) -> None:
+        self._timer_cancelled_count = count = self._timer_cancelled_count + 1
+        if count > _COMPACT_AFTER and count > len(self._timers) // 2:
+            self._timers[:] = [timer for timer in self._timers if timer[_CALLBACK] is not None]
+            heapify(self._timers)
             self._timer_cancelled_count = 0
 
     def _run_once(self) -> None:
         """Run passes until somebody stops the loop. As in asyncio a pass runs what was ready when it began."""
-        ready, timers, ties, pop = self._ready, self._timers, self._ties, heapq.heappop
+        ready, timers, ties = self._ready, self._timers, self._ties
         next_ready = ready.popleft
         while True:
             if not ready:
-                while timers and timers[0][2]._cancelled:
-                    pop(timers)[2]._scheduled = False
+                while timers and timers[0][_CALLBACK] is None:
+                    heappop(timers)
                     self._timer_cancelled_count -= 1
                 if self._stopping:
                     return
                 if not timers:
                     raise SimDeadlock(self._everybody_waits())
-                when = timers[0][0]
+                when = timers[0][_WHEN]
                 if when > self._now:
                     if self.pace is not None and not self._hold_back(when):
                         continue  # a signal has brought work before that time
                     self._now = when  # exact: no rounding adds up
                     self._passes = 0
                 if ties is None:  # the rest of this instant, if there is more, is collected below
-                    timer = pop(timers)[2]
-                    timer._scheduled = False
+                    timer = heappop(timers)
+                    timer[_NUMBER] = 0
                     ready.append(timer)
                     self.fired += 1
             self._passes += 1
             if self._passes > self._passes_bound:
                 raise SimLivelock(self._time_stands_still())
-            if timers and timers[0][0] <= self._now:
+            if timers and timers[0][_WHEN] <= self._now:
                 self._collect_due()
-            handle: Any = None
+            callback: Any = None
             try:
                 for _ in range(len(ready)):
-                    handle = next_ready()
-                    if not handle._cancelled:
-                        handle._context.run(handle._callback, *handle._args)
+                    _, _, callback, args, context, _ = next_ready()
+                    if callback is not None:
+                        context.run(callback, *args)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except asyncio.CancelledError:
                 pass  # asyncio's own stream callbacks let it out; it says nothing about the run
             except BaseException as error:
-                error.add_note(f"raised at t = {self._now:.9g} s by {_what(handle)}")
+                error.add_note(f"raised at t = {self._now:.9g} s by {_what(callback)}")
                 self.failures.append(error)
             if self.failures:
                 raise self.failures[0]
@@ -227,12 +223,12 @@ class VirtualLoop(base_events.BaseEventLoop):
 
     def _collect_due(self) -> None:
         """Move the timers whose time has come to the ready queue, in the order in which they were set."""
-        ready, timers, now, pop = self._ready, self._timers, self._now, heapq.heappop
+        ready, timers, now = self._ready, self._timers, self._now
         before = len(ready)
-        while timers and timers[0][0] <= now:
-            timer = pop(timers)[2]
-            timer._scheduled = False
-            if timer._cancelled:
+        while timers and timers[0][_WHEN] <= now:
+            timer = heappop(timers)
+            timer[_NUMBER] = 0
+            if timer[_CALLBACK] is None:
                 self._timer_cancelled_count -= 1
             else:
                 ready.append(timer)
@@ -284,7 +280,7 @@ class VirtualLoop(base_events.BaseEventLoop):
 
     def _time_stands_still(self) -> str:
         rows = [f"after {self._passes_bound} passes of the loop the clock still shows {self._now:.9g} s. Running:"]
-        seen = dict.fromkeys(_what(handle) for handle in self._ready)
+        seen = dict.fromkeys(_what(handle[_CALLBACK]) for handle in self._ready)
         return "\n".join(rows + [f"  {name}" for name in list(seen)[:20]])
 
     # ---- what real loops have and this one does without --------------------------------------------------------------
@@ -325,7 +321,7 @@ class VirtualLoop(base_events.BaseEventLoop):
             signal.signal(sig, self._on_signal)
         except ValueError as error:  # not in the main thread
             raise RuntimeError(str(error)) from None
-        self._signal_handles[sig] = (_Ready(callback, args, self, None), previous)
+        self._signal_handles[sig] = (_Handle((self._now, 0, callback, args, copy_context(), self)), previous)
 
     def remove_signal_handler(self, sig):
         if sig not in self._signal_handles:
@@ -457,12 +453,12 @@ def _in_name_order(tasks: set[asyncio.Task]) -> list[asyncio.Task]:
     return sorted((task for task in tasks if not task.done()), key=lambda task: (len(task.get_name()), task.get_name()))
 
 
-def _what(handle: Any) -> str:
-    """Who is behind a handle: the task with its line, or the callback."""
-    owner = getattr(handle._callback, "__self__", None)
+def _what(callback: Any) -> str:
+    """Who is behind a callback: the task with its line, or the function."""
+    owner = getattr(callback, "__self__", None)
     if isinstance(owner, asyncio.Task):
         return _describe_task(owner)
-    return f"{getattr(handle._callback, '__qualname__', repr(handle._callback))}"
+    return f"{getattr(callback, '__qualname__', repr(callback))}"
 
 
 def _describe_task(task: asyncio.Task) -> str:

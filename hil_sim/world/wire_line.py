@@ -93,8 +93,8 @@ class Pipe:
     """
 
     __slots__ = (
-        "_alive", "_at_once", "_bound", "_byte_time_s", "_chunk_bytes", "_deliver", "_disconnect", "_latency_s",
-        "_loop", "_not_before_s", "_point", "free_at_s", "waiting",
+        "_alive", "_at_once", "_bound", "_byte_time_s", "_chunk_bytes", "_deliver", "_disconnect", "_is_plain",
+        "_latency_s", "_loop", "_not_before_s", "_point", "free_at_s", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -117,6 +117,7 @@ class Pipe:
         self._chunk_bytes = chunk_bytes if baud else UNPACED_BOUND
         self._bound = PACED_BOUND if baud else UNPACED_BOUND
         self._at_once = inline and not baud and not latency_s
+        self._is_plain = point.faults is None and point.tap is None  # nothing strikes and nobody listens
         self._not_before_s = 0.0  # a delayed chunk holds up what follows: a line never reorders
         self._alive = True
         self.free_at_s = 0.0  # when the line has carried what was sent so far
@@ -126,25 +127,26 @@ class Pipe:
         """Put `data` on the line."""
         if not self._alive or not data:
             return
-        if self.waiting + len(data) > self._bound:
-            keep = max(0, self._bound - self.waiting)
-            self._point.lose(len(data) - keep)
+        count, waiting = len(data), self.waiting
+        if waiting + count > self._bound:
+            keep = max(0, self._bound - waiting)
+            self._point.lose(count - keep)
             data = data[:keep]
-        loop, size = self._loop, self._chunk_bytes
-        if self._at_once and not self.waiting:
-            self.waiting = len(data)
+            count = keep
+        self.waiting = waiting + count
+        if self._at_once and not waiting:
             self._arrive(bytes(data))
             return
+        loop, chunk_bytes = self._loop, self._chunk_bytes
         now_s, at_s = loop.time(), self.free_at_s
         if at_s < now_s:
             at_s = now_s
-        self.waiting += len(data)
-        if len(data) <= size:
-            self.free_at_s = at_s = at_s + len(data) * self._byte_time_s
+        if count <= chunk_bytes:
+            self.free_at_s = at_s = at_s + count * self._byte_time_s
             loop.call_at(at_s + self._latency_s, self._arrive, bytes(data))
             return
-        for start in range(0, len(data), size):
-            chunk = bytes(data[start : start + size])
+        for start in range(0, count, chunk_bytes):
+            chunk = bytes(data[start : start + chunk_bytes])
             at_s += len(chunk) * self._byte_time_s
             loop.call_at(at_s + self._latency_s, self._arrive, chunk)
         self.free_at_s = at_s
@@ -161,10 +163,11 @@ class Pipe:
         if not self._alive:
             return
         point = self._point
-        if point.faults is None and point.tap is None:  # nearly every chunk of every run
+        if self._is_plain:  # nearly every chunk of every run
+            count = len(chunk)
             point.chunks += 1
-            point.bytes += len(chunk)
-            self.waiting -= len(chunk)
+            point.bytes += count
+            self.waiting -= count
             self._deliver(chunk)
             return
         now_s = self._loop.time()

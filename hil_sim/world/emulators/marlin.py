@@ -205,10 +205,10 @@ class MarlinEmulator:
         """
         at_s = self._now() + self.build.parse_s
         planner = self.planner
-        if not planner.free and self._queue[0].linear is not None and not self.firmware.debug_flags & 1:
-            if planner.changes_s > at_s >= self._stall_s:
-                self._block(planner.changes_s, at_s)
-                return
+        is_full = not planner.free and planner.changes_s > at_s >= self._stall_s
+        if is_full and self._queue[0].linear is not None and not self.firmware.debug_flags & 1:
+            self._block(planner.changes_s, at_s)
+            return
         self._schedule(at_s, self._execute)
 
     def _execute(self) -> None:
