@@ -120,9 +120,7 @@ class Flight:
 
     def may_send(self, size: int) -> bool:
         """Whether `size` more bytes fit the window. An empty flight always may send."""
-        return not self.entries or (
-            self.in_buffer + size <= RX_WINDOW_BYTES and len(self.entries) < self.line_limit
-        )
+        return not self.entries or (self.in_buffer + size <= RX_WINDOW_BYTES and len(self.entries) < self.line_limit)
 
     def remembers(self, number: int) -> bool:
         """Whether this line could be sent again (or is the one that comes next)."""

@@ -115,7 +115,9 @@ class ModbusLink:
         self._queue: deque[_Transaction] = deque()
         self._urgent: deque[_Transaction] = deque()
         self._current: _Transaction | None = None
-        self._deadline: asyncio.TimerHandle | None = None
+        self._deadline_s = 0.0  # of the current transaction
+        self._watch: asyncio.TimerHandle | None = None  # for the deadlines: set anew only when it fires, or for one
+        self._watch_s = 0.0  # that comes before
         self._start: asyncio.TimerHandle | None = None
         self._quiet_until_s = 0.0
         self._drain_ends_s = 0.0
@@ -280,12 +282,32 @@ class ModbusLink:
             return
         self.counters.sent += 1
         self._current = transaction
-        wire_s = len(frame) * self._byte_time_s
+        wait_s = len(frame) * self._byte_time_s
         if question.unit == 0:
-            self._deadline = self._loop.call_later(wire_s + self._turnaround_s, self._finish, b"")
+            wait_s += self._turnaround_s
         else:
-            wire_s += (question.reply_size + 3) * self._byte_time_s
-            self._deadline = self._loop.call_later(wire_s + self._timeout_s, self._expire)
+            wait_s += (question.reply_size + 3) * self._byte_time_s + self._timeout_s
+        self._deadline_s = self._loop.time() + wait_s
+        if self._watch is None or self._deadline_s < self._watch_s:
+            self._arm_watch()
+
+    def _arm_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watch_s = self._deadline_s
+        self._watch = self._loop.call_at(self._deadline_s, self._on_watch)
+
+    def _on_watch(self) -> None:
+        """The one timer for all deadlines: a transaction that ends in time costs it nothing."""
+        self._watch = None
+        if self._current is None:
+            return
+        if self._loop.time() < self._deadline_s:
+            self._arm_watch()
+        elif self._current.question.unit == 0:
+            self._finish(b"")  # a broadcast: everybody has had the time to obey
+        else:
+            self._expire()
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the transport."""
@@ -373,9 +395,6 @@ class ModbusLink:
         transaction = self._current
         assert transaction is not None
         self._current = None
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
         self._quiet_until_s = max(self._quiet_until_s, self._loop.time() + self._silence_s)
         self.counters.noise_bytes += self._odd.noise_bytes
         self.counters.late += self._odd.late
@@ -397,10 +416,10 @@ class ModbusLink:
     def connection_lost(self, error: TransportError | None) -> None:
         """The transport is gone: every waiting caller is told."""
         self._error = error if error is not None else TransportError(f"{self.url} was closed.")
-        for timer in (self._deadline, self._start):
+        for timer in (self._watch, self._start):
             if timer is not None:
                 timer.cancel()
-        self._deadline = self._start = None
+        self._watch = self._start = None
         waiting = [*self._urgent, *self._queue]
         if self._current is not None:
             waiting.insert(0, self._current)

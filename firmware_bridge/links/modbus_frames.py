@@ -33,13 +33,13 @@ EXCEPTION_NAMES = {
     11: "the unit behind the gateway does not answer",
 }
 _READS: dict[int, type[ModbusPDU]] = {3: ReadHoldingRegistersRequest, 4: ReadInputRegistersRequest}
-_CRC = FramerRTU.compute_CRC
+_CRC = functools.lru_cache(maxsize=1024)(FramerRTU.compute_CRC)  # a device at rest says the same again and again
 READ_WORDS_MAX = 125
 WRITE_WORDS_MAX = 123
 UNITS_MAX = 247
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # told apart by identity, which is what finds its frame at once
 class Question:
     """One request and what its answer must look like. `reply_size`: bytes of the normal reply's PDU."""
 
@@ -147,7 +147,8 @@ class RtuDeframer:
         """Add `data`; the reply's PDU if it is complete. Bytes behind it stay in `rest`."""
         buffer = self.rest
         buffer += data
-        del buffer[: -self.KEEP_BYTES]
+        if len(buffer) > self.KEEP_BYTES:
+            del buffer[: -self.KEEP_BYTES]
         size = question.reply_size + 3
         start = buffer.find(question.unit)
         while start >= 0 and len(buffer) - start >= 5:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 
 ILLEGAL_FUNCTION = 0x01
 ILLEGAL_ADDRESS = 0x02
@@ -80,7 +81,8 @@ def _crc_table() -> tuple[int, ...]:
 _CRC_TABLE = _crc_table()
 
 
-def crc16(data: bytes | bytearray) -> int:
+@lru_cache(maxsize=1024)  # a master asks, and a device at rest answers, the same again and again
+def crc16(data: bytes) -> int:
     """CRC-16/Modbus of `data` (polynomial 0x8005 reflected, start 0xFFFF); on the wire the low byte goes first."""
     crc = 0xFFFF
     table = _CRC_TABLE

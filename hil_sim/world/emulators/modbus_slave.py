@@ -132,10 +132,8 @@ class RtuSession:
 
     def _on_silence(self) -> None:
         due = self._last_s + self._bus.silence_s
-        if self._loop.time() < due - _TICK_S:
-            self._timer = self._loop.call_at(
-                due, self._on_silence
-            )  # bytes came meanwhile: one timer per frame, not per chunk
+        if self._loop.time() < due - _TICK_S:  # bytes came meanwhile: one timer per frame, not per chunk
+            self._timer = self._loop.call_at(due, self._on_silence)
             return
         self._timer = None
         self._try_frame()
@@ -151,14 +149,14 @@ class RtuSession:
         quiet."""
         if self._void:
             return
-        buffer = self._buffer
+        heard = bytes(self._buffer)
         for start in (0, *self._tears):
-            if len(buffer) - start >= 4 and crc16(buffer[start:]) == 0:  # a CRC over data and its own CRC is zero
-                frame = bytes(buffer[start:-2])
+            frame = heard[start:]
+            if len(frame) >= 4 and crc16(frame) == 0:  # a CRC over data and its own CRC is zero
                 if start:
                     self._bus.counters.bad_crc += 1
                 self._forget()
-                self._serve(frame)
+                self._serve(frame[:-2])
                 return
 
     def _drop(self) -> None:
