@@ -7,6 +7,7 @@ remote set-point, a beam head's token) are refreshed in the same turn, so that a
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -57,7 +58,7 @@ class Poller:
         self.turns = list(turns)
         self._publish = publish
         self._failed = failed
-        self._wake = asyncio.Event()
+        self._sleeper: asyncio.Future[None] | None = None
 
     @property
     def polls(self) -> int:
@@ -69,7 +70,7 @@ class Poller:
         for turn in self.turns:
             if turn.name == name:
                 turn.due_s = asyncio.get_running_loop().time()
-        self._wake.set()
+        self._wake()
 
     async def run(self) -> None:
         """Poll until cancelled."""
@@ -85,9 +86,12 @@ class Poller:
                 if turn.due_s <= now:
                     turn.due_s = max(turn.due_s + turn.period_s(), now)
                     await self._poll(turn)
-            next_s = min(
-                min(turn.due_s, turn.refresh_due_s if turn.refresh is not None else turn.due_s) for turn in self.turns
-            )
+            next_s = math.inf
+            for turn in self.turns:  # only now: somebody may have hurried while another turn was waited for
+                if turn.due_s < next_s:
+                    next_s = turn.due_s
+                if turn.refresh is not None and turn.refresh_due_s < next_s:
+                    next_s = turn.refresh_due_s
             delay_s = next_s - loop.time()
             if delay_s > 0:
                 await self._sleep(delay_s)
@@ -116,9 +120,14 @@ class Poller:
 
     async def _sleep(self, delay_s: float) -> None:
         loop = asyncio.get_running_loop()
-        self._wake.clear()
-        timer = loop.call_later(delay_s, self._wake.set)
+        self._sleeper = loop.create_future()
+        timer = loop.call_later(delay_s, self._wake)
         try:
-            await self._wake.wait()
+            await self._sleeper
         finally:
             timer.cancel()
+            self._sleeper = None
+
+    def _wake(self) -> None:
+        if self._sleeper is not None and not self._sleeper.done():
+            self._sleeper.set_result(None)

@@ -51,10 +51,6 @@ def message_class(name: str, doubles: tuple[str, ...], strings: tuple[str, ...] 
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"moonkiln.{name}"))
 
 
-def _worse(reading: Reading) -> int:
-    return _WORSE[reading.quality]
-
-
 class Telemetry:
     """The run's observer: everything it hears goes to one MCAP file, and progress to a callback as well."""
 
@@ -115,8 +111,12 @@ class Telemetry:
         kind = self._classes.get(device)
         if kind is None:
             kind = self._classes[device] = message_class(device.title(), tuple(readings), ("quality",))
-        worst = max(readings.values(), key=_worse)
-        values = {name: reading.value for name, reading in readings.items()}
+        worst = next(iter(readings.values()))
+        values = {}
+        for name, reading in readings.items():
+            values[name] = reading.value
+            if reading.quality is not worst.quality and _WORSE[reading.quality] > _WORSE[worst.quality]:
+                worst = reading
         self._write(f"/printer/{device}", kind(quality=_NAMES[worst.quality], **values), worst.time_s)
 
     def event(self, level: str, text: str) -> None:

@@ -15,6 +15,7 @@ import struct
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,8 @@ class Signal:
 
     def raw(self, registers: Sequence[int]) -> float:
         """The number in the registers before scaling."""
+        if self.dtype == "u16":
+            return registers[0]
         ordered = registers if self.word_order == "big" else registers[::-1]
         return _UNPACK[self.dtype](_PACK_WORDS[self.dtype](*ordered))[0]
 
@@ -88,6 +91,8 @@ class Signal:
 
     def meaning(self, raw: float) -> str:
         """What `sentinel` says of a raw number."""
+        if not self.sentinels and self.dtype != "f32":
+            return ""
         return self.sentinels.get(int(raw), "") if math.isfinite(raw) else "not a number"
 
     def encode(self, value: float) -> list[int]:
@@ -124,6 +129,12 @@ class Block:
     address: int
     count: int
     signals: tuple[Signal, ...]
+
+    @cached_property
+    def plan(self) -> tuple[tuple[Signal, int, int], ...]:
+        """Each signal with where its registers begin and end in the reply."""
+        starts = ((signal, signal.address - self.address) for signal in self.signals)
+        return tuple((signal, start, start + signal.words) for signal, start in starts)
 
 
 @dataclass(frozen=True)
@@ -284,8 +295,7 @@ class _Reader:
         if not 1 <= max_words <= 125:
             raise self.fail("[device]", f"'max_words' = {max_words}; one request reads 1 to 125 registers")
         signals = {
-            name: self.signal(name, signal)
-            for name, signal in self.get(table, "signal", dict, "top level").items()
+            name: self.signal(name, signal) for name, signal in self.get(table, "signal", dict, "top level").items()
         }
         holes = [self.pair(hole, "[device]", "holes") for hole in device.get("holes", [])]
         delays = self.get(device, "reply_delay_ms", dict, "[device]", {})

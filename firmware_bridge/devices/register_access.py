@@ -10,6 +10,7 @@ from firmware_bridge.links.modbus import ModbusLink
 from firmware_bridge.register_map import Block, RegisterMap, Signal
 from firmware_bridge.signals import Quality, Reading
 
+GOOD, BAD = Quality.GOOD, Quality.BAD
 READ_RETRIES = 1  # reading twice changes nothing; writes are never repeated here
 
 
@@ -60,14 +61,13 @@ class RegisterAccess:
         for block in blocks:
             words = await self.link.read(self.unit, block.fc, block.address, block.count, retries=READ_RETRIES)
             time_s = asyncio.get_running_loop().time()
-            raws = {signal.name: signal.raw(_cut(block, signal, words)) for signal in block.signals}
+            raws = {signal.name: signal.raw(words[start:end]) for signal, start, end in block.plan}
             for signal in block.signals:
-                raw, scale_from = raws[signal.name], signal.scale_from
+                name, scale_from = signal.name, signal.scale_from
+                raw = raws[name]
                 value = signal.scaled(raw, self.map.signal(scale_from).scaled(raws[scale_from]) if scale_from else 0.0)
-                quality = Quality.BAD if signal.meaning(raw) else Quality.GOOD
-                readings[signal.name] = Reading(
-                    signal.name, value, signal.unit, time_s, quality, signal.limits.state_of(value)
-                )
+                quality = BAD if signal.meaning(raw) else GOOD
+                readings[name] = Reading(name, value, signal.unit, time_s, quality, signal.limits.state_of(value))
         return readings
 
     # -- writing ------------------------------------------------------------------------------------------------
@@ -127,8 +127,3 @@ class RegisterAccess:
                 f"is faster than {signal.rate_max_per_s:g} {signal.unit}/s: ramp it."
             )
         self._written[signal.name] = (value, now_s)
-
-
-def _cut(block: Block, signal: Signal, words: Sequence[int]) -> Sequence[int]:
-    start = signal.address - block.address
-    return words[start : start + signal.words]
