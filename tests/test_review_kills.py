@@ -20,6 +20,7 @@ from control.host import Outcome, Status, print_host
 from control.machine import Machine
 from control.operator import Operator
 from control.print_run import PrintRun
+from firmware_bridge.devices.motion import MotionController
 from hil_sim.harness.oracle import Verdict
 
 
@@ -69,3 +70,25 @@ def test_hosts_that_die_leave_a_part_that_can_be_finished(
     assert done.outcome is not None and done.outcome.status is Status.DONE, told
     assert done.verdict in (Verdict.EXACT, Verdict.DEGRADED), told
     assert_whole(done, job)
+
+
+def test_a_power_left_standing_by_a_dead_host_is_put_out_before_the_head_fires(
+    job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The board keeps its last S for a second after it ran dry: a resume that is quicker must not burn a spot."""
+    order: list[str] = []
+    off, fire = MotionController.laser_off, Machine.arm_and_fire
+
+    async def noted_off(self: MotionController) -> None:
+        order.append("off")
+        await off(self)
+
+    async def noted_fire(self: Machine, power_w: float) -> None:
+        order.append("fire")
+        await fire(self, power_w)
+
+    monkeypatch.setattr(MotionController, "laser_off", noted_off)
+    monkeypatch.setattr(Machine, "arm_and_fire", noted_fire)
+    done = killed(job, tmp_path, monkeypatch, [18.0], [1.0])
+    assert done.outcome is not None and done.outcome.status is Status.DONE
+    assert order[:3] == ["fire", "off", "fire"]
