@@ -155,20 +155,21 @@ class Flight:
         """The hot loop: launch as many lines of `stream`, and markers, as window and journal let through."""
         lines, allowed, history, entries = stream.lines, stream.allowed, self._history, self.entries
         index, number, free = stream.next, self.next_number, RX_WINDOW_BYTES - self.in_buffer
+        is_marked, line_limit = self.needs_markers or self.is_blind, self.line_limit
         while True:
-            unmarked = index - stream.marked
-            if self.needs_markers and unmarked and (unmarked >= MARKER_EVERY_LINES or index == stream.end):
+            unmarked = index - stream.marked if is_marked else 0
+            if unmarked and self.needs_markers and (unmarked >= MARKER_EVERY_LINES or index == stream.end):
                 framed = frame_line(number, self.marker_line(number))
                 if entries and free < len(framed):
                     break
                 entry = Entry(number, framed, stream, index, None, True)
                 stream.marked = index
                 self.counters.markers += 1
-            elif self.is_blind and unmarked >= MARKER_EVERY_LINES:
+            elif unmarked >= MARKER_EVERY_LINES and self.is_blind:
                 break
             elif index < allowed:
                 line = lines[index]
-                if entries and (free < len(line) + 14 or len(entries) >= self.line_limit):
+                if entries and (free < len(line) + 14 or len(entries) >= line_limit):
                     break
                 framed = frame_line(number, line)
                 index += 1

@@ -147,7 +147,7 @@ class MarlinEmulator:
         if self._queue:
             self._keep(self._ring + data)
         else:
-            self._read(data)
+            self._read(data, self._now())
 
     def _keep(self, data: bytes) -> None:
         """Bytes that wait in the ring; the ones over its size were never seen by the firmware."""
@@ -157,7 +157,7 @@ class MarlinEmulator:
             data = data[: self.build.rx_buffer]
         self._ring = data
 
-    def _read(self, data: bytes) -> None:
+    def _read(self, data: bytes, now_s: float) -> None:
         """Marlin's get_serial_commands: bytes to lines to checked commands, until the queue is full or the ring is
         empty.
         """
@@ -186,7 +186,7 @@ class MarlinEmulator:
             queue.append(command)
         self._keep(data)
         if queue and self._timer is None:
-            self._begin()
+            self._begin(now_s)
 
     def _request_resend(self) -> None:
         """flush_and_request_resend: the ring and the unfinished line are gone."""
@@ -199,11 +199,11 @@ class MarlinEmulator:
         self._checker.last_n = n
 
     # ---- executing --------------------------------------------------------------------------------------------------
-    def _begin(self) -> None:
+    def _begin(self, now_s: float) -> None:
         """The first command of the queue is executed once it is parsed; a move that will find the ring full waits at
         once for the block to end.
         """
-        at_s = self._now() + self.build.parse_s
+        at_s = now_s + self.build.parse_s
         planner = self.planner
         is_full = not planner.free and planner.changes_s > at_s >= self._stall_s
         if is_full and self._queue[0].linear is not None and not self.firmware.debug_flags & 1:
@@ -329,9 +329,9 @@ class MarlinEmulator:
         self.commands_done += 1
         queue.popleft()
         if self._ring:
-            self._read(self._ring)
+            self._read(self._ring, firmware.now_s)
         if queue and self._timer is None:
-            self._begin()
+            self._begin(firmware.now_s)
 
     # ---- stops ------------------------------------------------------------------------------------------------------
     def _emergency(self, code: str) -> None:

@@ -5,7 +5,8 @@ What is Marlin's here (formulas re-stated, facts: Marlin `planner.cpp`):
 * junction speed v^2 = a d s / (1 - s), s = sqrt((1 - cos) / 2), cos = -u0.u1, acceleration the block's own; for blocks
   under 1 mm with an angle above 135 degrees also v^2 <= L a / (pi - angle);
 * backward and forward pass over the blocks held; the block that runs keeps the profile it started with, so the entry of
-  the one after it is fixed as well;
+  the one after it is fixed as well (and no other speed is of consequence before that one starts: the passes are made
+  when a block starts, and only for its own exit);
 * the first block after rest waits 100 ms for company, or for three blocks.
 
 The planner works lazily: between two calls nothing can change its plan, so `advance(t)` replays exactly what the step
@@ -25,8 +26,8 @@ class Block:
     """A planned straight move. Squared speeds, so that the passes need no root."""
 
     __slots__ = (
-        "acceleration", "dynamic", "end", "entry2", "gain2", "length", "line_no", "max_entry2", "nominal", "reverse2",
-        "s_fraction", "start", "unit",
+        "acceleration", "dynamic", "end", "entry2", "gain2", "length", "line_no", "max_entry2", "nominal", "s_fraction",
+        "start", "unit",
     )  # fmt: skip
 
     start: Point
@@ -37,8 +38,7 @@ class Block:
     acceleration: float
     gain2: float  # 2 a L: what v^2 can change over this block
     max_entry2: float  # junction limit
-    reverse2: float  # after the backward pass: from this speed one can still stop at the end of the ring
-    entry2: float  # after the forward pass: and it can be reached
+    entry2: float  # fixed when the block before it starts: what it can reach and from where one can still stop
     s_fraction: float
     dynamic: bool
     line_no: int | None
@@ -119,7 +119,9 @@ class Planner:
         dropped.
         """
         start = self.position
-        dx, dy, dz = end[0] - start[0], end[1] - start[1], end[2] - start[2]
+        x0, y0, z0 = start
+        x1, y1, z1 = end
+        dx, dy, dz = x1 - x0, y1 - y0, z1 - z0
         length = sqrt(dx * dx + dy * dy + dz * dz)
         if length < _MIN_LENGTH_MM:
             return False
@@ -139,9 +141,9 @@ class Planner:
         self.position = end
         self.free -= 1
 
-        count = len(blocks)
-        if not count:
-            block.max_entry2 = block.reverse2 = block.entry2 = 0.0
+        block.entry2 = 0.0  # right behind a running block, which was planned to stop, it stays so
+        if not blocks:
+            block.max_entry2 = 0.0
             blocks.append(block)
             self.changes_s = now_s + self.first_block_delay_s
             return True
@@ -158,18 +160,9 @@ class Planner:
             if length < 1.0 and cos < -0.7071067811865475:
                 limit = min(limit, length * acceleration_mm_s2 / (pi - acos(cos)))
         block.max_entry2 = limit
-        block.entry2 = 0.0
-        block.reverse2 = -1.0
         blocks.append(block)
-        if self._running:
-            if count == 1:  # right behind the running block, which was planned to stop: its exit is our entry
-                block.reverse2 = 0.0
-            else:
-                self._replan(1)
-        else:
-            self._replan(0)
-            if count >= 2 and self.changes_s > now_s:
-                self.changes_s = now_s
+        if not self._running and len(blocks) >= 3 and self.changes_s > now_s:
+            self.changes_s = now_s
         return True
 
     def stop(self, now_s: float) -> float:
@@ -189,34 +182,27 @@ class Planner:
 
     # ---- inside -----------------------------------------------------------------------------------------------------
     def _replan(self, fixed: int) -> None:
-        """Backward then forward pass; the entry of block `fixed` (and before) stays. Stops where nothing changes."""
+        """The entry of the block behind `fixed`, whose own entry stays: backward pass over the ring, one step
+        forward.
+        """
         blocks = self._blocks
-        exit2 = 0.0
-        for i in range(len(blocks) - 1, fixed, -1):
-            block = blocks[i]
-            speed2 = exit2 + block.gain2
+        speed2 = 0.0  # from here one can still stop at the end of the ring
+        for block in blocks[:fixed:-1]:
+            speed2 += block.gain2
             if speed2 > block.max_entry2:
                 speed2 = block.max_entry2
-            if speed2 == block.reverse2:
-                break  # everything before depends on the rest of the ring through this number alone
-            block.reverse2 = exit2 = speed2
-        else:
-            i = fixed
-        reach2 = blocks[i].entry2 + blocks[i].gain2
-        for block in blocks[i + 1 :]:
-            entry2 = block.reverse2
-            if reach2 < entry2:
-                entry2 = reach2
-            block.entry2 = entry2
-            reach2 = entry2 + block.gain2
+        before = blocks[fixed]
+        reach2 = before.entry2 + before.gain2
+        blocks[fixed + 1].entry2 = reach2 if reach2 < speed2 else speed2
 
     def _start(self, t_s: float) -> None:
         """The step interrupt takes the first block: from here its profile is fixed."""
         blocks = self._blocks
         block = blocks[0]
-        entry2 = block.entry2
-        exit2 = blocks[1].entry2 if len(blocks) > 1 else 0.0
-        cruise = block.nominal
+        entry2, exit2, cruise = block.entry2, 0.0, block.nominal
+        if len(blocks) > 1:
+            self._replan(0)
+            exit2 = blocks[1].entry2
         if 2.0 * cruise * cruise - entry2 - exit2 > block.gain2:  # the ramps meet: a triangle
             cruise = sqrt(max(0.5 * (entry2 + exit2 + block.gain2), entry2, exit2))
         self._running = True
