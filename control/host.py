@@ -37,7 +37,21 @@ from slicer.job import Job
 
 JOB_NAME, MACHINE_NAME, JOURNAL_NAME, TELEMETRY_NAME = "part.kiln", "machine.toml", "run.sqlite", "telemetry.mcap"
 
-__all__ = ["Outcome", "Status", "envelope_of", "machine_file", "print_host", "read_outcome", "resume_host"]
+__all__ = [
+    "Outcome",
+    "Status",
+    "envelope_of",
+    "machine_file",
+    "machine_name",
+    "print_host",
+    "read_outcome",
+    "resume_host",
+]
+
+
+def machine_name(machine: str | Path) -> str:
+    """What a machine file calls its machine: its twin in a simulated world goes by the same name."""
+    return load_machine(machine).name
 
 
 def machine_file(machine: str | Path, urls: dict[str, str] | None = None) -> str:

@@ -32,6 +32,8 @@ from slicer.exporters.gcode import layer_program
 from slicer.job import Job, JobLayer
 from vision.inspect_bed import LayerInspection
 
+ENERGY_POLLS_MIN = 40  # fewer samples of the beam say nothing about a layer's energy
+ENERGY_SHARE = 0.25  # by which the samples of 40 polls, the worst case, stay under the truth with room to spare
 TELLS_A_LAYER = 20  # how often an exposure says how far it is
 QUEUE_SETTLE_S = 30.0  # beside the planned time: what the controller may take to run its planner empty
 
@@ -348,6 +350,7 @@ class PrintRun:
             start_mm = await machine.guarded(motion.position())
             await self._journal.expose_layer(index, blocks=len(job_layer.path), base_block=first_block)
             stream = LayerStream(self._journal, index, on_acked=self._note_ack, lit=lambda: self._lit_line)
+            emitted_j = machine.emitted_j
             await machine.guarded(machine.arm_and_fire(program.power_set_w))
             self._exposing = index
             self._layer_s, self._layer_lines, self._next_tell_line = rest.path.exposure_time_s, len(program.lines), 0
@@ -369,6 +372,8 @@ class PrintRun:
             await machine.guarded(machine.cease_and_disarm())
             await stream.settle()
             took_s = ended_s - (stream.began_s or ended_s)
+            if complete:
+                self._close_energy(index, took_s, rest.path.energy_j, machine.emitted_j - emitted_j)
             if stood := stood_s(took_s, program.lines[:taken], start_mm[:2], self._envelope):
                 await self._own_up_to_standing(index, first_block, reached, stood, program.power_set_w)
         self._exposing = None
@@ -400,6 +405,20 @@ class PrintRun:
         if off_mm > tolerance_mm:  # NaN, before the first move, is not
             reason = f"layer {index} ended {off_mm:.3f} mm from where its plan ends (allowed {tolerance_mm:g} mm)"
             raise MachineTripped([Trip("motion", reason)])
+
+    def _close_energy(self, index: int, took_s: float, planned_j: float, emitted_j: float) -> None:
+        """The head's read-back, summed over its polls, must come to the plan's energy, where enough polls fell into it.
+
+        A coarse second opinion: polls sample a beam that jumps and ramps. It finds a head that gives another power
+        than it says, or lines that lost their S, not a block that is one per cent off.
+        """
+        polls = took_s * self._machine.config.devices.beam.poll_hz
+        if polls >= ENERGY_POLLS_MIN and abs(emitted_j - planned_j) > ENERGY_SHARE * planned_j:
+            reason = (
+                f"the read-back over layer {index} comes to {emitted_j:.0f} J and its plan to {planned_j:.0f} J:"
+                " the beam was not what the plan asks for; look at the head"
+            )
+            raise MachineTripped([Trip("beam", reason)])
 
     async def _check_disarmed(self) -> None:
         """A dry run's promise, read back from the head."""

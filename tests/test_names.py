@@ -16,7 +16,7 @@ NAMES = sorted(path.stem for path in HOST_MACHINES.glob("*.toml"))
 
 
 def test_every_machine_has_its_twin() -> None:
-    assert NAMES == sorted(path.stem for path in WORLD_MACHINES.glob("*.toml"))
+    assert sorted(path.stem for path in WORLD_MACHINES.glob("*.toml")) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -18,6 +18,9 @@ from hil_sim.harness.trace import read_truth
 
 HERE = Path(__file__).resolve().parent
 WAIT_S = 120
+MBPOLL = ["mbpoll", "-a", "1", "-0", "-c", "1", "-t", "4:hex", "-1"]
+MBPOLL_RTU = [*MBPOLL, "-m", "rtu", "-b", "9600", "-P", "none", "-r", "122"]
+MBPOLL_TCP = [*MBPOLL, "-m", "tcp", "-r", "0", "127.0.0.1", "-p"]
 
 MODBUS_MASTERS = """
 import json, sys, time
@@ -99,14 +102,14 @@ def test_printcore_and_modbus_masters_use_a_served_bench_at_the_same_time(tmp_pa
 def test_mbpoll_reads_a_served_bench(tmp_path: Path) -> None:
     with served_bench(tmp_path / "D") as bench:
         heater = subprocess.run(
-            [*"mbpoll -m rtu -a 1 -b 9600 -P none -0 -r 122 -c 1 -t 4:hex -1".split(), pty_of(bench, "heater")],
+            [*MBPOLL_RTU, pty_of(bench, "heater")],
             capture_output=True,
             text=True,
             timeout=WAIT_S,
         )
         assert heater.returncode == 0 and "0xE162" in heater.stdout, heater.stdout + heater.stderr
         head = subprocess.run(
-            [*"mbpoll -m tcp -a 1 -0 -r 0 -c 1 -t 4:hex -1 127.0.0.1 -p".split(), bench.url("beam").rpartition(":")[2]],
+            [*MBPOLL_TCP, bench.url("beam").rpartition(":")[2]],
             capture_output=True,
             text=True,
             timeout=WAIT_S,

@@ -36,7 +36,10 @@ Examples:
 )
 @click.argument("job_path", metavar="JOB.kiln", type=FILE)
 @click.option(
-    "--machine", default=None, metavar="NAME|FILE.toml", help="The emulated machine.  [default: the scenario's]"
+    "--machine",
+    default=None,
+    metavar="NAME|FILE.toml",
+    help="The host's machine file; its twin of the same name is emulated.  [default: the scenario's]",
 )
 @click.option(
     "--scenario", default="print", show_default=True, metavar="NAME|FILE.toml", help="What goes wrong, if anything."
@@ -53,6 +56,7 @@ def sim_print(
 
     from control.clock import run_id
     from control.run_command import new_run_dir
+    from hil_sim.harness.runner import twin_of
     from hil_sim.harness.scenario import load_scenario
     from hil_sim.world.build import load_machine_spec
 
@@ -62,7 +66,7 @@ def sim_print(
         changes["seed"] = seed
     run_dir = new_run_dir(runs, run_id())
     chosen = msgspec.structs.replace(chosen, **changes)
-    _usage(lambda: load_machine_spec(chosen.machine))
+    _usage(lambda: load_machine_spec(twin_of(chosen.machine, chosen.world)))
     return _conclude(_run(chosen, job_path, run_dir, pace, quiet=as_json), run_dir, as_json)
 
 
@@ -76,7 +80,13 @@ One JSON line a device on stdout: device, protocol, url, and unit where it has o
 D/truth.mcap and D/truth_maps.npz.
 """
 )
-@click.option("--machine", default="bench", show_default=True, metavar="NAME|FILE.toml", help="The emulated machine.")
+@click.option(
+    "--machine",
+    default="bench",
+    show_default=True,
+    metavar="NAME|FILE.toml",
+    help="The host's machine file; its twin of the same name is emulated.",
+)
 @click.option("--dir", "directory", type=FILE, required=True, help="Where the ptys get their names.")
 @click.option(
     "--reset-on-open", type=click.Choice(["on", "off"]), help="Whether opening the motion port resets the board."
@@ -87,14 +97,15 @@ D/truth.mcap and D/truth_maps.npz.
 @click.option("--job", "job_path", type=FILE, help="Fit the bed to this job's recipe and height.")
 def serve(machine: str, directory: Path, reset_on_open: str | None, scenario: str, job_path: Path | None) -> None:
     """Emulated devices on real ptys and loopback TCP, until interrupted."""
-    from hil_sim.harness.runner import bed_settings
+    from hil_sim.harness.runner import bed_settings, twin_of
     from hil_sim.harness.scenario import load_scenario
     from hil_sim.harness.serve import serve as serve_world
     from hil_sim.world.build import load_machine_spec
     from slicer.job import Job
 
     chosen = _usage(lambda: load_scenario(scenario))
-    _usage(lambda: load_machine_spec(machine))
+    twin = twin_of(machine)
+    _usage(lambda: load_machine_spec(twin))
     job = Job.open(job_path) if job_path is not None else None
     try:
         settings = _usage(lambda: bed_settings(chosen, job))
@@ -102,6 +113,7 @@ def serve(machine: str, directory: Path, reset_on_open: str | None, scenario: st
             serve_world(
                 machine,
                 directory,
+                world_machine=twin,
                 settings=settings,
                 faults=chosen.schedule(),
                 reset_on_open=None if reset_on_open is None else reset_on_open == "on",

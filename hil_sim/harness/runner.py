@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from control.host import Outcome, machine_file, print_host
+from control.host import Outcome, machine_file, machine_name, print_host
 from hil_sim.harness.oracle import Judgement, Verdict, judge
 from hil_sim.harness.scenario import Scenario
 from hil_sim.harness.trace import Record, close_truth
@@ -60,7 +60,11 @@ async def simulate(loop: VirtualLoop, scenario: Scenario, job_path: Path, run_di
     with Job.open(job_path) as job:
         settings = bed_settings(scenario, job)
         world = await build_world(
-            scenario.machine, lay="virtual", settings=settings, faults=scenario.schedule(), seed=scenario.seed
+            twin_of(scenario.machine, scenario.world),
+            lay="virtual",
+            settings=settings,
+            faults=scenario.schedule(),
+            seed=scenario.seed,
         )
         try:
             run_dir.mkdir(parents=True, exist_ok=True)
@@ -83,9 +87,14 @@ async def simulate(loop: VirtualLoop, scenario: Scenario, job_path: Path, run_di
     return RunResult(outcome, record, judgement, run_dir, loop.time(), loop.fired)
 
 
+def twin_of(machine: str, world: str | None = None) -> str:
+    """The emulated twin of a host's machine file: the one named, or the shipped one of the same name."""
+    return world or machine_name(machine)
+
+
 def bed_settings(scenario: Scenario, job: Job | None) -> BedSettings:
     """The bed for a scenario, fitted to the job's recipe and height where the scenario says so."""
-    given = scenario.bed or load_machine_spec(scenario.machine).bed
+    given = scenario.bed or load_machine_spec(twin_of(scenario.machine, scenario.world)).bed
     settings = msgspec.structs.replace(given, cell_xy_mm=scenario.cell_xy_mm) if scenario.bed is None else given
     if job is None or not scenario.fit_bed_to_job:
         return settings

@@ -27,6 +27,7 @@ class ScenarioError(ValueError):
 class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One scenario.
 
+    `machine` is the host's machine file, by name or path; `world` the emulated twin's, None: the one of the same name.
     `bed` None takes the emulated machine's, with `cell_xy_mm`; `fit_bed_to_job` then sets spot, absorptivity,
     atmosphere and layer height from the job's recipe. `sim_s_max` bounds the run in simulated seconds: a host that
     hangs is told apart from one that is slow.
@@ -35,6 +36,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     schema_version: Annotated[int, Meta(ge=1, le=SCHEMA_VERSION)]
     name: str
     machine: str = "bench"
+    world: str | None = None
     seed: int = 0
     mode: Literal["virtual", "paced"] = "virtual"
     pace: Annotated[float, Meta(gt=0)] | None = None

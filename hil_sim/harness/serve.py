@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from control.host import machine_file
+from control.host import machine_file, machine_name
 from hil_sim.harness.trace import close_truth
 from hil_sim.world.build import BedSettings, build_world
 from hil_sim.world.faults.schedule import FaultSchedule
@@ -24,6 +24,7 @@ async def serve(
     machine: str,
     directory: Path,
     *,
+    world_machine: str | None = None,
     settings: BedSettings | None = None,
     faults: FaultSchedule | None = None,
     reset_on_open: bool | None = None,
@@ -32,13 +33,19 @@ async def serve(
 ) -> Path:
     """Serve `machine` in `directory` until SIGINT or SIGTERM; returns the folder with the truth.
 
-    `announce` gets one JSON line a device, then `{"machine": PATH}`: from then on a host may connect.
+    `machine` is the host's machine file; `world_machine` its emulated twin, None: of the same name. `announce` gets
+    one JSON line a device, then `{"machine": PATH}`: from then on a host may connect.
     """
     loop = asyncio.get_running_loop()
     directory.mkdir(parents=True, exist_ok=True)
     start_ns = time.time_ns() - round(loop.time() * 1e9)
     world = await build_world(
-        machine, lay="wire", directory=directory.resolve(), settings=settings, faults=faults, seed=seed
+        world_machine or machine_name(machine),
+        lay="wire",
+        directory=directory.resolve(),
+        settings=settings,
+        faults=faults,
+        seed=seed,
     )
     try:
         if reset_on_open is not None:
