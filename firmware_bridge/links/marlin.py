@@ -396,7 +396,7 @@ class MarlinLink:
             self._flight.counters.surplus_oks += 1
             return
         entry = self._flight.pop_oldest()
-        self._progress_s = self._last_ok_s = self._loop.time()
+        self._progress_s = self._last_ok_s = self.heard_s
         self._probes_out = 0
         if not self.marker and entry.command is not None:
             self._prove(entry)
@@ -416,11 +416,13 @@ class MarlinLink:
     def _on_numbered_ok(self, number: int, planner_free: int, commands_free: int) -> None:
         """`ok N12 P15 B3`: exactly which line was taken, and what is free behind it."""
         self._note_free(commands_free, planner_free)
-        target = self._flight.find(number)
-        if target is None:
+        entries = self._flight.entries
+        if entries and entries[0].number == number:
+            self._take(entries[0])
+        elif (target := self._flight.find(number)) is not None:
+            self._take(target)
+        else:
             self._flight.counters.surplus_oks += 1
-            return
-        self._take(target)
 
     def _note_free(self, commands_free: int, planner_free: int | None) -> None:
         self.commands_free, self.planner_free = commands_free, planner_free
@@ -468,7 +470,7 @@ class MarlinLink:
 
     def _take(self, target: Entry) -> None:
         self._skip_ok = False
-        self._progress_s = self._last_ok_s = self._loop.time()
+        self._progress_s = self._last_ok_s = self.heard_s
         self._doubts = self._probes_out = 0
         flight = self._flight
         if flight.entries[0] is target:  # no ok was lost
@@ -501,13 +503,14 @@ class MarlinLink:
             )
             return
         try:
-            while stream.confirmed < upto:
-                stream.confirmed += 1
-                stream.journal.acked(stream.confirmed - 1)
+            for index in range(stream.confirmed, upto):
+                stream.confirmed = index + 1
+                stream.journal.acked(index)
         except Exception as error:  # the journal's own failure stops the stream and reaches its caller
             self._fail_stream(error)
             return
-        self._finish_if_proven(stream)
+        if upto >= stream.end:
+            self._finish_if_proven(stream)
 
     def _finish_if_proven(self, stream: Stream) -> None:
         if stream.confirmed >= stream.end and stream.next >= stream.end:

@@ -125,9 +125,9 @@ class Pipe:
 
     def send(self, data: bytes) -> None:
         """Put `data` on the line."""
-        if not self._alive or not data:
-            return
         count, waiting = len(data), self.waiting
+        if not count or not self._alive:
+            return
         if waiting + count > self._bound:
             keep = max(0, self._bound - waiting)
             self._point.lose(count - keep)
@@ -137,18 +137,17 @@ class Pipe:
         if self._at_once and not waiting:
             self._arrive(bytes(data))
             return
-        loop, chunk_bytes = self._loop, self._chunk_bytes
-        now_s, at_s = loop.time(), self.free_at_s
-        if at_s < now_s:
-            at_s = now_s
-        if count <= chunk_bytes:
+        at_s = self._loop.time()
+        if at_s < self.free_at_s:
+            at_s = self.free_at_s
+        if count <= self._chunk_bytes:
             self.free_at_s = at_s = at_s + count * self._byte_time_s
-            loop.call_at(at_s + self._latency_s, self._arrive, bytes(data))
+            self._loop.call_at(at_s + self._latency_s, self._arrive, bytes(data))
             return
-        for start in range(0, count, chunk_bytes):
-            chunk = bytes(data[start : start + chunk_bytes])
+        for start in range(0, count, self._chunk_bytes):
+            chunk = bytes(data[start : start + self._chunk_bytes])
             at_s += len(chunk) * self._byte_time_s
-            loop.call_at(at_s + self._latency_s, self._arrive, chunk)
+            self._loop.call_at(at_s + self._latency_s, self._arrive, chunk)
         self.free_at_s = at_s
 
     def quiet_at_s(self) -> float:
@@ -162,9 +161,8 @@ class Pipe:
     def _arrive(self, chunk: bytes) -> None:
         if not self._alive:
             return
-        point = self._point
+        point, count = self._point, len(chunk)
         if self._is_plain:  # nearly every chunk of every run
-            count = len(chunk)
             point.chunks += 1
             point.bytes += count
             self.waiting -= count
@@ -172,14 +170,14 @@ class Pipe:
             return
         now_s = self._loop.time()
         if now_s < self._not_before_s:
-            self._loop.call_at(self._not_before_s, self._hand_over, chunk, len(chunk))
+            self._loop.call_at(self._not_before_s, self._hand_over, chunk, count)
             point.chunks += 1
             return
         fault = point.fault_now(now_s)
         if fault is not None:
             self._suffer(fault, chunk, now_s)
         else:
-            self._hand_over(chunk, len(chunk))
+            self._hand_over(chunk, count)
 
     def _suffer(self, fault: Fault, chunk: bytes, now_s: float) -> None:
         if fault.kind == "disconnect":

@@ -184,7 +184,10 @@ class MarlinEmulator:
                 if self._state != _RUNNING:
                     return
             queue.append(command)
-        self._keep(data)
+        if data:
+            self._keep(data)
+        else:
+            self._ring = b""
         if queue and self._timer is None:
             self._begin(now_s)
 
@@ -283,10 +286,11 @@ class MarlinEmulator:
         if not self._blocked:
             self._blocked = True
             self._busy_s = since_s + keepalive_s
-        self._wait_s = self._look_s = until_s
+        self._wait_s = until_s
         if keepalive_s > 0.0 and self._busy_s < until_s:
-            self._look_s = self._busy_s
-        self._schedule(self._look_s, self._look_again)
+            until_s = self._busy_s
+        self._look_s = until_s
+        self._schedule(until_s, self._look_again)
 
     def _look_again(self) -> None:
         self._timer = None

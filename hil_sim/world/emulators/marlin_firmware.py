@@ -141,15 +141,15 @@ class Firmware:
         Soft end stops clamp homed axes, as in stock Marlin; an axis not homed may be moved, and is not clamped.
         """
         px, py, pz = self.position
-        shift, low, high = self.shift, self._soft_low, self._soft_high
+        (dx, dy, dz), low, high = self.shift, self._soft_low, self._soft_high
         if x is not None:
-            x = px + x if self.relative else x - shift[0]
+            x = px + x if self.relative else x - dx
             px = low[0] if x < low[0] else high[0] if x > high[0] else x
         if y is not None:
-            y = py + y if self.relative else y - shift[1]
+            y = py + y if self.relative else y - dy
             py = low[1] if y < low[1] else high[1] if y > high[1] else y
         if z is not None:
-            z = pz + z if self.relative else z - shift[2]
+            z = pz + z if self.relative else z - dz
             pz = low[2] if z < low[2] else high[2] if z > high[2] else z
         if self.cutter == STANDARD:
             fraction = self.standard_s

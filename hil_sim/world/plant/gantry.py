@@ -52,20 +52,22 @@ class Run:
 
     def __init__(self, t0_s: float, move: Move, start_mm: Point, end_mm: Point) -> None:
         entry, cruise, exit_, acceleration = move[2:6]
-        dx, dy, dz = end_mm[0] - start_mm[0], end_mm[1] - start_mm[1], end_mm[2] - start_mm[2]
+        x0, y0, z0 = start_mm
+        x1, y1, z1 = end_mm
+        dx, dy, dz = x1 - x0, y1 - y0, z1 - z0
         length = sqrt(dx * dx + dy * dy + dz * dz)
         if not (length > 0.0 and cruise > 0.0 and acceleration > 0.0):
             raise ValueError(f"a move needs a length, a cruise speed and an acceleration above 0, got {move}")
         accelerate_s = (cruise - entry) / acceleration
         brake_s = (cruise - exit_) / acceleration
-        self.accelerate_mm = 0.5 * (entry + cruise) * accelerate_s
-        cruise_mm = length - self.accelerate_mm - 0.5 * (cruise + exit_) * brake_s
+        self.accelerate_mm = accelerate_mm = 0.5 * (entry + cruise) * accelerate_s
+        cruise_mm = length - accelerate_mm - 0.5 * (cruise + exit_) * brake_s
         # A triangle's cruise length is zero up to rounding; anything clearly negative is a planner's error.
         if cruise_mm < 0.0:
             if cruise_mm < -1e-6 * length - 1e-9:
                 raise ValueError(f"the ramps of {move} are {-cruise_mm:.3g} mm longer than its {length:.6g} mm")
             cruise_mm = 0.0
-        self.brake_from_mm = self.accelerate_mm + cruise_mm
+        self.brake_from_mm = accelerate_mm + cruise_mm
         self.t0_s = t0_s
         self.move = move
         self.start_mm = start_mm
@@ -74,8 +76,8 @@ class Run:
         self.length_mm = length
         self.accelerate_s = accelerate_s
         self.brake_from_s = brake_from_s = accelerate_s + cruise_mm / cruise
-        self.full_s = self.duration_s = brake_from_s + brake_s
-        self.t1_s = t0_s + self.full_s
+        self.full_s = self.duration_s = full_s = brake_from_s + brake_s
+        self.t1_s = t0_s + full_s
 
     def distance_mm(self, tau_s: float) -> float:
         """Millimetres travelled `tau_s` seconds after the start (d = v t + a t^2 / 2, per ramp)."""
@@ -152,12 +154,13 @@ class Gantry:
         """Begin `move` at `t0_s`, not before the last one ended; return the time at which it ends."""
         end_mm = move.end_mm
         if self._shifted:
-            ox, oy, oz = self._offset
-            end_mm = (end_mm[0] + ox, end_mm[1] + oy, end_mm[2] + oz)
-        if self.frame_mm is not None:
-            low, high = self.frame_mm
             x, y, z = end_mm
-            if not (low[0] <= x <= high[0] and low[1] <= y <= high[1] and low[2] <= z <= high[2]):
+            ox, oy, oz = self._offset
+            end_mm = (x + ox, y + oy, z + oz)
+        if self.frame_mm is not None:
+            (x0, y0, z0), (x1, y1, z1) = self.frame_mm
+            x, y, z = end_mm
+            if not (x0 <= x <= x1 and y0 <= y <= y1 and z0 <= z <= z1):
                 return self._crash(t0_s, move, end_mm)
         run = Run(t0_s, move, self._rest_mm, end_mm)
         self._append(run)
