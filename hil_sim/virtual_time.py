@@ -23,6 +23,7 @@ from asyncio import base_events
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextvars import copy_context
+from functools import partial
 from heapq import heapify, heappop, heappush
 from math import inf
 from types import FrameType
@@ -52,33 +53,33 @@ class SimLivelock(SimError):
     """The loop turns and turns and the clock stands still."""
 
 
-_WHEN, _NUMBER, _CALLBACK, _ARGS, _CONTEXT, _LOOP = range(6)
+_WHEN, _NUMBER, _CALL, _CONTEXT, _LOOP = range(5)
 
 
 class _Handle(list):
-    """What call_soon and call_at give back: [when, number, callback, args, context, loop], its own entry in the heap.
+    """What call_soon and call_at give back: [when, number, call, context, loop], its own entry in the heap.
 
     One is made for every callback of a run, so it is built and compared in C: no two timers share a number. A number of
-    0 waits in no heap (any more); a callback of None was cancelled.
+    0 waits in no heap (any more). The call is callback and arguments in one tuple, None once it is cancelled.
     """
 
     __slots__ = ()
     __hash__ = object.__hash__  # type: ignore[assignment]
 
     def cancel(self) -> None:
-        if self[_CALLBACK] is not None:
-            self[_CALLBACK], self[_ARGS] = None, ()
+        if self[_CALL] is not None:
+            self[_CALL] = None
             if self[_NUMBER]:
                 self[_LOOP]._one_more_cancelled()
 
     def cancelled(self) -> bool:
-        return self[_CALLBACK] is None
+        return self[_CALL] is None
 
     def when(self) -> float:
         return self[_WHEN]
 
     def __repr__(self) -> str:
-        return f"<_Handle at {self[_WHEN]:.9g} s: {'cancelled' if self.cancelled() else _what(self[_CALLBACK])}>"
+        return f"<_Handle at {self[_WHEN]:.9g} s: {'cancelled' if self.cancelled() else _what(self[_CALL])}>"
 
 
 class VirtualLoop(base_events.BaseEventLoop):
@@ -128,6 +129,7 @@ class VirtualLoop(base_events.BaseEventLoop):
         self._passes = 0
         self._passes_bound = passes_per_instant
         self._wall_at_zero: float | None = None
+        self.create_future = partial(asyncio.Future, loop=self)  # type: ignore[method-assign]
         self._signal_handles: dict[int, tuple[_Handle, Any]] = {}
         self.memory_servers: dict[tuple[str, int], MemoryServer] = {}
         self.next_port = 49152
@@ -144,33 +146,35 @@ class VirtualLoop(base_events.BaseEventLoop):
 
     # ---- the turn of the loop ---------------------------------------------------------------------------------------
 
-    def call_soon(self, callback, *args, context=None):  # type: ignore[override]
+    # `call` is callback and arguments, as they come: no other tuple is made of them before they are called
+
+    def call_soon(self, *call, context=None):  # type: ignore[override]
         if self._closed:
             raise RuntimeError("Event loop is closed")
-        handle = _Handle((self._now, 0, callback, args, copy_context() if context is None else context, self))
+        handle = _Handle((self._now, 0, call, copy_context() if context is None else context, self))
         self._ready.append(handle)
         return handle
 
-    def call_soon_threadsafe(self, callback, *args, context=None):  # type: ignore[override]
-        return self.call_soon(callback, *args, context=context)  # one thread, no self-pipe
+    def call_soon_threadsafe(self, *call, context=None):  # type: ignore[override]
+        return self.call_soon(*call, context=context)  # one thread, no self-pipe
 
-    def call_at(self, when, callback, *args, context=None):  # type: ignore[override]
+    def call_at(self, when, *call, context=None):  # type: ignore[override]
         if self._closed:
             raise RuntimeError("Event loop is closed")
         if not when < inf:
             raise ValueError(f"a timer at {when} s would never fire")
         self._timer_number = number = self._timer_number + 1
-        handle = _Handle((when, number, callback, args, copy_context() if context is None else context, self))
+        handle = _Handle((when, number, call, copy_context() if context is None else context, self))
         heappush(self._timers, handle)
         return handle
 
-    def call_later(self, delay, callback, *args, context=None):  # type: ignore[override]
-        return self.call_at(self._now + delay, callback, *args, context=context)
+    def call_later(self, delay, *call, context=None):  # type: ignore[override]
+        return self.call_at(self._now + delay, *call, context=context)
 
     def _one_more_cancelled(self) -> None:
         self._timer_cancelled_count = count = self._timer_cancelled_count + 1
         if count > _COMPACT_AFTER and count > len(self._timers) // 2:
-            self._timers[:] = [timer for timer in self._timers if timer[_CALLBACK] is not None]
+            self._timers[:] = [timer for timer in self._timers if timer[_CALL] is not None]
             heapify(self._timers)
             self._timer_cancelled_count = 0
 
@@ -180,7 +184,7 @@ class VirtualLoop(base_events.BaseEventLoop):
         next_ready = ready.popleft
         while True:
             if not ready:
-                while timers and timers[0][_CALLBACK] is None:
+                while timers and timers[0][_CALL] is None:
                     heappop(timers)
                     self._timer_cancelled_count -= 1
                 if self._stopping:
@@ -203,18 +207,18 @@ class VirtualLoop(base_events.BaseEventLoop):
                 raise SimLivelock(self._time_stands_still())
             if timers and timers[0][_WHEN] <= self._now:
                 self._collect_due()
-            callback: Any = None
+            call: Any = None
             try:
                 for _ in range(len(ready)):
-                    _, _, callback, args, context, _ = next_ready()
-                    if callback is not None:
-                        context.run(callback, *args)
+                    _, _, call, context, _ = next_ready()
+                    if call is not None:
+                        context.run(*call)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except asyncio.CancelledError:
                 pass  # asyncio's own stream callbacks let it out; it says nothing about the run
             except BaseException as error:
-                error.add_note(f"raised at t = {self._now:.9g} s by {_what(callback)}")
+                error.add_note(f"raised at t = {self._now:.9g} s by {_what(call)}")
                 self.failures.append(error)
             if self.failures:
                 raise self.failures[0]
@@ -228,7 +232,7 @@ class VirtualLoop(base_events.BaseEventLoop):
         while timers and timers[0][_WHEN] <= now:
             timer = heappop(timers)
             timer[_NUMBER] = 0
-            if timer[_CALLBACK] is None:
+            if timer[_CALL] is None:
                 self._timer_cancelled_count -= 1
             else:
                 ready.append(timer)
@@ -280,7 +284,7 @@ class VirtualLoop(base_events.BaseEventLoop):
 
     def _time_stands_still(self) -> str:
         rows = [f"after {self._passes_bound} passes of the loop the clock still shows {self._now:.9g} s. Running:"]
-        seen = dict.fromkeys(_what(handle[_CALLBACK]) for handle in self._ready)
+        seen = dict.fromkeys(_what(handle[_CALL]) for handle in self._ready if not handle.cancelled())
         return "\n".join(rows + [f"  {name}" for name in list(seen)[:20]])
 
     # ---- what real loops have and this one does without --------------------------------------------------------------
@@ -321,7 +325,7 @@ class VirtualLoop(base_events.BaseEventLoop):
             signal.signal(sig, self._on_signal)
         except ValueError as error:  # not in the main thread
             raise RuntimeError(str(error)) from None
-        self._signal_handles[sig] = (_Handle((self._now, 0, callback, args, copy_context(), self)), previous)
+        self._signal_handles[sig] = (_Handle((self._now, 0, (callback, *args), copy_context(), self)), previous)
 
     def remove_signal_handler(self, sig):
         if sig not in self._signal_handles:
@@ -453,8 +457,9 @@ def _in_name_order(tasks: set[asyncio.Task]) -> list[asyncio.Task]:
     return sorted((task for task in tasks if not task.done()), key=lambda task: (len(task.get_name()), task.get_name()))
 
 
-def _what(callback: Any) -> str:
-    """Who is behind a callback: the task with its line, or the function."""
+def _what(call: tuple) -> str:
+    """Who is behind a call: the task with its line, or the function."""
+    callback = call[0]
     owner = getattr(callback, "__self__", None)
     if isinstance(owner, asyncio.Task):
         return _describe_task(owner)

@@ -37,6 +37,8 @@ _CRC = functools.lru_cache(maxsize=1024)(FramerRTU.compute_CRC)  # a device at r
 READ_WORDS_MAX = 125
 WRITE_WORDS_MAX = 123
 UNITS_MAX = 247
+_WORDS = [struct.Struct(f">{count}H") for count in range(READ_WORDS_MAX + 1)]
+_MBAP = struct.Struct(">HHHB")
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # told apart by identity, which is what finds its frame at once
@@ -94,12 +96,12 @@ def frame_rtu(question: Question) -> bytes:
 
 def frame_tcp(question: Question, transaction: int) -> bytes:
     """The request on TCP: MBAP header, PDU."""
-    return struct.pack(">HHHB", transaction, 0, len(question.pdu) + 1, question.unit) + question.pdu
+    return _MBAP.pack(transaction, 0, len(question.pdu) + 1, question.unit) + question.pdu
 
 
 def registers_of(question: Question, pdu: bytes) -> list[int]:
     """The registers in a checked reply to a read."""
-    return list(struct.unpack_from(f">{(question.reply_size - 2) // 2}H", pdu, 2))
+    return list(_WORDS[(question.reply_size - 2) // 2].unpack_from(pdu, 2))
 
 
 def why_wrong(question: Question, pdu: bytes) -> str | None:
@@ -223,7 +225,7 @@ class TcpDeframer:
         buffer = self.rest
         if len(buffer) < 8:
             return None
-        number, protocol, length, unit = struct.unpack_from(">HHHB", buffer)
+        number, protocol, length, unit = _MBAP.unpack_from(buffer)
         if protocol != 0 or not 2 <= length <= 254:
             seen = bytes(buffer[:12]).hex(" ")
             buffer.clear()

@@ -20,6 +20,7 @@ from math import acos, inf, pi, sqrt
 from hil_sim.world.plant.gantry import Gantry, Move, Point
 
 _MIN_LENGTH_MM = 1e-9
+_new_tuple = tuple.__new__  # all that a NamedTuple's own constructor does, without its call
 
 
 class Block:
@@ -208,16 +209,19 @@ class Planner:
         self._running = True
         self.changes_s = self.gantry.run(
             t_s,
-            Move(
-                block.start,
-                block.end,
-                entry if (entry := sqrt(entry2)) < cruise else cruise,
-                cruise,
-                exit_ if (exit_ := sqrt(exit2)) < cruise else cruise,
-                block.acceleration,
-                block.nominal,
-                block.s_fraction,
-                block.dynamic,
-                block.line_no,
+            _new_tuple(
+                Move,
+                (
+                    block.start,
+                    block.end,
+                    entry if (entry := sqrt(entry2)) < cruise else cruise,
+                    cruise,
+                    exit_ if (exit_ := sqrt(exit2)) < cruise else cruise,
+                    block.acceleration,
+                    block.nominal,
+                    block.s_fraction,
+                    block.dynamic,
+                    block.line_no,
+                ),
             ),
         )

@@ -25,6 +25,7 @@ _G01 = re.compile(
     rb"(?: X(-?\d+(?:\.\d*)?))?(?: Y(-?\d+(?:\.\d*)?))?(?: Z(-?\d+(?:\.\d*)?))?"
     rb"(?: F(\d+(?:\.\d*)?))?(?: S(\d+(?:\.\d*)?))? ?(?:\*(\d{1,3}))?"
 )
+_new_tuple = tuple.__new__  # all that a NamedTuple's own constructor does, without its call
 _NEEDS_CARE = re.compile(rb"[;\\\x08\x00]")
 _LONG = re.compile(rb"[ \t]*([-+]?\d+)")
 _LINE_NUMBER = re.compile(rb"N([-+]?\d+) *")
@@ -110,7 +111,7 @@ class LineChecker:
                 if int(checksum) != xor_checksum(raw[: raw.rindex(b"*")]):
                     return CHECKSUM_WRONG
                 self.last_n = n
-            return Command(raw, number, groups)
+            return _new_tuple(Command, (raw, number, groups))
         line = clean(raw)
         if not line:
             return None

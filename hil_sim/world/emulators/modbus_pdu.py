@@ -28,6 +28,7 @@ WRITING = frozenset(
 _TWO_WORDS = struct.Struct(">HH")
 _THREE_WORDS = struct.Struct(">HHH")
 _FOUR_WORDS = struct.Struct(">HHHH")
+_REPLIES = [struct.Struct(f">BB{count}H") for count in range(126)]  # function, byte count, registers
 
 
 class Refusal(Exception):
@@ -117,7 +118,7 @@ def _address_and_count(pdu: bytes, most: int) -> tuple[int, int]:
 
 def _registers_reply(function: int, values: Sequence[int]) -> bytes:
     count = len(values)
-    return struct.pack(f">BB{count}H", function, 2 * count, *values)
+    return _REPLIES[count].pack(function, 2 * count, *values)
 
 
 def _read_registers(device: ModbusDevice, pdu: bytes, t_s: float) -> bytes:
