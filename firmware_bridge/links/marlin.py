@@ -473,27 +473,27 @@ class MarlinLink:
         self._progress_s = self._last_ok_s = self.heard_s
         self._doubts = self._probes_out = 0
         flight = self._flight
-        if flight.entries[0] is target:  # no ok was lost
-            self._prove(flight.pop_oldest())
+        if flight.entries[0] is not target:
+            for entry in flight.pop_through(target):
+                self._prove(entry)
             return
-        for entry in flight.pop_through(target):
-            self._prove(entry)
+        flight.entries.popleft()  # nearly always: no ok was lost
+        flight.in_buffer -= target.size
+        self._prove(target)
 
     def _prove(self, entry: Entry) -> None:
         """The firmware has taken this line and all before it."""
         if self.marker:
             self._proven = entry.number
         self._last_line_said = None
-        if entry.stream is not None:
-            self._prove_stream(entry.stream, entry.upto)
-        command = entry.command
+        stream, command = entry.stream, entry.command
+        if stream is not None and stream.open:
+            self._prove_stream(stream, entry.upto)
         if command is not None and command in self._awaited and (entry.is_marker or not self._flight.needs_markers):
             self._awaited.remove(command)
             _resolve(command.future, command.replies)
 
     def _prove_stream(self, stream: Stream, upto: int) -> None:
-        if not stream.open:
-            return
         if self._not_understood:  # and no Resend came before this proof: it was a numbered line
             self._fail_stream(
                 LinkError(

@@ -268,9 +268,9 @@ class ModbusLink:
         if self._is_out_of_frame:
             self._is_out_of_frame = False
             self._tcp.rest.clear()
-        self._rtu.rest.clear()
         self._odd = Oddities()
         if self.is_rtu:
+            self._rtu.rest.clear()
             frame = frame_rtu(question)
         else:
             self._number = transaction.number = self._number % 0xFFFF + 1

@@ -128,6 +128,9 @@ class LeadshineDrive(ModbusDevice):
     # -- registers
     def read_holding(self, address: int, count: int, t_s: float) -> Sequence[int]:
         self._settle(t_s)
+        if address == POSITION and count == 2:  # what is asked ten times a second
+            pulses = self.position_pulses(t_s)
+            return [self._half(pulses, 0), self._half(pulses, 1)]
         words = []
         for register in range(address, address + count):
             if not self._exists(register):

@@ -387,12 +387,10 @@ class MarlinEmulator:
 
     # ---- small things -----------------------------------------------------------------------------------------------
     def _now(self) -> float:
-        if self._loop is None:
-            return self._latest_s
-        now_s = self._loop.time()
-        if now_s > self._latest_s:
-            self._latest_s = now_s
-        return self._latest_s
+        latest_s = self._latest_s
+        if self._loop is not None and (now_s := self._loop.time()) > latest_s:
+            self._latest_s = latest_s = now_s
+        return latest_s
 
     def _advance(self, t_s: float) -> None:
         """For the gantry: moves begun by `t_s`, but never later than the present, where a host may still change
@@ -432,8 +430,9 @@ class _Session:
 
     def received(self, data: bytes) -> None:
         """Bytes from the host."""
-        if self._open and self._board._session is self:
-            self._board._received(data)
+        board = self._board
+        if self._open and board._session is self:
+            board._received(data)
 
     def closed(self) -> None:
         """The host has left; the board goes on with what it has."""
