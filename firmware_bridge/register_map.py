@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from firmware_bridge.errors import BridgeError, Rejected
-from firmware_bridge.signals import NO_LIMITS, Limits
+from firmware_bridge.signals import NO_LIMITS, Limits, Quality, Reading
+
+GOOD, BAD = Quality.GOOD, Quality.BAD
 
 _FORMATS = {"u16": ">H", "i16": ">h", "u32": ">I", "i32": ">i", "f32": ">f"}
 _WORDS = {dtype: struct.calcsize(code) // 2 for dtype, code in _FORMATS.items()}
@@ -85,14 +87,25 @@ class Signal:
         value = raw * self.scale + self.offset
         return value * 10.0**-exponent if self.scale_from else value
 
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether every raw number is a value, and scale and offset are all that lies between."""
+        return not self.sentinels and not self.scale_from and self.dtype != "f32"
+
+    def reading(self, raw: float, time_s: float, exponent: float = 0.0) -> Reading:
+        """What a raw number that came at `time_s` says. BAD where it stands for no value; `exponent` as in decode."""
+        if self.is_plain:
+            value, quality = raw * self.scale + self.offset, GOOD
+        else:
+            value, quality = self.scaled(raw, exponent), BAD if self.meaning(raw) else GOOD
+        return Reading(self.name, value, self.unit, time_s, quality, self.limits.state_of(value))
+
     def sentinel(self, registers: Sequence[int]) -> str:
         """What the raw value means if it stands for no value, else ""."""
         return self.meaning(self.raw(registers))
 
     def meaning(self, raw: float) -> str:
         """What `sentinel` says of a raw number."""
-        if not self.sentinels and self.dtype != "f32":
-            return ""
         return self.sentinels.get(int(raw), "") if math.isfinite(raw) else "not a number"
 
     def encode(self, value: float) -> list[int]:

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from firmware_bridge.errors import ModbusException, Rejected, Unverified, WrongModel
 from firmware_bridge.links.modbus import ModbusLink
 from firmware_bridge.register_map import Block, RegisterMap, Signal
-from firmware_bridge.signals import Quality, Reading
+from firmware_bridge.signals import Reading
 
-GOOD, BAD = Quality.GOOD, Quality.BAD
 READ_RETRIES = 1  # reading twice changes nothing; writes are never repeated here
 
 
@@ -64,10 +63,8 @@ class RegisterAccess:
             raws = {signal.name: signal.raw(words[start:end]) for signal, start, end in block.plan}
             for signal in block.signals:
                 name, scale_from = signal.name, signal.scale_from
-                raw = raws[name]
-                value = signal.scaled(raw, self.map.signal(scale_from).scaled(raws[scale_from]) if scale_from else 0.0)
-                quality = BAD if signal.meaning(raw) else GOOD
-                readings[name] = Reading(name, value, signal.unit, time_s, quality, signal.limits.state_of(value))
+                exponent = self.map.signal(scale_from).scaled(raws[scale_from]) if scale_from else 0.0
+                readings[name] = signal.reading(raws[name], time_s, exponent)
         return readings
 
     # -- writing ------------------------------------------------------------------------------------------------

@@ -287,8 +287,8 @@ class ModbusLink:
             wait_s += self._turnaround_s
         else:
             wait_s += (question.reply_size + 3) * self._byte_time_s + self._timeout_s
-        self._deadline_s = self._loop.time() + wait_s
-        if self._watch is None or self._deadline_s < self._watch_s:
+        self._deadline_s = deadline_s = self._loop.time() + wait_s
+        if self._watch is None or deadline_s < self._watch_s:
             self._arm_watch()
 
     def _arm_watch(self) -> None:

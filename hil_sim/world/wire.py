@@ -16,7 +16,7 @@ import weakref
 from typing import Any
 
 from firmware_bridge.errors import TransportError
-from firmware_bridge.transport import Receiver, Transport, register_scheme
+from firmware_bridge.transport import WRITE_QUEUE_BYTES, Receiver, Transport, register_scheme
 from hil_sim.world.faults.schedule import FaultSchedule
 from hil_sim.world.wire_line import BITS_PER_BYTE, UNPACED_BOUND, Emulator, Line, Session, Tap, Wire
 from hil_sim.world.wire_pty import PtyWire
@@ -141,6 +141,13 @@ class _VirtualTransport(Transport):
         super().__init__(wire.url, receiver, BITS_PER_BYTE / wire.baud if wire.baud else 0.0)
         self._wire = wire
         self.line = Line(wire, receiver.data_received, inline=False)
+
+    def write(self, data: bytes) -> None:
+        inward = self.line.inward
+        if self._open and inward.waiting + len(data) <= WRITE_QUEUE_BYTES:
+            inward.send(data)
+        else:
+            super().write(data)  # says why not
 
     def _send(self, data: bytes) -> None:
         self.line.inward.send(data)
