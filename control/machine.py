@@ -378,9 +378,7 @@ class Machine:
 
     def _interlocks(self, state: RunState) -> list[Trip]:
         now_s = asyncio.get_running_loop().time()
-        found = trips(
-            self.config, self.readings, now_s, state, self._state_since_s, self._firing_since_s, self._health
-        )
+        found = trips(self.config, self.readings, now_s, state, self._state_since_s, self._firing_since_s, self._health)
         silent_s = self.devices.motion.silent_s()
         if silent_s > self.config.devices.motion.stale_after_s:
             found.append(Trip("motion", f"no sign of life for {silent_s:.1f} s"))
