@@ -63,6 +63,10 @@ class Signal:
     rate_max_per_s: float = math.inf
     nonvolatile: str = ""
     unverified: str = ""
+    _is_plain: bool = field(init=False, repr=False, compare=False)  # each raw number is a value; only scale and offset
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_is_plain", not self.sentinels and not self.scale_from and self.dtype != "f32")
 
     @property
     def words(self) -> int:
@@ -87,14 +91,9 @@ class Signal:
         value = raw * self.scale + self.offset
         return value * 10.0**-exponent if self.scale_from else value
 
-    @cached_property
-    def is_plain(self) -> bool:
-        """Whether every raw number is a value, and scale and offset are all that lies between."""
-        return not self.sentinels and not self.scale_from and self.dtype != "f32"
-
     def reading(self, raw: float, time_s: float, exponent: float = 0.0) -> Reading:
         """What a raw number that came at `time_s` says. BAD where it stands for no value; `exponent` as in decode."""
-        if self.is_plain:
+        if self._is_plain:
             value, quality = raw * self.scale + self.offset, GOOD
         else:
             value, quality = self.scaled(raw, exponent), BAD if self.meaning(raw) else GOOD

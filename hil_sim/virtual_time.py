@@ -96,6 +96,13 @@ class VirtualLoop(base_events.BaseEventLoop):
 
     is_virtual = True
 
+    # With these beside BaseEventLoop's own in one dictionary, CPython would look up every method the slow way.
+    __slots__ = (
+        "_now", "_passes", "_passes_bound", "_signal_handles", "_ties", "_timer_number", "_timers", "_wall_at_zero",
+        "create_future", "epoch_ns", "failures", "fired", "inline_delay_s", "memory_servers", "net_latency_s",
+        "next_port", "pace", "seed",
+    )  # fmt: skip
+
     # what BaseEventLoop keeps and its stubs do not tell
     _ready: deque[Any]
     _closed: bool

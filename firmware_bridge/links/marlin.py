@@ -74,8 +74,7 @@ class MarlinLink:
         self.heard_s = asyncio.get_running_loop().time()  # when anything last came
         self.has_advanced_ok = False
         self.marker = ""
-        self.planner_free: int | None = None
-        self.commands_free: int | None = None
+        self.free: tuple[int | None, int] | None = None  # planner blocks and queue slots, by the newest ok that tells
         self._loop = asyncio.get_running_loop()
         self._transport: Transport | None = None
         self._splitter = LineSplitter()
@@ -89,8 +88,7 @@ class MarlinLink:
         self._stream: Stream | None = None
         self._skip_ok = False  # the ok that follows at once belongs to a Resend or to a marker's echo
         self._last_line_said: int | None = None
-        self._resend_number = -1
-        self._resend_count = 0
+        self._resend = (-1, 0)  # the line last asked for again, and how often in a row
         self._not_understood = ""
         self._doubts = 0
         self._probes_out = 0
@@ -374,7 +372,7 @@ class MarlinLink:
                 self._awaited[0].replies.append(text)
         elif "Unknown command" in text and self._stream is not None:
             # A line without its number asks for no proof: if it was a broken one of ours, a Resend comes (or came).
-            if self._resend_number <= self._proven:
+            if self._resend[0] <= self._proven:
                 self._not_understood = text
         elif not text.startswith(("echo:", "//", "wait", "Error:")):
             self.counters.noise_lines += 1
@@ -415,7 +413,7 @@ class MarlinLink:
 
     def _on_numbered_ok(self, number: int, planner_free: int, commands_free: int) -> None:
         """`ok N12 P15 B3`: exactly which line was taken, and what is free behind it."""
-        self._note_free(commands_free, planner_free)
+        self._note_free(planner_free, commands_free)
         entries = self._flight.entries
         if entries and entries[0].number == number:
             self._take(entries[0])
@@ -424,8 +422,8 @@ class MarlinLink:
         else:
             self._flight.counters.surplus_oks += 1
 
-    def _note_free(self, commands_free: int, planner_free: int | None) -> None:
-        self.commands_free, self.planner_free = commands_free, planner_free
+    def _note_free(self, planner_free: int | None, commands_free: int) -> None:
+        self.free = (planner_free, commands_free)
         if self.has_advanced_ok:  # free slots + the one just emptied: more lines than that only wait in the buffer
             capacity = commands_free + 1
             known = self._flight.line_limit
@@ -437,7 +435,7 @@ class MarlinLink:
     def _on_ok(self, ok: Acknowledge, text: str) -> None:
         """An ok that says more than `ok`: it names its line, or carries temperatures."""
         if ok.commands_free is not None:
-            self._note_free(ok.commands_free, ok.planner_free)
+            self._note_free(ok.planner_free, ok.commands_free)
         flight = self._flight
         target = None
         if ok.number is not None:
@@ -544,9 +542,9 @@ class MarlinLink:
             return
         self._not_understood = ""
         flight.counters.resends += 1
-        self._resend_count = self._resend_count + 1 if number == self._resend_number else 1
-        self._resend_number = number
-        if self._resend_count > RESEND_CAP:
+        before, count = self._resend
+        self._resend = (number, count + 1 if number == before else 1)
+        if self._resend[1] > RESEND_CAP:
             self._fail(
                 LinkError(
                     f"the firmware on {self._url} has asked {RESEND_CAP} times for line {number} and never took it: "

@@ -94,7 +94,7 @@ class Firmware:
         self.shift: list[float] = [0.0, 0.0, 0.0]  # host = native + shift (G92)
         self.relative = False
         self.homed = [False, False, False]
-        self._soft_low, self._soft_high = [-inf, -inf, -inf], [inf, inf, inf]
+        self._soft_mm = ([-inf, -inf, -inf], [inf, inf, inf])  # low and high end of each axis
         self.feed_mm_s = build.start_feed_mm_s
         self.feed_percent = 100.0
         self.cutter = STANDARD
@@ -125,7 +125,7 @@ class Firmware:
         """The axis stands at its switch, native 0: G92 is forgotten and the soft end stops hold from now on."""
         self.shift[axis] = 0.0
         self.homed[axis] = True
-        self._soft_low[axis], self._soft_high[axis] = 0.0, self.build.size_mm[axis]
+        self._soft_mm[0][axis], self._soft_mm[1][axis] = 0.0, self.build.size_mm[axis]
 
     def move(
         self,
@@ -141,7 +141,7 @@ class Firmware:
         Soft end stops clamp homed axes, as in stock Marlin; an axis not homed may be moved, and is not clamped.
         """
         px, py, pz = self.position
-        (dx, dy, dz), low, high = self.shift, self._soft_low, self._soft_high
+        (dx, dy, dz), (low, high) = self.shift, self._soft_mm
         if x is not None:
             x = px + x if self.relative else x - dx
             px = low[0] if x < low[0] else high[0] if x > high[0] else x
