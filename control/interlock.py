@@ -57,21 +57,33 @@ def trips(
     """
     if health is None:
         health = {device: health_of(signals) for device, signals in readings.items()}
-    # What is no number is a trip of its own; the rules below are asked about numbers only.
-    numbers = {
-        device: signals
-        if health[device].flaw is None
-        else {name: reading for name, reading in signals.items() if math.isfinite(reading.value)}
-        for device, signals in readings.items()
-    }
-    return [
-        *stale_or_bad(config, health, now_s),
-        *beam_trips(config, numbers.get("beam", {}), state, state_since_s, firing_since_s),
-        *heater_trips(config, numbers.get("heater", {})),
-        *drive_trips("recoater", numbers.get("recoater", {})),
-        *drive_trips("piston", numbers.get("piston", {})),
-        *blade_trips(config, numbers.get("recoater", {}), state),
-    ]
+    found = stale_or_bad(config, health, now_s)
+    for device, signals in readings.items():
+        found += device_trips(config, device, signals, health[device], state, state_since_s, firing_since_s)
+    return found
+
+
+def device_trips(
+    config: MachineConfig,
+    device: str,
+    signals: Mapping[str, Reading],
+    health: Health,
+    state: RunState,
+    state_since_s: float = 0.0,
+    firing_since_s: float | None = None,
+) -> list[Trip]:
+    """The rules of one device, asked about its newest poll; see `trips` for the arguments."""
+    if health.flaw is not None:  # what is no number is a trip of its own; the rules are asked about numbers only
+        signals = {name: reading for name, reading in signals.items() if math.isfinite(reading.value)}
+    if device == "beam":
+        return beam_trips(config, signals, state, state_since_s, firing_since_s)
+    if device == "heater":
+        return heater_trips(config, signals)
+    if device == "recoater":
+        return drive_trips(device, signals) + blade_trips(config, signals, state)
+    if device == "piston":
+        return drive_trips(device, signals)
+    return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +133,6 @@ def beam_trips(
 ) -> list[Trip]:
     """What the head says of itself, emission where there should be none, and a beam that went out unasked."""
     found: list[Trip] = []
-    is_of_this_state = all(reading.time_s > state_since_s for reading in beam.values())
     if "status" in beam:
         status = int(beam["status"].value)
         if not status & BEAM_INTERLOCK_OK:
@@ -130,13 +141,14 @@ def beam_trips(
             found.append(Trip("beam", "its watchdog tripped: the host was silent for too long"))
         if status & BEAM_FAULT:
             found.append(Trip("beam", "it reports a fault: look at the head"))
-        if status & BEAM_FIRING and state is not RunState.EXPOSING and is_of_this_state:
+        if status & BEAM_FIRING and state is not RunState.EXPOSING and beam["status"].time_s > state_since_s:
             found.append(Trip("beam", f"it fires while the machine is {state.value}"))
         is_due = firing_since_s is not None and beam["status"].time_s > firing_since_s
         if is_due and not status & BEAM_FIRING and not found:  # a door that bounced leaves no other trace
             found.append(Trip("beam", "it stopped firing without being told: look at the door and its switch"))
     if "emission_w" in beam:
         emission_w = beam["emission_w"].value
+        is_of_this_state = beam["emission_w"].time_s > state_since_s
         if emission_w > STRAY_EMISSION_W and state not in BEAM_MAY_BE_LIVE and is_of_this_state:
             found.append(Trip("beam", f"it emits {emission_w:.1f} W while the machine is {state.value}"))
         limit_w = config.envelope.beam_power_w_max

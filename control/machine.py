@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from control.config import MachineConfig
 from control.errors import MoonkilnError
-from control.interlock import Health, Trip, health_of, trips
+from control.interlock import Health, Trip, device_trips, health_of, stale_or_bad
 from control.polling import Poller, PollTurn
 from control.states import BEAM_MAY_BE_LIVE, RunEvent, RunState, next_state
 from firmware_bridge.devices.beam import BeamHead
@@ -243,6 +243,11 @@ class Machine:
             raise DeviceError(
                 f"{power_w!r} W is no power for this machine (0 to {self.config.envelope.beam_power_w_max:g})"
             )
+        next_state(self.state, RunEvent.ARM)  # refuses, in a state that forbids it, before anything is sent
+        self._take("recoater", await self.devices.recoater.poll())  # where the blade is now, not a second ago
+        if found := self._interlocks(RunState.ARMED):
+            self.trip(found)
+            raise MachineTripped(found)
         beam = self.devices.beam
         self._letting_go = False
         await beam.set_power_w(power_w)
@@ -377,21 +382,36 @@ class Machine:
         raise MachineTripped([Trip(name, "does not answer") for name in missing])
 
     def _interlocks(self, state: RunState) -> list[Trip]:
-        now_s = asyncio.get_running_loop().time()
-        found = trips(self.config, self.readings, now_s, state, self._state_since_s, self._firing_since_s, self._health)
+        """Every interlock, by the newest polls of all devices."""
+        found = self._silences()
+        for name, signals in self.readings.items():
+            found += device_trips(
+                self.config, name, signals, self._health[name], state, self._state_since_s, self._firing_since_s
+            )
+        return found
+
+    def _silences(self) -> list[Trip]:
+        """Devices that are not heard, or not understood."""
+        found = stale_or_bad(self.config, self._health, asyncio.get_running_loop().time())
         silent_s = self.devices.motion.silent_s()
         if silent_s > self.config.devices.motion.stale_after_s:
             found.append(Trip("motion", f"no sign of life for {silent_s:.1f} s"))
         return found
 
-    def _publish(self, name: str, readings: dict[str, Reading]) -> None:
+    def _take(self, name: str, readings: dict[str, Reading]) -> Health:
         self.readings[name] = readings
-        self._health[name] = health_of(readings)
+        self._health[name] = health = health_of(readings)
+        return health
+
+    def _publish(self, name: str, readings: dict[str, Reading]) -> None:
+        health = self._take(name, readings)
         if name == "beam":
             self._integrate_emission(readings)
         self._listener.readings(name, readings)
         if self.state is not RunState.FAULT:
-            found = self._interlocks(self.state)
+            found = self._silences() + device_trips(
+                self.config, name, readings, health, self.state, self._state_since_s, self._firing_since_s
+            )
             if found:
                 self.trip(found)
 

@@ -6,8 +6,6 @@ device's own watchdog is that the remote set-point times out to SP1, which confi
 
 from __future__ import annotations
 
-import dataclasses
-
 from firmware_bridge.devices.register_access import RegisterAccess
 from firmware_bridge.errors import Rejected
 from firmware_bridge.links.modbus import ModbusLink
@@ -50,7 +48,7 @@ class BedHeater:
         """Temperature, working set-point, output, status. A broken sensor makes the temperature BAD."""
         readings = await self._access.poll()
         if self.map.signal("status").has(readings["status"].value, "sensor_break"):
-            readings["bed_temp_c"] = dataclasses.replace(readings["bed_temp_c"], quality=Quality.BAD)
+            readings["bed_temp_c"] = readings["bed_temp_c"]._replace(quality=Quality.BAD)
         return readings
 
     async def set_temp_c(self, temp_c: float) -> None:
