@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from control.config import MachineConfig
 from control.states import BEAM_MAY_BE_LIVE, RunState
@@ -86,8 +87,7 @@ def device_trips(
     return []
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(NamedTuple):
     """One poll of a device at a glance: what is wrong with it (None: nothing), and its oldest reading."""
 
     flaw: str | None

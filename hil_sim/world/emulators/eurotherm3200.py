@@ -150,8 +150,10 @@ class Eurotherm3200(ModbusDevice):
     def _status(self, t_s: float) -> int:
         if self._sensor_broken:
             return SENSOR_BREAK
-        pv = self._pv(t_s)
         alarms = (self._held[ALARM_1], self._held[ALARM_2])  # full-scale high alarms; a threshold of 0 turns one off
+        if alarms == (0, 0):
+            return 0
+        pv = self._pv(t_s)
         return sum(1 << bit for bit, threshold in enumerate(alarms) if threshold and pv > threshold)
 
     def write_holding(self, address: int, values: Sequence[int], t_s: float) -> None:
