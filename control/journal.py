@@ -209,49 +209,45 @@ class Journal:
     ) -> None:
         now = asyncio.get_running_loop().time()
         values = (layer, phase.value, self._attempt, base_block, -1, blocks, energy_j, None, now)
-        await self._commit([("insert or replace into layer values (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)])
+        await self._commit("insert or replace into layer values (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     async def declare(self, declaration: Declaration) -> None:
         """Own up to something; durable on return."""
         d = declaration
-        await self._commit(
-            [("insert into declared values (?, ?, ?, ?)", (d.kind, d.layer, d.first_block, d.last_block))]
-        )
+        await self._commit("insert into declared values (?, ?, ?, ?)", (d.kind, d.layer, d.first_block, d.last_block))
 
     async def event(self, level: str, text: str) -> None:
         """Add a sentence to the story; durable on return. Levels: info, warning, error."""
         now = asyncio.get_running_loop().time()
-        await self._commit([("insert into event values (?, ?, ?, ?)", (self._session, now, level, text))])
+        await self._commit("insert into event values (?, ?, ?, ?)", (self._session, now, level, text))
 
     async def sent(self, layer: int, first: int, last: int, acked: int) -> None:
         """Lines `first`..`last` of a layer may go out from now on; durable on return."""
         now = asyncio.get_running_loop().time()
         await self._commit(
-            [("insert into sent values (?, ?, ?, ?, ?, ?)", (self._attempt, layer, first, last, acked, now))]
+            "insert into sent values (?, ?, ?, ?, ?, ?)", (self._attempt, layer, first, last, acked, now)
         )
 
     async def acked(self, layer: int, line: int) -> None:
         """Line `line` of a layer was taken by the machine; durable on return."""
-        await self._commit([("update layer set acked = max(acked, ?) where layer = ?", (line, layer))])
+        await self._commit("update layer set acked = max(acked, ?) where layer = ?", (line, layer))
 
     async def doubt(self, layer: int, line: int) -> None:
         """Lines from `line` on may have run without the beam they should have had; durable on return."""
         await self._commit(
-            [("update layer set doubt_from = min(coalesce(doubt_from, ?), ?) where layer = ?", (line, line, layer))]
+            "update layer set doubt_from = min(coalesce(doubt_from, ?), ?) where layer = ?", (line, line, layer)
         )
 
-    async def _commit(self, statements: list[tuple[str, tuple[Any, ...]]]) -> None:
+    async def _commit(self, statement: str, values: tuple[Any, ...]) -> None:
         if self._inline:
-            self._write(statements)
+            self._write(statement, values)
             return
         assert self._worker is not None, "the journal is closed"
-        await asyncio.get_running_loop().run_in_executor(self._worker, self._write, statements)
+        await asyncio.get_running_loop().run_in_executor(self._worker, self._write, statement, values)
 
-    def _write(self, statements: list[tuple[str, tuple[Any, ...]]]) -> None:
-        with _sentences(self.path), self._db:
-            self._db.execute("begin immediate")
-            for statement, values in statements:
-                self._db.execute(statement, values)
+    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
+        with _sentences(self.path):
+            self._db.execute(statement, values)  # outside a transaction a statement is one of its own: all or nothing
 
 
 class LayerStream:

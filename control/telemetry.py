@@ -18,7 +18,10 @@ from typing import TYPE_CHECKING, Any
 from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
 from foxglove_schemas_protobuf.Log_pb2 import Log
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from mcap_protobuf.writer import Writer
+from mcap.well_known import MessageEncoding
+from mcap.writer import LIBRARY_IDENTIFIER, Writer
+from mcap_protobuf import __version__ as PROTOBUF_SUPPORT_VERSION
+from mcap_protobuf.schema import register_schema
 
 from firmware_bridge.signals import Quality, Reading
 
@@ -33,6 +36,7 @@ log = logging.getLogger(__name__)
 _LEVELS = {"info": Log.INFO, "warning": Log.WARNING, "error": Log.ERROR}
 _WORSE = {Quality.GOOD: 0, Quality.STALE: 1, Quality.BAD: 2}
 _NAMES = {quality: quality.name for quality in Quality}  # an enum's own `.name` is slow to ask for
+_LIBRARY = f"{LIBRARY_IDENTIFIER} mcap-protobuf-support/{PROTOBUF_SUPPORT_VERSION}"
 CHUNK_BYTES = 64 * 1024  # what a host that is killed loses of its record, at most
 _DOUBLE = descriptor_pb2.FieldDescriptorProto.TYPE_DOUBLE
 _STRING = descriptor_pb2.FieldDescriptorProto.TYPE_STRING
@@ -62,7 +66,10 @@ class Telemetry:
         self._classes: dict[str, Any] = {}
         # Buffered: the writer would put a buffer of its own before a raw file, and swallow what its last flush meets.
         self._file = open(path, "wb")  # noqa: SIM115  (held for the run, closed in close())
-        self._writer: Writer | None = Writer(self._file, chunk_size=CHUNK_BYTES, profile="moonkiln")
+        # mcap's own writer: mcap_protobuf's looks its topic and its message's type up anew for every message.
+        self._writer: Writer | None = Writer(self._file, chunk_size=CHUNK_BYTES)
+        self._writer.start(profile="moonkiln", library=_LIBRARY)
+        self._channels: dict[str, int] = {}  # by topic; all messages of a topic are of one type
         self._progress_class = message_class(
             "Progress", ("layers_done", "layers", "share", "remaining_s", "bed_temp_c"), ("doing",)
         )
@@ -178,7 +185,17 @@ class Telemetry:
     def _write(self, topic: str, message: Any, time_s: float | None = None) -> None:
         now_ns = self._now_ns()
         published_ns = now_ns if time_s is None else self._start_ns + round(time_s * 1e9)
-        self._guard(lambda writer: writer.write_message(topic, message, log_time=now_ns, publish_time=published_ns))
+        writer = self._writer
+        if writer is None:
+            return
+        try:
+            channel = self._channels.get(topic)
+            if channel is None:
+                schema = register_schema(writer, type(message))
+                channel = self._channels[topic] = writer.register_channel(topic, MessageEncoding.Protobuf, schema)
+            writer.add_message(channel, now_ns, message.SerializeToString(), published_ns)
+        except OSError as error:
+            self._end(error)
 
     def _guard(self, write: Callable[[Writer], None]) -> None:
         """Write, or end the file for good: a full disk must cost the record, not the part."""
