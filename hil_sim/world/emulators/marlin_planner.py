@@ -27,8 +27,8 @@ class Block:
     """A planned straight move. Squared speeds, so that the passes need no root."""
 
     __slots__ = (
-        "acceleration", "dynamic", "end", "entry2", "gain2", "length", "line_no", "max_entry2", "nominal", "s_fraction",
-        "start", "unit",
+        "acceleration", "at_limit", "dynamic", "end", "entry2", "gain2", "length", "line_no", "max_entry2", "nominal",
+        "s_fraction", "start", "unit",
     )  # fmt: skip
 
     start: Point
@@ -40,6 +40,7 @@ class Block:
     gain2: float  # 2 a L: what v^2 can change over this block
     max_entry2: float  # junction limit
     entry2: float  # fixed when the block before it starts: what it can reach and from where one can still stop
+    at_limit: bool  # so many blocks lie behind it that one can stop from max_entry2; more of them change nothing
     s_fraction: float
     dynamic: bool
     line_no: int | None
@@ -142,6 +143,7 @@ class Planner:
         self.position = end
         self.free -= 1
 
+        block.at_limit = False
         block.entry2 = 0.0  # right behind a running block, which was planned to stop, it stays so
         if not blocks:
             block.max_entry2 = 0.0
@@ -187,14 +189,17 @@ class Planner:
         forward.
         """
         blocks = self._blocks
-        speed2 = 0.0  # from here one can still stop at the end of the ring
-        for block in blocks[:fixed:-1]:
-            speed2 += block.gain2
-            if speed2 > block.max_entry2:
-                speed2 = block.max_entry2
-        before = blocks[fixed]
+        before, after = blocks[fixed], blocks[fixed + 1]
+        speed2 = after.max_entry2  # from here one can still stop at the end of the ring
+        if not after.at_limit:
+            speed2 = 0.0
+            for block in blocks[:fixed:-1]:
+                speed2 += block.gain2
+                if speed2 >= block.max_entry2:
+                    speed2 = block.max_entry2
+                    block.at_limit = True
         reach2 = before.entry2 + before.gain2
-        blocks[fixed + 1].entry2 = reach2 if reach2 < speed2 else speed2
+        after.entry2 = reach2 if reach2 < speed2 else speed2
 
     def _start(self, t_s: float) -> None:
         """The step interrupt takes the first block: from here its profile is fixed."""
