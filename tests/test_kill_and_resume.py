@@ -20,7 +20,7 @@ from hil_sim.harness.oracle import Plan, Verdict, judge, match_blocks
 from hil_sim.harness.trace import read_truth
 from slicer.job import Job
 
-SIDE_BY_SIDE = 5
+SIDE_BY_SIDE = 8
 LATEST_KILL_S = 75.0  # the whole job takes about 100 s on the wire
 WINDOW_BLOCKS = 16 + 4 + 16  # planned in the machine, queued in it, and one journalled group
 
