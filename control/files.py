@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from control.errors import MoonkilnError
+from slicer.whole_file import whole_file
 
 
 class FileError(MoonkilnError):
@@ -22,30 +23,11 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         FileError: no space, no permission, no such folder.
     """
-    part = path.with_name(path.name + ".part")
     try:
-        with open(part, "wb") as file:
+        with whole_file(path) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-        sync_folder(path.parent)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise FileError(f"cannot write {path}: {error.strerror}; free space or choose another folder") from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename or a new name in `folder` survive a power cut (a no-op where folders cannot be synced)."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows has no handle for a folder; its rename is journalled by the file system
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextlib.contextmanager

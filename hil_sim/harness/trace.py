@@ -7,10 +7,8 @@ not there at all.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from mcap.reader import make_reader
 from mcap.writer import Writer
 
 from hil_sim.world.build import Truth, World
+from slicer.whole_file import whole_file
 
 MCAP_NAME, MAPS_NAME = "truth.mcap", "truth_maps.npz"
 
@@ -116,10 +115,10 @@ async def close_truth(world: World, folder: Path, start_ns: int) -> Record:
     """Solve the world to the present and write its truth into `folder`; the record is returned as well."""
     record = record_of(await world.finish())
     folder.mkdir(parents=True, exist_ok=True)
-    _whole(folder / MCAP_NAME, _mcap_bytes(record, start_ns))
-    packed = io.BytesIO()
-    np.savez_compressed(packed, **world.maps())
-    _whole(folder / MAPS_NAME, packed.getvalue())
+    with whole_file(folder / MCAP_NAME) as file:
+        file.write(_mcap_bytes(record, start_ns))
+    with whole_file(folder / MAPS_NAME) as file:
+        np.savez_compressed(file, **world.maps())
     return record
 
 
@@ -167,17 +166,3 @@ def _mcap_bytes(record: Record, start_ns: int) -> bytes:
     writer.add_message(channel(_END_TOPIC, End), end_ns, msgspec.json.encode(record.end), end_ns)
     writer.finish()
     return stream.getvalue()
-
-
-def _whole(path: Path, content: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    try:
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise
