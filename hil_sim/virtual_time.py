@@ -190,6 +190,7 @@ class VirtualLoop(base_events.BaseEventLoop):
         ready, timers, ties = self._ready, self._timers, self._ties
         next_ready = ready.popleft
         while True:
+            lone: Any = None  # a timer that is all there is to do need not queue
             if not ready:
                 while timers and timers[0][_CALL] is None:
                     heappop(timers)
@@ -204,22 +205,29 @@ class VirtualLoop(base_events.BaseEventLoop):
                         continue  # a signal has brought work before that time
                     self._now = when  # exact: no rounding adds up
                     self._passes = 0
-                if ties is None:  # the rest of this instant, if there is more, is collected below
-                    timer = heappop(timers)
-                    timer[_NUMBER] = 0
-                    ready.append(timer)
+                if ties is None:
+                    lone = heappop(timers)
+                    lone[_NUMBER] = 0
                     self.fired += 1
             self._passes += 1
-            if self._passes > self._passes_bound:
+            is_due, is_stuck = timers and timers[0][_WHEN] <= self._now, self._passes > self._passes_bound
+            if lone is not None and (is_due or is_stuck):
+                ready.append(lone)
+                lone = None
+            if is_stuck:
                 raise SimLivelock(self._time_stands_still())
-            if timers and timers[0][_WHEN] <= self._now:
+            if is_due:  # the rest of this instant
                 self._collect_due()
             call: Any = None
             try:
-                for _ in range(len(ready)):
-                    _, _, call, context, _ = next_ready()
-                    if call is not None:
-                        context.run(*call)
+                if lone is not None:
+                    _, _, call, context, _ = lone
+                    context.run(*call)
+                else:
+                    for _ in range(len(ready)):
+                        _, _, call, context, _ = next_ready()
+                        if call is not None:
+                            context.run(*call)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except asyncio.CancelledError:
