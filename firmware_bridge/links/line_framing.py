@@ -16,7 +16,7 @@ LINE_BYTES_MAX = 96
 REPLY_BYTES_MAX = 4096
 """A reply line longer than this is noise."""
 
-_SENDABLE = re.compile(rb"[A-Z@][ !-)+-:<-\[\]-~]*")  # printable ASCII without * (checksum) ; (comment) \ (escape)
+_SENDABLE = bytes(set(range(0x20, 0x7F)) - set(b"*;\\"))  # printable ASCII without checksum, comment, escape
 _BODY = re.compile(rb"N(-?\d+) ?(.*)", re.DOTALL)
 _UNPRINTABLE = bytes([*range(32), *range(127, 256)])
 _OK_ADVANCED = re.compile(rb"ok N(\d+) P(\d+) B(\d+)\r?")  # what ADVANCED_OK answers to nearly every line
@@ -39,8 +39,9 @@ def frame_line(number: int, line: bytes, *, guard: bool = True) -> bytes:
     """`line` with number and checksum, ready for the wire; with `guard` an empty line follows it."""
     body = b"N%d %b" % (number, line)
     folded = int.from_bytes(body, "little")  # at most 128 bytes: see LINE_BYTES_MAX; unrolled, this runs for every line
-    folded ^= folded >> 512
-    folded ^= folded >> 256
+    if len(body) > 32:
+        folded ^= folded >> 512
+        folded ^= folded >> 256
     folded ^= folded >> 128
     folded ^= folded >> 64
     folded ^= folded >> 32
@@ -64,7 +65,7 @@ def unframe_line(framed: bytes) -> tuple[int, bytes]:
 
 def unsendable(line: bytes) -> str | None:
     """Why `line` (a bare command) must not be sent, as the end of a sentence; None if it may."""
-    if _SENDABLE.fullmatch(line) is None:
+    if line.translate(None, _SENDABLE) or not line or not 0x40 <= line[0] <= 0x5A:  # begins with @ or A to Z
         if not line.strip():
             return "it is empty, and firmware gives no ok for an empty line"
         return "it holds bytes that no G-code line may hold (line ends, '*', ';', '\\', lower-case start or non-ASCII)"

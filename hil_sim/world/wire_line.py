@@ -137,17 +137,17 @@ class Pipe:
         if self._at_once and not waiting:
             self._arrive(bytes(data))
             return
-        at_s = self._loop.time()
-        if at_s < self.free_at_s:
-            at_s = self.free_at_s
+        loop, at_s = self._loop, self.free_at_s
+        if at_s < (now_s := loop.time()):
+            at_s = now_s
         if count <= self._chunk_bytes:
             self.free_at_s = at_s = at_s + count * self._byte_time_s
-            self._loop.call_at(at_s + self._latency_s, self._arrive, bytes(data))
+            loop.call_at(at_s + self._latency_s, self._arrive, data if type(data) is bytes else bytes(data))
             return
         for start in range(0, count, self._chunk_bytes):
             chunk = bytes(data[start : start + self._chunk_bytes])
             at_s += len(chunk) * self._byte_time_s
-            self._loop.call_at(at_s + self._latency_s, self._arrive, chunk)
+            loop.call_at(at_s + self._latency_s, self._arrive, chunk)
         self.free_at_s = at_s
 
     def quiet_at_s(self) -> float:

@@ -61,8 +61,9 @@ def clean(raw: bytes) -> bytes:
 def xor_checksum(data: bytes) -> int:
     """XOR of all bytes, folded as one long integer (a line has at most 95 bytes)."""
     n = int.from_bytes(data, "little")
-    n ^= n >> 512
-    n ^= n >> 256
+    if len(data) > 32:
+        n ^= n >> 512
+        n ^= n >> 256
     n ^= n >> 128
     n ^= n >> 64
     n ^= n >> 32
