@@ -58,7 +58,7 @@ def trips(
     """
     if health is None:
         health = {device: health_of(signals) for device, signals in readings.items()}
-    found = stale_or_bad(config, health, now_s)
+    found = stale_or_bad(stale_limits_s(config), health, now_s)
     for device, signals in readings.items():
         found += device_trips(config, device, signals, health[device], state, state_since_s, firing_since_s)
     return found
@@ -108,16 +108,19 @@ def health_of(signals: Mapping[str, Reading]) -> Health:
     return Health(None if oldest else "has not answered yet", oldest, oldest_s)
 
 
-def stale_or_bad(config: MachineConfig, health: Mapping[str, Health], now_s: float) -> list[Trip]:
-    """Devices that fell silent or answer nonsense."""
+def stale_limits_s(config: MachineConfig) -> dict[str, float]:
+    """How old the newest poll of each polled device may get."""
+    return {device: getattr(config.devices, device).stale_after_s for device in POLLED}
+
+
+def stale_or_bad(limits_s: Mapping[str, float], health: Mapping[str, Health], now_s: float) -> list[Trip]:
+    """Devices that fell silent or answer nonsense; `limits_s` as of `stale_limits_s`."""
     found: list[Trip] = []
-    for device in POLLED:
+    for device, limit_s in limits_s.items():
         seen = health.get(device)
         if seen is None:
             found.append(Trip(device, "has not answered yet"))
-            continue
-        limit_s = getattr(config.devices, device).stale_after_s
-        if seen.flaw is not None:
+        elif seen.flaw is not None:
             found.append(Trip(device, seen.flaw))
         elif now_s - seen.oldest_s > limit_s:
             found.append(Trip(device, f"{seen.oldest} is {now_s - seen.oldest_s:.1f} s old, over {limit_s:g} s"))

@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from control.config import MachineConfig
 from control.errors import MoonkilnError
-from control.interlock import Health, Trip, device_trips, health_of, stale_or_bad
+from control.interlock import Health, Trip, device_trips, health_of, stale_limits_s, stale_or_bad
 from control.polling import Poller, PollTurn
 from control.states import BEAM_MAY_BE_LIVE, RunEvent, RunState, next_state
 from firmware_bridge.devices.beam import BeamHead
@@ -82,6 +82,7 @@ class Machine:
         self._state_since_s = 0.0
         self.readings: dict[str, dict[str, Reading]] = {}
         self._health: dict[str, Health] = {}
+        self._stale_limits_s = stale_limits_s(config)
         self._listener = listener
         self._tripped: asyncio.Future[list[Trip]] = asyncio.get_running_loop().create_future()
         self._stopped = False
@@ -392,7 +393,7 @@ class Machine:
 
     def _silences(self) -> list[Trip]:
         """Devices that are not heard, or not understood."""
-        found = stale_or_bad(self.config, self._health, asyncio.get_running_loop().time())
+        found = stale_or_bad(self._stale_limits_s, self._health, asyncio.get_running_loop().time())
         silent_s = self.devices.motion.silent_s()
         if silent_s > self.config.devices.motion.stale_after_s:
             found.append(Trip("motion", f"no sign of life for {silent_s:.1f} s"))
