@@ -3,7 +3,7 @@
     python benchmarks/bench_virtual_time.py
 
 The host is `control.host.print_host` as it runs on a bench: interlocks after every poll, the write-ahead journal in
-SQLite with full sync, MCAP telemetry. The world is the emulated machine with its plant. Five Modbus devices are polled
+SQLite, MCAP telemetry. The world is the emulated machine with its plant. Five Modbus devices are polled
 at 10 Hz each while 200 G-code lines a second are streamed. Measured is the exposure alone, and what went by is counted
 from the records that the run leaves behind: a host that polls or streams less than it was asked to fails.
 """
@@ -35,8 +35,10 @@ from slicer.scan import KIND_HATCH, ScanPath
 
 DENSE = Path(__file__).parent / "dense"
 DEVICES = ("beam", "heater", "meter", "recoater", "piston")
-EXPOSURE_S = 60.0
+EXPOSURE_S = 150.0
 BAR = 80.0
+ROUNDS = 3
+"""CPU seconds of one and the same run differ by a third on a shared machine."""
 LINES_PER_S_MIN, POLLS_PER_S_MIN = 190.0, 9.5
 
 VECTOR_MM, ROW_MM = 0.28, 238.0
@@ -127,7 +129,21 @@ def journal_commits(path: Path, start_s: float, end_s: float) -> int:
         return int(database.execute(query, (start_s, end_s)).fetchone()[0])
 
 
-def run(exposure_s: float = EXPOSURE_S) -> dict[str, Any]:
+def run(exposure_s: float = EXPOSURE_S, rounds: int = ROUNDS) -> dict[str, Any]:
+    """The figures of the middle one of `rounds` runs; `rounds_sim_s_per_cpu_s` has the ratio of each."""
+    figures = sorted((measure(exposure_s) for _ in range(rounds)), key=lambda one: one["sim_s_per_cpu_s"])
+    middle = figures[len(figures) // 2]
+    is_dense = all(
+        one["lines_per_s"] >= LINES_PER_S_MIN and min(one["polls_per_s"].values()) >= POLLS_PER_S_MIN for one in figures
+    )
+    return middle | {
+        "rounds_sim_s_per_cpu_s": [one["sim_s_per_cpu_s"] for one in figures],
+        "bar": f"sim_s_per_cpu_s >= {BAR:g} at {LINES_PER_S_MIN:g} lines/s and {POLLS_PER_S_MIN:g} polls/s a device",
+        "passed": middle["sim_s_per_cpu_s"] >= BAR and is_dense,
+    }
+
+
+def measure(exposure_s: float) -> dict[str, Any]:
     """The figures of one run of `exposure_s` simulated seconds of exposure."""
     with tempfile.TemporaryDirectory(prefix="moonkiln-bench-") as folder:
         job, machine = write_inputs(Path(folder), exposure_s)
@@ -143,11 +159,9 @@ def run(exposure_s: float = EXPOSURE_S) -> dict[str, Any]:
         commits = journal_commits(run_dir / JOURNAL_NAME, first.sim_s, last.sim_s)
     lines = sum(first.sim_s <= block.t0_s < last.sim_s for block in truth.executed)
     polls = {name: round(messages[f"/printer/{name}"] / sim_s, 2) for name in DEVICES}
-    ratio = sim_s / cpu_s
-    is_dense = lines / sim_s >= LINES_PER_S_MIN and min(polls.values()) >= POLLS_PER_S_MIN
     return {
         "bench": "virtual_time",
-        "sim_s_per_cpu_s": round(ratio, 1),
+        "sim_s_per_cpu_s": round(sim_s / cpu_s, 1),
         "sim_s": round(sim_s, 1),
         "cpu_s": round(cpu_s, 3),
         "lines_per_s": round(lines / sim_s, 1),
@@ -160,8 +174,6 @@ def run(exposure_s: float = EXPOSURE_S) -> dict[str, Any]:
         "whole_run_sim_s": round(samples[-1].sim_s, 1),
         "whole_run_wall_s": round(wall_s, 2),
         "load_average": round(os.getloadavg()[0], 2),
-        "bar": f"sim_s_per_cpu_s >= {BAR:g} at {LINES_PER_S_MIN:g} lines/s and {POLLS_PER_S_MIN:g} polls/s a device",
-        "passed": ratio >= BAR and is_dense,
     }
 
 

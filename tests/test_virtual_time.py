@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -351,3 +352,16 @@ def test_what_the_loop_reports_without_an_exception_fails_the_run_too():
 
     with pytest.raises(SimError, match="something odd"):
         run_virtual(main)
+
+
+def test_a_run_gives_the_collector_back_as_it_was():
+    before, seen = gc.get_threshold(), []
+
+    async def main(loop):
+        seen.append((gc.get_threshold()[0] > before[0], gc.get_freeze_count() > 0))
+        raise RuntimeError("the run fails")
+
+    with pytest.raises(RuntimeError):
+        run_virtual(main)
+    assert seen == [(True, True)]
+    assert (gc.get_threshold(), gc.get_freeze_count()) == (before, 0)
