@@ -14,13 +14,15 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from control.errors import MoonkilnError
 from slicer.envelope import Envelope
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 MACHINES = Path(__file__).parent / "machines"
 SCHEMA_VERSION = 1
@@ -150,11 +152,12 @@ class PrintConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     position_tolerance_mm: Annotated[float, Meta(gt=0, le=1)] = 0.05
 
 
-class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One printer, whole."""
 
     schema_version: Annotated[int, Meta(ge=1)]
     name: str
+    kind: Literal["printer"] = "printer"
     envelope: EnvelopeConfig
     urls: dict[str, str]
     devices: DevicesConfig
@@ -164,7 +167,7 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """This machine with some wires elsewhere. Raises ConfigError for a wire that it does not have."""
         for name in overlay:
             if name not in self.urls:
-                raise ConfigError(f"machine {self.name} has no wire named {name!r}{_nearest(name, self.urls)}")
+                raise ConfigError(f"machine {self.name} has no wire named {name!r}{nearest(name, self.urls)}")
         return msgspec.structs.replace(self, urls={**self.urls, **overlay})
 
 
@@ -183,7 +186,7 @@ def machine_path(machine: str | Path) -> Path:
     if str(machine) in shipped:
         return shipped[str(machine)]
     raise ConfigError(
-        f"there is no machine named {str(machine)!r}{_nearest(str(machine), shipped)}; shipped are"
+        f"there is no machine named {str(machine)!r}{nearest(str(machine), shipped)}; shipped are"
         f" {', '.join(shipped)}, or give a path that ends in .toml"
     )
 
@@ -197,6 +200,20 @@ def load_machine(machine: str | Path) -> MachineConfig:
             that overloads a bus.
     """
     path = machine_path(machine)
+    document = read_document(path)
+    if document.get("kind", "printer") != "printer":
+        raise ConfigError(
+            f"machine file {path} is of a {document['kind']!r}, not of a printer: `moonkiln rover drive` takes rovers"
+        )
+    config = converted(document, MachineConfig, path)
+    for check in (_check_wires, _check_maps, _check_times, _check_lengths, _check_fiducials, _check_bus_loads):
+        if sentence := next(check(config), None):
+            raise ConfigError(f"machine file {path}: {sentence}")
+    return config
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """A machine file as plain data. Raises ConfigError: unreadable, not TOML, or of a newer schema."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -208,14 +225,15 @@ def load_machine(machine: str | Path) -> MachineConfig:
         raise ConfigError(
             f"machine file {path} has schema version {version}, this moonkiln reads up to {SCHEMA_VERSION}: upgrade"
         )
+    return document
+
+
+def converted(document: dict[str, Any], kind: type[S], path: Path) -> S:
+    """The document as a frozen struct. Raises ConfigError with the place, and the nearest key where one is unknown."""
     try:
-        config = msgspec.convert(document, MachineConfig)
+        return msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"machine file {path}: {_sentence(error, document)}") from error
-    for check in (_check_wires, _check_maps, _check_times, _check_lengths, _check_fiducials, _check_bus_loads):
-        if sentence := next(check(config), None):
-            raise ConfigError(f"machine file {path}: {sentence}")
-    return config
+        raise ConfigError(f"machine file {path}: {_sentence(error, kind)}") from error
 
 
 def machine_text_with_urls(text: str, urls: dict[str, str]) -> str:
@@ -294,7 +312,7 @@ def _check_wires(config: MachineConfig) -> Iterator[str]:
     for name in msgspec.structs.asdict(config.devices):
         device = getattr(config.devices, name)
         if device.wire not in config.urls:
-            near = _nearest(device.wire, config.urls)
+            near = nearest(device.wire, config.urls)
             yield f"device {name} hangs on wire {device.wire!r}, which [urls] does not name{near}"
         unit = getattr(device, "unit", 0)
         other = taken.setdefault((device.wire, unit), name)
@@ -366,23 +384,24 @@ def _baud(url: str) -> int:
     return baud
 
 
-def _nearest(word: str, known: Any) -> str:
+def nearest(word: str, known: Any) -> str:
+    """A hint at the known word that was probably meant, or nothing."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def _sentence(error: msgspec.ValidationError, document: dict[str, Any]) -> str:
+def _sentence(error: msgspec.ValidationError, root: type) -> str:
     """msgspec's message with the place in front and, for an unknown key, the nearest known one."""
     text = str(error)
     message, _, place = text.partition(" - at ")
     place = place.strip("`$").lstrip(".") or "top level"
     unknown = re.search(r"unknown field `(\w+)`", message)
     if unknown:
-        node: Any = MachineConfig
+        node: Any = root
         for part in [] if place == "top level" else place.split("."):
             node = next((f.type for f in msgspec.structs.fields(node) if f.encode_name == part), node)
         known = [f.encode_name for f in msgspec.structs.fields(node)]
-        return f"[{place}] has an unknown key {unknown.group(1)!r}{_nearest(unknown.group(1), known)}"
+        return f"[{place}] has an unknown key {unknown.group(1)!r}{nearest(unknown.group(1), known)}"
     missing = re.search(r"missing required field `(\w+)`", message)
     if missing:
         return f"[{place}] lacks the key {missing.group(1)!r}"
