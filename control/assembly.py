@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Literal
 
 from control.config import DriveConfig, MachineConfig
-from control.machine import Devices, Listener, Machine
+from control.machine import Devices, Machine
+from control.watch import Listener
 from firmware_bridge.devices.beam import BeamHead
 from firmware_bridge.devices.bed_heater import BedHeater
 from firmware_bridge.devices.camera import Camera

@@ -11,15 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
 
 from control.config import MachineConfig
-from control.errors import MoonkilnError
-from control.interlock import Health, Trip, device_trips, health_of, stale_limits_s, stale_or_bad
+from control.interlock import Health, Trip, device_trips, stale_limits_s, stale_or_bad
 from control.polling import Poller, PollTurn
 from control.states import BEAM_MAY_BE_LIVE, RunEvent, RunState, next_state
+from control.watch import Listener, MachineTripped, Watch
 from firmware_bridge.devices.beam import BeamHead
 from firmware_bridge.devices.bed_heater import BedHeater
 from firmware_bridge.devices.camera import Camera
@@ -29,24 +28,11 @@ from firmware_bridge.devices.recoater import StepperDrive
 from firmware_bridge.errors import BridgeError, DeviceError
 from firmware_bridge.signals import Reading
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 SAFE_STEP_S = 3.0  # no single part of making safe may take longer
 SAFE_MOTION_S = 25.0  # but the motion's: a gantry that is told to stop has a queue to drop, with the beam off already
-POLL_FAILURES_MAX = 3  # in a row, then the device counts as lost
 MOVING_S = 12.0  # a drive is polled fast for at most this long after a move was begun
-
-
-class MachineTripped(MoonkilnError):
-    """The machine went to FAULT under our hands: an interlock, a lost device, or the operator's stop."""
-
-    exit_code = 4
-
-    def __init__(self, trips: list[Trip], *, stopped: bool = False) -> None:
-        super().__init__("; ".join(str(trip) for trip in trips))
-        self.trips = trips
-        self.stopped = stopped
 
 
 @dataclass(frozen=True)
@@ -62,32 +48,16 @@ class Devices:
     camera: Camera
 
 
-class Listener(Protocol):
-    """Who hears what the machine hears: telemetry, the report, the progress line."""
-
-    def readings(self, device: str, readings: dict[str, Reading]) -> None:
-        """New readings of one device."""
-
-    def event(self, level: str, text: str) -> None:
-        """Something worth a sentence. Levels: info, warning, error."""
-
-
-class Machine:
+class Machine(Watch):
     """A printer under control. Made by `control.assembly.open_machine`."""
 
     def __init__(self, config: MachineConfig, devices: Devices, listener: Listener) -> None:
         self.config = config
         self.devices = devices
+        super().__init__(listener)
         self.state = RunState.FAULT
         self._state_since_s = 0.0
-        self.readings: dict[str, dict[str, Reading]] = {}
-        self._health: dict[str, Health] = {}
         self._stale_limits_s = stale_limits_s(config)
-        self._listener = listener
-        self._tripped: asyncio.Future[list[Trip]] = asyncio.get_running_loop().create_future()
-        self._stopped = False
-        self._pollers: list[Poller] = []
-        self._tasks: list[asyncio.Task[None]] = []
         self._moving_until: dict[str, float] = {}
         self._heat_target_c: float | None = None
         self._token = 0
@@ -117,7 +87,9 @@ class Machine:
         await d.recoater.configure()
         await d.piston.configure()
         self._start_pollers()
-        await self._first_readings()
+        names = ("beam", "heater", "meter", "recoater", "piston")
+        limit_s = max(getattr(self.config.devices, name).stale_after_s for name in names)
+        await self._first_readings(names, 2 * limit_s)
         await self.reset()
         self._move(RunEvent.PREPARE)
 
@@ -131,8 +103,7 @@ class Machine:
         remaining = self._interlocks(RunState.SAFE)
         if remaining:
             raise MachineTripped(remaining)
-        if self._tripped.done():
-            self._tripped = asyncio.get_running_loop().create_future()
+        self._clear_trip()
         self._move(RunEvent.RESET)
 
     async def shut_down(self) -> None:
@@ -140,52 +111,9 @@ class Machine:
         try:
             await self.make_safe()
         finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            self._tasks.clear()
-
-    @property
-    def polls(self) -> int:
-        """Answered polls over all buses."""
-        return sum(poller.polls for poller in self._pollers)
+            await self._end_tasks()
 
     # -- working with the machine -------------------------------------------------------------------------------
-
-    async def guarded(self, step: Coroutine[Any, Any, T]) -> T:
-        """Run a step; a trip or a stop cancels it and raises MachineTripped instead."""
-        try:
-            self._raise_if_tripped()
-        except MachineTripped:
-            step.close()
-            raise
-        task = asyncio.get_running_loop().create_task(step, name="guarded-step")
-        try:
-            waited: set[asyncio.Future[Any]] = {task, self._tripped}
-            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            raise
-        if self._tripped.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            self._raise_if_tripped()
-        return task.result()
-
-    def _raise_if_tripped(self) -> None:
-        if self._tripped.done():
-            raise MachineTripped(self._tripped.result(), stopped=self._stopped)
-
-    def trip(self, found: list[Trip], *, stopped: bool = False) -> None:
-        """Latch: to FAULT, whoever works is broken off. The caller of `guarded` makes the machine safe."""
-        if self._tripped.done():
-            return
-        self._stopped = stopped
-        self._tripped.set_result(found)  # first: whoever hears of it may fail
-        self._move(RunEvent.STOP if stopped else RunEvent.TRIP)
-        for trip in found:
-            self._listener.event("error", f"{'stop' if stopped else 'trip'}: {trip}")
 
     def stop(self, reason: str) -> None:
         """The operator's software stop: the head is told over its reserved connection, then everything breaks off."""
@@ -347,9 +275,7 @@ class Machine:
         for name in ("recoater", "piston"):
             drive = PollTurn(name, getattr(self.devices, name), self._drive_period_s(name))
             buses.setdefault(getattr(c, name).wire, []).append(drive)
-        self._pollers = [Poller(bus, turns, self._publish, self._poll_failed) for bus, turns in buses.items()]
-        for poller in self._pollers:
-            self._spawn(poller.run(), f"poller-{poller.bus}")
+        self._start(Poller(bus, turns, self._publish, self._poll_failed) for bus, turns in buses.items())
         self._spawn(self._feed_beam(), "beam-feeder")
 
     def _beam_period_s(self) -> float:
@@ -370,18 +296,6 @@ class Machine:
         for poller in self._pollers:
             poller.hurry(name)
 
-    async def _first_readings(self) -> None:
-        """Wait until each polled device has answered once; bounded by the staleness limits."""
-        loop = asyncio.get_running_loop()
-        names = ("beam", "heater", "meter", "recoater", "piston")
-        deadline_s = loop.time() + 2 * max(getattr(self.config.devices, name).stale_after_s for name in names)
-        while loop.time() < deadline_s:
-            if all(name in self.readings for name in names):
-                return
-            await asyncio.sleep(0.05)
-        missing = [name for name in names if name not in self.readings]
-        raise MachineTripped([Trip(name, "does not answer") for name in missing])
-
     def _interlocks(self, state: RunState) -> list[Trip]:
         """Every interlock, by the newest polls of all devices."""
         found = self._silences()
@@ -399,22 +313,23 @@ class Machine:
             found.append(Trip("motion", f"no sign of life for {silent_s:.1f} s"))
         return found
 
-    def _take(self, name: str, readings: dict[str, Reading]) -> Health:
-        self.readings[name] = readings
-        self._health[name] = health = health_of(readings)
-        return health
+    @property
+    def in_fault(self) -> bool:
+        """Whether nothing more can trip it."""
+        return self.state is RunState.FAULT
+
+    def _latched(self, stopped: bool) -> None:
+        self._move(RunEvent.STOP if stopped else RunEvent.TRIP)
+
+    def _judge(self, name: str, readings: dict[str, Reading], health: Health) -> list[Trip]:
+        return self._silences() + device_trips(
+            self.config, name, readings, health, self.state, self._state_since_s, self._firing_since_s
+        )
 
     def _publish(self, name: str, readings: dict[str, Reading]) -> None:
-        health = self._take(name, readings)
         if name == "beam":
             self._integrate_emission(readings)
-        self._listener.readings(name, readings)
-        if self.state is not RunState.FAULT:
-            found = self._silences() + device_trips(
-                self.config, name, readings, health, self.state, self._state_since_s, self._firing_since_s
-            )
-            if found:
-                self.trip(found)
+        super()._publish(name, readings)
 
     def _integrate_emission(self, readings: dict[str, Reading]) -> None:
         emission = readings.get("emission_w")
@@ -423,11 +338,6 @@ class Machine:
         if self._emission is not None:
             self.emitted_j += (emission.time_s - self._emission.time_s) * (emission.value + self._emission.value) / 2
         self._emission = emission
-
-    def _poll_failed(self, name: str, error: BridgeError, in_a_row: int) -> None:
-        self._listener.event("warning", f"{name}: {error}")
-        if in_a_row >= POLL_FAILURES_MAX and self.state is not RunState.FAULT:
-            self.trip([Trip(name, f"failed {in_a_row} times in a row: {error}")])
 
     async def _refresh_heat(self) -> None:
         if self._heat_target_c is not None:
@@ -479,16 +389,3 @@ class Machine:
                 await self.devices.beam.stop()
         except (BridgeError, TimeoutError) as error:
             self._listener.event("error", f"the head did not take the stop ({error}); its watchdog must do it")
-
-    def _spawn(self, step: Awaitable[None], name: str) -> None:
-        task = asyncio.ensure_future(step)
-        task.set_name(name)
-        task.add_done_callback(self._task_ended)
-        self._tasks.append(task)
-
-    def _task_ended(self, task: asyncio.Task[None]) -> None:
-        """A background task that dies of a bug must not die alone: the machine trips."""
-        if task.cancelled() or task.exception() is None:
-            return
-        log.error("background task %s failed", task.get_name(), exc_info=task.exception())
-        self.trip([Trip("host", f"{task.get_name()} failed: {task.exception()}")])

@@ -21,11 +21,12 @@ from control.errors import MoonkilnError
 from control.inspection import Inspector
 from control.interlock import Trip
 from control.journal import PLANNED_BLOCKS, Declaration, Journal, LayerPhase, LayerRecord, LayerStream
-from control.machine import Listener, Machine, MachineTripped
+from control.machine import Machine
 from control.operator import Intent, Operator
 from control.outcome import Declared, LayerOutcome, Outcome, Status, Totals
 from control.resume_point import ResumePoint, block_at, line_ends_mm, resume_point, tail
 from control.states import RunEvent
+from control.watch import Listener, MachineTripped
 from firmware_bridge.errors import BridgeError
 from slicer.errors import SlicerError
 from slicer.exporters.gcode import layer_program

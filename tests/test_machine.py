@@ -13,8 +13,9 @@ import pytest
 
 from control.config import load_machine
 from control.interlock import BEAM_FIRING, BEAM_INTERLOCK_OK, Trip
-from control.machine import POLL_FAILURES_MAX, Devices, Machine, MachineTripped
+from control.machine import Devices, Machine
 from control.states import IllegalTransition, RunEvent, RunState
+from control.watch import POLL_FAILURES_MAX, MachineTripped
 from firmware_bridge.errors import DeviceError, LinkTimeout, Rejected, WrongModel
 from firmware_bridge.signals import LimitState, Quality, Reading
 from hil_sim.virtual_time import VirtualLoop, run_virtual
