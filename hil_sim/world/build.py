@@ -14,7 +14,7 @@ import asyncio
 import tomllib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -39,23 +39,10 @@ from hil_sim.world.plant.optics import Dwell, ExecutedBlock, Head, Optics
 from hil_sim.world.plant.power import Meter
 from hil_sim.world.plant.recoater import Laid, Recoater, RecoaterConfig
 from hil_sim.world.scene import Scene, SceneMaps, jpeg
-from hil_sim.world.wire import Wire, lay_pty, lay_tcp, lay_virtual
-
-MACHINES = Path(__file__).parent / "machines"
-
-
-class WorldError(ValueError):
-    """A machine file of the world that cannot be built."""
-
+from hil_sim.world.wire import Wire
+from hil_sim.world.wiring import MACHINES, DeviceLine, Lay, WireSpec, Wiring, WorldError
 
 # ---- the machine file
-
-
-class WireSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One wire: what is spoken on it, and how fast."""
-
-    protocol: Literal["marlin", "modbus-tcp", "modbus-rtu", "http-jpeg"]
-    baud: Annotated[int, Meta(ge=1200, le=4_000_000)] | None = None
 
 
 class MotionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -195,23 +182,6 @@ class Truth:
     facts: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class DeviceLine:
-    """One emulated device, as `sim serve` announces it."""
-
-    device: str
-    protocol: str
-    url: str
-    unit: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, without a unit where a wire is not shared."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
-
-
-Lay = Literal["virtual", "wire"]
-
-
 class World:
     """A built world: `urls` by wire, `devices` to announce, plant and emulators to look into."""
 
@@ -222,9 +192,7 @@ class World:
         now_s = loop.time()
         self.spec = spec
         self.faults = faults
-        self.urls: dict[str, str] = {}
-        self.devices: list[DeviceLine] = []
-        self._wires: list[Wire] = []
+        self._wiring = Wiring(spec.wires, faults)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="bed")
         d = spec.devices
 
@@ -297,25 +265,19 @@ class World:
             },
         }
 
+    @property
+    def urls(self) -> dict[str, str]:
+        """Where each wire is reached."""
+        return self._wiring.urls
+
+    @property
+    def devices(self) -> list[DeviceLine]:
+        """What `sim serve` announces."""
+        return self._wiring.devices
+
     async def lay(self, how: Lay, directory: Path | None) -> None:
         """Lay every wire and note its URL."""
-        for name, wire in self.spec.wires.items():
-            emulator = self.emulators[name]
-            if how == "virtual":
-                laid = await lay_virtual(name, emulator, baud=wire.baud, faults=self.faults)
-                url = laid.url if wire.baud is None else f"{laid.url}?baud={wire.baud}"
-            elif wire.baud is None:
-                laid = await lay_tcp(name, emulator, faults=self.faults)
-                url = laid.url
-            else:
-                assert directory is not None, "ptys need a directory for their names"
-                laid = await lay_pty(directory, name, emulator, baud=wire.baud, faults=self.faults)
-                url = laid.url
-            self._wires.append(laid)
-            self.urls[name] = url
-        for name, device in _devices(self.spec).items():
-            protocol, url = self.spec.wires[device.wire].protocol, self.urls[device.wire]
-            self.devices.append(DeviceLine(name, protocol, url, getattr(device, "unit", None)))
+        await self._wiring.lay(self.emulators, _devices(self.spec), how, directory)
 
     def spread(self, t_s: float, x_from_mm: float, x_to_mm: float, plane_drop_mm: float, fill_fraction: float) -> None:
         """The recoater has laid a strip of powder (see `plant.recoater.PowderBed`)."""
@@ -335,7 +297,7 @@ class World:
             plane_drop_mm=self._drops,
             dwells=self.optics.dwells,
             laid=self.laid,
-            strikes=[(t_s, point, fault.kind) for wire in self._wires for t_s, point, fault in wire.strikes],
+            strikes=self._wiring.strikes,
             beam_energy_j=self.optics.total_energy_j,
             beam_live_at_end=self.beam_head.capability_w > 0.0,
             crashes=self.gantry.crashes,
@@ -354,7 +316,7 @@ class World:
 
     def wire(self, name: str) -> Wire:
         """One of the laid wires: what passed on it, and a way to cut it."""
-        return next(wire for wire in self._wires if wire.name == name)
+        return self._wiring.wire(name)
 
     def maps(self) -> dict[str, Any]:
         """The bed's maps, after `finish`."""
@@ -362,9 +324,7 @@ class World:
 
     def close(self) -> None:
         """Take every wire away and end the worker."""
-        for wire in self._wires:
-            wire.close()
-        self._wires.clear()
+        self._wiring.close()
         self._worker.shutdown(wait=True)
 
     # -- inside
