@@ -1,8 +1,9 @@
 """A run's telemetry as MCAP with protobuf messages, which Foxglove and Rerun open as they are.
 
-Topics: `/printer/<device>` (one message type a device, a double for each signal with its unit at the end of the
-name, beside `quality`), `/printer/progress`, `/camera/bed/<label>` (foxglove.CompressedImage), `/vision/<label>`,
-`/events` (foxglove.Log). `log_time` is the run's start plus `loop.time()`.
+Topics: `/printer/<device>` or `/rover/<device>` (one message type a device, a double for each signal with its unit at
+the end of the name, beside `quality`), `/printer/progress`, `/rover/drive` (pose, path, guard),
+`/camera/bed/<label>` (foxglove.CompressedImage), `/vision/<label>`, `/events` (foxglove.Log). `log_time` is the run's
+start plus `loop.time()`.
 
 Telemetry degrades first: when the disk is full the file ends there, the run is told once, and control goes on.
 """
@@ -28,6 +29,7 @@ from firmware_bridge.signals import Quality, Reading
 if TYPE_CHECKING:
     from control.config import MachineConfig
     from control.print_run import Progress
+    from control.rover.drive_run import DriveStep
     from slicer.job import Job
     from vision.inspect_bed import LayerInspection
 
@@ -58,8 +60,11 @@ def message_class(name: str, doubles: tuple[str, ...], strings: tuple[str, ...] 
 class Telemetry:
     """The run's observer: everything it hears goes to one MCAP file, and progress to a callback as well."""
 
-    def __init__(self, path: Path, start_ns: int, progress: Callable[[Progress], None] | None) -> None:
+    def __init__(
+        self, path: Path, start_ns: int, progress: Callable[[Any], None] | None, subject: str = "printer"
+    ) -> None:
         self.path = path
+        self._subject = subject
         self.failure: str | None = None
         self._start_ns = start_ns
         self._progress = progress
@@ -70,6 +75,7 @@ class Telemetry:
         self._writer: Writer | None = Writer(self._file, chunk_size=CHUNK_BYTES)
         self._writer.start(profile="moonkiln", library=_LIBRARY)
         self._channels: dict[str, int] = {}  # by topic; all messages of a topic are of one type
+        self._drive_class: Any = None
         self._progress_class = message_class(
             "Progress", ("layers_done", "layers", "share", "remaining_s", "bed_temp_c"), ("doing",)
         )
@@ -80,13 +86,15 @@ class Telemetry:
         )
 
     @classmethod
-    def open(cls, path: Path, start_ns: int, progress: Callable[[Progress], None] | None = None) -> Telemetry:
+    def open(
+        cls, path: Path, start_ns: int, progress: Callable[[Any], None] | None = None, *, subject: str = "printer"
+    ) -> Telemetry:
         """A new file at `path`; one that an earlier session left is kept beside it as `<stem>.<n>.mcap`."""
         if path.exists():
             taken = {p.name for p in path.parent.glob(f"{path.stem}.*{path.suffix}")}
             number = next(n for n in range(1, len(taken) + 2) if f"{path.stem}.{n}{path.suffix}" not in taken)
             path.rename(path.with_name(f"{path.stem}.{number}{path.suffix}"))
-        return cls(path, start_ns, progress)
+        return cls(path, start_ns, progress, subject)
 
     def __enter__(self) -> Telemetry:
         return self
@@ -95,6 +103,10 @@ class Telemetry:
         self.close()
 
     # -- what the machine and the run tell -------------------------------------------------------------------------
+
+    def about(self, facts: dict[str, str]) -> None:
+        """What this run is, as the file's metadata."""
+        self._guard(lambda writer: writer.add_metadata("moonkiln.run", facts))
 
     def attach_run(self, config: MachineConfig, job: Job) -> None:
         """Say what this run is: machine, job and recipe, as the file's metadata."""
@@ -109,7 +121,7 @@ class Telemetry:
             "software_version": manifest.software_version,
             "simulated": str(any(url.startswith("sim:") for url in config.urls.values())),
         }
-        self._guard(lambda writer: writer.add_metadata("moonkiln.run", facts))
+        self.about(facts)
 
     def readings(self, device: str, readings: dict[str, Reading]) -> None:
         """One poll of one device."""
@@ -124,7 +136,7 @@ class Telemetry:
             values[name] = reading.value
             if reading.quality is not worst.quality and _WORSE[reading.quality] > _WORSE[worst.quality]:
                 worst = reading
-        self._write(f"/printer/{device}", kind(quality=_NAMES[worst.quality], **values), worst.time_s)
+        self._write(f"/{self._subject}/{device}", kind(quality=_NAMES[worst.quality], **values), worst.time_s)
 
     def event(self, level: str, text: str) -> None:
         """A sentence about the run."""
@@ -161,12 +173,16 @@ class Telemetry:
             doing=progress.doing,
         )
         self._write("/printer/progress", message)
-        if self._progress is not None:
-            try:
-                self._progress(progress)
-            except OSError as error:  # a terminal that has gone, a pipe that nobody reads: no reason to stop a print
-                self._progress = None
-                log.warning("progress is shown no more: %s", error)
+        self._show(progress)
+
+    def drive(self, step: DriveStep) -> None:
+        """One cycle of a drive: to the file, and to whoever shows it."""
+        values = step._asdict()
+        if self._drive_class is None:
+            strings = tuple(name for name, value in values.items() if isinstance(value, str))
+            self._drive_class = message_class("Drive", tuple(name for name in values if name not in strings), strings)
+        self._write("/rover/drive", self._drive_class(**values))
+        self._show(step)
 
     def close(self) -> None:
         """Finish the file (index and summary). Harmless twice, and on a full disk."""
@@ -178,6 +194,15 @@ class Telemetry:
             self._end(error)
 
     # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _show(self, progress: Any) -> None:
+        if self._progress is None:
+            return
+        try:
+            self._progress(progress)
+        except OSError as error:  # a terminal that has gone, a pipe that nobody reads: no reason to stop a run
+            self._progress = None
+            log.warning("progress is shown no more: %s", error)
 
     def _now_ns(self) -> int:
         return self._start_ns + round(asyncio.get_running_loop().time() * 1e9)
