@@ -9,8 +9,8 @@ reply or bytes that nobody asked for the line is TAINTED: nothing is sent until 
 which also brings a board that lost a byte back into step. Reads are repeated then, and so are writes that set a state;
 a move by a distance never is.
 
-A board that stays silent is asked ever less often (0.5 s to 2 s apart), so that it does not slow the others; urgent
-requests (a stop) are still sent to it. What a write's single 0xFF cannot tell: that it answers this write and not an
+A board that stays silent is asked ever less often (a read every 0.5 s to 2 s), so that it does not slow the others, and
+is told nothing but what is urgent (a stop). What a write's single 0xFF cannot tell: that it answers this write and not an
 earlier one whose answer was late. Settings that matter are therefore read back by the devices.
 """
 
@@ -219,7 +219,7 @@ class RoboClawLink:
             return False
         now_s = self._loop.time()
         if rank != _URGENT:
-            if now_s < board.again_s:
+            if rank == _WRITE or now_s < board.again_s:
                 self.counters.skipped += 1
                 raise LinkTimeout(
                     f"board {question.address} on {self.url} has been silent for {now_s - board.silent_since_s:.1f} s "
@@ -290,6 +290,7 @@ class RoboClawLink:
             reply = self._deframer.feed(question, data)
         except FrameError as error:
             self.counters.frame_errors += 1
+            self._board_answers(question.address)
             sentence = f"board {question.address} on {self.url} was asked {question.what}; what came is {error}."
             self._end(FrameError(sentence), taint=True)
             return
@@ -327,6 +328,7 @@ class RoboClawLink:
         self._late_since_s = self._sent_s
         if rest:
             self.counters.frame_errors += 1
+            self._board_answers(question.address)
             sentence = f"board {question.address} on {self.url} answers {question.what} with a part: {rest.hex(' ')}."
             self._end(FrameError(sentence), taint=True)
             return
@@ -364,6 +366,7 @@ class RoboClawLink:
     # -- who answers --------------------------------------------------------------------------------------------
 
     def _board_answers(self, address: int) -> None:
+        """Well or badly: it is there."""
         board = self._boards[address]
         board.failures = 0
         board.backoff_s = 0.0
