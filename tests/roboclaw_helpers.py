@@ -112,8 +112,19 @@ async def linked(
         wire.close()
 
 
+class Noise(FaultSchedule):
+    """A schedule of many faults, found by their number instead of by a search."""
+
+    def strike(self, point: str, n: int) -> Fault | None:
+        table = self.__dict__.get("table")
+        if table is None:
+            table = {(fault.point, fault.at_chunk): fault for fault in self.faults}
+            object.__setattr__(self, "table", table)
+        return table.get((point, n))
+
+
 def noise(seed: int, share: float = 0.01, chunks: int = 40_000) -> FaultSchedule:
-    """Of the chunks each way `share` lose a bit's value, and as many are lost."""
+    """Of the chunks each way `share` have a bit flipped, and as many are lost."""
     rng = random.Random(seed)
     faults = []
     for point in ("wheels.to_device", "wheels.to_host"):
@@ -124,7 +135,7 @@ def noise(seed: int, share: float = 0.01, chunks: int = 40_000) -> FaultSchedule
                 faults.append(Fault("flip", point, at_chunk=n, args=args))  # type: ignore[arg-type]
             elif draw < 2 * share:
                 faults.append(Fault("drop", point, at_chunk=n))
-    return FaultSchedule(tuple(faults))
+    return Noise(tuple(faults))
 
 
 class Host:

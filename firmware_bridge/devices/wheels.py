@@ -48,6 +48,8 @@ from firmware_bridge.signals import LimitState, Reading
 
 SET_TIMEOUT, GET_SPEED, GET_VERSION, SET_COUNTER, DUTIES_RAMPED = 14, 18, 21, 22, 54
 SLOW_PERIOD_S = 1.0
+DRIVE_RETRIES = 5
+IDENTIFY_RETRIES = 8  # a long reply is often damaged on a bad line, and nothing is in a hurry then
 VALID_MAX_S = 2.0  # no command is good for longer
 SPEED_FROM_S = (0.02, 0.5)  # between counts this far apart the speed is their difference
 VERSION_MIN = (4, 1)
@@ -102,7 +104,7 @@ class RoboClawWheels:
         """The firmware text of each board, by address. WrongModel for another model, or firmware before 4.1."""
         texts = {}
         for board in self._boards:
-            text = await self._link.read_text(board.address, GET_VERSION)
+            text = await self._link.read_text(board.address, GET_VERSION, retries=IDENTIFY_RETRIES)
             version = re.search(r"v(\d+)\.(\d+)", text)
             if self.layout.model.casefold() not in text.casefold() or version is None:
                 raise WrongModel(
@@ -210,7 +212,7 @@ class RoboClawWheels:
             board.told.update(self.layout.steer_ticks(board.plan, steers_rad))
             for command, data in self.layout.commands(board.plan, speeds_rad_s, steers_rad):
                 try:
-                    await self._link.write(board.address, command, data, unless=unless)
+                    await self._link.write(board.address, command, data, retries=DRIVE_RETRIES, unless=unless)
                 except (LinkTimeout, FrameError) as error:
                     errors.append(error)
         if errors:

@@ -10,7 +10,7 @@ which also brings a board that lost a byte back into step. Reads are repeated th
 a move by a distance never is.
 
 A board that stays silent is asked ever less often (a read every 0.5 s to 2 s), so that it does not slow the others, and
-is told nothing but what is urgent (a stop). What a write's single 0xFF cannot tell: that it answers this write and not an
+is told nothing but what is urgent (a stop). What the single 0xFF cannot tell: that it answers this write and not an
 earlier one whose answer was late. Settings that matter are therefore read back by the devices.
 """
 
@@ -40,7 +40,7 @@ WAIT_PER_PEAK = 4.0  # how much later than the latest answers of late an answer 
 PEAK_DECAY = 0.98
 QUEUE_MAX = 64
 DRAIN_LIMIT_S = 5.0
-SILENT_AFTER = 6  # unanswered attempts in a row
+SILENT_AFTER = 4  # reads in a row that nothing came back to; writes are long, and more often lost to noise
 BACKOFF_S = (0.5, 2.0)  # first and longest pause between attempts to a silent board
 _URGENT, _WRITE, _READ = range(3)
 
@@ -333,7 +333,8 @@ class RoboClawLink:
             self._end(FrameError(sentence), taint=True)
             return
         self.counters.timeouts += 1
-        self._board_is_silent(question.address)
+        if not question.is_write:
+            self._board_is_silent(question.address)
         self._end(
             LinkTimeout(
                 f"board {question.address} on {self.url} did not answer {question.what}: check its power, its "
