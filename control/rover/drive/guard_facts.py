@@ -1,4 +1,4 @@
-"""What a guard is told and how far each thing may go: actions, causes, commands, limits with their ranges, and facts."""
+"""What a guard is told and how far things may go: actions, causes, commands, limits with their ranges, facts."""
 
 from __future__ import annotations
 
