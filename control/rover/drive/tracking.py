@@ -41,8 +41,11 @@ class TrackSettings:
         turn_on_spot_rad: a rover that can turns on the spot when it points further off than this.
         observer_m: length over which slip and drift are learnt; the estimate is averaged over half of it again.
         slip_max, drift_max: what the observer may believe at most, and slip_feed_max what it may feed forward.
-        stuck_m, stuck_s: stuck when so much was commanded in at least this time, with less than `stuck_share` of it
-            gained; `stuck_current_a`: currents from here up are evidence, and half of both is enough with it.
+        back_out_m: how far back it goes at most unless asked otherwise, and `before_start_m` how far behind the lane's
+            beginning (what lies there was not planned).
+        stuck_m, stuck_s: stuck when the wheels rolled so far in at least this time, with less than `stuck_share` of it
+            gained; `stuck_current_a`: currents from here up are evidence: then half of both is enough, and wheels that
+            were commanded and stand count as well.
     """
 
     lateral_m: float = 0.5
@@ -52,6 +55,8 @@ class TrackSettings:
     back_out_m_s: float = 0.05
     arrival_m: float = 0.05
     turn_on_spot_rad: float = 0.8
+    back_out_m: float = 5.0
+    before_start_m: float = 0.5
     observer_m: float = 0.8
     slip_max: float = 0.95
     slip_feed_max: float = 0.7
@@ -84,7 +89,7 @@ class TrackStep:
         slip: longitudinal, 0 none, 1 no progress at all (under 0: it slides ahead).
         crab_rad: how far to the left of where the wheels roll the rover travels.
         stuck: the wheels turn and the rover does not get on.
-        backing: backing out; `backed_out`: as far as was asked, and it waits for `resume`.
+        backing: backing out; `backed_out`: as far as was asked, and it stands.
     """
 
     twist: Twist2D
@@ -157,7 +162,7 @@ class SlipObserver:
 
 
 class StuckDetector:
-    """Commanded progress without progress of the pose, over a length and a time; currents make it surer sooner."""
+    """Wheels that roll without progress of the pose, over a length and a time; currents make it surer sooner."""
 
     def __init__(self, settings: TrackSettings) -> None:
         self.settings = settings
@@ -169,15 +174,15 @@ class StuckDetector:
         """Begin anew: what was before does not count."""
         self._past.clear()
 
-    def step(self, pose: Pose2D, commanded_m: float, dt_s: float, current_a: float | None) -> bool:
-        """True if stuck. `commanded_m`: driven by the wheels or commanded to them in this step, the larger."""
+    def step(self, pose: Pose2D, rolled_m: float, told_m: float, dt_s: float, current_a: float | None) -> bool:
+        """True if stuck. `rolled_m` by the wheels, `told_m` commanded to them in this step."""
         s = self.settings
         self._time_s += dt_s
-        self._commanded_m += commanded_m
+        evidence = current_a is not None and current_a >= s.stuck_current_a
+        self._commanded_m += max(rolled_m, told_m) if evidence else rolled_m
         spacing = s.stuck_m / 40
         if not self._past or self._commanded_m - self._past[-1][1] >= spacing:
             self._past.append((self._time_s, self._commanded_m, pose.x_m, pose.y_m))
-        evidence = current_a is not None and current_a >= s.stuck_current_a
         enough = 0.5 if evidence else 1.0
         past = self._past
         while len(past) > 1 and self._commanded_m - past[1][1] >= s.stuck_m and self._time_s - past[1][0] >= s.stuck_s:
@@ -216,24 +221,28 @@ class Tracker:
         self._commanded = STOP
         self._progress_m: float | None = None
         self._back_to_m: float | None = None
-        self._back_left_m = 0.0
+        self._back_asked = False
 
     @property
     def backing(self) -> bool:
-        """Backing out, or waiting for `resume` after it."""
+        """Backing out, or standing after it."""
         return self._back_to_m is not None
 
-    def back_out(self, distance_m: float) -> None:
-        """Drive back along the lane by this much, from where the rover is, then stand until `resume`."""
+    def back_out(self, distance_m: float | None = None) -> Twist2D:
+        """Ask for this cycle to drive back along the lane, and get the twist for it.
+
+        Asked once a cycle, after `step`, for as long as it is wanted: the first time it stops the rover and the steps
+        that follow drive back, until it is `distance_m` from where that began; a step after a cycle in which nobody
+        asked drives forward again.
+        """
+        distance_m = self.settings.back_out_m if distance_m is None else distance_m
         if not (math.isfinite(distance_m) and distance_m > 0):
             raise KinematicsError(f"a rover backs out by a finite length over 0, not {distance_m!r} m")
-        self._back_to_m = (self._progress_m or 0.0) - distance_m
-        self._turned_round()
-
-    def resume(self) -> None:
-        """Forward again."""
-        self._back_to_m = None
-        self._turned_round()
+        self._back_asked = True
+        if self._back_to_m is None:
+            self._back_to_m = max((self._progress_m or 0.0) - distance_m, -self.settings.before_start_m)
+            self._turned_round()
+        return self._commanded
 
     def step(
         self,
@@ -241,7 +250,7 @@ class Tracker:
         odometry_twist: Twist2D,
         dt_s: float,
         *,
-        speed_factor: float = 1.0,
+        held: bool = False,
         current_a: float | None = None,
     ) -> TrackStep:
         """One step of the loop.
@@ -249,21 +258,25 @@ class Tracker:
         Args:
             pose: of the localisation, at the end of the step.
             odometry_twist: by the wheels (`forward`), over the `dt_s` before.
-            speed_factor: of the guard: 0 stands (nothing is learnt of being stuck), 1 full speed.
+            held: the last twist was not driven, and the speed begins at 0 again.
             current_a: the mean current of the wheels, if it is known: evidence when stuck.
 
         Raises:
-            KinematicsError: a pose, odometry, time or factor that is no finite number.
+            KinematicsError: a pose, odometry or time that is no finite number, or a time under 0.
         """
-        given = (pose.x_m, pose.y_m, pose.heading_rad, dt_s, speed_factor)
-        if not (all(map(math.isfinite, given)) and odometry_twist.is_finite and dt_s > 0 and 0 <= speed_factor <= 1):
-            raise KinematicsError(
-                f"no step can be made from pose {pose}, odometry {odometry_twist}, {dt_s!r} s, factor {speed_factor!r}"
-            )
+        given = (pose.x_m, pose.y_m, pose.heading_rad, dt_s)
+        if not (all(map(math.isfinite, given)) and odometry_twist.is_finite and dt_s >= 0):
+            raise KinematicsError(f"no step can be made from pose {pose}, odometry {odometry_twist}, {dt_s!r} s")
+        if self._back_to_m is not None and not self._back_asked:
+            self._back_to_m = None
+            self._turned_round()
+        self._back_asked = False
+        if held:
+            self._speed_m_s, self._commanded = 0.0, STOP
         self.observer.step(pose, odometry_twist, dt_s)
         rolled_m_s = math.hypot(odometry_twist.vx_m_s, odometry_twist.vy_m_s)
         told_m_s = math.hypot(self._commanded.vx_m_s, self._commanded.vy_m_s)
-        stuck = self._stuck.step(pose, max(rolled_m_s, told_m_s) * dt_s, dt_s, current_a)
+        stuck = self._stuck.step(pose, rolled_m_s * dt_s, told_m_s * dt_s, dt_s, current_a)
         foot = self.lane.foot(pose)
         self._progress_m = foot.s_m
         if self._back_to_m is None:
@@ -272,11 +285,11 @@ class Tracker:
             left_m, sign = foot.s_m - self._back_to_m, -1.0
         arrived = left_m <= self.settings.arrival_m
         travel_error = wrapped(pose.heading_rad - foot.heading_rad)
-        if arrived or speed_factor == 0:
+        if arrived:
             twist = STOP
             self._speed_m_s = 0.0
         else:
-            twist = self._towards(foot, travel_error, left_m, sign, speed_factor, dt_s)
+            twist = self._towards(foot, travel_error, left_m, sign, dt_s)
         self._commanded = twist
         return TrackStep(
             twist,
@@ -291,9 +304,7 @@ class Tracker:
             arrived and self.backing,
         )
 
-    def _towards(
-        self, foot: Foot, travel_error: float, left_m: float, sign: float, factor: float, dt_s: float
-    ) -> Twist2D:
+    def _towards(self, foot: Foot, travel_error: float, left_m: float, sign: float, dt_s: float) -> Twist2D:
         """The twist towards the lane and along it; sign -1 backs out."""
         s, limit = self.settings, self.geometry.curvature_max_per_m
         crab = sign * self.observer.crab_rad  # to the left of travel, for a drift to the left of the rover
@@ -305,7 +316,6 @@ class Tracker:
         else:
             asked = min(s.back_out_m_s, math.sqrt(2 * s.accel_m_s2 * left_m))
         asked = max(s.creep_m_s, asked * max(0.3, math.cos(error))) / (1 - max(0.0, min(s.slip_feed_max, self.slip)))
-        asked *= factor
         grown = self._speed_m_s + s.accel_m_s2 * dt_s
         self._speed_m_s = max(min(asked, grown), self._speed_m_s - s.accel_m_s2 * dt_s, 0.0)
         speed = self._speed_m_s
@@ -330,6 +340,7 @@ class Tracker:
     def _turned_round(self) -> None:
         """Standing, and about to drive the other way: what was learnt of being stuck is over."""
         self._speed_m_s = 0.0
+        self.observer.slip = min(self.observer.slip, self.settings.slip_feed_max / 2)
         self._commanded = STOP
         self._stuck.restart()
         self.observer.restart()
