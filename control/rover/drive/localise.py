@@ -1,0 +1,230 @@
+"""Where the rover is: an extended Kalman filter over pose, gyro bias and slip, with a gate on every innovation.
+
+State: x, y (m, map), heading (rad), gyro bias (rad/s), slip (the share of the wheels' motion that the ground takes)
+and drift (metres to the left for each metre rolled). Wheels and gyro carry it forward; positions (tracker, tag) and
+ranges pull it straight, and so teach bias, slip and drift. A measurement that is too far from what is expected
+(chi-square, one in a thousand) is counted and left out; when everything has been left out for long enough, it is the
+filter that is wrong, and its uncertainty grows until it believes again.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from control.rover.drive.kinematics import Floats, KinematicsError, Pose2D, Twist2D, wrapped
+
+CHI2_999 = {1: 10.83, 2: 13.82, 3: 16.27}
+"""99.9 % of a chi-square distribution by degrees of freedom."""
+
+X, Y, HEADING, BIAS, SLIP, DRIFT = range(6)
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseSettings:
+    """How much each thing may be off.
+
+    Args:
+        rolled_share, rolled_m: error of the rolled length, as a share of it and as noise per square root of a metre.
+        gyro_rad_s: noise of the rate, per square root of a second. bias_rad_s: walk of the bias, likewise.
+        slip_m, drift_m: walk of slip and drift for each square root of a metre that is rolled.
+        bias0_rad_s, slip0, drift0, heading0_rad: what they may be at the beginning.
+        doubt_after: so many measurements left out in a row, and the uncertainty is grown.
+        age_max_s: older measurements are refused.
+    """
+
+    rolled_share: float = 0.02
+    rolled_m: float = 0.01
+    gyro_rad_s: float = 0.003
+    bias_rad_s: float = 2e-5
+    slip_m: float = 0.10
+    drift_m: float = 0.05
+    bias0_rad_s: float = 0.01
+    slip0: float = 0.3
+    drift0: float = 0.1
+    heading0_rad: float = 0.05
+    doubt_after: int = 10
+    age_max_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            if not (math.isfinite(value := getattr(self, item.name)) and value > 0):
+                raise ValueError(f"{item.name} is {value!r}; it must be a finite number over 0")
+
+
+@dataclass
+class LocaliseCounters:
+    """Measurements taken, left out by the gate, and refused because they were old or no numbers."""
+
+    taken: int = 0
+    gated: int = 0
+    refused: int = 0
+    doubts: int = 0
+
+
+class Localiser:
+    """The filter. `pose` at any time; `sigma_m` (the larger axis) and `heading_sigma_rad` say how sure it is."""
+
+    def __init__(self, pose: Pose2D, sigma_m: float, settings: NoiseSettings | None = None) -> None:
+        """Begin at `pose`, known to `sigma_m` in x and y."""
+        self.settings = s = settings or NoiseSettings()
+        if not (all(map(math.isfinite, (pose.x_m, pose.y_m, pose.heading_rad, sigma_m))) and sigma_m > 0):
+            raise KinematicsError(f"no localisation can begin at {pose} with a sigma of {sigma_m!r} m")
+        self.counters = LocaliseCounters()
+        self._x = np.array([pose.x_m, pose.y_m, pose.heading_rad, 0.0, 0.0, 0.0])
+        self._p = np.diag([sigma_m**2, sigma_m**2, s.heading0_rad**2, s.bias0_rad_s**2, s.slip0**2, s.drift0**2])
+        self._speed = (0.0, 0.0)  # of the last prediction, map frame: carries a measurement of the past to now
+        self._gated_in_a_row = 0
+
+    # -- what is believed -----------------------------------------------------------------------------------------
+
+    @property
+    def pose(self) -> Pose2D:
+        """Where the rover is believed to be now."""
+        return Pose2D(float(self._x[X]), float(self._x[Y]), wrapped(float(self._x[HEADING])))
+
+    @property
+    def covariance(self) -> Floats:
+        """Of x, y and heading, (3, 3) f8."""
+        return self._p[:3, :3].copy()
+
+    @property
+    def sigma_m(self) -> float:
+        """Standard deviation of the position along its worst direction."""
+        a, b, d = self._p[X, X], self._p[X, Y], self._p[Y, Y]
+        return math.sqrt(max((a + d) / 2 + math.hypot((a - d) / 2, b), 0.0))
+
+    @property
+    def heading_sigma_rad(self) -> float:
+        """Standard deviation of the heading."""
+        return math.sqrt(max(self._p[HEADING, HEADING], 0.0))
+
+    @property
+    def slip(self) -> float:
+        """The share of the wheels' motion that is lost."""
+        return float(self._x[SLIP])
+
+    # -- moving on ------------------------------------------------------------------------------------------------
+
+    def predict(self, odometry: Twist2D, gyro_z_rad_s: float, dt_s: float) -> None:
+        """Carry on by `dt_s` of wheels and gyro. Raises KinematicsError for what is no finite number."""
+        if not (odometry.is_finite and math.isfinite(gyro_z_rad_s) and math.isfinite(dt_s) and dt_s >= 0):
+            raise KinematicsError(f"nothing can be predicted from {odometry}, {gyro_z_rad_s!r} rad/s, {dt_s!r} s")
+        s, state = self.settings, self._x
+        kept, drift = 1.0 - state[SLIP], state[DRIFT]
+        along_m, across_m = odometry.vx_m_s * dt_s, odometry.vy_m_s * dt_s
+        turn = (gyro_z_rad_s - state[BIAS]) * dt_s
+        middle = state[HEADING] + turn / 2
+        cosine, sine = math.cos(middle), math.sin(middle)
+        # in the rover's frame: what is left of the rolled way, and what is lost to the side
+        forward_m, left_m = kept * along_m, kept * across_m + drift * along_m
+        dx, dy = cosine * forward_m - sine * left_m, sine * forward_m + cosine * left_m
+        jacobian = np.eye(6)
+        jacobian[X, HEADING], jacobian[Y, HEADING] = -dy, dx
+        jacobian[X, BIAS], jacobian[Y, BIAS] = dy * dt_s / 2, -dx * dt_s / 2
+        jacobian[HEADING, BIAS] = -dt_s
+        jacobian[X, SLIP], jacobian[Y, SLIP] = (
+            -(cosine * along_m - sine * across_m),
+            -(sine * along_m + cosine * across_m),
+        )
+        jacobian[X, DRIFT], jacobian[Y, DRIFT] = -sine * along_m, cosine * along_m
+        state[X] += dx
+        state[Y] += dy
+        state[HEADING] = wrapped(float(state[HEADING]) + turn)
+        rolled_m = math.hypot(along_m, across_m)
+        own = (s.rolled_share * rolled_m) ** 2 + s.rolled_m**2 * rolled_m
+        noise = np.zeros((6, 6))
+        noise[X, X] = noise[Y, Y] = own
+        noise[HEADING, HEADING] = s.gyro_rad_s**2 * dt_s
+        noise[BIAS, BIAS] = s.bias_rad_s**2 * dt_s
+        noise[SLIP, SLIP] = s.slip_m**2 * rolled_m
+        noise[DRIFT, DRIFT] = s.drift_m**2 * rolled_m
+        self._p = jacobian @ self._p @ jacobian.T + noise
+        if dt_s > 0:
+            self._speed = (dx / dt_s, dy / dt_s)
+
+    def fix(
+        self,
+        x_m: float,
+        y_m: float,
+        heading_rad: float | None,
+        sigma_m: float,
+        *,
+        heading_sigma_rad: float = 0.02,
+        age_s: float = 0.0,
+    ) -> bool:
+        """A position (and heading, where it is known) measured `age_s` ago. True if it was believed."""
+        values = (x_m, y_m, sigma_m, heading_sigma_rad, heading_rad or 0.0)
+        if not self._usable(values, sigma_m, age_s) or heading_sigma_rad <= 0:
+            return False
+        count = 2 if heading_rad is None else 3
+        seen = np.array([x_m + self._speed[0] * age_s, y_m + self._speed[1] * age_s, heading_rad or 0.0])[:count]
+        wrong = seen - self._x[:count]
+        if heading_rad is not None:
+            wrong[HEADING] = wrapped(float(wrong[HEADING]))
+        rows = np.eye(6)[:count]
+        noise = np.diag([sigma_m**2, sigma_m**2, heading_sigma_rad**2][:count])
+        return self._update(rows, wrong, noise)
+
+    def range_to(self, x_m: float, y_m: float, range_m: float, sigma_m: float, *, age_s: float = 0.0) -> bool:
+        """The distance to a reflector that stands at a known place. True if it was believed."""
+        if not self._usable((x_m, y_m, range_m, sigma_m), sigma_m, age_s) or range_m <= 0:
+            return False
+        dx, dy = float(self._x[X]) - x_m, float(self._x[Y]) - y_m
+        expected = math.hypot(dx, dy)
+        if expected < 1e-6:  # on top of it: any direction would do, and so none does
+            self.counters.refused += 1
+            return False
+        rows = np.zeros((1, 6))
+        rows[0, X], rows[0, Y] = dx / expected, dy / expected
+        closing = rows[0, X] * self._speed[0] + rows[0, Y] * self._speed[1]
+        wrong = np.array([range_m + closing * age_s - expected])
+        return self._update(rows, wrong, np.array([[sigma_m**2]]))
+
+    def visual_step(self, slip: float, sigma: float) -> bool:
+        """What the camera saw of the ground passing by, against the wheels: the slip of the last stretch."""
+        if not self._usable((slip, sigma), sigma, 0.0):
+            return False
+        rows = np.zeros((1, 6))
+        rows[0, SLIP] = 1.0
+        return self._update(rows, np.array([slip - self._x[SLIP]]), np.array([[sigma**2]]))
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _usable(self, values: tuple[float, ...], sigma: float, age_s: float) -> bool:
+        """Numbers, not too old, not from the future, and with an uncertainty."""
+        good = all(map(math.isfinite, values)) and sigma > 0 and 0.0 <= age_s <= self.settings.age_max_s
+        if not good:
+            self.counters.refused += 1
+        return good
+
+    def _update(self, rows: Floats, wrong: Floats, noise: Floats) -> bool:
+        """A measurement, if its gate lets it in (Joseph's form, so that the covariance stays one)."""
+        spread = rows @ self._p @ rows.T + noise
+        if float(wrong @ np.linalg.solve(spread, wrong)) > CHI2_999[len(wrong)]:
+            self.counters.gated += 1
+            self._gated_in_a_row += 1
+            if self._gated_in_a_row >= self.settings.doubt_after:
+                self._doubt(float(np.abs(wrong[: min(2, len(wrong))]).max()))
+            return False
+        gain = np.linalg.solve(spread, rows @ self._p).T
+        self._x = self._x + gain @ wrong
+        self._x[HEADING] = wrapped(float(self._x[HEADING]))
+        self._x[SLIP] = min(max(float(self._x[SLIP]), -0.95), 0.98)
+        self._x[DRIFT] = min(max(float(self._x[DRIFT]), -0.9), 0.9)
+        left = np.eye(6) - gain @ rows
+        self._p = left @ self._p @ left.T + gain @ noise @ gain.T
+        self.counters.taken += 1
+        self._gated_in_a_row = 0
+        return True
+
+    def _doubt(self, off_m: float) -> None:
+        """All that came for a while was left out: believe oneself less, by as much as they are off."""
+        self._gated_in_a_row = 0
+        self.counters.doubts += 1
+        self._p[X, X] += off_m**2
+        self._p[Y, Y] += off_m**2
+        self._p[HEADING, HEADING] += self.settings.heading0_rad**2
+        self._p[SLIP, SLIP] += self.settings.slip0**2
