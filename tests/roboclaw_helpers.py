@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from firmware_bridge.links.roboclaw import RoboClawLink
 from hil_sim.world.emulators.roboclaw import RoboClawBoard, RoboClawLine
 from hil_sim.world.faults.schedule import Fault, FaultSchedule
-from hil_sim.world.wire import Wire, lay_virtual
+from hil_sim.world.wire import Tap, lay_virtual
 
 NO_LOAD_RAD_S = 3.3
 TICKS = 571.66
@@ -71,7 +71,8 @@ class Motor:
 
     def set_duty(self, t_s: float, duty: float) -> None:
         self._set(t_s, "duty", duty)
-        self._goal, self._accel = duty * NO_LOAD_RAD_S, 1e9
+        self._speed = self._goal = duty * NO_LOAD_RAD_S
+        self._accel = math.inf
 
     def set_position(self, t_s: float, angle_rad: float, speed_rad_s: float, accel_rad_s2: float) -> None:
         self._set(t_s, "position", angle_rad, speed_rad_s, accel_rad_s2)
@@ -89,24 +90,28 @@ class Motor:
         return self.amps
 
 
-def make_line(
-    *addresses: int, baud: int = 115200, chunk_bytes: int = 256
-) -> tuple[RoboClawLine, dict[int, list[Motor]]]:
+def make_line(*addresses: int, baud: int = 115200, chunk_bytes: int = 256) -> RoboClawLine:
     """Boards with two motors each."""
-    motors = {address: [Motor(), Motor()] for address in addresses}
-    boards = {address: RoboClawBoard(pair, (TICKS, TICKS)) for address, pair in motors.items()}
-    return RoboClawLine(boards, baud=baud, chunk_bytes=chunk_bytes), motors
+    boards = {address: RoboClawBoard((Motor(), Motor()), (TICKS, TICKS)) for address in addresses}
+    return RoboClawLine(boards, baud=baud, chunk_bytes=chunk_bytes)
+
+
+def motor(line: RoboClawLine, address: int, channel: int = 1) -> Motor:
+    """The motor on a channel."""
+    port = line.boards[address].channels[channel - 1].port
+    assert isinstance(port, Motor)
+    return port
 
 
 @contextlib.asynccontextmanager
 async def linked(
-    line: RoboClawLine, *, faults: FaultSchedule | None = None, **settings: float
-) -> AsyncIterator[tuple[RoboClawLink, Wire]]:
+    line: RoboClawLine, *, faults: FaultSchedule | None = None, tap: Tap | None = None, **settings: float
+) -> AsyncIterator[RoboClawLink]:
     """A link to the line over a wire of its baud rate."""
-    wire = await lay_virtual("wheels", line, baud=line.baud, faults=faults)
+    wire = await lay_virtual("wheels", line, baud=line.baud, faults=faults, tap=tap)
     link = await RoboClawLink.open("sim:wheels", **settings)
     try:
-        yield link, wire
+        yield link
     finally:
         link.close()
         wire.close()
