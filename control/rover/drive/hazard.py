@@ -1,0 +1,98 @@
+"""Looking ahead along the lane: how far to the first place where the rover must not go.
+
+A cell is blocked if it is steeper than the limit, if something else blocks it, or if nothing is known of it; so is
+everything outside the grid. What is looked at is the whole strip that the rover's wheels will pass over.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from control.rover.drive.kinematics import Floats
+from control.rover.drive.lane import Lane
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hazards:
+    """Blocked cells: `blocked[i, j]` bool, cell centre (i, j) at x = x_m + j*cell_m, y = y_m + i*cell_m."""
+
+    blocked: NDArray[np.bool_]
+    x_m: float
+    y_m: float
+    cell_m: float
+
+    def at(self, x_m: Floats, y_m: Floats) -> NDArray[np.bool_]:
+        """Is the cell that each point lies in blocked? Outside the grid: yes. A NaN: yes."""
+        x, y = np.asarray(x_m, dtype=np.float64), np.asarray(y_m, dtype=np.float64)
+        rows, columns = self.blocked.shape
+        i, j = np.floor((y - self.y_m) / self.cell_m + 0.5), np.floor((x - self.x_m) / self.cell_m + 0.5)
+        inside = (i >= 0) & (i < rows) & (j >= 0) & (j < columns)
+        blocked = np.ones(x.shape, dtype=np.bool_)
+        blocked[inside] = self.blocked[i[inside].astype(np.int64), j[inside].astype(np.int64)]
+        return blocked
+
+
+def hazards_of(
+    slope_deg: NDArray[np.float32],
+    x_m: float,
+    y_m: float,
+    cell_m: float,
+    *,
+    slope_max_deg: float,
+    blocked: NDArray[np.bool_] | None = None,
+) -> Hazards:
+    """Blocked cells of a slope grid; `blocked` adds others (steps, rocks, places given up). NaN slope: blocked.
+
+    Raises:
+        ValueError: grids of different shapes, or a cell size or limit that is no number over 0.
+    """
+    if not (cell_m > 0 and slope_max_deg > 0 and math.isfinite(x_m + y_m + cell_m + slope_max_deg)):
+        raise ValueError(f"cells of {cell_m!r} m from {x_m!r}, {y_m!r} with limit {slope_max_deg!r} deg are no grid")
+    if slope_deg.ndim != 2 or (blocked is not None and blocked.shape != slope_deg.shape):
+        raise ValueError("slope and blocked cells must be grids of one shape")
+    too_steep = ~(slope_deg <= slope_max_deg)  # a NaN is not under any limit
+    return Hazards(too_steep if blocked is None else too_steep | blocked, x_m, y_m, cell_m)
+
+
+def hazard_ahead_m(
+    hazards: Hazards,
+    lane: Lane,
+    progress_m: float,
+    left_m: float,
+    *,
+    reach_m: float,
+    front_m: float,
+    half_width_m: float,
+    lateral_m: float = 0.5,
+    backwards: bool = False,
+) -> float:
+    """How far the rover's front is from the first blocked place of its way; 0 under it, infinite if none in reach.
+
+    Args:
+        progress_m, left_m: where the rover is along the lane and beside it (a TrackStep's `progress_m` and
+            `cross_track_m`); it comes back onto the lane over about `lateral_m`.
+        reach_m: how far ahead of the front is looked; the lane's end ends the look (it stops there).
+        front_m, half_width_m: from the rover's origin to its front and to its sides, margins included.
+        backwards: look the other way.
+
+    A place or width that is no number sees a hazard at 0.
+    """
+    if not all(map(math.isfinite, (progress_m, left_m, reach_m, front_m, half_width_m))):
+        return 0.0
+    pace = min(hazards.cell_m / 2, 0.25)
+    end_m = (progress_m if backwards else max(0.0, lane.length_m - progress_m)) + front_m
+    gone = np.arange(0.0, max(min(reach_m + front_m, end_m), front_m) + pace, pace)
+    place, heading = lane.at(progress_m - gone if backwards else progress_m + gone)
+    aside = np.linspace(-half_width_m, half_width_m, 1 + 2 * max(1, math.ceil(half_width_m / pace)))
+    offset = left_m * np.exp(-gone / lateral_m)
+    left = offset[:, None] + aside[None, :]
+    x = place[:, :1] - np.sin(heading)[:, None] * left
+    y = place[:, 1:] + np.cos(heading)[:, None] * left
+    struck = hazards.at(x, y).any(axis=1)
+    if not struck.any():
+        return math.inf
+    return max(0.0, float(gone[int(np.argmax(struck))]) - front_m)
