@@ -40,7 +40,6 @@ class Motor:
     def __init__(self) -> None:
         self.calls: list[tuple[float, str, tuple[float, ...]]] = []
         self.amps = 0.5
-        self.kick_rad = 0.0  # somebody turns the wheel
         self._t = self._angle = self._speed = 0.0
         self._goal = 0.0
         self._accel = math.inf
@@ -80,11 +79,16 @@ class Motor:
 
     def angle_rad(self, t_s: float) -> float:
         self._advance(t_s)
-        return self._angle + self.kick_rad
+        return self._angle
 
     def speed_rad_s(self, t_s: float) -> float:
         self._advance(t_s)
         return self._speed
+
+    def turn_by_hand(self, rad: float) -> None:
+        """Somebody turns it while it is off."""
+        self._angle += rad
+        self._position = None
 
     def current_a(self, t_s: float) -> float:
         return self.amps

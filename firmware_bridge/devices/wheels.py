@@ -46,6 +46,8 @@ from firmware_bridge.errors import (
 from firmware_bridge.links.roboclaw import RoboClawLink
 from firmware_bridge.signals import LimitState, Reading
 
+__all__ = ["RoboClawLayout", "RoboClawWheels", "Wheels"]
+
 SET_TIMEOUT, GET_SPEED, GET_VERSION, SET_COUNTER, DUTIES_RAMPED = 14, 18, 21, 22, 54
 SLOW_PERIOD_S = 1.0
 DRIVE_RETRIES = 5
