@@ -58,12 +58,13 @@ def attitude(geometry: Geometry, heights_m: Floats, belly_m: Floats | None = Non
     rocker = geometry.rocker
     if rocker is None:
         return _rigid(geometry, heights, belly_m)
-    roll = 0.0
+    across = 0.0
     for _ in range(ROLL_ROUNDS):
-        left, left_bogie, left_z, left_y = _side(geometry, heights, rocker, 1.0, roll)
-        right, right_bogie, right_z, right_y = _side(geometry, heights, rocker, -1.0, roll)
-        roll = math.atan2(left_z - right_z, left_y - right_y)
+        left, left_bogie, left_z, left_y = _side(geometry, heights, rocker, 1.0, across)
+        right, right_bogie, right_z, right_y = _side(geometry, heights, rocker, -1.0, across)
+        across = (left_z - right_z) / (left_y - right_y)
     pitch = (left + right) / 2
+    roll = math.atan(across * math.cos(pitch))
     pivot_z = (left_z * -right_y + right_z * left_y) / (left_y - right_y)
     belly = pivot_z - (rocker.pivot_height_m - rocker.belly_height_m) * math.cos(pitch) * math.cos(roll)
     belly += rocker.pivot_x_m * math.tan(pitch)
@@ -112,17 +113,17 @@ def stability_rad(geometry: Geometry, height_of_mass_m: float) -> float:
 
 
 def _side(
-    geometry: Geometry, heights: Floats, rocker: RockerBogie, sign: float, roll: float
+    geometry: Geometry, heights: Floats, rocker: RockerBogie, sign: float, across: float
 ) -> tuple[float, float, float, float]:
     """One side's (rocker pitch, bogie pitch against it, height of the pivot, y of the pivot); a wheel that stands
-    further out than the pivot is seen in the pivot's plane, the body rolled by `roll`.
+    further out than the pivot is seen in the pivot's plane, the ground rising by `across` to the left.
     """
     wheels = [(wheel, float(h)) for wheel, h in zip(geometry.wheels, heights) if wheel.y_m * sign > 0]
     wheels.sort(key=lambda pair: -pair[0].x_m)  # front to rear
     if len(wheels) != (2 if rocker.bogie is None else 3):
         raise KinematicsError(f"{len(wheels)} wheels on a side do not hang on a rocker with bogie {rocker.bogie!r}")
     pivot_y = math.copysign(min(abs(wheel.y_m) for wheel, _ in wheels), sign)
-    axles = [(w.x_m, h - (w.y_m - pivot_y) * math.tan(roll) + geometry.wheel_radius_m) for w, h in wheels]
+    axles = [(w.x_m, h - (w.y_m - pivot_y) * across + geometry.wheel_radius_m) for w, h in wheels]
     bogie_slope = 0.0
     front, rear = axles[0], axles[-1]
     front_flat, rear_flat = (axles[0][0], geometry.wheel_radius_m), (axles[-1][0], geometry.wheel_radius_m)

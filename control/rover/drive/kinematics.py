@@ -177,7 +177,7 @@ def integrate(pose: Pose2D, twist: Twist2D, dt_s: float) -> Pose2D:
     if abs(turn) < 1e-6:  # series: sin(a)/a and (1 - cos a)/a to the precision of a float
         along, across = 1 - turn * turn / 6, turn / 2
     else:
-        along, across = math.sin(turn) / turn, (1 - math.cos(turn)) / turn
+        along, across = math.sin(turn) / turn, 2 * math.sin(turn / 2) ** 2 / turn
     forward_m = (along * twist.vx_m_s - across * twist.vy_m_s) * dt_s
     left_m = (across * twist.vx_m_s + along * twist.vy_m_s) * dt_s
     cosine, sine = math.cos(pose.heading_rad), math.sin(pose.heading_rad)
