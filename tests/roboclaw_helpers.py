@@ -40,13 +40,16 @@ class Motor:
     def __init__(self) -> None:
         self.calls: list[tuple[float, str, tuple[float, ...]]] = []
         self.amps = 0.5
-        self._t = self._angle = self._speed = 0.0
+        self._t = math.nan  # a real loop's clock shows any number when it begins
+        self._angle = self._speed = 0.0
         self._goal = 0.0
         self._accel = math.inf
         self._position: float | None = None
         self._top = 0.0
 
     def _advance(self, t_s: float) -> None:
+        if math.isnan(self._t):
+            self._t = t_s
         while self._t < t_s - 1e-12:
             dt = min(0.001, t_s - self._t)
             goal = self._goal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from firmware_bridge.links.roboclaw_frames import ADDRESSES, Deframer, ask_read,
 from firmware_bridge.transport import Transport
 from hil_sim.virtual_time import run_virtual
 from hil_sim.world.faults.schedule import Fault, FaultSchedule
+from hil_sim.world.wire import lay_pty
 
 BATTERY, COUNTERS, SPEEDS = 24, 78, 37
 addresses = st.sampled_from(ADDRESSES)
@@ -360,3 +362,29 @@ def test_a_slow_adapter_is_waited_for_and_a_fast_line_is_not() -> None:
             assert set(values) == {b"\x00\x78"} and 0 < link.counters.timeouts < 10
 
     run_virtual(main)
+
+
+# ---- a real terminal line, in real time -----------------------------------------------------------------------------
+
+
+def test_the_same_link_speaks_over_a_pty(tmp_path: Path) -> None:
+    async def main() -> None:
+        line = make_line(0x80, 0x81)
+        wire = await lay_pty(tmp_path, "wheels", line, baud=115200)
+        link = await RoboClawLink.open(wire.url)
+        try:
+            assert (await link.read_text(0x81, 21)).startswith("USB Roboclaw")
+            await link.write(0x80, 14, b"\x02")
+            assert await link.read(0x80, 15, 1) == b"\x02"
+            await link.write(0x80, SPEEDS, struct.pack(">ii", 500, -500))
+            for _ in range(20):
+                assert await link.read(0x81, BATTERY, 2) == b"\x00\x78"
+        finally:
+            link.close()
+        async with asyncio.timeout(5.0):  # the host has left: the board's own dead-man
+            while not line.boards[0x80].stopped_by_timeout:
+                await asyncio.sleep(0.02)
+        wire.close()
+        assert motor(line, 0x80).calls[-1][1:] == ("duty", (0.0,))
+
+    asyncio.run(main())

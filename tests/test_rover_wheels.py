@@ -326,6 +326,31 @@ def test_wheels_stop_when_the_last_command_is_over_though_polls_go_on() -> None:
     run(test)
 
 
+def test_a_stop_that_was_acknowledged_and_not_obeyed_is_repeated() -> None:
+    async def test() -> None:
+        async with rover() as (wheels, line):
+            for seq in range(1, 6):
+                await cycle(wheels, seq)
+            board = line.boards[129]
+            execute = board.execute
+            board.execute = lambda command, data, t_s: b"" if command == 54 else execute(command, data, t_s)  # type: ignore[method-assign]
+            await wheels.stop()
+            assert [speed > 0 for speed in wheel_speeds(line)] == [False, False, True, True, False, False]
+            board.execute = execute  # type: ignore[method-assign]
+            for _ in range(5):
+                await wheels.poll()
+                await asyncio.sleep(0.1)
+            assert wheel_speeds(line) == [0.0] * 6
+            before = line.counters.packets
+            for _ in range(20):
+                readings = await wheels.poll()
+                await asyncio.sleep(0.1)
+            assert readings["rl_speed_rad_s"].value == 0.0
+            assert line.counters.packets - before <= 20 * (5 + 3)  # no more stops than needed
+
+    run(test)
+
+
 @pytest.mark.parametrize("cut_at_s", [1.0, 1.013, 1.047, 1.081])
 def test_wheels_stop_by_the_boards_own_dead_man_when_the_host_dies(cut_at_s: float) -> None:
     async def test() -> None:

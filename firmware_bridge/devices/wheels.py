@@ -10,6 +10,7 @@ Nothing moves for longer than somebody means it to. Each command has a number an
 one is refused, also while it waits for the line. poll() stops the wheels when the last command's time is over, since
 its own questions feed the boards' dead-man; if nobody polls either, the dead-man stops them. A board that has lost its
 settings (it reads back another serial timeout, or its counters jump) is driven no more until configure() is called.
+Wheels that turn although they were stopped are stopped again at each poll.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ SLOW_PERIOD_S = 1.0
 DRIVE_RETRIES = 5
 IDENTIFY_RETRIES = 8  # a long reply is often damaged on a bad line, and nothing is in a hurry then
 VALID_MAX_S = 2.0  # no command is good for longer
+STOPS_WITHIN_S = 0.3
+CREEP_RAD_S = 0.1
 SPEED_FROM_S = (0.02, 0.5)  # between counts this far apart the speed is their difference
 VERSION_MIN = (4, 1)
 
@@ -98,6 +101,7 @@ class RoboClawWheels:
         self._timeout_steps: int | None = None
         self._seq: int | None = None
         self._valid_until_s: float | None = None
+        self._stopped_s: float | None = None  # when they were told to stand still, if nothing came after it
         self._generation = 0  # goes up with each command and each stop: what belongs to an older one is not sent
 
     # -- before driving -----------------------------------------------------------------------------------------
@@ -202,6 +206,7 @@ class RoboClawWheels:
         self._check_fresh(seq, valid_until_s)
         self._seq = seq
         self._valid_until_s = valid_until_s
+        self._stopped_s = None
         self._generation += 1
         unless = self._overtaken(self._generation, seq, valid_until_s)
         errors: list[BridgeError] = []
@@ -270,6 +275,7 @@ class RoboClawWheels:
         """
         self._generation += 1
         self._valid_until_s = None
+        self._stopped_s = asyncio.get_running_loop().time()
         ramp = struct.pack(">hIhI", 0, self.layout.stop_rate, 0, self.layout.stop_rate)
         results = await asyncio.gather(
             *(self._link.write(board.address, DUTIES_RAMPED, ramp, urgent=True) for board in self._boards),
@@ -294,7 +300,7 @@ class RoboClawWheels:
         values, BAD after 0.3 s (3 s for the slow ones). LinkTimeout if none answers.
         """
         loop = asyncio.get_running_loop()
-        if self._valid_until_s is not None and loop.time() >= self._valid_until_s:
+        if (self._valid_until_s is not None and loop.time() >= self._valid_until_s) or self._creeps(loop.time()):
             await self.stop()
         errors = []
         for board in self._boards:
@@ -307,6 +313,19 @@ class RoboClawWheels:
             raise errors[0]
         await self._read_slowly(loop.time())
         return readings_of(self.layout, self._boards, loop.time())
+
+    def _creeps(self, now_s: float) -> bool:
+        """Whether a wheel still turns that was told to stand still: a 0xFF is no proof that a board has obeyed, and its
+        dead-man does not strike while it is polled."""
+        if self._stopped_s is None or now_s - self._stopped_s < STOPS_WITHIN_S:
+            return False
+        creep = CREEP_RAD_S * self.layout.ticks_per_rad
+        return any(
+            abs(tick.speed) > creep and tick.time_s > self._stopped_s + STOPS_WITHIN_S / 2
+            for board in self._boards
+            for channel, tick in board.ticks.items()
+            if channel in board.plan.drives
+        )
 
     async def _read_counts(self, board: BoardState) -> None:
         raw = await self._link.read(board.address, GET_COUNTERS, 8)

@@ -103,7 +103,9 @@ class RoboClawLink:
         self._current: _Transaction | None = None
         self._sent_s = 0.0
         self._late_since_s: float | None = None  # when the request went out whose answer may still come
-        self._deadline: asyncio.TimerHandle | None = None
+        self._deadline_s = 0.0  # of the current request
+        self._watch: asyncio.TimerHandle | None = None  # one timer for all deadlines: set anew when it fires, or for an
+        self._watch_s = 0.0  # earlier one
         self._start: asyncio.TimerHandle | None = None
         self._tainted = True  # a board may hold half a packet from before
         self._quiet_until_s = self._drain_ends_s = 0.0
@@ -276,8 +278,23 @@ class RoboClawLink:
         self.counters.sent += 1
         self._current = transaction
         self._sent_s = self._loop.time() + len(raw) * self._byte_time_s
-        deadline_s = self._sent_s + transaction.question.reply_bytes * self._byte_time_s + self.wait_s
-        self._deadline = self._loop.call_at(deadline_s, self._expire)
+        self._deadline_s = self._sent_s + transaction.question.reply_bytes * self._byte_time_s + self.wait_s
+        if self._watch is None or self._deadline_s < self._watch_s:
+            self._arm_watch()
+
+    def _arm_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watch_s = self._deadline_s
+        self._watch = self._loop.call_at(self._deadline_s, self._on_watch)
+
+    def _on_watch(self) -> None:
+        self._watch = None
+        if self._current is not None:
+            if self._loop.time() < self._deadline_s:
+                self._arm_watch()
+            else:
+                self._expire()
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the transport."""
@@ -347,9 +364,6 @@ class RoboClawLink:
         transaction = self._current
         assert transaction is not None
         self._current = None
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
         if taint:
             self._taint()
         if error is not None and not transaction.future.done():
@@ -391,10 +405,10 @@ class RoboClawLink:
     def connection_lost(self, error: TransportError | None) -> None:
         """The transport is gone: every waiting caller is told."""
         self._error = error if error is not None else TransportError(f"{self.url} was closed.")
-        for timer in (self._deadline, self._start):
+        for timer in (self._watch, self._start):
             if timer is not None:
                 timer.cancel()
-        self._deadline = self._start = None
+        self._watch = self._start = None
         current, self._current = self._current, None
         if current is not None and not current.future.done():
             current.future.set_exception(self._error)
