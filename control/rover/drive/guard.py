@@ -7,6 +7,7 @@ that is newer than every one seen while it held: nothing that was latched drives
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from control.rover.drive.guard_facts import (
@@ -106,7 +107,8 @@ class Decision:
 
 def guard_step(state: GuardState, facts: Facts, limits: GuardLimits) -> tuple[GuardState, Decision]:
     """One step: the state after it and the decision. Pure; never raises on what the world may send."""
-    now_s = facts.now_s if facts.now_s >= state.last_s else state.last_s  # a NaN or a step back does not move timers
+    usable = math.isfinite(facts.now_s) and facts.now_s >= state.last_s
+    now_s = facts.now_s if usable else state.last_s  # a time that is none, or one from before, does not move timers
     newest = state.newest_seq if facts.command is None else max(state.newest_seq, facts.command.seq)
     released = state.release_seq is not None and facts.release_seq > state.release_seq
     backed_out = facts.backed_m - state.backed_from_m >= limits.back_out_m
@@ -126,7 +128,7 @@ def guard_step(state: GuardState, facts: Facts, limits: GuardLimits) -> tuple[Gu
         traces=tuple(traces),
         newest_seq=newest,
         barrier_seq=state.barrier_seq if may_move else newest,
-        release_seq=facts.release_seq if state.release_seq is None else max(state.release_seq, facts.release_seq),
+        release_seq=_newest_release(state.release_seq, facts.release_seq),
         backing_since_s=(now_s if starts else state.backing_since_s) if backing and may_move else None,
         backed_from_m=facts.backed_m if starts and facts.backed_m == facts.backed_m else state.backed_from_m,
         last_s=now_s,
@@ -149,7 +151,8 @@ def _after(
     if sentence is not None:
         raised_s = now_s if trace.raised_s is None else trace.raised_s
         wait_s = 0.0 if row.after is None else getattr(limits, row.after)
-        return Trace(raised_s, trace.active or now_s - raised_s >= wait_s, None, False, sentence)
+        active = trace.active or wait_s <= 0 or now_s - raised_s >= wait_s
+        return Trace(raised_s, active, None, False, sentence)
     if not trace.active:
         return _UNRAISED
     gone_s = now_s if trace.gone_s is None else trace.gone_s
@@ -158,6 +161,13 @@ def _after(
     if enough and now_s - gone_s >= (0.0 if row.clears_at_once else limits.clear_s):
         return _UNRAISED
     return Trace(None, True, gone_s, released, trace.sentence)
+
+
+def _newest_release(seen: int | None, now: int) -> int | None:
+    """The largest release number seen; one that is no number is not seen."""
+    if not math.isfinite(now):
+        return seen
+    return now if seen is None else max(seen, now)
 
 
 def _told(row: Row, trace: Trace) -> str:
