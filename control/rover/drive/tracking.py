@@ -311,10 +311,8 @@ class Tracker:
         # the line seen in the direction of travel: backwards, left is right, and its curvature turns the other way
         wanted = -math.atan(sign * foot.left_m / s.lateral_m) - crab
         error = wrapped(wanted - travel_error)
-        if sign > 0:
-            asked = float(np.interp(foot.s_m, self.lane.s_m, self.profile_m_s))
-        else:
-            asked = min(s.back_out_m_s, math.sqrt(2 * s.accel_m_s2 * left_m))
+        asked = float(np.interp(foot.s_m, self.lane.s_m, self.profile_m_s)) if sign > 0 else s.back_out_m_s
+        asked = min(asked, math.sqrt(1.6 * s.accel_m_s2 * max(0.0, left_m - s.arrival_m)))  # slow when it arrives
         asked = max(s.creep_m_s, asked * max(0.3, math.cos(error))) / (1 - max(0.0, min(s.slip_feed_max, self.slip)))
         grown = self._speed_m_s + s.accel_m_s2 * dt_s
         self._speed_m_s = max(min(asked, grown), self._speed_m_s - s.accel_m_s2 * dt_s, 0.0)
