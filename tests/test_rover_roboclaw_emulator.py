@@ -494,7 +494,7 @@ def test_a_dead_board_is_silent_and_still_and_a_hung_one_goes_on() -> None:
         loop = asyncio.get_running_loop()
         for address in (A, 0x81):
             await bench.tell(14, ">B", 2, address=address)
-            await bench.tell(35, ">i", 500, address=address)
+            await bench.tell(41, ">iIB", 500, 100, 1, address=address)
         bench.session.received(b"\x80\x18")  # a board that dies takes the answer that it owes with it
         bench.board.die(loop.time())
         bench.line.boards[0x81].hang(loop.time())

@@ -122,6 +122,19 @@ def test_a_damaged_packet_costs_a_pause_of_more_than_ten_milliseconds_and_is_sen
     run_virtual(main)
 
 
+def test_an_acknowledgement_that_is_none_is_not_taken_for_one() -> None:
+    async def main(loop):
+        faults = FaultSchedule((Fault("flip", "wheels.to_host", at_chunk=0, args={"bit": 4}),))  # type: ignore[arg-type]
+        line = make_line(0x80)
+        async with linked(line, faults=faults) as link:
+            with pytest.raises(FrameError, match="ef instead of ff"):
+                await link.write(0x80, SPEEDS, bytes(8), retries=0)
+            await link.write(0x80, SPEEDS, bytes(8))
+            assert link.counters.frame_errors == 1 and line.counters.packets == 2
+
+    run_virtual(main)
+
+
 def test_a_byte_that_is_lost_does_not_take_the_next_packet_with_it() -> None:
     async def main(loop):
         faults = FaultSchedule((Fault("drop", "wheels.to_device", at_chunk=4),))
@@ -198,6 +211,7 @@ def test_answers_that_come_twice_late_or_after_noise_are_never_taken_for_others(
                     raw = await link.read(address, COUNTERS, 8)
                     wrong += struct.unpack(">ii", raw)[0] != address
             assert link.counters.drains > 30
+            assert (link.counters.unsolicited_bytes > 0) == (kind != "insert")
         assert wrong == 0
 
     run_virtual(main)
@@ -242,7 +256,10 @@ def test_writes_to_a_silent_board_are_not_sent_but_for_a_stop() -> None:
             sent = link.counters.sent
             with pytest.raises(LinkTimeout, match="silent"):
                 await link.write(0x80, SPEEDS, struct.pack(">ii", 500, 500))
-            assert link.counters.sent == sent and link.counters.skipped == 1
+            await asyncio.sleep(3.0)  # time to look whether it is back: but a read does that
+            with pytest.raises(LinkTimeout, match="silent"):
+                await link.write(0x80, SPEEDS, struct.pack(">ii", 500, 500))
+            assert link.counters.sent == sent and link.counters.skipped == 2
             with pytest.raises(LinkTimeout, match="did not answer"):
                 await link.write(0x80, 34, bytes(4), urgent=True)
             assert link.counters.sent == sent + 1
@@ -326,6 +343,20 @@ def test_a_line_that_never_falls_quiet_is_named_and_nothing_is_sent_on_it() -> N
         with pytest.raises(LinkTainted, match="second host or a babbling device"):
             await link.read(0x80, BATTERY, 2)
         assert babbler.sent == [] and link.is_tainted
+
+    run_virtual(main)
+
+
+def test_a_board_that_may_hold_half_a_packet_of_somebody_before_us_gets_its_silence_first() -> None:
+    async def main(loop):
+        link = RoboClawLink()
+        babbler = Babbler(link)
+        asking = asyncio.ensure_future(link.read(0x80, BATTERY, 2, retries=0))
+        await asyncio.sleep(0.0099)
+        assert babbler.sent == []
+        with pytest.raises(LinkTimeout):
+            await asking
+        assert babbler.sent == [b"\x80\x18"]
 
     run_virtual(main)
 

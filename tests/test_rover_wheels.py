@@ -433,6 +433,28 @@ def test_a_board_that_comes_back_without_its_dead_man_is_not_driven_until_config
     run(test)
 
 
+def test_a_board_that_missed_a_poll_is_told_nothing_until_it_was_asked_for_its_dead_man() -> None:
+    async def test() -> None:
+        async with rover() as (wheels, line):
+            loop = asyncio.get_running_loop()
+            for seq in range(1, 6):
+                await cycle(wheels, seq)
+            line.boards[130].die(loop.time())
+            await wheels.poll()
+            line.boards[130].revive(loop.time())  # it is back before anybody looked, and would drive for ever
+            await asyncio.sleep(0.15)
+            with pytest.raises(LinkTimeout, match="board 130"):
+                await wheels.drive(speeds(2.0), STRAIGHT, seq=6, valid_until_s=loop.time() + 0.4)
+            assert motor(line, 130, 1).speed_rad_s(loop.time()) == 0.0
+            assert motor(line, 129, 1).speed_rad_s(loop.time()) == pytest.approx(2.0, abs=0.002)
+            await asyncio.sleep(0.6)
+            await wheels.poll()
+            with pytest.raises(DeviceReset, match="board 130"):
+                await wheels.drive(speeds(2.0), STRAIGHT, seq=7, valid_until_s=loop.time() + 0.4)
+
+    run(test)
+
+
 def test_a_reset_that_nobody_noticed_is_found_within_two_seconds_by_reading_the_dead_man_back() -> None:
     async def test() -> None:
         async with rover() as (wheels, line):
@@ -454,6 +476,9 @@ def test_a_counter_that_jumps_is_a_restart() -> None:
                 await cycle(wheels, seq, speed=2.0)
             line.boards[130].nvm = BoardSettings(timeout_steps=5)  # it even holds the right timeout
             line.boards[130].brown_out(asyncio.get_running_loop().time(), off_s=0.0)
+            readings = await wheels.poll()
+            assert readings["fr_angle_rad"].quality is readings["mr_speed_rad_s"].quality is Quality.BAD
+            assert readings["fl_angle_rad"].quality is Quality.GOOD
             with pytest.raises(DeviceReset, match="counter 1 went from"):
                 await cycle(wheels, 41)
 
@@ -539,6 +564,8 @@ def test_a_noisy_line_slows_the_wheels_readings_and_never_falsifies_them() -> No
                 taken += sum(speed > 0.7 for speed in wheel_speeds(line))
                 await asyncio.sleep(max(0.0, began_s + 0.1 - loop.time()))
             assert readings["fr_steer_rad"].quality is Quality.BAD
+            with pytest.raises(LinkTimeout, match=r"132 .* did not answer command 54"):  # asked all the same
+                await wheels.stop()
             assert good > 0.9 * 6 * seq and taken > 0.9 * 6 * seq and seq > 250, (good / seq, taken / seq, seq)
 
     run(test)
