@@ -265,7 +265,7 @@ class Pit(Level):
     """Good ground but for a place from which the wheels cannot get on forwards."""
 
     def __init__(self, x_m: float) -> None:
-        super().__init__(0.1, 0.03)
+        super().__init__(0.1, 0.12)
         self.from_m, self.world = x_m, None
 
     def at(self, pose):
@@ -274,7 +274,7 @@ class Pit(Level):
 
 
 def in_a_pit(**kw) -> World:
-    pit = Pit(4.0)
+    pit = Pit(11.0)
     world = on_lane(sine_lane(20.0), ground=pit, **kw)
     pit.world = world
     return world
@@ -288,20 +288,21 @@ def until_stuck(world: World, seconds: float, **kw) -> float | None:
 
 
 def test_it_sees_that_it_is_stuck_and_backs_out_along_the_lane():
-    world = in_a_pit(noise_m=0.03)
-    assert until_stuck(world, 30.0) is None  # on the way there
+    world = in_a_pit(noise_m=0.03, back_out_m=9.0)
+    assert until_stuck(world, 110.0) is None  # on the way there
     assert until_stuck(world, 60.0) is not None
     at_m = world.step().progress_m
     assert world.step(back=True).twist.vx_m_s > 0  # this cycle's twist was made before it was asked
     assert world.tracker.back_out() == STOP
     begun = len(world.cross)
-    for _ in range(round(100 / DT_S)):
+    for _ in range(round(250 / DT_S)):
         step = world.step(back=True)
         assert step.twist.vx_m_s <= 0 and step.backing
-        if step.progress_m < at_m - 2.0:
+        if step.progress_m < at_m - 8.0:
             break
-    assert not step.stuck
-    assert max(map(abs, world.cross[begun:])) < 0.12  # on the lane, whose curve it had come
+    assert step.progress_m < at_m - 8.0 and not step.stuck
+    assert max(map(abs, world.cross[begun:])) < 0.12  # along the curve by which it had come
+    assert math.sqrt(np.mean(np.square(world.cross[begun + 400 :]))) < 0.03
     world.step()
     step = world.step()
     assert not step.backing and step.twist.vx_m_s > 0  # nobody asks any more: forward again
@@ -324,9 +325,23 @@ def test_backing_out_ends_where_it_was_asked_to_and_behind_the_lane_little():
     assert step.backed_out and -0.55 < step.progress_m < -0.3
 
 
+@pytest.mark.parametrize("geometry", [OSR_GEOMETRY, POLAR_GEOMETRY], ids=["osr", "polar"])
+def test_on_a_curve_it_rolls_back_on_the_arc_by_which_it_came(geometry):
+    angle = np.linspace(0, math.pi, 64)
+    tracker = Tracker(np.column_stack((4 * np.sin(angle), 4 - 4 * np.cos(angle))), 0.1, geometry)  # left, radius 4
+    pose = Pose2D(4.0, 4.0, math.pi / 2)
+    for _ in range(50):
+        ahead = tracker.step(pose, STOP, DT_S).twist
+    for _ in range(50):
+        tracker.back_out()
+        back = tracker.step(pose, STOP, DT_S).twist
+    assert ahead.omega_rad_s / ahead.vx_m_s == pytest.approx(1 / 4, rel=0.1)
+    assert back.vx_m_s < 0 and back.omega_rad_s / back.vx_m_s == pytest.approx(1 / 4, rel=0.1)
+
+
 def test_currents_make_it_sure_sooner_and_tell_wheels_that_stand():
-    without = until_stuck(in_a_pit(noise_m=0.0), 90.0)
-    with_current = until_stuck(in_a_pit(noise_m=0.0, stuck_current_a=2.0), 90.0, current_a=2.5)
+    without = until_stuck(in_a_pit(noise_m=0.0), 200.0)
+    with_current = until_stuck(in_a_pit(noise_m=0.0, stuck_current_a=2.0), 200.0, current_a=2.5)
     assert with_current < without - 2.0
     tracker = Tracker(straight(5.0), 0.1, OSR_GEOMETRY, TrackSettings(stuck_current_a=2.0))
     stalled = [tracker.step(Pose2D(1.0, 0.0, 0.0), STOP, DT_S, current_a=3.0).stuck for _ in range(200)]
