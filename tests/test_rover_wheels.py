@@ -18,6 +18,7 @@ from firmware_bridge.devices.wheels_readings import status_limit, status_words
 from firmware_bridge.errors import (
     BridgeError,
     DeviceReset,
+    FrameError,
     LinkTimeout,
     NotReady,
     Rejected,
@@ -451,6 +452,28 @@ def test_a_board_that_missed_a_poll_is_told_nothing_until_it_was_asked_for_its_d
             await wheels.poll()
             with pytest.raises(DeviceReset, match="board 130"):
                 await wheels.drive(speeds(2.0), STRAIGHT, seq=7, valid_until_s=loop.time() + 0.4)
+
+    run(test)
+
+
+def test_after_nothing_but_damaged_answers_the_boards_are_asked_before_they_are_driven() -> None:
+    async def test() -> None:
+        faults = FaultSchedule((Fault("flip", "wheels.to_host", at_s=1.0, for_s=1.0),))
+        async with rover(faults=faults) as (wheels, line):
+            loop = asyncio.get_running_loop()
+            seq = 0
+            while loop.time() < 0.9:
+                await cycle(wheels, seq := seq + 1)
+            await asyncio.sleep(1.01 - loop.time())
+            with pytest.raises(FrameError):
+                await wheels.poll()
+            await asyncio.sleep(2.01 - loop.time())
+            before = line.counters.packets
+            with pytest.raises(LinkTimeout, match="5 commands were not taken"):
+                await wheels.drive(speeds(), STRAIGHT, seq=50, valid_until_s=loop.time() + 0.4)
+            assert line.counters.packets == before
+            await cycle(wheels, 51)
+            assert wheel_speeds(line) == [pytest.approx(1.0, abs=0.002)] * 6
 
     run(test)
 
