@@ -76,7 +76,7 @@ class World:
         self.truth_index = 0
         self.cross, self.poses = [], []
 
-    def step(self, back: bool = False, **kw):
+    def step(self, **kw):
         alpha = 0.06 if self.noise_m else 1.0
         beta = alpha * alpha / (2 - alpha)
         fix = np.array((self.pose.x_m, self.pose.y_m)) + self.rng.normal(0, self.noise_m, 2)
@@ -85,10 +85,7 @@ class World:
         heading = self.pose.heading_rad + (self.rng.normal(0, math.radians(0.3)) if self.noise_m else 0.0)
         told = Pose2D(float(self.seen[0]), float(self.seen[1]), wrapped(heading))
         step = self.tracker.step(told, self.driven, DT_S, **kw)
-        twist = self.tracker.back_out() if back else step.twist
-        if kw.get("held"):
-            twist = STOP
-        d, t = self.driven, twist
+        d, t = self.driven, step.twist
         self.driven = Twist2D(
             d.vx_m_s + 0.4 * (t.vx_m_s - d.vx_m_s),
             d.vy_m_s + 0.4 * (t.vy_m_s - d.vy_m_s),
@@ -194,9 +191,9 @@ def test_what_is_believed_is_bounded():
 def test_standing_teaches_nothing():
     world = on_lane(straight(30.0), ground=Level(0.3, 0.0))
     world.drive(100)
-    world.drive(20, held=True)
+    world.drive(20, speed_factor=0.0)
     before = world.tracker.observer.slip
-    world.drive(300, held=True)
+    world.drive(300, speed_factor=0.0)
     assert world.tracker.observer.slip == pytest.approx(before, abs=0.02)
     assert not world.step().stuck
 
@@ -231,6 +228,18 @@ def test_speeds_grow_and_fall_no_faster_than_allowed():
         speeds.append(step.twist.vx_m_s)
     assert np.abs(np.diff([0.0, *speeds])).max() <= 0.05 * DT_S + 1e-9
     assert max(speeds) == pytest.approx(0.1, rel=0.03) and speeds[-1] <= 0.03
+
+
+def test_the_guards_share_of_the_speed():
+    speeds = []
+    for factor in (1.0, 0.5):
+        world = on_lane(straight(8.0), noise_m=0.0)
+        speeds.append(world.drive(40, speed_factor=factor).twist.vx_m_s)
+    assert speeds[1] == pytest.approx(speeds[0] / 2, rel=0.02)
+    assert world.step(speed_factor=0.0).twist == STOP
+    assert world.step().twist.vx_m_s <= 0.05 * DT_S + 1e-9  # from standing again
+    with pytest.raises(KinematicsError, match="factor 1.1"):
+        world.step(speed_factor=1.1)
 
 
 def test_a_run_that_is_taken_up_in_the_middle():
@@ -288,40 +297,47 @@ def until_stuck(world: World, seconds: float, **kw) -> float | None:
 
 
 def test_it_sees_that_it_is_stuck_and_backs_out_along_the_lane():
-    world = in_a_pit(noise_m=0.03, back_out_m=9.0)
+    world = in_a_pit(noise_m=0.03)
     assert until_stuck(world, 110.0) is None  # on the way there
     assert until_stuck(world, 60.0) is not None
     at_m = world.step().progress_m
-    assert world.step(back=True).twist.vx_m_s > 0  # this cycle's twist was made before it was asked
-    assert world.tracker.back_out() == STOP
+    world.tracker.back_out(8.0)
     begun = len(world.cross)
     for _ in range(round(250 / DT_S)):
-        step = world.step(back=True)
-        assert step.twist.vx_m_s <= 0 and step.backing
-        if step.progress_m < at_m - 8.0:
+        step = world.step()
+        assert step.twist.vx_m_s <= 0 and step.backing and not step.done
+        if step.backed_out:
             break
-    assert step.progress_m < at_m - 8.0 and not step.stuck
+    assert at_m - 8.8 < step.progress_m < at_m - 8.0 and not step.stuck
     assert max(map(abs, world.cross[begun:])) < 0.12  # along the curve by which it had come
     assert math.sqrt(np.mean(np.square(world.cross[begun + 400 :]))) < 0.03
-    world.step()
+    assert world.step().twist == STOP  # and there it stands
+    world.tracker.resume()
     step = world.step()
-    assert not step.backing and step.twist.vx_m_s > 0  # nobody asks any more: forward again
+    assert not step.backing and step.twist.vx_m_s > 0
 
 
-def test_backing_out_ends_where_it_was_asked_to_and_behind_the_lane_little():
-    world = on_lane(sine_lane(20.0), noise_m=0.0)
-    world.drive(50)
+@pytest.mark.parametrize("slip", [0.0, 0.3])
+def test_the_wheels_have_rolled_back_at_least_as_far_as_was_asked(slip):
+    """The guard waits for that by the odometry: short of it, both would wait for each other."""
+    world = on_lane(sine_lane(20.0), ground=Level(slip, 0.0), noise_m=0.0)
+    world.drive(60)
     at_m = world.step().progress_m
-    world.tracker.back_out(1.5)
-    for _ in range(800):
-        step = world.step(back=True)
-    assert step.backed_out and not step.done and step.twist == STOP
-    assert step.progress_m == pytest.approx(at_m - 1.5, abs=0.15)
-    world.step()
-    world.step()
+    world.tracker.back_out(1.0)
+    rolled = 0.0
+    for _ in range(500):
+        step = world.step()
+        rolled -= min(0.0, world.driven.vx_m_s) * DT_S
+    assert step.backed_out and rolled > 1.0
+    assert 1.0 < at_m - step.progress_m < 1.3
+
+
+def test_it_does_not_back_out_far_behind_the_lane():
+    world = on_lane(sine_lane(20.0), noise_m=0.0)
+    world.drive(20)
     world.tracker.back_out(50.0)
-    for _ in range(2000):
-        step = world.step(back=True)
+    for _ in range(1500):
+        step = world.step()
     assert step.backed_out and -0.55 < step.progress_m < -0.3
 
 
@@ -332,8 +348,8 @@ def test_on_a_curve_it_rolls_back_on_the_arc_by_which_it_came(geometry):
     pose = Pose2D(4.0, 4.0, math.pi / 2)
     for _ in range(50):
         ahead = tracker.step(pose, STOP, DT_S).twist
+    tracker.back_out(2.0)
     for _ in range(50):
-        tracker.back_out()
         back = tracker.step(pose, STOP, DT_S).twist
     assert ahead.omega_rad_s / ahead.vx_m_s == pytest.approx(1 / 4, rel=0.1)
     assert back.vx_m_s < 0 and back.omega_rad_s / back.vx_m_s == pytest.approx(1 / 4, rel=0.1)

@@ -41,8 +41,7 @@ class TrackSettings:
         turn_on_spot_rad: a rover that can turns on the spot when it points further off than this.
         observer_m: length over which slip and drift are learnt; the estimate is averaged over half of it again.
         slip_max, drift_max: what the observer may believe at most, and slip_feed_max what it may feed forward.
-        back_out_m: how far back it goes at most unless asked otherwise, and `before_start_m` how far behind the lane's
-            beginning (what lies there was not planned).
+        before_start_m: how far it backs out behind the lane's beginning (what lies there was not planned).
         stuck_m, stuck_s: stuck when the wheels rolled so far in at least this time, with less than `stuck_share` of it
             gained; `stuck_current_a`: currents from here up are evidence: then half of both is enough, and wheels that
             were commanded and stand count as well.
@@ -55,7 +54,6 @@ class TrackSettings:
     back_out_m_s: float = 0.05
     arrival_m: float = 0.05
     turn_on_spot_rad: float = 0.8
-    back_out_m: float = 5.0
     before_start_m: float = 0.5
     observer_m: float = 0.8
     slip_max: float = 0.95
@@ -89,7 +87,7 @@ class TrackStep:
         slip: longitudinal, 0 none, 1 no progress at all (under 0: it slides ahead).
         crab_rad: how far to the left of where the wheels roll the rover travels.
         stuck: the wheels turn and the rover does not get on.
-        backing: backing out; `backed_out`: as far as was asked, and it stands.
+        backing: backing out; `backed_out`: as far as was asked, and it stands until `resume`.
     """
 
     twist: Twist2D
@@ -221,28 +219,27 @@ class Tracker:
         self._commanded = STOP
         self._progress_m: float | None = None
         self._back_to_m: float | None = None
-        self._back_asked = False
 
     @property
     def backing(self) -> bool:
-        """Backing out, or standing after it."""
+        """Backing out, or standing after it until `resume`."""
         return self._back_to_m is not None
 
-    def back_out(self, distance_m: float | None = None) -> Twist2D:
-        """Ask for this cycle to drive back along the lane, and get the twist for it.
-
-        Asked once a cycle, after `step`, for as long as it is wanted: the first time it stops the rover and the steps
-        that follow drive back, until it is `distance_m` from where that began; a step after a cycle in which nobody
-        asked drives forward again.
+    def back_out(self, distance_m: float) -> None:
+        """Drive back along the lane, from where the rover is and a little more than this far, then stand until
+        `resume`. Never farther back than `before_start_m` behind the lane's beginning.
         """
-        distance_m = self.settings.back_out_m if distance_m is None else distance_m
         if not (math.isfinite(distance_m) and distance_m > 0):
             raise KinematicsError(f"a rover backs out by a finite length over 0, not {distance_m!r} m")
-        self._back_asked = True
-        if self._back_to_m is None:
-            self._back_to_m = max((self._progress_m or 0.0) - distance_m, -self.settings.before_start_m)
-            self._turned_round()
-        return self._commanded
+        # a little more: who waits for this length by the wheels' odometry must not wait for ever
+        back_to_m = (self._progress_m or 0.0) - 1.05 * distance_m - 2 * self.settings.arrival_m
+        self._back_to_m = max(back_to_m, -self.settings.before_start_m)
+        self._turned_round()
+
+    def resume(self) -> None:
+        """Forward again."""
+        self._back_to_m = None
+        self._turned_round()
 
     def step(
         self,
@@ -250,7 +247,7 @@ class Tracker:
         odometry_twist: Twist2D,
         dt_s: float,
         *,
-        held: bool = False,
+        speed_factor: float = 1.0,
         current_a: float | None = None,
     ) -> TrackStep:
         """One step of the loop.
@@ -258,21 +255,17 @@ class Tracker:
         Args:
             pose: of the localisation, at the end of the step.
             odometry_twist: by the wheels (`forward`), over the `dt_s` before.
-            held: the last twist was not driven, and the speed begins at 0 again.
+            speed_factor: of the guard, 0 to 1: the twist is scaled by it; with 0 it is a stop.
             current_a: the mean current of the wheels, if it is known: evidence when stuck.
 
         Raises:
-            KinematicsError: a pose, odometry or time that is no finite number, or a time under 0.
+            KinematicsError: a pose, odometry, time or factor that is no finite number, or out of its range.
         """
-        given = (pose.x_m, pose.y_m, pose.heading_rad, dt_s)
-        if not (all(map(math.isfinite, given)) and odometry_twist.is_finite and dt_s >= 0):
-            raise KinematicsError(f"no step can be made from pose {pose}, odometry {odometry_twist}, {dt_s!r} s")
-        if self._back_to_m is not None and not self._back_asked:
-            self._back_to_m = None
-            self._turned_round()
-        self._back_asked = False
-        if held:
-            self._speed_m_s, self._commanded = 0.0, STOP
+        given = (pose.x_m, pose.y_m, pose.heading_rad, dt_s, speed_factor)
+        if not (all(map(math.isfinite, given)) and odometry_twist.is_finite and dt_s >= 0 and 0 <= speed_factor <= 1):
+            raise KinematicsError(
+                f"no step can be made from pose {pose}, odometry {odometry_twist}, {dt_s!r} s, factor {speed_factor!r}"
+            )
         self.observer.step(pose, odometry_twist, dt_s)
         rolled_m_s = math.hypot(odometry_twist.vx_m_s, odometry_twist.vy_m_s)
         told_m_s = math.hypot(self._commanded.vx_m_s, self._commanded.vy_m_s)
@@ -285,11 +278,11 @@ class Tracker:
             left_m, sign = foot.s_m - self._back_to_m, -1.0
         arrived = left_m <= self.settings.arrival_m
         travel_error = wrapped(pose.heading_rad - foot.heading_rad)
-        if arrived:
+        if arrived or speed_factor == 0:
             twist = STOP
             self._speed_m_s = 0.0
         else:
-            twist = self._towards(foot, travel_error, left_m, sign, dt_s)
+            twist = self._towards(foot, travel_error, left_m, sign, speed_factor, dt_s)
         self._commanded = twist
         return TrackStep(
             twist,
@@ -304,7 +297,9 @@ class Tracker:
             arrived and self.backing,
         )
 
-    def _towards(self, foot: Foot, travel_error: float, left_m: float, sign: float, dt_s: float) -> Twist2D:
+    def _towards(
+        self, foot: Foot, travel_error: float, left_m: float, sign: float, factor: float, dt_s: float
+    ) -> Twist2D:
         """The twist towards the lane and along it; sign -1 backs out."""
         s, limit = self.settings, self.geometry.curvature_max_per_m
         crab = sign * self.observer.crab_rad  # to the left of travel, for a drift to the left of the rover
@@ -314,6 +309,7 @@ class Tracker:
         asked = float(np.interp(foot.s_m, self.lane.s_m, self.profile_m_s)) if sign > 0 else s.back_out_m_s
         asked = min(asked, math.sqrt(1.6 * s.accel_m_s2 * max(0.0, left_m - s.arrival_m)))  # slow when it arrives
         asked = max(s.creep_m_s, asked * max(0.3, math.cos(error))) / (1 - max(0.0, min(s.slip_feed_max, self.slip)))
+        asked *= factor
         grown = self._speed_m_s + s.accel_m_s2 * dt_s
         self._speed_m_s = max(min(asked, grown), self._speed_m_s - s.accel_m_s2 * dt_s, 0.0)
         speed = self._speed_m_s
