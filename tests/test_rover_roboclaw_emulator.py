@@ -15,7 +15,7 @@ from hil_sim.virtual_time import run_virtual
 from hil_sim.world.emulators import roboclaw_frames
 from hil_sim.world.emulators.roboclaw import BoardSettings, RoboClawBoard, RoboClawLine
 from hil_sim.world.emulators.roboclaw_frames import READS, WRITES, LineCounters, PacketReader
-from hil_sim.world.emulators.roboclaw_motors import FORMS
+from hil_sim.world.emulators.roboclaw_motors import FORMS, Unconnected
 
 A = 0x80
 
@@ -506,6 +506,17 @@ def test_a_dead_board_is_silent_and_still_and_a_hung_one_goes_on() -> None:
         assert await bench.ask(24, ">H") == (120,)
 
     run(test, A, 0x81)
+
+
+def test_a_channel_without_a_motor_answers_and_stands() -> None:
+    async def main(loop):
+        bench = Bench(line=RoboClawLine({A: RoboClawBoard((Motor(), Unconnected()), (TICKS, TICKS))}, baud=115200))
+        await bench.tell(37, ">ii", 500, 500)
+        await bench.tell(66, ">IIIiB", 5000, 500, 5000, 300, 1)
+        await bench.tell(33, ">h", 32767)
+        assert (await bench.ask(78, ">ii"))[1] == 0 and (await bench.ask(49, ">hh"))[1] == 0
+
+    run_virtual(main)
 
 
 def test_addresses_outside_the_eight_and_boards_with_one_motor_are_refused() -> None:

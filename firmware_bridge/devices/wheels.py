@@ -52,7 +52,7 @@ __all__ = ["RoboClawLayout", "RoboClawWheels", "Wheels"]
 SET_TIMEOUT, GET_SPEED, GET_VERSION, SET_COUNTER, DUTIES_RAMPED = 14, 18, 21, 22, 54
 SLOW_PERIOD_S = 1.0
 DRIVE_RETRIES = 5
-IDENTIFY_RETRIES = 8  # a long reply is often damaged on a bad line, and nothing is in a hurry then
+SETUP_RETRIES = 8  # nothing is in a hurry then, and a long reply is often damaged on a bad line
 VALID_MAX_S = 2.0  # no command is good for longer
 STOPS_WITHIN_S = 0.3
 CREEP_RAD_S = 0.1
@@ -110,7 +110,7 @@ class RoboClawWheels:
         """The firmware text of each board, by address. WrongModel for another model, or firmware before 4.1."""
         texts = {}
         for board in self._boards:
-            text = await self._link.read_text(board.address, GET_VERSION, retries=IDENTIFY_RETRIES)
+            text = await self._link.read_text(board.address, GET_VERSION, retries=SETUP_RETRIES)
             version = re.search(r"v(\d+)\.(\d+)", text)
             if self.layout.model.casefold() not in text.casefold() or version is None:
                 raise WrongModel(
@@ -138,14 +138,14 @@ class RoboClawWheels:
         await self.stop()
         for board in self._boards:
             address = board.address
-            await self._link.write(address, SET_TIMEOUT, bytes((steps,)))
-            seen = (await self._link.read(address, GET_TIMEOUT, 1))[0]
+            await self._link.write(address, SET_TIMEOUT, bytes((steps,)), retries=SETUP_RETRIES)
+            seen = (await self._link.read(address, GET_TIMEOUT, 1, retries=SETUP_RETRIES))[0]
             if seen != steps:
                 raise Unverified(
                     f"board {address}: its serial timeout was set to {steps / 10:g} s and reads back as {seen / 10:g} "
                     "s. It would not stop by itself: do not drive; look at the board."
                 )
-            status = int.from_bytes(await self._link.read(address, GET_STATUS, 4), "big")
+            status = int.from_bytes(await self._link.read(address, GET_STATUS, 4, retries=SETUP_RETRIES), "big")
             if status_limit(status) is LimitState.ALARM:
                 raise NotReady(
                     f"board {address} reports {', '.join(status_words(status))}. Remove the cause, then configure "
@@ -155,7 +155,7 @@ class RoboClawWheels:
                 await self._restore(board)
                 board.lost = None
             board.has_failed = False
-            self._take_counts(board, await self._link.read(address, GET_COUNTERS, 8))
+            self._take_counts(board, await self._link.read(address, GET_COUNTERS, 8, retries=SETUP_RETRIES))
             board.sure = dict(board.ticks)
         self._timeout_steps = steps
 
@@ -186,7 +186,9 @@ class RoboClawWheels:
                 board.ticks[channel] = Tick(wrapped, board.ticks[channel].total, 0.0, now_s)
 
     async def _set_counter(self, board: BoardState, channel: int, ticks: int) -> None:
-        await self._link.write(board.address, SET_COUNTER + channel - 1, struct.pack(">i", ticks))
+        await self._link.write(
+            board.address, SET_COUNTER + channel - 1, struct.pack(">i", ticks), retries=SETUP_RETRIES
+        )
         board.ticks[channel] = Tick(ticks, ticks, 0.0, asyncio.get_running_loop().time())
         board.told.pop(channel, None)
 
@@ -278,7 +280,10 @@ class RoboClawWheels:
         self._stopped_s = asyncio.get_running_loop().time()
         ramp = struct.pack(">hIhI", 0, self.layout.stop_rate, 0, self.layout.stop_rate)
         results = await asyncio.gather(
-            *(self._link.write(board.address, DUTIES_RAMPED, ramp, urgent=True) for board in self._boards),
+            *(
+                self._link.write(board.address, DUTIES_RAMPED, ramp, retries=DRIVE_RETRIES, urgent=True)
+                for board in self._boards
+            ),
             return_exceptions=True,
         )
         for result in results:
@@ -294,10 +299,10 @@ class RoboClawWheels:
     async def poll(self) -> dict[str, Reading]:
         """Counters of all boards, and a part of what is read once a second.
 
-        `<wheel>_angle_rad`, `<wheel>_speed_rad_s`, `<wheel>_current_a`, `<wheel>_steer_rad`,
-        `<wheel>_steer_current_a`; `volts_v` (the lowest), `board_temp_c` (the highest) and `status` (all bits) over
-        all boards, and each with the address in its name for every board. A board that does not answer has its last
-        values, BAD after 0.3 s (3 s for the slow ones). LinkTimeout if none answers.
+        `<wheel>_angle_rad`, `<wheel>_speed_rad_s`, `<wheel>_current_a`, `<wheel>_steer_rad`, `<wheel>_steer_a` (the
+        steering motor's current); over all boards `volts_v` (the lowest), `board_temp_c` (the highest) and `status`
+        (all bits); and these of each board, its address in front (`128_volts_v`). A board that does not answer has its
+        last values, BAD after 0.3 s (3 s for the slow ones). LinkTimeout if none answers.
         """
         loop = asyncio.get_running_loop()
         if (self._valid_until_s is not None and loop.time() >= self._valid_until_s) or self._creeps(loop.time()):

@@ -47,7 +47,8 @@ class BoardSettings:
 
 
 class RoboClawBoard:
-    """One board. `motors` and `ticks_per_rad`: of its channels 1 and 2 (a negative number of ticks: mounted mirrored).
+    """One board. `motors` and `ticks_per_rad`: of its channels 1 and 2 (a negative number of ticks: mounted mirrored);
+    `Unconnected()` where there is none.
 
     `volts(t_s)` and `temp_c(t_s)` are the supply and the temperature of the board; `nvm` what it holds when it boots.
     `stopped_by_timeout`: how often its dead-man has struck; `nvm_writes`: how often its memory was written.

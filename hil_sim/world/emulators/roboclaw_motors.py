@@ -44,6 +44,31 @@ class MotorPort(Protocol):
         """What it draws."""
 
 
+class Unconnected:
+    """A channel with no motor: it can be told anything, and stands at 0."""
+
+    def set_speed(self, t_s: float, rad_s: float, accel_rad_s2: float) -> None:
+        """Nothing turns."""
+
+    def set_duty(self, t_s: float, duty: float) -> None:
+        """Nothing turns."""
+
+    def set_position(self, t_s: float, angle_rad: float, speed_rad_s: float, accel_rad_s2: float) -> None:
+        """Nothing turns."""
+
+    def angle_rad(self, t_s: float) -> float:
+        """0."""
+        return 0.0
+
+    def speed_rad_s(self, t_s: float) -> float:
+        """0."""
+        return 0.0
+
+    def current_a(self, t_s: float) -> float:
+        """0."""
+        return 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Move:
     """A buffered command: to a position, or at a signed speed over a distance. Counts, counts/s, counts/s2."""
