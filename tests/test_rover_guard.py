@@ -5,6 +5,8 @@ import itertools
 import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from control.rover.drive.guard import (
     TABLE,
@@ -300,6 +302,36 @@ def test_nothing_latched_drives_off_after_a_failsafe(cause):
     assert drive.decision.cause is Cause.COMMAND_STALE
     newer = Command(during.seq + 1, drive.now_s + 1.0, Twist2D(0.1))
     assert drive.step(command=newer, release_seq=1).action is Action.GO
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_over_any_history_only_a_newer_and_valid_command_moves_it(data):
+    """Told apart from the guard: what was seen by the last step at which it stood no longer counts."""
+    drive = Drive(QUICK)
+    seen = seen_standing = -1
+    causes = st.lists(st.sampled_from(sorted(BY_CAUSE, key=lambda c: c.value)), max_size=2)
+    for _ in range(12):
+        changes: dict = {}
+        for cause in data.draw(causes):
+            changes.update(BY_CAUSE[cause][1])
+        stale = data.draw(st.integers(-3, 3))
+        for _ in range(data.draw(st.integers(1, 8))):
+            number = max(0, drive.seq + 1 + stale)
+            command = Command(number, drive.now_s + data.draw(st.sampled_from([-0.5, 0.05, 0.5, 60.0])))
+            release = data.draw(st.integers(0, 3))
+            decision = drive.step(**{"command": command, "release_seq": release, **changes})
+            command = changes.get("command", command)
+            good = (
+                command is not None
+                and command.seq > seen_standing
+                and command.seq >= seen
+                and drive.now_s < command.valid_until_s <= drive.now_s + QUICK.command_valid_max_s
+            )
+            assert good or not decision.may_move or Cause.COMMS_SILENT in decision.causes
+            seen = seen if command is None else max(seen, command.seq)
+            if not decision.may_move:
+                seen_standing = seen
 
 
 def test_link_cut_and_back():

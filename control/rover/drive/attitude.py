@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -87,23 +88,16 @@ def tip_margin_rad(
     """
     if not (math.isfinite(roll_rad) and math.isfinite(pitch_rad)):
         return math.nan
-    gravity = np.array(
-        (
-            math.sin(pitch_rad),
-            -math.cos(pitch_rad) * math.sin(roll_rad),
-            -math.cos(pitch_rad) * math.cos(roll_rad),
-        )
-    )
-    feet = _hull([(wheel.x_m, wheel.y_m) for wheel in geometry.wheels])
-    if len(feet) < 3 or not height_of_mass_m > 0:
-        raise KinematicsError("a rover stands on three wheels or more, with its mass centre above the ground")
+    if not height_of_mass_m > 0:
+        raise KinematicsError(f"a mass centre {height_of_mass_m!r} m over the ground is not above it")
+    pull_x, pull_y = math.sin(pitch_rad), -math.cos(pitch_rad) * math.sin(roll_rad)
+    pull_down = math.cos(pitch_rad) * math.cos(roll_rad)
     margin = math.inf
-    for (ax, ay), (bx, by) in zip(feet, feet[1:] + feet[:1]):
-        edge = np.array((bx - ax, by - ay, 0.0)) / math.hypot(bx - ax, by - ay)
-        down = np.array((ax - mass_xy_m[0], ay - mass_xy_m[1], -height_of_mass_m))
-        down -= (down @ edge) * edge
-        pull = gravity - (gravity @ edge) * edge
-        margin = min(margin, -math.atan2(float(edge @ np.cross(pull, down)), float(pull @ down)))
+    for x_m, y_m, out_x, out_y in _edges(tuple((wheel.x_m, wheel.y_m) for wheel in geometry.wheels)):
+        # seen along the edge: gravity and the way from the mass to the edge, both as angles outward from straight down
+        outward_m = (x_m - mass_xy_m[0]) * out_x + (y_m - mass_xy_m[1]) * out_y
+        pulls = math.atan2(pull_x * out_x + pull_y * out_y, pull_down)
+        margin = min(margin, math.atan2(outward_m, height_of_mass_m) - pulls)
     return margin
 
 
@@ -179,6 +173,19 @@ def _clearance(
         raise KinematicsError("none of the points of the ground lies under the belly")
     over = belly + along * ground[under, 0] + across * ground[under, 1] - ground[under, 2]
     return float(over.min())
+
+
+@lru_cache(maxsize=64)
+def _edges(feet: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float, float, float], ...]:
+    """Each edge of the polygon of the feet: a point on it, and the unit vector outward."""
+    corners = _hull(list(feet))
+    if len(corners) < 3:
+        raise KinematicsError("a rover stands on three wheels or more that are not in one line")
+    edges = []
+    for (ax, ay), (bx, by) in zip(corners, corners[1:] + corners[:1]):
+        length = math.hypot(bx - ax, by - ay)
+        edges.append((ax, ay, (by - ay) / length, -(bx - ax) / length))
+    return tuple(edges)
 
 
 def _hull(points: list[tuple[float, float]]) -> list[tuple[float, float]]:

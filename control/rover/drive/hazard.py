@@ -67,7 +67,7 @@ def hazard_ahead_m(
     reach_m: float,
     front_m: float,
     half_width_m: float,
-    lateral_m: float = 0.5,
+    lateral_m: float = 0.6,
     backwards: bool = False,
 ) -> float:
     """How far the rover's front is from the first blocked place of its way; 0 under it, infinite if none in reach.

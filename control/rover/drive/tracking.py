@@ -47,8 +47,8 @@ class TrackSettings:
             were commanded and stand count as well.
     """
 
-    lateral_m: float = 0.5
-    heading_m: float = 0.25
+    lateral_m: float = 0.6
+    heading_m: float = 0.35
     creep_m_s: float = 0.02
     accel_m_s2: float = 0.05
     back_out_m_s: float = 0.05
