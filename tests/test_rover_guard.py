@@ -316,8 +316,9 @@ def test_over_any_history_only_a_newer_and_valid_command_moves_it(data):
         for cause in data.draw(causes):
             changes.update(BY_CAUSE[cause][1])
         stale = data.draw(st.integers(-3, 3))
+        again = data.draw(st.booleans())
         for _ in range(data.draw(st.integers(1, 8))):
-            number = max(0, drive.seq + 1 + stale)
+            number = max(0, seen if again else drive.seq + 1 + stale)
             command = Command(number, drive.now_s + data.draw(st.sampled_from([-0.5, 0.05, 0.5, 60.0])))
             release = data.draw(st.integers(0, 3))
             decision = drive.step(**{"command": command, "release_seq": release, **changes})
