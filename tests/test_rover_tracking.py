@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from control.rover.drive.hazard import Hazards, hazard_ahead_m, hazards_of
+from control.rover.drive.hazard import Hazards, hazard_ahead_m, hazards_of, inside_fence_m
 from control.rover.drive.kinematics import (
     OSR_GEOMETRY,
     POLAR_GEOMETRY,
@@ -514,3 +514,16 @@ def test_no_blocked_cell_is_entered_before_it_is_told():
                     px = x + math.cos(heading) * ahead - math.sin(heading) * left
                     py = y + math.sin(heading) * ahead + math.cos(heading) * left
                     assert not hazards.at(np.array([px]), np.array([py]))[0], (seed, at_m)
+
+
+def test_how_far_inside_a_fence():
+    bent = np.array([[0, 0], [10, 0], [10, 10], [5, 4], [0, 10]], dtype=float)
+    for fence in (bent, bent[::-1]):
+        assert inside_fence_m(fence, 1.0, 5.0) == pytest.approx(1.0)
+        assert inside_fence_m(fence, 5.0, 1.5) == pytest.approx(1.5)
+        assert inside_fence_m(fence, 5.0, 9.0) < -2.0  # in the notch: outside
+        assert inside_fence_m(fence, 12.0, 5.0) == pytest.approx(-2.0)
+        assert inside_fence_m(fence, -3.0, -4.0) == pytest.approx(-5.0)
+    assert math.isnan(inside_fence_m(bent, math.nan, 1.0))
+    with pytest.raises(ValueError, match="three corners"):
+        inside_fence_m(bent[:2], 0.0, 0.0)

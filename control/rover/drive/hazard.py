@@ -1,4 +1,4 @@
-"""Looking ahead along the lane: how far to the first place where the rover must not go.
+"""Where the rover must not go: how far ahead along the lane that begins, and how far inside its fence it is.
 
 A cell is blocked if it is steeper than the limit, if something else blocks it, or if nothing is known of it; so is
 everything outside the grid. What is looked at is the whole strip that the rover's wheels will pass over.
@@ -96,3 +96,28 @@ def hazard_ahead_m(
     if not struck.any():
         return math.inf
     return max(0.0, float(gone[int(np.argmax(struck))]) - front_m)
+
+
+def inside_fence_m(fence_m: Floats, x_m: float, y_m: float) -> float:
+    """How far inside a fence a place is (outside: negative), m; NaN for a place that is no number.
+
+    Args:
+        fence_m: (n >= 3, 2) f8, the corners of a simple polygon, in either sense; it closes itself.
+
+    Raises:
+        ValueError: a fence of fewer than three corners, or with a corner that is no number.
+    """
+    corners = np.asarray(fence_m, dtype=np.float64)
+    if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 3 or not np.isfinite(corners).all():
+        raise ValueError("a fence has three corners or more, each a finite x and y")
+    if not (math.isfinite(x_m) and math.isfinite(y_m)):
+        return math.nan
+    ax, ay = corners.T
+    bx, by = np.roll(corners, -1, axis=0).T
+    length2 = np.maximum((bx - ax) ** 2 + (by - ay) ** 2, 1e-18)
+    share = np.clip(((x_m - ax) * (bx - ax) + (y_m - ay) * (by - ay)) / length2, 0.0, 1.0)
+    distance = float(np.hypot(x_m - ax - share * (bx - ax), y_m - ay - share * (by - ay)).min())
+    spans = (ay > y_m) != (by > y_m)  # edges that a ray to the right may cross
+    rise = np.where(spans, by - ay, 1.0)
+    crossed = spans & (x_m < ax + (y_m - ay) * (bx - ax) / rise)
+    return distance if int(crossed.sum()) % 2 else -distance
