@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 from hil_sim.world.emulators.modbus_pdu import DEVICE_FAILURE, ILLEGAL_ADDRESS, ModbusDevice, Refusal
-from hil_sim.world.plant.linear_axis import LinearAxis
 
 PULSES_PER_REV, SOFTWARE_ENABLE = 0x0001, 0x000F
 PARAMETERS_END = 0x0200
@@ -38,8 +38,29 @@ STATUS_ADDRESSES = frozenset(
 EMERGENCY_MM_S2 = 5000.0
 
 
+class Axis(Protocol):
+    """What the motor moves: `plant.linear_axis.LinearAxis`, or a wheel. Time in s first, then mm and mm/s (or rad)."""
+
+    @property
+    def travel_mm(self) -> tuple[float, float]: ...
+
+    @property
+    def struck_s(self) -> float | None: ...
+
+    def moving(self, t_s: float) -> bool: ...
+
+    def position_at(self, t_s: float) -> float: ...
+
+    def velocity_at(self, t_s: float) -> float: ...
+
+    def move(self, t_s: float, target: float, speed: float, acceleration: float, deceleration: float, /) -> float:
+        """Go there from the present motion, whatever that is; returns when it will rest."""
+
+    def stop(self, t_s: float, deceleration: float, /) -> float: ...
+
+
 class LeadshineDrive(ModbusDevice):
-    """The drive, its motor and its counter on one `LinearAxis`.
+    """The drive, its motor and its counter on one axis.
 
     `mm_per_rev`: of the screw or belt; negative when a positive count moves the axis backwards. `home_mm`: where on
     the axis the home switch stands. The counter is 0 wherever the axis stands at power-up, until homed. A move into
@@ -49,7 +70,7 @@ class LeadshineDrive(ModbusDevice):
 
     def __init__(
         self,
-        axis: LinearAxis,
+        axis: Axis,
         *,
         mm_per_rev: float,
         baud: int = 115200,
