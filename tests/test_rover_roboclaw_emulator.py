@@ -439,6 +439,24 @@ def test_a_board_that_hears_nothing_stops_both_motors_by_itself_and_moves_only_o
     run(test)
 
 
+@pytest.mark.parametrize("before", [0, 1, 200])
+def test_a_timeout_that_is_changed_holds_from_then_on(before: int) -> None:
+    async def test(bench: Bench) -> None:
+        loop = asyncio.get_running_loop()
+        await bench.tell(14, ">B", before)
+        await bench.tell(35, ">i", 500)
+        await bench.tell(14, ">B", 3)
+        fed_s = loop.time() - 0.005
+        await asyncio.sleep(1.0)
+        assert bench.board.stopped_at_s == pytest.approx(fed_s + 0.3, abs=1e-6)
+        await bench.tell(14, ">B", 0)
+        await bench.tell(35, ">i", 500)
+        await asyncio.sleep(30.0)
+        assert motor(bench.line, A).speed_rad_s(loop.time()) > 0
+
+    run(test)
+
+
 def test_without_a_timeout_it_runs_on_for_ever_also_when_the_host_has_gone() -> None:
     async def test(bench: Bench) -> None:
         await bench.tell(35, ">i", 500)

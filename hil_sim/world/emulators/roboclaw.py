@@ -223,6 +223,7 @@ class RoboClawBoard:
             return b""
         if command == 14:
             self.settings.timeout_steps = data[0]
+            self._unwatch()  # it may be due sooner now
         elif command == 20:
             for channel in self.channels:
                 channel.set_ticks(0, t_s)
