@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from firmware_bridge.devices.wheels_modbus import ModbusLayout, ModbusWheels
 from firmware_bridge.links.modbus import ModbusLink
 from firmware_bridge.register_map import load_map
-from hil_sim.world.emulators.leadshine_wheel import LeadshineWheel
+from hil_sim.world.emulators.leadshine_wheel import LeadshineWheel, MotorPort
 from hil_sim.world.emulators.modbus_slave import RtuBus
 from hil_sim.world.faults.schedule import FaultSchedule
 from hil_sim.world.plant.linear_axis import LinearAxis
@@ -43,7 +44,7 @@ class ExactMotor:
 class Rover:
     """Four wheels with a drive each, and four steering drives, on one bus."""
 
-    def __init__(self, *, mirrored: frozenset[str] = frozenset()) -> None:
+    def __init__(self, motors: Sequence[MotorPort] | None = None, *, mirrored: frozenset[str] = frozenset()) -> None:
         self.layout = ModbusLayout(
             drive={name: 1 + index for index, name in enumerate(NAMES)},
             steer={name: 5 + index for index, name in enumerate(NAMES)},
@@ -51,7 +52,7 @@ class Rover:
             steer_rad_per_rev=2 * math.pi / 100,
             mirrored=mirrored,
         )
-        self.motors = {unit: ExactMotor() for unit in range(1, 9)}
+        self.motors: dict[int, Any] = dict(enumerate(motors or [ExactMotor() for _ in range(8)], start=1))
         self.drives = {
             unit: LeadshineWheel(
                 motor, rad_per_rev=self.layout.wheel_rad_per_rev if unit < 5 else self.layout.steer_rad_per_rev

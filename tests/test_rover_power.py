@@ -143,9 +143,10 @@ def test_a_rover_that_sleeps_wakes_when_its_time_has_come() -> None:
             assert here.unit.load_on  # the host has 5 s to close its files
             assert (await here.device.poll())["status"].value == 0b000001
             await asyncio.sleep(6.0)
+            assert here.cells.loads[-1][1] is False  # its own timer, though nobody asked
             assert not here.unit.load_on and (await here.device.poll())["status"].value == 0b000010
             await asyncio.sleep(night_s)
-            assert here.unit.load_on
+            assert here.cells.loads[-1][1] is True and here.unit.load_on
             (off_s, off), (on_s, on) = here.cells.loads
             assert (off, on) == (False, True) and 5.0 <= off_s - asked_s < 5.5
             assert on_s - off_s == pytest.approx(night_s, abs=1e-3)

@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import Awaitable, Callable
 
+import numpy as np
 import pytest
 from rover_modbus_helpers import NAMES, Rover
 
@@ -18,6 +19,9 @@ from firmware_bridge.register_map import load_map
 from firmware_bridge.signals import LimitState, Quality
 from hil_sim.virtual_time import VirtualLoop, run_virtual
 from hil_sim.world.faults.schedule import Fault, FaultSchedule
+from hil_sim.world.plant.rover import POLAR, RoverPlant
+from hil_sim.world.plant.soil import NOMINAL
+from hil_sim.world.plant.terrain import Ground
 
 RADIUS_M = 0.1
 
@@ -151,6 +155,75 @@ def test_a_stop_overtakes_a_command_that_is_on_its_way() -> None:
                 await asyncio.sleep(1.0)
                 assert rover.angles(loop.time()) == here
                 await wheels.safe()
+
+    virtually(main)
+
+
+def test_no_speed_is_a_stop_at_once_and_is_said_once() -> None:
+    async def main(loop: VirtualLoop) -> None:
+        rover = Rover()
+        async with rover.opened() as (wheels, link, _):
+            await wheels.configure(1.0)
+            await drive_for(rover, wheels, loop, 1.0, 1.0)
+            await rover.command(wheels, loop.time(), 0.0)
+            await asyncio.sleep(0.15)
+            assert rover.wheel_speed(loop.time()) == 0.0
+            sent = link.counters.sent
+            for _ in range(5):
+                await rover.command(wheels, loop.time(), 0.0)
+            assert link.counters.sent == sent  # they stand, and the bus is left to others
+            await wheels.poll()
+            await drive_for(rover, wheels, loop, 0.5, 1.0)
+            assert rover.wheel_speed(loop.time()) > 0.9
+
+    virtually(main)
+
+
+@pytest.mark.parametrize("lost", range(8))
+def test_a_stop_whose_frame_is_lost_is_said_again(lost: int) -> None:
+    frames = [-1]  # of the stop, so far; below 0 before it
+
+    class LosesOne(FaultSchedule):
+        def strike(self, point: str, n: int) -> Fault | None:
+            if point != "wheels.to_device" or frames[0] < 0:
+                return None
+            frames[0] += 1
+            return Fault("drop", point, at_chunk=n) if frames[0] == lost + 1 else None
+
+    async def main(loop: VirtualLoop) -> None:
+        rover = Rover()
+        async with rover.opened(LosesOne((Fault("drop", "wheels.to_device", at_chunk=10**9),))) as (wheels, _, _):
+            await wheels.configure(1.0)
+            await drive_for(rover, wheels, loop, 1.0, 1.0)
+            frames[0] = 0
+            await wheels.stop()
+            await asyncio.sleep(0.15)
+            assert rover.wheel_speed(loop.time()) == 0.0 and frames == [9]
+
+    virtually(main)
+
+
+def test_a_rover_on_the_ground_drives_and_stops_through_its_drives() -> None:
+    """The drives on the plant's motors: four steered wheels in soil, crabbing, and then the host dies."""
+
+    async def main(loop: VirtualLoop) -> None:
+        flat = Ground(np.zeros((41, 41), np.float32), -20.0, -20.0, 1.0)
+        plant = RoverPlant(POLAR, flat, NOMINAL, (0.0, 0.0, 0.0), t_s=0.0)
+        rover = Rover([*map(plant.motor, NAMES), *map(plant.steer, NAMES)])
+        async with rover.opened() as (wheels, _, _):
+            await wheels.configure(0.5)
+            await drive_for(rover, wheels, loop, 3.0, 0.0, 0.5)
+            values = await drive_for(rover, wheels, loop, 20.0, 0.7, 0.5)
+            assert values["fl_speed_rad_s"] == pytest.approx(0.7, abs=0.05)
+            assert values["fl_steer_rad"] == pytest.approx(0.5, abs=0.01)
+        cut_s, (x_m, y_m, *_) = loop.time(), plant.pose(loop.time())
+        assert math.hypot(x_m, y_m) > 1.0 and math.atan2(y_m, x_m) == pytest.approx(0.5, abs=0.05)
+        await asyncio.sleep(1.0)
+        end_m = plant.pose(loop.time())
+        assert abs(plant.speed_m_s) < 1e-9
+        assert math.hypot(end_m[0] - x_m, end_m[1] - y_m) < 0.15 and loop.time() - cut_s >= 1.0
+        await asyncio.sleep(5.0)
+        assert plant.pose(loop.time()) == end_m
 
     virtually(main)
 
