@@ -7,36 +7,54 @@ The beam head gets two connections, the second reserved for stop.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Literal
 
 from control.config import DriveConfig, MachineConfig
 from control.machine import Devices, Machine
+from control.rover.config import ModbusWheelsDevice, RoboClawDevice, RoverConfig
+from control.rover.machine import Rover, RoverDevices
 from control.watch import Listener
 from firmware_bridge.devices.beam import BeamHead
 from firmware_bridge.devices.bed_heater import BedHeater
 from firmware_bridge.devices.camera import Camera
+from firmware_bridge.devices.imu import Imu
 from firmware_bridge.devices.instrument import Instrument
 from firmware_bridge.devices.motion import MotionController
+from firmware_bridge.devices.power import RoverPower
 from firmware_bridge.devices.recoater import StepperDrive
+from firmware_bridge.devices.tracker import Tracker
+from firmware_bridge.devices.wheels import RoboClawLayout, RoboClawWheels, Wheels
+from firmware_bridge.devices.wheels_modbus import ModbusWheels
+from firmware_bridge.devices.wheels_modbus_drives import ModbusLayout
 from firmware_bridge.links.http_snapshot import HttpSnapshotLink
+from firmware_bridge.links.imu_frames import ImuLink
 from firmware_bridge.links.marlin import MarlinLink
 from firmware_bridge.links.modbus import ModbusLink
+from firmware_bridge.links.roboclaw import RoboClawLink
+from firmware_bridge.links.tracker_lines import TrackerLink
 from firmware_bridge.register_map import load_map
+
+WHEEL_SPEED_SPARE = 1.5  # outer wheels of a turn go faster than the rover, and slip is made up for
+STEER_SPARE_DEG = 3.0
+WHEELS_TIMEOUT_S = 0.03  # a dead drive must not make the others' positions old
 
 
 class Wires:
     """The open links of one machine, by wire; each is opened when the first device asks for it."""
 
-    def __init__(self, config: MachineConfig) -> None:
+    def __init__(self, config: MachineConfig | RoverConfig) -> None:
         self._urls = config.urls
         self._links: dict[str, Any] = {}
 
-    async def modbus(self, wire: str, framing: Literal["rtu", "tcp"], *, role: str = "") -> ModbusLink:
+    async def modbus(
+        self, wire: str, framing: Literal["rtu", "tcp"], *, role: str = "", timeout_s: float = 0.3
+    ) -> ModbusLink:
         """The Modbus link on a wire; another `role` is another connection to the same place."""
         key = wire + role
         if key not in self._links:
-            self._links[key] = await ModbusLink.open(self._urls[wire], framing=framing)
+            self._links[key] = await ModbusLink.open(self._urls[wire], framing=framing, timeout_s=timeout_s)
         return self._links[key]
 
     async def marlin(self, wire: str) -> MarlinLink:
@@ -47,6 +65,21 @@ class Wires:
     async def http(self, wire: str, timeout_s: float) -> HttpSnapshotLink:
         """The snapshot link on a wire."""
         self._links[wire] = HttpSnapshotLink(self._urls[wire], timeout_s=timeout_s)
+        return self._links[wire]
+
+    async def roboclaw(self, wire: str) -> RoboClawLink:
+        """The packet-serial link on a wire."""
+        self._links[wire] = await RoboClawLink.open(self._urls[wire])
+        return self._links[wire]
+
+    async def imu(self, wire: str) -> ImuLink:
+        """The inertial unit's link on a wire."""
+        self._links[wire] = await ImuLink.open(self._urls[wire])
+        return self._links[wire]
+
+    async def tracker(self, wire: str) -> TrackerLink:
+        """The tracker's link on a wire."""
+        self._links[wire] = await TrackerLink.open(self._urls[wire])
         return self._links[wire]
 
     def close(self) -> None:
@@ -91,6 +124,52 @@ async def _drive(wires: Wires, config: MachineConfig, name: str) -> StepperDrive
     )
 
 
+async def _roboclaw_wheels(wires: Wires, config: RoverConfig) -> Wheels:
+    c, body = config.devices.wheels, config.body
+    assert isinstance(c, RoboClawDevice)
+    layout = RoboClawLayout(
+        wheels=c.drive,
+        steers=c.steer,
+        ticks_per_rad=c.ticks_per_rad,
+        steer_ticks_per_rad=c.steer_ticks_per_rad,
+        qpps_max=WHEEL_SPEED_SPARE * body.speed_max_m_s / body.wheel_radius_m * c.ticks_per_rad,
+        steer_max_rad=_steer_max_rad(config),
+    )
+    return RoboClawWheels(await wires.roboclaw(c.wire), layout)
+
+
+async def _modbus_wheels(wires: Wires, config: RoverConfig) -> Wheels:
+    c, body = config.devices.wheels, config.body
+    assert isinstance(c, ModbusWheelsDevice)
+    layout = ModbusLayout(
+        drive=c.drive,
+        steer=c.steer,
+        wheel_rad_per_rev=c.wheel_rad_per_rev,
+        steer_rad_per_rev=c.steer_rad_per_rev,
+        speed_max_rad_s=WHEEL_SPEED_SPARE * body.speed_max_m_s / body.wheel_radius_m,
+        steer_max_rad=_steer_max_rad(config),
+    )
+    link = await wires.modbus(c.wire, "rtu", timeout_s=WHEELS_TIMEOUT_S)
+    return ModbusWheels(link, layout, load_map(c.map))
+
+
+def _steer_max_rad(config: RoverConfig) -> float:
+    return math.radians(max(wheel.steer_max_deg for wheel in config.body.wheels.values()) + STEER_SPARE_DEG)
+
+
+async def _imu(wires: Wires, config: RoverConfig) -> Imu:
+    return Imu(await wires.imu(config.devices.imu.wire))
+
+
+async def _rover_power(wires: Wires, config: RoverConfig) -> RoverPower:
+    c = config.devices.power
+    return RoverPower(await wires.modbus(c.wire, "rtu"), c.unit, load_map(c.map))
+
+
+async def _tracker(wires: Wires, config: RoverConfig) -> Tracker:
+    return Tracker(await wires.tracker(config.devices.tracker.wire))
+
+
 async def _camera(wires: Wires, config: MachineConfig) -> Camera:
     c = config.devices.camera
     return Camera(await wires.http(c.wire, c.timeout_s))
@@ -105,6 +184,11 @@ KINDS: dict[str, Callable[..., Awaitable[Any]]] = {
     "meter": _meter,
     "stepper": _drive,
     "http_snapshot": _camera,
+    "roboclaw": _roboclaw_wheels,
+    "modbus_wheels": _modbus_wheels,
+    "imu": _imu,
+    "rover_power": _rover_power,
+    "tracker": _tracker,
 }
 
 
@@ -131,5 +215,30 @@ async def open_machine(config: MachineConfig, listener: Listener) -> AsyncIterat
             yield machine
         finally:
             await machine.shut_down()
+    finally:
+        wires.close()
+
+
+@contextlib.asynccontextmanager
+async def open_rover(config: RoverConfig, listener: Listener) -> AsyncIterator[Rover]:
+    """Open every wire, make the rover, and shut it down on the way out, whatever happened.
+
+    Raises:
+        TransportError: a port that is absent, busy or refused; ports opened before it are given back.
+    """
+    wires = Wires(config)
+    try:
+        kind = "roboclaw" if isinstance(config.devices.wheels, RoboClawDevice) else "modbus_wheels"
+        devices = RoverDevices(
+            wheels=await KINDS[kind](wires, config),
+            imu=await _imu(wires, config),
+            power=await _rover_power(wires, config),
+            tracker=await _tracker(wires, config),
+        )
+        rover = Rover(config, devices, listener)
+        try:
+            yield rover
+        finally:
+            await rover.shut_down()
     finally:
         wires.close()

@@ -11,8 +11,9 @@ import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from control.assembly import open_machine
+from control.assembly import open_machine, open_rover
 from control.clock import run_start_ns
 from control.config import (
     MachineConfig,
@@ -30,22 +31,36 @@ from control.operator import Operator
 from control.outcome import NAME as OUTCOME_NAME
 from control.outcome import Outcome, Status, read_outcome
 from control.print_run import PrintRun, Progress, outcome_of_journal
+from control.rover.config import load_rover
+from control.rover.drive_run import DriveRun, not_driven
+from control.rover.ground.dem import DemError, read_dem
+from control.rover.outcome import DriveOutcome
+from control.rover.route.route_file import Route, read_route, route_sha256
 from control.telemetry import Telemetry
 from firmware_bridge.errors import BridgeError
 from slicer.envelope import Envelope
 from slicer.job import Job
 
 JOB_NAME, MACHINE_NAME, JOURNAL_NAME, TELEMETRY_NAME = "part.kiln", "machine.toml", "run.sqlite", "telemetry.mcap"
+ROUTE_NAME = "route.json"
+GROUND_MARGIN_M = 60.0
 
 __all__ = [
+    "DriveOutcome",
+    "GroundMap",
     "Outcome",
+    "Route",
     "Status",
+    "drive_host",
     "envelope_of",
+    "ground_of",
     "machine_file",
     "machine_name",
     "print_host",
     "read_outcome",
+    "read_route",
     "resume_host",
+    "rover_file",
 ]
 
 
@@ -100,6 +115,89 @@ async def print_host(
             return await _host(config, journal, run_dir, operator or Operator(), dry_run, progress)
         finally:
             journal.close()
+
+
+async def drive_host(
+    route: str | Path,
+    machine_toml: str | Path,
+    run_dir: str | Path,
+    *,
+    urls: dict[str, str] | None = None,
+    operator: Operator | None = None,
+    progress: Callable[[Any], None] | None = None,
+) -> DriveOutcome:
+    """Drive a route with a rover. `run_dir` is made, or is empty of runs.
+
+    Raises:
+        MoonkilnError: the route or the machine file cannot be used; nothing was opened then. What the world does during
+            the drive is told in the outcome instead.
+    """
+    run_dir = Path(run_dir)
+    machine_text = rover_file(machine_toml, urls)
+    config = load_rover(machine_toml).with_urls(urls or {})
+    planned = read_route(route)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with sole_use(run_dir):
+        if (run_dir / OUTCOME_NAME).exists():
+            raise MoonkilnError(f"{run_dir} holds a run already: give each drive a folder of its own", 2)
+        write_atomically(run_dir / MACHINE_NAME, machine_text.encode())
+        if Path(route).resolve() != (run_dir / ROUTE_NAME).resolve():
+            shutil.copyfile(route, run_dir / ROUTE_NAME)
+        digest = route_sha256(run_dir / ROUTE_NAME)
+        with Telemetry.open(run_dir / TELEMETRY_NAME, run_start_ns(), progress, subject="rover") as telemetry:
+            simulated = any(url.startswith("sim:") for url in config.urls.values())
+            telemetry.about({"machine": config.name, "route": planned.name, "simulated": str(simulated)})
+            try:
+                async with open_rover(config, telemetry) as rover:
+                    outcome = await DriveRun(planned, digest, rover, operator or Operator(), telemetry).run()
+            except (BridgeError, MoonkilnError) as error:
+                outcome = not_driven(planned, digest, Status.FAILED, str(error), getattr(error, "exit_code", 3))
+            except Exception as error:
+                reason = f"a fault of moonkiln itself: {type(error).__name__}: {error}"
+                telemetry.event("error", reason)
+                not_driven(planned, digest, Status.FAILED, reason, 1).write(run_dir)
+                raise
+            level = "info" if outcome.status is Status.DONE else "error"
+            telemetry.event(level, f"drive {outcome.status.value}: {outcome.reason}")
+        outcome.write(run_dir)
+        return outcome
+
+
+def ground_of(route: Route, beside: str | Path = ".") -> GroundMap:
+    """The heights around a route, for whoever makes a world of them; nothing of the map beyond 60 m of the way.
+
+    `beside`: the route's folder; a map that is not where the route says is looked for there.
+
+    Raises:
+        DemError: the map is gone, or is another one than the route was planned on, or has gaps along the way.
+    """
+    path = next((p for p in (Path(route.map.path), Path(beside) / Path(route.map.path).name) if p.is_file()), None)
+    dem = read_dem(path or route.map.path, georef=route.map.georef, layer=route.map.layer)
+    if dem.sha256 != route.map.sha256:
+        raise DemError(f"{path} is not the map that the route was planned on: plan it again")
+    low, high = route.waypoints_m.min(axis=0) - GROUND_MARGIN_M, route.waypoints_m.max(axis=0) + GROUND_MARGIN_M
+    around = dem.crop(low[0], low[1], high[0], high[1])
+    if around.has_gaps:
+        raise DemError(
+            f"the map {dem.name} has gaps within {GROUND_MARGIN_M:g} m of the route: nobody knows that ground"
+        )
+    return GroundMap(around.heights_m, around.x_m, around.y_m, around.cell_m)
+
+
+class GroundMap(NamedTuple):
+    """Heights (rows, columns) f4 in m; cell (i, j) has its centre at (x_m + j cell_m, y_m + i cell_m)."""
+
+    heights_m: Any
+    x_m: float
+    y_m: float
+    cell_m: float
+
+
+def rover_file(machine: str | Path, urls: dict[str, str] | None = None) -> str:
+    """The text of a rover's machine file, with every wire at the place that `urls` names."""
+    config = load_rover(machine)
+    text = machine_path(machine).read_text(encoding="utf-8")
+    return text if urls is None else machine_text_with_urls(text, config.with_urls(urls).urls)
 
 
 async def resume_host(

@@ -54,6 +54,7 @@ class Watch(ABC):
         self._stopped = False
         self._pollers: list[Poller] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._broken: list[Trip] = []  # background tasks that died of a bug
 
     # -- what a subclass says -----------------------------------------------------------------------------------
 
@@ -113,7 +114,9 @@ class Watch(ABC):
             raise MachineTripped(self._tripped.result(), stopped=self._stopped)
 
     def _clear_trip(self) -> None:
-        """A reset: the next trip latches anew."""
+        """A reset: the next trip latches anew. MachineTripped if a background task has died: none comes back."""
+        if self._broken:
+            raise MachineTripped(self._broken)
         if self._tripped.done():
             self._tripped = asyncio.get_running_loop().create_future()
 
@@ -166,7 +169,8 @@ class Watch(ABC):
         if task.cancelled() or task.exception() is None:
             return
         log.error("background task %s failed", task.get_name(), exc_info=task.exception())
-        self.trip([Trip("host", f"{task.get_name()} failed: {task.exception()}")])
+        self._broken.append(Trip("host", f"{task.get_name()} failed: {task.exception()}"))
+        self.trip(self._broken)
 
     async def _end_tasks(self) -> None:
         for task in self._tasks:

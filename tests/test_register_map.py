@@ -18,7 +18,10 @@ from firmware_bridge.errors import Mismatch, Rejected
 from firmware_bridge.register_map import MapError, Signal, load_map
 from hil_sim.virtual_time import run_virtual
 
-MAPS = ["moonkiln_beam_head", "eurotherm_3200", "eastron_sdm120", "leadshine_cs2rs"]
+MAPS = [
+    "moonkiln_beam_head", "moonkiln_rover_power", "eurotherm_3200", "eastron_sdm120", "leadshine_cs2rs",
+    "leadshine_wheel",
+]  # fmt: skip
 
 HEAD = """
 [device]
@@ -141,6 +144,23 @@ GOLDEN = {
         "pr0_position": (3, 0x6201, [0x0001, 0x86A0], 100000), "pr0_velocity_rpm": (3, 0x6203, [90], 90),
         "pr0_acceleration": (3, 0x6204, [100], 100), "pr0_deceleration": (3, 0x6205, [100], 100),
         "pr0_pause": (3, 0x6206, [0], 0), "pr0_trigger": (3, 0x6207, [0x10], 0x10),
+    },
+    "leadshine_wheel": {
+        "pulses_per_rev": (3, 0x0001, [10000], 10000), "enable": (3, 0x000F, [1], 1),
+        "motion_status": (3, 0x1003, [0x72], 0x72), "position_pulses": (3, 0x1014, [0xFFFF, 0xFFFE], -2),
+        "control": (3, 0x1801, [0x1111], 0x1111), "trigger": (3, 0x6002, [0x40], 0x40),
+        "pr0_mode": (3, 0x6200, [1], 1), "pr0_position": (3, 0x6201, [0x3B9A, 0xCA00], 1000000000),
+        "pr0_velocity_rpm": (3, 0x6203, [477], 477), "pr0_acceleration": (3, 0x6204, [100], 100),
+        "pr0_deceleration": (3, 0x6205, [100], 100), "pr0_pause": (3, 0x6206, [0], 0),
+        "pr0_trigger": (3, 0x6207, [0x10], 0x10),
+    },
+    "moonkiln_rover_power": {
+        "id": (3, 0, [0x4D50], 0x4D50), "map_version": (3, 1, [1], 1), "battery_v": (3, 2, [2840], 28.4),
+        "battery_a": (3, 3, [0xFF06], -2.5), "soc_fraction": (3, 4, [8000], 0.8), "capacity_wh": (3, 5, [10000], 1000),
+        "battery_temp_c": (3, 6, [0xFF53], -17.3), "solar_v": (3, 7, [3200], 32.0), "solar_a": (3, 8, [25], 0.25),
+        "solar_w": (3, 9, [80], 8.0), "heater_w": (3, 10, [60], 6.0), "status": (3, 11, [33], 33),
+        "heater_set_w": (3, 12, [250], 25.0), "watchdog_ms": (3, 13, [5000], 5000),
+        "wake_after_s": (3, 14, [22, 52928], 1494720), "load": (3, 16, [0], 0),
     },
 }  # fmt: skip
 

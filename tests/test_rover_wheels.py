@@ -397,7 +397,7 @@ def test_a_board_that_dies_is_known_in_half_a_second_and_the_others_keep_their_p
             assert known_s is not None and known_s - died_s <= 0.5
             assert readings["fl_speed_rad_s"].quality is Quality.GOOD
             assert readings["fl_speed_rad_s"].value == pytest.approx(1.0, abs=0.03)
-            assert readings["volts_v"].quality is Quality.BAD and readings["128_volts_v"].quality is Quality.GOOD
+            assert readings["volts_v"].quality is Quality.BAD and readings["board128_volts_v"].quality is Quality.GOOD
             assert len(times) >= 78 and sum(t > 0.1 for t in times) <= 1  # 10 Hz all along, but for once
 
     run(test)
@@ -608,11 +608,11 @@ def test_what_the_boards_say_is_scaled_judged_and_dated() -> None:
             row = {name: (reading.value, reading.unit, reading.limit) for name, reading in readings.items()}
             assert row["rr_current_a"] == (-9.0, "A", LimitState.WARN)
             assert row["rl_steer_a"] == (0.25, "A", LimitState.NORMAL)
-            assert row["volts_v"] == row["132_volts_v"] == (pytest.approx(10.2), "V", LimitState.WARN)
-            assert row["128_volts_v"] == (pytest.approx(12.0), "V", LimitState.NORMAL)
-            assert row["board_temp_c"] == row["128_board_temp_c"] == (pytest.approx(71.0), "degC", LimitState.WARN)
-            assert row["status"] == row["130_status"] == (8192.0, "", LimitState.ALARM)
-            assert row["129_status"] == (0.0, "", LimitState.NORMAL)
+            assert row["volts_v"] == row["board132_volts_v"] == (pytest.approx(10.2), "V", LimitState.WARN)
+            assert row["board128_volts_v"] == (pytest.approx(12.0), "V", LimitState.NORMAL)
+            assert row["board_temp_c"] == row["board128_temp_c"] == (pytest.approx(71.0), "degC", LimitState.WARN)
+            assert row["status"] == row["board130_status"] == (8192.0, "", LimitState.ALARM)
+            assert row["board129_status"] == (0.0, "", LimitState.NORMAL)
             assert all(reading.quality is Quality.GOOD and reading.time_s > 0 for reading in readings.values())
             names = [f"{name}_{what}" for name in WHEELS for what in ("angle_rad", "speed_rad_s", "current_a")]
             names += [f"{name}_{what}" for name in STEERS for what in ("steer_rad", "steer_a")]

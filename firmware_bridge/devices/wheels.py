@@ -301,8 +301,8 @@ class RoboClawWheels:
 
         `<wheel>_angle_rad`, `<wheel>_speed_rad_s`, `<wheel>_current_a`, `<wheel>_steer_rad`, `<wheel>_steer_a` (the
         steering motor's current); over all boards `volts_v` (the lowest), `board_temp_c` (the highest) and `status`
-        (all bits); and these of each board, its address in front (`128_volts_v`). A board that does not answer has its
-        last values, BAD after 0.3 s (3 s for the slow ones). LinkTimeout if none answers.
+        (all bits); and these of each board (`board128_volts_v`). A board that does not answer has its last values, BAD
+        after 0.3 s (3 s for the slow ones). LinkTimeout if none answers.
         """
         loop = asyncio.get_running_loop()
         if (self._valid_until_s is not None and loop.time() >= self._valid_until_s) or self._creeps(loop.time()):

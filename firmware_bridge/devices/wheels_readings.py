@@ -93,8 +93,8 @@ def readings_of(layout: RoboClawLayout, boards: Sequence[BoardState], now_s: flo
                 amp = amps[channel - 1] / 100
                 limit = layout.current_limits.state_of(abs(amp))
                 found.append(Reading(name.format(wheel), amp, "A", amps_s, amps_quality, limit))
-    volts = [_slow(board, GET_MAIN_VOLTS, ">H", "{}_volts_v", "V", layout.volts_limits, now_s) for board in boards]
-    temps = [_slow(board, GET_TEMP, ">h", "{}_board_temp_c", "degC", layout.temp_limits, now_s) for board in boards]
+    volts = [_slow(board, GET_MAIN_VOLTS, ">H", "board{}_volts_v", "V", layout.volts_limits, now_s) for board in boards]
+    temps = [_slow(board, GET_TEMP, ">h", "board{}_temp_c", "degC", layout.temp_limits, now_s) for board in boards]
     status = [_status(board, now_s) for board in boards]
     found += [*volts, *temps, *status]
     found.append(_over(min, "volts_v", volts))
@@ -128,7 +128,7 @@ def _slow(board: BoardState, command: int, form: str, name: str, unit: str, limi
 def _status(board: BoardState, now_s: float) -> Reading:
     (bits, *_), time_s, quality = board.slow_values(GET_STATUS, ">I", now_s)
     limit = LimitState.ALARM if math.isnan(bits) else status_limit(int(bits))
-    return Reading(f"{board.address}_status", float(bits), "", time_s, quality, limit)
+    return Reading(f"board{board.address}_status", float(bits), "", time_s, quality, limit)
 
 
 def _over(pick: Callable[..., Reading], name: str, of: Sequence[Reading]) -> Reading:

@@ -15,6 +15,8 @@ import numpy as np
 CHARGE = np.array([0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0])
 CELL_V = np.array([3.00, 3.30, 3.45, 3.58, 3.67, 3.78, 3.95, 4.06, 4.18])
 
+SETTLE_S = 0.25
+
 
 @dataclass(frozen=True)
 class BatteryConfig:
@@ -53,12 +55,12 @@ class Battery:
         self._heater_w = 0.0
         self._t_s = t_s
         self._last_drawn_j = drawn_j(t_s)
-        self._load_w = self._net_w = 0.0
+        self._net_w = 0.0
 
     def settle(self, t_s: float) -> None:
-        """Bring it up to `t_s`; a time that is past already changes nothing."""
+        """Bring it up to `t_s`, or to at most a quarter of a second before it."""
         dt_s = t_s - self._t_s
-        if dt_s <= 0:
+        if dt_s < SETTLE_S:  # loads are counted in steps of their own: a mean needs some of them
             return
         drawn_j = self._drawn_j(t_s)
         load_j = drawn_j - self._last_drawn_j if self.load_is_on else 0.0
@@ -76,7 +78,7 @@ class Battery:
         self.taken_j += load_j
         self.given_j += sun_j
         self.heated_j += heat_j
-        self._load_w, self._net_w = load_j / dt_s, net_w
+        self._net_w = net_w
 
     def _open_v(self) -> float:
         return self.config.cells * float(np.interp(self.charge_wh / self.config.capacity_wh, CHARGE, CELL_V))

@@ -1,0 +1,386 @@
+"""A route, metre by metre: the twin of `control.print_run`.
+
+Each cycle (`drive.command_hz`): what the wheels, the inertial unit and the tracker say -> where the rover is
+(`localise`) -> what it may do (`guard`) -> how it should move (`tracking`) -> what each wheel must do (`kinematics`) ->
+a command that is good for a fraction of a second. A cycle that cannot know enough commands nothing, and the last
+command runs out by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from control.operator import Intent, Operator
+from control.outcome import Status
+from control.rover.config import RoverConfig, geometry_of
+from control.rover.drive.attitude import tip_margin_rad
+from control.rover.drive.guard import Action, Command, Decision, Facts, GuardState, guard_step, limits_from
+from control.rover.drive.inclination import Inclination
+from control.rover.drive.kinematics import STOP, Pose2D, Twist2D, forward, inverse
+from control.rover.drive.localise import Localiser
+from control.rover.drive.tracking import Tracker, TrackStep
+from control.rover.machine import Rover
+from control.rover.outcome import DriveOutcome, DriveTotals, Held
+from control.rover.route.route_file import Route
+from control.telemetry import Telemetry
+from control.watch import MachineTripped
+from firmware_bridge.errors import BridgeError, DeviceError, LinkError, Rejected
+from firmware_bridge.signals import Quality, Reading
+
+START_S = 10.0  # the tracker must have told a place within this time
+START_OFF_PATH_M = 2.0  # farther from the route than this, the rover is not where the route begins or passes
+HOLD_S_MAX = 600.0  # a hold that nothing ends ends the drive
+REFUSED_MAX = 20  # commands in a row that the wheels did not take
+HELD_KEPT = 1000
+
+
+class NotThere(DeviceError):
+    """The rover is not where the route is, or nobody can tell where it is."""
+
+
+class DriveStep(NamedTuple):
+    """One cycle as telemetry keeps it."""
+
+    x_m: float
+    y_m: float
+    heading_rad: float
+    sigma_m: float
+    roll_rad: float
+    pitch_rad: float
+    progress_m: float
+    length_m: float
+    cross_track_m: float
+    slip: float
+    speed_m_s: float
+    omega_rad_s: float
+    charge: float
+    power_w: float
+    action: str
+    cause: str
+
+
+class DriveRun:
+    """One drive along one route with one rover."""
+
+    def __init__(self, route: Route, route_sha256: str, rover: Rover, operator: Operator, telemetry: Telemetry) -> None:
+        self.route = route
+        self._sha256 = route_sha256
+        self.rover = rover
+        self.config: RoverConfig = rover.config
+        self.operator = operator
+        self.telemetry = telemetry
+        self.geometry = geometry_of(self.config)
+        self._limits = limits_from(self.config.drive.guard)
+        self._guard = GuardState()
+        self._tilt = Inclination()
+        self._place: Localiser | None = None
+        self._track: Tracker | None = None
+        self._decision: Decision | None = None
+        self._held: list[Held] = []
+        self._holding: tuple[Decision, float] | None = None
+        self._back_outs = self._refused = 0
+        self._progress_m: float | None = None
+        self._seq = 0
+        self._released = 0
+        self._backed_m = 0.0
+        self._odometer_m = 0.0
+        self._energy_wh = 0.0
+        self._fixes = 0
+        self._fix_seq: int | None = None
+        self._cross2_sum, self._cross_max, self._cycles = 0.0, 0.0, 0
+        self._paused = False
+        self._began_s = asyncio.get_running_loop().time()
+
+    # -- the drive ------------------------------------------------------------------------------------------------
+
+    async def run(self) -> DriveOutcome:
+        """Drive to the end of the route, or to where something ended it. The rover is stopped on the way out."""
+        self.operator.when_stopped(self.rover.stop)
+        try:
+            await self.rover.bring_up()
+            await self.rover.guarded(self._find_start())
+            self.rover.go()
+            reason = await self.rover.guarded(self._cycles_until_done())
+            status, code = (Status.DONE, 0) if reason is None else (Status.STOPPED, 4)
+            reason = reason or "the goal is reached"
+        except MachineTripped as tripped:
+            status, reason, code = Status.STOPPED, str(tripped), 130 if tripped.stopped else 4
+        except BridgeError as error:
+            status, reason, code = Status.FAILED, str(error), 3
+        failed = await self.rover.make_safe()
+        if failed and status is Status.DONE:
+            status, reason, code = Status.STOPPED, f"the goal is reached, but {', '.join(failed)} did not stop", 4
+        return self._outcome(status, reason, code)
+
+    async def _find_start(self) -> None:
+        """Wait until the tracker tells place and heading; they must lie on the route, at its start or on the way."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + START_S
+        while (fix := self.rover.devices.tracker.fix()) is None or fix.heading_rad is None:
+            if loop.time() > until_s:
+                raise NotThere(f"the tracker has told no place with a heading for {START_S:g} s: it sees no reflectors")
+            await asyncio.sleep(0.1)
+        pose = Pose2D(fix.x_m, fix.y_m, fix.heading_rad)
+        off_m = float(np.hypot(*(self.route.waypoints_m - (pose.x_m, pose.y_m)).T).min())
+        if off_m > START_OFF_PATH_M:
+            raise NotThere(
+                f"the rover is at {pose.x_m:.1f}, {pose.y_m:.1f} m, {off_m:.1f} m from the route that begins at"
+                f" {self.route.start_m[0]:.1f}, {self.route.start_m[1]:.1f} m: plan a route from where it is"
+            )
+        self._place = Localiser(pose, fix.sigma_m)
+        self._track = Tracker(self.route.waypoints_m, self.route.speed_m_s, self.geometry)
+        self.telemetry.event("info", f"the rover stands {off_m:.2f} m beside the route")
+
+    async def _cycles_until_done(self) -> str | None:
+        """Cycle until the goal is reached (None) or something ends the drive (why)."""
+        loop = asyncio.get_running_loop()
+        period_s = 1.0 / self.config.drive.command_hz
+        due_s = loop.time()
+        last_s = due_s - period_s
+        while True:
+            self._heed_operator()
+            now_s = loop.time()
+            step = self._know(now_s, now_s - last_s)
+            last_s, self._progress_m = now_s, step.progress_m
+            if step.done:
+                await self.rover.halt()
+                return None
+            decision = self._decide(now_s, step)
+            moves = decision.may_move and decision.action is not Action.HAVEN
+            await (self._command(step.twist) if moves else self.rover.halt())
+            self._note(now_s, step, decision)
+            if (why := self._over(now_s, decision)) is not None:
+                return why
+            due_s = max(due_s + period_s, loop.time())
+            await asyncio.sleep(due_s - loop.time())
+
+    def _heed_operator(self) -> None:
+        while (intent := self.operator.take()) is not None:
+            if intent is Intent.PAUSE:
+                self._paused = True
+            elif intent is Intent.RESUME:
+                self._paused = False
+                self._released += 1
+            elif intent is Intent.CANCEL:
+                self.operator.ask(Intent.STOP, "the operator gave the drive up")
+
+    def _know(self, now_s: float, dt_s: float) -> TrackStep:
+        """Bring pose, inclination and path error up to now."""
+        assert self._place is not None and self._track is not None
+        readings = self.rover.readings
+        wheels, imu = readings["wheels"], readings["imu"]
+        gyro = (imu["gyro_x_rad_s"].value, imu["gyro_y_rad_s"].value, imu["gyro_z_rad_s"].value)
+        force = (imu["accel_x_m_s2"].value, imu["accel_y_m_s2"].value, imu["accel_z_m_s2"].value)
+        self._tilt.step(imu["gyro_x_rad_s"].time_s, gyro, force)
+        twist = self._odometry(wheels)
+        if twist is not None and dt_s > 0:
+            self._place.predict(twist, gyro[2], dt_s)
+            moved_m = math.hypot(twist.vx_m_s, twist.vy_m_s) * dt_s
+            self._odometer_m += moved_m
+            if twist.vx_m_s < 0:
+                self._backed_m += moved_m
+        fix = self.rover.devices.tracker.fix()
+        if fix is not None and fix.seq != self._fix_seq:
+            self._fix_seq = fix.seq
+            self._fixes += self._place.fix(fix.x_m, fix.y_m, fix.heading_rad, fix.sigma_m, age_s=now_s - fix.heard_s)
+        factor = 0.0 if self._decision is None else self._decision.speed_factor
+        currents = _by_wheel(wheels, "_current_a").values()
+        mean_a = sum(currents) / len(currents) if currents else None
+        return self._track.step(self._place.pose, twist or STOP, dt_s, speed_factor=factor, current_a=mean_a)
+
+    def _odometry(self, wheels: dict[str, Reading]) -> Twist2D | None:
+        """The body's motion by the wheels that can be believed; None if fewer than two can."""
+        names = self.geometry.names
+        speeds = [wheels[f"{name}_speed_rad_s"] for name in names]
+        steers = [wheels.get(f"{name}_steer_rad") for name in names]
+        good = np.array([s.is_good and (t is None or t.is_good) for s, t in zip(speeds, steers, strict=True)])
+        if int(good.sum()) < 2:
+            return None
+        values = np.array([s.value if ok else 0.0 for s, ok in zip(speeds, good, strict=True)])
+        angles = np.array([t.value if ok and t is not None else 0.0 for t, ok in zip(steers, good, strict=True)])
+        return forward(self.geometry, values, angles, use=good).twist
+
+    def _decide(self, now_s: float, step: TrackStep) -> Decision:
+        """Ask the guard, with everything that is known."""
+        assert self._place is not None
+        readings = self.rover.readings
+        wheels, power = readings["wheels"], readings["power"]
+        bad = [trip.device for trip in self.rover.silences()]
+        self._seq += 1
+        facts = Facts(
+            now_s=now_s,
+            command=Command(self._seq, now_s + self.config.drive.valid_s, step.twist),
+            roll_rad=self._tilt.roll_rad,
+            pitch_rad=self._tilt.pitch_rad,
+            tilt_rate_rad_s=self._tilt.rate_rad_s,
+            tip_margin_rad=tip_margin_rad(
+                self.geometry, self.config.body.height_of_mass_m, self._tilt.roll_rad, self._tilt.pitch_rad
+            ),
+            slip=step.slip,
+            stuck=step.stuck,
+            wheel_current_a=_by_wheel(wheels, "_current_a"),
+            motor_temp_c={},
+            board_temp_c={name: value for name, value in _by_wheel(wheels, "_temp_c").items() if name != "board"},
+            battery_temp_c=power["battery_temp_c"].value,
+            charge=power["soc_fraction"].value,
+            haven_charge=self.config.energy.reserve_fraction,
+            fence_m=math.inf,
+            cross_track_m=step.cross_track_m,
+            corridor_m=self.route.corridor_m,
+            sigma_m=self._place.sigma_m,
+            heading_sigma_rad=self._place.heading_sigma_rad,
+            comms_silent_s=0.0,
+            bad_readings=tuple(bad),
+            dead_wheels=tuple(sorted(_dead(wheels, self.geometry.names))),
+            hazard_ahead_m=math.inf,
+            operator_stop=self.operator.stop_reason is not None,
+            operator_hold=self._paused,
+            release_seq=self._released,
+            backed_m=self._backed_m,
+        )
+        self._guard, decision = guard_step(self._guard, facts, self._limits)
+        assert self._track is not None
+        if decision.action is Action.BACK_OUT and not self._track.backing:
+            self._back_outs += 1
+            self._track.back_out(self._limits.back_out_m)
+        elif decision.action is not Action.BACK_OUT and decision.may_move and self._track.backing:
+            self._track.resume()
+        self._decision = decision
+        return decision
+
+    async def _command(self, twist: Twist2D) -> None:
+        wanted = inverse(self.geometry, twist)
+        speeds = dict(zip(self.geometry.names, map(float, wanted.speed_rad_s), strict=True))
+        steers = {
+            wheel.name: float(angle)
+            for wheel, angle in zip(self.geometry.wheels, wanted.steer_rad, strict=True)
+            if wheel.steer_max_rad > 0
+        }
+        try:
+            await self.rover.command(speeds, steers)
+        except (LinkError, Rejected) as error:  # the line was busy or damaged: the last command runs out by itself
+            self._refused += 1
+            self.telemetry.event("warning", f"command not taken ({self._refused} in a row): {error}")
+            if self._refused > REFUSED_MAX:
+                raise
+        else:
+            self._refused = 0
+
+    # -- what is kept -----------------------------------------------------------------------------------------------
+
+    def _note(self, now_s: float, step: TrackStep, decision: Decision) -> None:
+        """Telemetry, sums, and the story of what the guard held back."""
+        assert self._place is not None and self._track is not None
+        power = self.rover.readings["power"]
+        self._cycles += 1
+        self._cross2_sum += step.cross_track_m**2
+        self._cross_max = max(self._cross_max, abs(step.cross_track_m))
+        power_w = power["battery_v"].value * power["battery_a"].value
+        self._energy_wh += max(power_w, 0.0) / self.config.drive.command_hz / 3600.0
+        pose = self._place.pose
+        self.telemetry.drive(
+            DriveStep(
+                pose.x_m,
+                pose.y_m,
+                pose.heading_rad,
+                self._place.sigma_m,
+                self._tilt.roll_rad,
+                self._tilt.pitch_rad,
+                step.progress_m,
+                self._track.lane.length_m,
+                step.cross_track_m,
+                step.slip,
+                step.twist.vx_m_s,
+                step.twist.omega_rad_s,
+                power["soc_fraction"].value,
+                power_w,
+                decision.action.name,
+                "" if decision.cause is None else decision.cause.value,
+            )
+        )
+        held = self._holding
+        if held is not None and (held[0].action, held[0].cause) != (decision.action, decision.cause):
+            self._end_hold(now_s)
+        if decision.action is not Action.GO and self._holding is None:
+            self._holding = (decision, now_s)
+            self.telemetry.event("warning", f"{decision.action.name}: {decision.sentence}")
+
+    def _end_hold(self, now_s: float) -> None:
+        if self._holding is None:
+            return
+        decision, since_s = self._holding
+        self._holding = None
+        if len(self._held) < HELD_KEPT:
+            cause = "" if decision.cause is None else decision.cause.value
+            self._held.append(Held(decision.action.name, cause, decision.sentence, since_s, now_s))  # type: ignore[arg-type]
+
+    def _over(self, now_s: float, decision: Decision) -> str | None:
+        """Why the drive ends here, if it does."""
+        if self._back_outs > self.config.drive.back_outs_max:
+            return f"backed out {self._back_outs} times: this way does not go; plan another ({decision.sentence})"
+        if decision.action in (Action.HAVEN, Action.HIBERNATE):
+            return f"{decision.action.name.lower()}: {decision.sentence}"
+        since_s = now_s if self._holding is None else self._holding[1]
+        if decision.action is Action.HOLD and not self._paused and now_s - since_s > HOLD_S_MAX:
+            return f"held for {HOLD_S_MAX:g} s and nothing ended it: {decision.sentence}"
+        return None
+
+    def _outcome(self, status: Status, reason: str, exit_code: int) -> DriveOutcome:
+        now_s = asyncio.get_running_loop().time()
+        self._end_hold(now_s)
+        place, track = self._place, self._track
+        return DriveOutcome(
+            status=status,
+            reason=reason,
+            exit_code=exit_code,
+            route_sha256=self._sha256,
+            route_length_m=self.route.length_m,
+            progress_m=0.0 if self._progress_m is None else self._progress_m,
+            position_m=None if place is None else (place.pose.x_m, place.pose.y_m),
+            heading_rad=None if place is None else place.pose.heading_rad,
+            sigma_m=None if place is None else place.sigma_m,
+            cross_track_rms_m=math.sqrt(self._cross2_sum / self._cycles) if track is not None and self._cycles else 0.0,
+            cross_track_max_m=self._cross_max,
+            held=self._held,
+            totals=DriveTotals(
+                commands=self.rover.commands,
+                polls=self.rover.polls,
+                fixes=self._fixes,
+                duration_s=now_s - self._began_s,
+                odometer_m=self._odometer_m,
+                energy_wh=self._energy_wh,
+            ),
+        )
+
+
+def _by_wheel(readings: dict[str, Reading], ending: str) -> dict[str, float]:
+    """The values of what each wheel (or board) says, by its name; what cannot be believed is left out."""
+    return {name.removesuffix(ending): r.value for name, r in readings.items() if name.endswith(ending) and r.is_good}
+
+
+def _dead(wheels: dict[str, Reading], names: tuple[str, ...]) -> list[str]:
+    """Wheels whose counters cannot be believed."""
+    return [name for name in names if wheels[f"{name}_angle_rad"].quality is Quality.BAD]
+
+
+def not_driven(route: Route, route_sha256: str, status: Status, reason: str, exit_code: int) -> DriveOutcome:
+    """The outcome of a drive that did not begin, or of which nothing is known."""
+    return DriveOutcome(
+        status=status,
+        reason=reason,
+        exit_code=exit_code,
+        route_sha256=route_sha256,
+        route_length_m=route.length_m,
+        progress_m=0.0,
+        position_m=None,
+        heading_rad=None,
+        sigma_m=None,
+        cross_track_rms_m=0.0,
+        cross_track_max_m=0.0,
+        held=[],
+        totals=DriveTotals(0, 0, 0, 0.0, 0.0, 0.0),
+    )

@@ -1,0 +1,125 @@
+"""The oracle of a drive: the rover's true track against the route and against what the host says of it.
+
+It reads the route, the truth's rows and the host's outcome, nothing else. UNSAFE: it tipped, entered a cell that the
+route's own limits block, or rolled on when it should have stood. SILENT: the host says done, and the rover is not at the
+goal, or was farther from its path or its believed place than the host admits. HANG: no outcome, and it still rolls.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from control.host import DriveOutcome, Status
+from hil_sim.harness.oracle import Verdict
+
+Floats = NDArray[np.float64]
+
+GOAL_M = 0.30  # how far from the goal the rover may truly stand when the host says that it is there
+BELIEF_M = 0.30  # how far the believed place may be from the true one, beyond three of its own sigmas
+STANDING_M = 0.02  # it may still settle so far after the drive is over
+BRAKING_S, BRAKING_M = 1.0, 0.15  # a rover whose wire was lost is stopped by its own boards, within this
+
+
+@dataclass(frozen=True)
+class Track:
+    """The rover's true track: (n,) f8 each, loop time in s, m, rad; `rolled_m` is the sum of what its wheels turned."""
+
+    t_s: Floats
+    x_m: Floats
+    y_m: Floats
+    roll_rad: Floats
+    pitch_rad: Floats
+    tipped_at_s: float | None
+
+
+@dataclass(frozen=True)
+class DriveJudgement:
+    """The verdict and the sentences behind it."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    goal_off_m: float
+    cross_track_rms_m: float
+    cross_track_max_m: float
+    tilt_max_deg: float
+
+
+def beside(waypoints_m: Floats, x_m: Floats, y_m: Floats) -> Floats:
+    """Distance (n,) of each point from the polyline, m."""
+    a, b = waypoints_m[:-1], waypoints_m[1:]
+    ab = b - a
+    length2 = np.maximum((ab**2).sum(axis=1), 1e-18)
+    best = np.empty(len(x_m))
+    for n, point in enumerate(np.column_stack((x_m, y_m))):
+        share = np.clip(((point - a) * ab).sum(axis=1) / length2, 0.0, 1.0)
+        best[n] = np.sqrt(((a + share[:, None] * ab - point) ** 2).sum(axis=1).min())
+    return best
+
+
+def judge_drive(
+    waypoints_m: Floats,
+    track: Track,
+    outcome: DriveOutcome | None,
+    ended_s: float,
+    is_blocked: Callable[[float, float], bool],
+) -> DriveJudgement:
+    """What became of a drive in truth. `ended_s`: loop time at which the host was through."""
+    off_m = beside(waypoints_m, track.x_m, track.y_m)
+    goal = waypoints_m[-1]
+    goal_off_m = float(math.hypot(track.x_m[-1] - goal[0], track.y_m[-1] - goal[1]))
+    tilt = np.degrees(np.arccos(np.clip(np.cos(track.roll_rad) * np.cos(track.pitch_rad), -1.0, 1.0)))
+    reasons: list[str] = []
+    verdict = Verdict.EXACT
+
+    def found(level: Verdict, sentence: str) -> None:
+        nonlocal verdict
+        order = [Verdict.EXACT, Verdict.DEGRADED, Verdict.DETECTED, Verdict.HANG, Verdict.SILENT, Verdict.UNSAFE]
+        verdict = max(verdict, level, key=order.index)
+        reasons.append(sentence)
+
+    is_done = outcome is not None and outcome.status is Status.DONE
+    for since_s, allowed_m in ((ended_s, STANDING_M if is_done else BRAKING_M), (ended_s + BRAKING_S, STANDING_M)):
+        rolled_m = _rolled_m(track, since_s)
+        if rolled_m > allowed_m:
+            found(Verdict.UNSAFE, f"the rover moved {rolled_m:.2f} m after {since_s:.1f} s, when it should have stood")
+            break
+    if track.tipped_at_s is not None:
+        found(Verdict.UNSAFE, f"the rover tipped over at {track.tipped_at_s:.1f} s")
+    entered = [n for n in range(0, len(track.x_m), 5) if is_blocked(float(track.x_m[n]), float(track.y_m[n]))]
+    if entered:
+        n = entered[0]
+        found(Verdict.UNSAFE, f"it drove into blocked ground at {track.x_m[n]:.1f}, {track.y_m[n]:.1f} m")
+    if outcome is None:
+        found(Verdict.HANG, "the host left no outcome")
+    elif outcome.status is Status.DONE:
+        if goal_off_m > GOAL_M:
+            found(Verdict.SILENT, f"the host says done, and the rover stands {goal_off_m:.2f} m from the goal")
+        if outcome.position_m is None or outcome.sigma_m is None:
+            found(Verdict.SILENT, "the host says done and does not know where the rover is")
+        else:
+            wrong = math.hypot(outcome.position_m[0] - track.x_m[-1], outcome.position_m[1] - track.y_m[-1])
+            if wrong > BELIEF_M + 3 * outcome.sigma_m:
+                found(Verdict.SILENT, f"the rover is {wrong:.2f} m from where the host believes it")
+        if any(held.action in ("HOLD", "BACK_OUT") for held in outcome.held):
+            found(Verdict.DEGRADED, f"held {len(outcome.held)} times, first: {outcome.held[0].sentence}")
+    else:
+        found(Verdict.DETECTED, f"{outcome.status.value}: {outcome.reason}")
+    return DriveJudgement(
+        verdict,
+        tuple(reasons) or ("the rover drove its route",),
+        goal_off_m,
+        float(np.sqrt((off_m**2).mean())),
+        float(off_m.max()),
+        float(tilt.max()),
+    )
+
+
+def _rolled_m(track: Track, since_s: float) -> float:
+    """How far the rover moved from a moment on."""
+    after = track.t_s >= since_s
+    return float(np.hypot(np.diff(track.x_m[after]), np.diff(track.y_m[after])).sum()) if after.sum() > 1 else 0.0
