@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import signal
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from control.operator import Operator
     from control.outcome import Outcome
     from control.print_run import Progress as RunProgress
+    from control.rover.drive_run import DriveStep
+    from control.rover.outcome import DriveOutcome
+
+T = TypeVar("T")
+HELD_SHOWN = 10
 
 Host = Callable[["Operator", Callable[["RunProgress"], None]], Coroutine[Any, Any, "Outcome"]]
 
@@ -51,18 +57,39 @@ def run_host(host: Host, quiet: bool) -> Outcome:
 
 
 async def attended(host: Host, quiet: bool, *, every_s: float = 10.0) -> Outcome:
-    """A host on the running loop, attended: Ctrl-C stops it, its progress is shown (plain lines every `every_s`)."""
+    """A print on the running loop, attended: Ctrl-C stops it, its progress is shown (plain lines every `every_s`)."""
+
+    def words(p: RunProgress) -> tuple[int, int, str, float]:
+        bed = f", bed {p.bed_temp_c:.0f} degC" if p.bed_temp_c is not None else ""
+        return p.layer, p.layers, f"{p.doing}, {_duration(p.remaining_s)} to go{bed}", p.share
+
+    return await attended_as("printing", host, words, quiet, every_s)
+
+
+async def attended_drive(
+    host: Callable[..., Coroutine[Any, Any, DriveOutcome]], quiet: bool, *, every_s: float = 10.0
+) -> DriveOutcome:
+    """A drive on the running loop, attended in the same way."""
+
+    def words(step: DriveStep) -> tuple[int, int, str, float]:
+        share = min(max(step.progress_m / step.length_m, 0.0), 1.0)
+        why = f", {step.action.lower().replace('_', ' ')}: {step.cause}" if step.cause else ""
+        detail = f"{step.cross_track_m * 100:+.0f} cm beside, slip {step.slip:.0%}, battery {step.charge:.0%}{why}"
+        return int(step.progress_m), math.ceil(step.length_m), detail, share
+
+    return await attended_as("driving, m", host, words, quiet, every_s)
+
+
+async def attended_as(
+    label: str, host: Callable[..., Coroutine[Any, Any, T]], words: Callable[[Any], Any], quiet: bool, every_s: float
+) -> T:
+    """A host on the running loop: Ctrl-C asks its operator's stop, and `words` make its progress a line."""
     from control.operator import Operator
 
     operator = Operator()
-    loop = asyncio.get_running_loop()
-    with Progress("printing", quiet=quiet, clock=loop.time, every_s=every_s) as line, stop_on_signals(operator):
-
-        def show(p: RunProgress) -> None:
-            bed = f", bed {p.bed_temp_c:.0f} degC" if p.bed_temp_c is not None else ""
-            line.update(p.layer, p.layers, f"{p.doing}, {_duration(p.remaining_s)} to go{bed}", share=p.share)
-
-        return await host(operator, show)
+    clock = asyncio.get_running_loop().time
+    with Progress(label, quiet=quiet, clock=clock, every_s=every_s) as line, stop_on_signals(operator):
+        return await host(operator, lambda p: line.update(*words(p)))
 
 
 @contextlib.contextmanager
@@ -116,6 +143,30 @@ def conclude(outcome: Outcome, run_dir: Path, as_json: bool, *, simulated: dict[
     if outcome.status is not Status.DONE and outcome.status is not Status.CANCELLED:
         again = f"go on with: moonkiln resume {run_dir}"
         click.echo(again if simulated is None else "its simulated world is gone: print it again", err=True)
+    return outcome.exit_code
+
+
+def conclude_drive(
+    outcome: DriveOutcome, run_dir: Path, as_json: bool, *, simulated: dict[str, Any] | None = None
+) -> int:
+    """Say how a drive ended, and return the exit code."""
+    import msgspec
+
+    if as_json:
+        say_json({"run_dir": str(run_dir), **msgspec.to_builtins(outcome), **(simulated or {})})
+        return outcome.exit_code
+    totals = outcome.totals
+    click.echo(
+        f"{outcome.status.value}: {outcome.reason}\n{outcome.progress_m:.1f} of {outcome.route_length_m:.1f} m,"
+        f" beside the path {outcome.cross_track_rms_m * 100:.1f} cm rms and at most {outcome.cross_track_max_m * 100:.1f} cm,"
+        f" {totals.commands} commands, {totals.polls} polls, {totals.energy_wh:.1f} Wh"
+        f" in {_duration(totals.duration_s)}"
+    )
+    for held in outcome.held[:HELD_SHOWN]:
+        click.echo(f"{held.action.lower().replace('_', ' ')} for {held.until_s - held.from_s:.0f} s: {held.sentence}")
+    if len(outcome.held) > HELD_SHOWN:
+        click.echo(f"and {len(outcome.held) - HELD_SHOWN} times more: {run_dir / 'outcome.json'}")
+    click.echo(f"run: {run_dir}")
     return outcome.exit_code
 
 

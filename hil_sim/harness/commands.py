@@ -12,6 +12,7 @@ from control.command_line import json_option, say_json
 from control.errors import UsageError
 
 if TYPE_CHECKING:
+    from hil_sim.harness.drive_runner import DriveScenario
     from hil_sim.harness.runner import RunResult
 
 FILE = click.Path(path_type=Path)
@@ -71,10 +72,44 @@ def sim_print(
 
 
 @sim.command(
+    "drive",
+    epilog="""\b
+Examples:
+  moonkiln sim drive route.json --machine osr
+  moonkiln sim drive route.json --machine osr --seed 7 --soil random --json
+""",
+)
+@click.argument("route_path", metavar="ROUTE.json", type=FILE)
+@click.option(
+    "--machine",
+    default="osr",
+    show_default=True,
+    metavar="NAME|FILE.toml",
+    help="The rover's machine file; its twin of the same name is emulated.",
+)
+@click.option("--pace", type=click.FloatRange(min=0, min_open=True), help="Hold the clock to N times real time.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of noise, craters, rocks and soil.")
+@click.option("--soil", type=click.Choice(["nominal", "random"]), default="nominal", show_default=True)
+@RUNS
+@json_option
+def sim_drive(
+    route_path: Path, machine: str, pace: float | None, seed: int, soil: str, runs: Path, as_json: bool
+) -> int:
+    """Drive ROUTE.json with an emulated rover, in virtual time unless --pace says otherwise."""
+    from control.clock import run_id
+    from control.run_command import new_run_dir
+    from hil_sim.harness.drive_runner import DriveScenario
+
+    scenario = DriveScenario(machine=machine, seed=seed, soil=soil)
+    return _drive(scenario, route_path, new_run_dir(runs, run_id()), pace, as_json)
+
+
+@sim.command(
     epilog="""\b
 Examples:
   moonkiln sim serve --machine bench --dir D
   moonkiln print part.kiln --machine D/bench.toml          (in another terminal)
+  moonkiln sim serve --machine osr --route route.json --dir D
 
 One JSON line a device on stdout: device, protocol, url, and unit where it has one. Ctrl-C ends it and leaves
 D/truth.mcap and D/truth_maps.npz.
@@ -95,8 +130,31 @@ D/truth.mcap and D/truth_maps.npz.
     "--scenario", default="print", show_default=True, metavar="NAME|FILE.toml", help="What goes wrong, if anything."
 )
 @click.option("--job", "job_path", type=FILE, help="Fit the bed to this job's recipe and height.")
-def serve(machine: str, directory: Path, reset_on_open: str | None, scenario: str, job_path: Path | None) -> None:
+@click.option("--route", "route_path", type=FILE, help="A rover stands where this route begins, on its ground.")
+def serve(
+    machine: str,
+    directory: Path,
+    reset_on_open: str | None,
+    scenario: str,
+    job_path: Path | None,
+    route_path: Path | None,
+) -> None:
     """Emulated devices on real ptys and loopback TCP, until interrupted."""
+    from hil_sim.world.build_rover import is_rover
+
+    if is_rover(Path(machine).stem):
+        from hil_sim.harness.drive_runner import DriveScenario
+        from hil_sim.harness.serve import serve_rover
+
+        folder = _usage(
+            lambda: asyncio.run(
+                serve_rover(
+                    DriveScenario(machine=machine), route_path, directory, announce=lambda line: click.echo(line)
+                )
+            )
+        )
+        click.echo(f"the truth is in {folder}", err=True)
+        return
     from hil_sim.harness.runner import bed_settings, twin_of
     from hil_sim.harness.scenario import load_scenario
     from hil_sim.harness.serve import serve as serve_world
@@ -176,6 +234,44 @@ def _run(scenario: Any, job_path: Path, run_dir: Path, pace: float | None, *, qu
         )
 
     return run_scenario(scenario, job_path, run_dir, host=host, pace=pace)
+
+
+def _drive(scenario: DriveScenario, route_path: Path, run_dir: Path, pace: float | None, as_json: bool) -> int:
+    """A drive on a virtual loop, attended from the terminal; a verdict that may not be is an error of its own."""
+    from control.host import drive_host
+    from control.run_command import attended_drive, conclude_drive
+    from hil_sim.harness.drive_runner import run_drive
+
+    async def host(route: Path, machine_toml: Path, folder: Path) -> Any:
+        return await attended_drive(
+            lambda operator, progress: drive_host(route, machine_toml, folder, operator=operator, progress=progress),
+            as_json,
+            every_s=10.0 if pace is not None else 200.0,
+        )
+
+    result = _usage(lambda: run_drive(scenario, route_path, run_dir, host=host, pace=pace))
+    j, track = result.judgement, result.truth.track
+    found = {
+        "verdict": j.verdict.value,
+        "verdict_reasons": list(j.reasons),
+        "true_cross_track_rms_m": j.cross_track_rms_m,
+        "true_cross_track_max_m": j.cross_track_max_m,
+        "goal_off_m": j.goal_off_m,
+        "sim_s": result.sim_s,
+    }
+    code = 1
+    if result.outcome is not None:
+        code = conclude_drive(result.outcome, run_dir, as_json, simulated=found)
+    elif as_json:
+        say_json({"run_dir": str(run_dir), **found})
+    if not as_json:
+        click.echo(f"oracle: {j.verdict.value}: {'; '.join(j.reasons[:5])}")
+        click.echo(
+            f"truth: {j.goal_off_m * 100:.0f} cm from the goal, {j.cross_track_rms_m * 100:.1f} cm rms and at most"
+            f" {j.cross_track_max_m * 100:.1f} cm beside the path, slip up to {track.slip.max():.0%},"
+            f" tilt up to {j.tilt_max_deg:.0f} deg, {result.sim_s:.0f} simulated seconds"
+        )
+    return code if j.verdict.is_good else max(code, 1)
 
 
 def _conclude(result: RunResult, run_dir: Path, as_json: bool) -> int:

@@ -1,8 +1,8 @@
 """The oracle of a drive: the rover's true track against the route and against what the host says of it.
 
 It reads the route, the truth's rows and the host's outcome, nothing else. UNSAFE: it tipped, entered a cell that the
-route's own limits block, or rolled on when it should have stood. SILENT: the host says done, and the rover is not at the
-goal, or was farther from its path or its believed place than the host admits. HANG: no outcome, and it still rolls.
+route's own limits block, or rolled on when it should have stood. SILENT: the host says done, and the rover is not at
+the goal, or was farther from its believed place than the host admits. HANG: the host left no outcome.
 """
 
 from __future__ import annotations

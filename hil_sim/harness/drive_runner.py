@@ -7,7 +7,7 @@ import json
 import math
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +124,7 @@ async def simulate_drive(
             meddler.cancel()
         world.close()
     judgement = judge(route, truth, outcome, ended_s, ground or ground_of(route, route_path.parent))
-    write_truth(truth, judgement, run_dir)
+    write_track(truth, run_dir, judgement)
     return DriveResult(outcome, truth, judgement, run_dir, loop.time())
 
 
@@ -163,22 +163,14 @@ def slopes_deg(heights_m: NDArray[np.float32], cell_m: float) -> NDArray[np.floa
     return np.degrees(np.arctan(np.hypot(along_x, along_y)))
 
 
-def write_truth(truth: RoverTruth, judgement: DriveJudgement, run_dir: Path) -> None:
-    """Leave the true track and the verdict in the run's folder: `truth.npz`."""
+def write_track(truth: RoverTruth, folder: Path, judgement: DriveJudgement | None = None) -> None:
+    """Leave the true track, and the verdict where there is one, in a folder: `truth.npz`."""
     t = truth.track
-    with whole_file(run_dir / TRUTH_NAME) as file:
-        np.savez_compressed(
-            file,
-            track=np.column_stack((t.t_s, t.x_m, t.y_m, t.z_m, t.roll_rad, t.pitch_rad, t.yaw_rad, t.slip, t.power_w)),
-            verdict=np.array(judgement.verdict.value),
-            reasons=np.array(json.dumps(judgement.reasons)),
-        )
+    columns = (t.t_s, t.x_m, t.y_m, t.z_m, t.roll_rad, t.pitch_rad, t.yaw_rad, t.slip, t.power_w)
+    said = {} if judgement is None else {"verdict": judgement.verdict.value, "reasons": list(judgement.reasons)}
+    with whole_file(folder / TRUTH_NAME) as file:
+        np.savez_compressed(file, track=np.column_stack(columns), judgement=np.array(json.dumps(said)))
 
 
 async def _await(work: Awaitable[None]) -> None:
     await work
-
-
-def with_seed(scenario: DriveScenario, seed: int) -> DriveScenario:
-    """The same with another seed."""
-    return replace(scenario, seed=seed)

@@ -11,13 +11,20 @@ import dataclasses
 import json
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from control.host import machine_file, machine_name
+import numpy as np
+
+from control.host import GroundMap, ground_of, machine_file, machine_name, read_route, rover_file
+from hil_sim.harness.drive_runner import DriveScenario, made_ground, start_pose, write_track
 from hil_sim.harness.trace import close_truth
 from hil_sim.world.build import BedSettings, build_world
+from hil_sim.world.build_rover import build_rover_world
 from hil_sim.world.faults.schedule import FaultSchedule
+from hil_sim.world.wiring import DeviceLine
+
+FLAT = GroundMap(np.zeros((201, 201), np.float32), -100.0, -100.0, 1.0)
 
 
 async def serve(
@@ -31,14 +38,13 @@ async def serve(
     seed: int = 0,
     announce: Callable[[str], None] = print,
 ) -> Path:
-    """Serve `machine` in `directory` until SIGINT or SIGTERM; returns the folder with the truth.
+    """Serve a printer in `directory` until SIGINT or SIGTERM; returns the folder with the truth.
 
     `machine` is the host's machine file; `world_machine` its emulated twin, None: of the same name. `announce` gets
     one JSON line a device, then `{"machine": PATH}`: from then on a host may connect.
     """
-    loop = asyncio.get_running_loop()
     directory.mkdir(parents=True, exist_ok=True)
-    start_ns = time.time_ns() - round(loop.time() * 1e9)
+    start_ns = _zero_ns()
     world = await build_world(
         world_machine or machine_name(machine),
         lay="wire",
@@ -50,26 +56,66 @@ async def serve(
     try:
         if reset_on_open is not None:
             world.marlin.build = dataclasses.replace(world.marlin.build, reset_on_open=reset_on_open)
-        ended = asyncio.Event()
-        broken: list[BaseException] = []
-
-        def break_off(_loop: asyncio.AbstractEventLoop, context: dict) -> None:
-            # asyncio only logs an exception in a callback; a world whose physics broke must not go on serving
-            broken.append(context.get("exception") or RuntimeError(context["message"]))
-            ended.set()
-
-        loop.set_exception_handler(break_off)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, ended.set)
         machine_toml = directory / f"{world.spec.name}.toml"
         machine_toml.write_text(machine_file(machine, world.urls), encoding="utf-8")
-        for device in world.devices:
-            announce(json.dumps(device.to_dict()))
-        announce(json.dumps({"machine": str(machine_toml)}))
-        await ended.wait()
-        if broken:
-            raise broken[0]
+        await _until_interrupted(world.devices, machine_toml, announce)
         await close_truth(world, directory, start_ns)
     finally:
         world.close()
     return directory
+
+
+async def serve_rover(
+    scenario: DriveScenario, route_path: Path | None, directory: Path, *, announce: Callable[[str], None] = print
+) -> Path:
+    """Serve a rover as `serve` does a printer: at the start of a route, or on flat ground without one."""
+    directory.mkdir(parents=True, exist_ok=True)
+    route = None if route_path is None else read_route(route_path)
+    ground = FLAT if route is None or route_path is None else ground_of(route, route_path.parent)
+    world = await build_rover_world(
+        scenario.world or scenario.machine,
+        made_ground(ground, scenario),
+        pose=(0.0, 0.0, 0.0) if route is None else start_pose(route),
+        soil=scenario.soil_params(),
+        lay="wire",
+        directory=directory.resolve(),
+        faults=scenario.faults,
+        seed=scenario.seed,
+    )
+    try:
+        machine_toml = directory / f"{world.spec.name}.toml"
+        machine_toml.write_text(rover_file(scenario.machine, world.urls), encoding="utf-8")
+        await _until_interrupted(world.devices, machine_toml, announce)
+        write_track(world.finish(), directory)
+    finally:
+        world.close()
+    return directory
+
+
+def _zero_ns() -> int:
+    """UTC nanoseconds at which the loop's clock read zero."""
+    return time.time_ns() - round(asyncio.get_running_loop().time() * 1e9)
+
+
+async def _until_interrupted(
+    devices: Sequence[DeviceLine], machine_toml: Path, announce: Callable[[str], None]
+) -> None:
+    """Announce, and wait for SIGINT or SIGTERM. Raises what broke in the world meanwhile."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    broken: list[BaseException] = []
+
+    def break_off(_loop: asyncio.AbstractEventLoop, context: dict) -> None:
+        # asyncio only logs an exception in a callback; a world whose physics broke must not go on serving
+        broken.append(context.get("exception") or RuntimeError(context["message"]))
+        ended.set()
+
+    loop.set_exception_handler(break_off)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ended.set)
+    for device in devices:
+        announce(json.dumps(device.to_dict()))
+    announce(json.dumps({"machine": str(machine_toml)}))
+    await ended.wait()
+    if broken:
+        raise broken[0]

@@ -25,9 +25,10 @@ FEATURES_MAX = 200_000
 class DetailSettings:
     """How much there is below the map's resolution; 0 features per m2 leaves it as the map has it.
 
-    Craters: radii between `crater_m` follow a power law (twice as large, four times as rare); depth is a fifth of the
-    diameter for fresh ones, less for old ones. Rocks: radii between `rock_m` likewise; they stand out by half a radius
-    to a whole one, and never by more than `rock_height_max_m`.
+    Craters: radii between `crater_m` follow a power law (twice as large, four times as rare); they are worn, as small
+    ones are: at most 0.08 of their diameter deep, walls under 21 deg (fresh large ones would be 0.2). Rocks: radii
+    between `rock_m` likewise; they stand out by half a radius to a whole one, and never by more than
+    `rock_height_max_m`.
     """
 
     craters_per_m2: float = 0.01
@@ -137,7 +138,7 @@ def _features(extent_m: tuple[float, float, float, float], seed: int, details: D
             if is_rock:
                 size = min(radius * rng.uniform(0.5, 1.0), details.rock_height_max_m)
             else:
-                size = -2 * radius * 0.2 * rng.uniform(0.1, 1.0) ** 2
+                size = -2 * radius * 0.08 * rng.uniform(0.1, 1.0) ** 2
             rows.append((rng.uniform(x0, x1), rng.uniform(y0, y1), radius, size))
     return np.array(rows).reshape(-1, 4)
 

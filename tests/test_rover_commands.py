@@ -1,0 +1,84 @@
+"""Do the commands that drive a rover do what they say, and say what they did?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from rover_drive_helpers import HILLS, lane
+
+from control.cli import cli
+from control.command_line import Settings
+from control.rover.ground.dem import Crs, Dem, write_npz
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+MOONKILN = [sys.executable, "-m", "control.cli"]
+
+
+@pytest.fixture
+def route(tmp_path: Path) -> Path:
+    """A short lane with its map beside it."""
+    dem = Dem(HILLS.heights_m, HILLS.x_m, HILLS.y_m, HILLS.cell_m, Crs("local"), "hills")
+    write_npz(dem, tmp_path / "hills.npz")
+    path = lane(tmp_path / "route.json", 3.0)
+    document = json.loads(path.read_text())
+    document["map"]["sha256"] = hashlib.sha256((tmp_path / "hills.npz").read_bytes()).hexdigest()
+    path.write_text(json.dumps(document))
+    return path
+
+
+def run(*words: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(cli, list(words), obj=Settings())
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_sim_drive_says_how_it_went_and_what_was_true(route: Path, tmp_path: Path) -> None:
+    code, out, _ = run("sim", "drive", str(route), "--runs", str(tmp_path / "runs"))
+    assert code == 0, out
+    assert "done: the goal is reached" in out and "oracle: exact" in out and "cm from the goal" in out
+
+
+def test_sim_drive_for_programs(route: Path, tmp_path: Path) -> None:
+    code, out, _ = run("sim", "drive", str(route), "--runs", str(tmp_path / "runs"), "--json", "--seed", "4")
+    said = json.loads(out)
+    assert code == 0 and (said["status"], said["verdict"], said["kind"]) == ("done", "exact", "drive")
+    assert said["true_cross_track_max_m"] < 0.12
+
+
+def test_a_map_that_is_another_one_is_refused(route: Path, tmp_path: Path) -> None:
+    write_npz(Dem(HILLS.heights_m + 1, 0.0, 0.0, 2.0, Crs("local"), "hills"), tmp_path / "hills.npz")
+    code, _, err = run("sim", "drive", str(route), "--runs", str(tmp_path / "runs"))
+    assert code == 2 and "is not the map that the route was planned on" in err
+
+
+def test_a_printers_machine_file_is_no_rovers(route: Path, tmp_path: Path) -> None:
+    code, _, err = run("sim", "drive", str(route), "--machine", "bench", "--runs", str(tmp_path / "runs"))
+    assert code == 2 and "bench" in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="wires need ptys")
+def test_a_served_rover_announces_its_wires_and_leaves_its_track(route: Path, tmp_path: Path) -> None:
+    served = subprocess.Popen(
+        [*MOONKILN, "sim", "serve", "--machine", "osr", "--route", str(route), "--dir", str(tmp_path / "D")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+    )
+    assert served.stdout is not None
+    lines = [json.loads(served.stdout.readline()) for _ in range(5)]
+    assert [line.get("device") for line in lines] == ["wheels", "imu", "power", "tracker", None]
+    assert [line.get("protocol") for line in lines[:4]] == ["roboclaw", "imu", "modbus-rtu", "tracker"]
+    assert Path(lines[4]["machine"]).is_file()
+    served.send_signal(signal.SIGINT)
+    _, err = served.communicate(timeout=30)
+    assert served.returncode == 0, err
+    assert (tmp_path / "D" / "truth.npz").stat().st_size > 0
