@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("control.commands.print:report", "Write the build report of a run."),
     "home": ("control.commands.print:home", "Home a machine's gantry."),
     "jog": ("control.commands.print:jog", "Move a machine's gantry by a little, beam off."),
+    "rover": ("control.commands.rover:rover", "Plan routes for rovers, and drive them."),
     "doctor": ("control.commands.doctor:doctor", "Say what is installed and reachable, and what to do."),
     "completion": ("control.commands.completion:completion", "Print the shell's completion script."),
 }
@@ -109,7 +110,7 @@ def _load(target: str) -> click.Command:
 @click.option("--debug", is_flag=True, help="Show the traceback of an error as well.")
 @click.pass_context
 def cli(context: click.Context, debug: bool) -> None:
-    """Make bricks out of lunar soil: slice a part, print it, look at it."""
+    """Make bricks out of lunar soil: slice a part, print it, look at it; and drive rovers."""
     settings = context.ensure_object(Settings)
     settings.debug = debug
 

@@ -158,7 +158,7 @@ def conclude_drive(
     totals = outcome.totals
     click.echo(
         f"{outcome.status.value}: {outcome.reason}\n{outcome.progress_m:.1f} of {outcome.route_length_m:.1f} m,"
-        f" beside the path {outcome.cross_track_rms_m * 100:.1f} cm rms and at most {outcome.cross_track_max_m * 100:.1f} cm,"
+        f" beside the path {outcome.cross_track_rms_m * 100:.1f} cm rms, at most {outcome.cross_track_max_m * 100:.1f},"
         f" {totals.commands} commands, {totals.polls} polls, {totals.energy_wh:.1f} Wh"
         f" in {_duration(totals.duration_s)}"
     )

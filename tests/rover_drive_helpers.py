@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from pathlib import Path
 
 import numpy as np
 
 from control.host import GroundMap
+from control.rover.ground.dem import Crs, Dem, write_npz
 from control.rover.route.route_file import MapRef, Predicted, Route, write_route
 from hil_sim.world.plant.terrain import generated_heights
 
@@ -28,4 +31,14 @@ def lane(path: Path, length_m: float, *, speed_m_s: float = 0.1, corridor_m: flo
         predicted=Predicted(length_m, length_m / speed_m_s, 1.0),
     )
     write_route(route, path)
+    return path
+
+
+def mapped_lane(folder: Path, length_m: float) -> Path:
+    """The lane with its map beside it: `folder/route.json`."""
+    write_npz(Dem(HILLS.heights_m, HILLS.x_m, HILLS.y_m, HILLS.cell_m, Crs("local"), "hills"), folder / "hills.npz")
+    path = lane(folder / "route.json", length_m)
+    document = json.loads(path.read_text())
+    document["map"]["sha256"] = hashlib.sha256((folder / "hills.npz").read_bytes()).hexdigest()
+    path.write_text(json.dumps(document))
     return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from rover_drive_helpers import HILLS, lane
+from rover_drive_helpers import HILLS, mapped_lane
 
 from control.cli import cli
 from control.command_line import Settings
@@ -25,13 +24,7 @@ MOONKILN = [sys.executable, "-m", "control.cli"]
 @pytest.fixture
 def route(tmp_path: Path) -> Path:
     """A short lane with its map beside it."""
-    dem = Dem(HILLS.heights_m, HILLS.x_m, HILLS.y_m, HILLS.cell_m, Crs("local"), "hills")
-    write_npz(dem, tmp_path / "hills.npz")
-    path = lane(tmp_path / "route.json", 3.0)
-    document = json.loads(path.read_text())
-    document["map"]["sha256"] = hashlib.sha256((tmp_path / "hills.npz").read_bytes()).hexdigest()
-    path.write_text(json.dumps(document))
-    return path
+    return mapped_lane(tmp_path, 3.0)
 
 
 def run(*words: str) -> tuple[int, str, str]:
