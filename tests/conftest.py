@@ -32,3 +32,5 @@ def shared_data() -> Path:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How long the soak runs are: CI takes a few of what `make soak` takes many of."""
     parser.addoption("--kills", default="30", help="how many hosts are killed and resumed (soak)")
+    parser.addoption("--rover-seeds", default="200", help="how many rovers drive (soak)")
+    parser.addoption("--rover-length", default="120", help="how far each of them drives, m (soak)")
