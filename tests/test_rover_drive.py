@@ -34,6 +34,12 @@ def test_a_route_is_driven_to_its_end_and_the_oracle_agrees(tmp_path: Path) -> N
         assert (tmp_path / "run" / name).stat().st_size > 0
 
 
+def test_a_crabbing_rover_on_modbus_drives_does_too(tmp_path: Path) -> None:
+    result = driven(tmp_path, 6.0, scenario=DriveScenario(machine="polar", seed=1))
+    assert result.verdict is Verdict.EXACT, (result.judgement.reasons, result.outcome)
+    assert result.judgement.cross_track_rms_m < 0.03 and result.judgement.cross_track_max_m < 0.12
+
+
 def test_the_same_seed_drives_the_same_and_another_does_not(tmp_path: Path) -> None:
     tracks = [
         driven(tmp_path / str(n), 3.0, scenario=DriveScenario(seed=seed)).truth.track.x_m

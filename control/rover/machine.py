@@ -75,9 +75,17 @@ class Rover(Watch):
             buses.setdefault(getattr(c, name).wire, []).append(turn)
         self._start(Poller(bus, turns, self._publish, self._poll_failed) for bus, turns in buses.items())
         await self._first_readings(NAMES, 2 * max(self._limits_s.values()))
+        await self._settle()
         self._raise_if_tripped()  # the operator's stop, or a poller that died: nothing else trips in FAULT
         self._move(RoverEvent.RESET)
         self._move(RoverEvent.PREPARE)
+
+    async def _settle(self) -> None:
+        """Some of the wheels' values come in turns: wait until all were read. For what stays bad the guard holds."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + max(self._limits_s.values())
+        while self.silences() and loop.time() < until_s:
+            await asyncio.sleep(0.05)
 
     async def shut_down(self) -> None:
         """Stop the wheels and the pollers. Harmless twice."""
