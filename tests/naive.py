@@ -5,6 +5,7 @@ One section a kernel topic; nothing here is imported by the product.
 
 from __future__ import annotations
 
+import heapq
 import math
 
 # --- cutting and filling (slicer/kernels/cutting.py, filling.py, sequencing.py) -----------------------------
@@ -290,3 +291,32 @@ def ground_height(x, y, heights, x0, y0, cell, features):
         elif far < 2:
             z += 0.2 * -size * (2 - far) ** 2
     return z
+
+
+# ---- ways over a cost map (control.rover.route)
+
+
+def dijkstra(cost, goal):
+    """The cheapest cost from every cell to the goal, by a heap of cells; rows x columns, inf where there is no way."""
+    rows, columns = len(cost), len(cost[0])
+    left = [[math.inf] * columns for _ in range(rows)]
+    if not math.isfinite(cost[goal[0]][goal[1]]):
+        return left
+    left[goal[0]][goal[1]] = 0.0
+    waiting = [(0.0, goal)]
+    while waiting:
+        so_far, (i, j) = heapq.heappop(waiting)
+        if so_far > left[i][j]:
+            continue
+        for a in (-1, 0, 1):
+            for b in (-1, 0, 1):
+                m, n = i + a, j + b
+                if (a, b) == (0, 0) or not (0 <= m < rows and 0 <= n < columns) or math.isinf(cost[m][n]):
+                    continue
+                if a and b and (math.isinf(cost[m][j]) or math.isinf(cost[i][n])):
+                    continue  # no corner is cut
+                new = so_far + 0.5 * (float(cost[i][j]) + float(cost[m][n])) * math.hypot(a, b)
+                if new < left[m][n]:
+                    left[m][n] = new
+                    heapq.heappush(waiting, (new, (m, n)))
+    return left
