@@ -8,6 +8,8 @@ from __future__ import annotations
 import heapq
 import math
 
+import numpy as np
+
 # --- cutting and filling (slicer/kernels/cutting.py, filling.py, sequencing.py) -----------------------------
 
 
@@ -320,3 +322,23 @@ def dijkstra(cost, goal):
                     left[m][n] = new
                     heapq.heappush(waiting, (new, (m, n)))
     return left
+
+
+# ---- what a height map says of a cell (control.rover.ground.terrain)
+
+
+def ground_cell(heights, i, j, cell_m):
+    """Slope (deg), roughness and step of one cell, by a least-squares solver; None beside what is not known."""
+    rows, columns = len(heights), len(heights[0])
+    if not (0 < i < rows - 1 and 0 < j < columns - 1):
+        return None
+    around = [(b, a, float(heights[i + a][j + b])) for a in (-1, 0, 1) for b in (-1, 0, 1)]
+    if any(math.isnan(h) for *_, h in around):
+        return None
+    plane, *_ = np.linalg.lstsq(np.array([(b, a, 1.0) for b, a, _ in around]), np.array([h for *_, h in around]))
+    across = (float(heights[i][j + 1]) - float(heights[i][j - 1])) / 2
+    along = (float(heights[i + 1][j]) - float(heights[i - 1][j])) / 2
+    steepest = max(math.hypot(plane[0], plane[1]), math.hypot(across, along)) / cell_m
+    left = [h - plane[0] * b - plane[1] * a - plane[2] for b, a, h in around]
+    steps = [abs(h - float(heights[i][j]) - plane[0] * b - plane[1] * a) for b, a, h in around]
+    return math.degrees(math.atan(steepest)), math.sqrt(sum(x * x for x in left) / 9), max(steps)
