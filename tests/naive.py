@@ -340,5 +340,6 @@ def ground_cell(heights, i, j, cell_m):
     along = (float(heights[i + 1][j]) - float(heights[i - 1][j])) / 2
     steepest = max(math.hypot(plane[0], plane[1]), math.hypot(across, along)) / cell_m
     left = [h - plane[0] * b - plane[1] * a - plane[2] for b, a, h in around]
-    steps = [abs(h - float(heights[i][j]) - plane[0] * b - plane[1] * a) for b, a, h in around]
+    lines = [[float(heights[i + k * a][j + k * b]) for k in (-1, 0, 1)] for a, b in ((0, 1), (1, 0), (1, 1), (1, -1))]
+    steps = [min(abs(p - 2 * q + r), max(abs(q - p), abs(r - q))) for p, q, r in lines]
     return math.degrees(math.atan(steepest)), math.sqrt(sum(x * x for x in left) / 9), max(steps)

@@ -54,6 +54,13 @@ def test_a_block_shows_as_a_step() -> None:
     assert analyse(dem_of(heights, 0.5)).step_m[4, 4] == pytest.approx(0.3)
 
 
+def test_a_scarp_shows_its_whole_height_on_a_slope_too() -> None:
+    heights = np.tile(0.1 * np.arange(9.0), (9, 1))
+    heights[:, 5:] += 0.2
+    step = analyse(dem_of(heights, 0.5)).step_m[1:-1, 1:-1]
+    assert step[:, 3:5] == pytest.approx(np.full((7, 2), 0.2), abs=1e-6) and step[:, :3].max() < 1e-6
+
+
 def test_coarser_maps_keep_means_and_places() -> None:
     heights = np.arange(7 * 8, dtype=np.float64).reshape(7, 8)
     heights[0, 0] = np.nan

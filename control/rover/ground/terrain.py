@@ -25,7 +25,8 @@ class Terrain:
     Args:
         slope_deg: the steeper of the plane through 3 x 3 cells and of the differences across the cell.
         roughness_m: root mean square of what the 3 x 3 heights leave over that plane.
-        step_m: the largest height between the cell and a neighbour, less what the plane explains.
+        step_m: how far the ground, going on from the cell to a neighbour, leaves the line through the cell and the
+            neighbour behind it; no more than the height between the two.
     """
 
     dem: Dem
@@ -58,15 +59,15 @@ def _analyse(heights: Grid, cell_m: float, slope: Grid, rough: Grid, step: Grid)
             if not math.isfinite(total):
                 continue
             mean, right, up = total / 9.0, right / 6.0, up / 6.0  # the plane: mean + right b + up a
-            own = heights[i, j]
             squares = 0.0
             highest = 0.0
             for a in range(-1, 2):
                 for b in range(-1, 2):
-                    h = heights[i + a, j + b]
-                    left = h - mean - right * b - up * a
+                    left = heights[i + a, j + b] - mean - right * b - up * a
                     squares += left * left
-                    highest = max(highest, abs(h - own - right * b - up * a))
+                    ahead = heights[i + a, j + b] - heights[i, j]
+                    behind = heights[i, j] - heights[i - a, j - b]
+                    highest = max(highest, min(abs(ahead - behind), max(abs(ahead), abs(behind))))
             across = 0.5 * (heights[i, j + 1] - heights[i, j - 1])
             along = 0.5 * (heights[i + 1, j] - heights[i - 1, j])
             steepest = max(math.hypot(right, up), math.hypot(across, along))
