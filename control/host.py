@@ -27,15 +27,18 @@ from control.errors import MoonkilnError
 from control.files import sole_use, write_atomically
 from control.inspection import Inspector
 from control.journal import Journal
+from control.offload import offload
 from control.operator import Operator
 from control.outcome import NAME as OUTCOME_NAME
 from control.outcome import Outcome, Status, read_outcome
 from control.print_run import PrintRun, Progress, outcome_of_journal
-from control.rover.config import load_rover
+from control.rover.config import RoverConfig, load_rover
 from control.rover.drive_run import DriveRun, not_driven
-from control.rover.ground.dem import DemError, read_dem
+from control.rover.ground.dem import DemError
 from control.rover.outcome import DriveOutcome
+from control.rover.planning import plan_settings, size_of
 from control.rover.route.route_file import Route, read_route, route_sha256
+from control.rover.surroundings import Surroundings, map_of, surroundings_of
 from control.telemetry import Telemetry
 from firmware_bridge.errors import BridgeError
 from slicer.envelope import Envelope
@@ -148,8 +151,9 @@ async def drive_host(
             simulated = any(url.startswith("sim:") for url in config.urls.values())
             telemetry.about({"machine": config.name, "route": planned.name, "simulated": str(simulated)})
             try:
+                around = await _surroundings(planned, config, Path(route).parent, telemetry)
                 async with open_rover(config, telemetry) as rover:
-                    outcome = await DriveRun(planned, digest, rover, operator or Operator(), telemetry).run()
+                    outcome = await DriveRun(planned, digest, rover, operator or Operator(), telemetry, around).run()
             except (BridgeError, MoonkilnError) as error:
                 outcome = not_driven(planned, digest, Status.FAILED, str(error), getattr(error, "exit_code", 3))
             except Exception as error:
@@ -163,6 +167,15 @@ async def drive_host(
         return outcome
 
 
+async def _surroundings(route: Route, config: RoverConfig, beside: Path, telemetry: Telemetry) -> Surroundings | None:
+    """What the map says around the route; None, and told, if it is not at hand."""
+    try:
+        return await offload(lambda: surroundings_of(route, plan_settings(config), size_of(config), beside))
+    except MoonkilnError as error:
+        telemetry.event("warning", f"hazards, fence and havens are not watched, the map is not at hand: {error}")
+        return None
+
+
 def ground_of(route: Route, beside: str | Path = ".") -> GroundMap:
     """The heights around a route, for whoever makes a world of them; nothing of the map beyond 60 m of the way.
 
@@ -171,10 +184,7 @@ def ground_of(route: Route, beside: str | Path = ".") -> GroundMap:
     Raises:
         DemError: the map is gone, or is another one than the route was planned on, or has gaps along the way.
     """
-    path = next((p for p in (Path(route.map.path), Path(beside) / Path(route.map.path).name) if p.is_file()), None)
-    dem = read_dem(path or route.map.path, georef=route.map.georef, layer=route.map.layer)
-    if dem.sha256 != route.map.sha256:
-        raise DemError(f"{path} is not the map that the route was planned on: plan it again")
+    dem = map_of(route, beside)
     low, high = route.waypoints_m.min(axis=0) - GROUND_MARGIN_M, route.waypoints_m.max(axis=0) + GROUND_MARGIN_M
     around = dem.crop(low[0], low[1], high[0], high[1])
     if around.has_gaps:

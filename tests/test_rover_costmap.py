@@ -55,7 +55,7 @@ def test_clearance_widens_what_blocks_by_metres() -> None:
     forbidden[:, 6] = True
     why = cost_map(analyse(dem), CostSettings(clearance_m=1.0), forbidden=forbidden).why
     # edges at 5.5 and 6.5 cells; 1 m is 2 cells: centres 4 and 8 are 1.5 cells off, 3 and 9 are 2.5
-    assert [Why(int(w)) for w in why[6, 3:10]] == [0, Why.TOO_NEAR, Why.TOO_NEAR, Why.FORBIDDEN, 5, 5, 0]
+    assert [Why(int(w)) for w in why[6, 3:10]] == [0, Why.TOO_NEAR, Why.TOO_NEAR, Why.FORBIDDEN, 6, 6, 0]
 
 
 def test_on_coarse_cells_half_a_cell_is_clearance_enough() -> None:
@@ -77,6 +77,13 @@ def test_rough_ground_costs_as_a_hidden_slope() -> None:
     dem = ramp(0.0)
     dem.heights_m[::2, ::2] += 1.0
     assert middle(dem) > 1.1
+
+
+def test_the_top_of_a_spike_is_blocked_though_it_is_level() -> None:
+    dem = ramp(0.0)
+    dem.heights_m[6, 6] = 20.0
+    costs = cost_map(analyse(dem), CostSettings())
+    assert costs.why[6, 6] == Why.TOO_ROUGH and "a peak, a pit or an edge" in costs.sentence(6, 6)
 
 
 def test_hazards_are_what_blocks_itself() -> None:

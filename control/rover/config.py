@@ -6,6 +6,7 @@ often each is asked, how it is driven and when it must stop. `control/machines/o
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from msgspec import Meta
 
 from control.config import ConfigError, Hz, Positive, Unit, converted, machine_path, nearest, read_document
 from control.rover.drive.kinematics import Geometry, WheelMount
+from control.rover.energy import EnergyModel
 
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 Offset = Annotated[float, Meta(ge=-10, le=10)]
@@ -124,17 +126,27 @@ class DriveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     corridor_m: Annotated[float, Meta(gt=0.05, le=50)]
     arrival_m: Annotated[float, Meta(gt=0.005, le=5)]
     back_outs_max: Annotated[int, Meta(ge=0, le=20)] = 3
+    slope_soft_deg: Annotated[float, Meta(gt=0, le=60)] = 10.0
+    slope_max_deg: Annotated[float, Meta(gt=0, le=60)] = 15.0
+    step_max_m: Annotated[float, Meta(ge=0, le=5)] = 0.10
+    clearance_m: Annotated[float, Meta(ge=0, le=20)] = 0.6
     guard: dict[str, float] = {}
     """Limits of `control.rover.drive.guard.GuardLimits` that differ from the defaults."""
 
 
 class EnergyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What plans count with: the battery, what runs without driving, the panel's peak."""
+    """What plans count with (`control.rover.energy.EnergyModel`), as measured on the rover."""
 
     capacity_wh: Positive
     hotel_w: Positive
     reserve_fraction: Ratio
     solar_w_max: Annotated[float, Meta(ge=0, le=1e5)]
+    sleep_w: Annotated[float, Meta(ge=0, le=1e4)]
+    drive_j_m: Annotated[float, Meta(ge=0, le=1e5)]
+    drive_j_m_deg: Annotated[float, Meta(ge=0, le=1e4)]
+    slip_flat: Ratio
+    slip_deg: Ratio
+    charge_efficiency: Ratio = 0.95
 
 
 class RoverConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -223,6 +235,8 @@ def _check_times(config: RoverConfig) -> Iterator[str]:
                 f"devices.{name}: stale_after_s {device.stale_after_s:g} is less than two polls at poll_hz"
                 f" {device.poll_hz:g} ({2 / device.poll_hz:g} s): the rover would stop whenever one is lost"
             )
+    if drive.slope_soft_deg > drive.slope_max_deg:
+        yield f"drive: slope_soft_deg {drive.slope_soft_deg:g} is over slope_max_deg {drive.slope_max_deg:g}"
     if drive.cruise_m_s > config.body.speed_max_m_s:
         yield f"drive: cruise_m_s {drive.cruise_m_s:g} is over the body's speed_max_m_s {config.body.speed_max_m_s:g}"
 
@@ -250,3 +264,9 @@ def geometry_of(config: RoverConfig) -> Geometry:
         turn_radius_min_m=body.turn_radius_min_m,
         mode=body.mode,
     )
+
+
+def energy_of(config: RoverConfig) -> EnergyModel:
+    """The rover's electricity as plans count with it."""
+    known = {item.name for item in dataclasses.fields(EnergyModel)}
+    return EnergyModel(**{name: v for name, v in msgspec.structs.asdict(config.energy).items() if name in known})

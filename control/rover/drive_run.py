@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import deque
 from typing import NamedTuple
 
 import numpy as np
 
+from control.offload import offload
 from control.operator import Intent, Operator
 from control.outcome import Status
 from control.rover.config import RoverConfig, geometry_of
@@ -25,7 +27,9 @@ from control.rover.drive.localise import Localiser
 from control.rover.drive.tracking import Tracker, TrackStep
 from control.rover.machine import Rover
 from control.rover.outcome import DriveOutcome, DriveTotals, Held
-from control.rover.route.route_file import Route
+from control.rover.route.planner import RouteError
+from control.rover.route.route_file import Haven, Route
+from control.rover.surroundings import Surroundings
 from control.telemetry import Telemetry
 from control.watch import MachineTripped
 from firmware_bridge.errors import BridgeError, DeviceError, LinkError, Rejected
@@ -66,8 +70,17 @@ class DriveStep(NamedTuple):
 class DriveRun:
     """One drive along one route with one rover."""
 
-    def __init__(self, route: Route, route_sha256: str, rover: Rover, operator: Operator, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        route: Route,
+        route_sha256: str,
+        rover: Rover,
+        operator: Operator,
+        telemetry: Telemetry,
+        surroundings: Surroundings | None = None,
+    ) -> None:
         self.route = route
+        self._around = surroundings
         self._sha256 = route_sha256
         self.rover = rover
         self.config: RoverConfig = rover.config
@@ -82,11 +95,16 @@ class DriveRun:
         self._decision: Decision | None = None
         self._held: list[Held] = []
         self._holding: tuple[Decision, float] | None = None
-        self._back_outs = self._refused = 0
+        self._back_outs = self._refused = self._detours = 0
+        self._haven: tuple[Haven, str] | None = None
+        self._waits = deque(route.waits)
+        self._wait_until_s = -math.inf
         self._progress_m: float | None = None
         self._seq = 0
         self._released = 0
         self._backed_m = 0.0
+        self._was_backing = False
+        self._trouble_m: tuple[float, float] | None = None
         self._odometer_m = 0.0
         self._energy_wh = 0.0
         self._fixes = 0
@@ -148,11 +166,17 @@ class DriveRun:
             last_s, self._progress_m = now_s, step.progress_m
             if step.done:
                 await self.rover.halt()
-                return None
+                return None if self._haven is None else f"in the haven {_said(self._haven[0])}: {self._haven[1]}"
             decision = self._decide(now_s, step)
-            moves = decision.may_move and decision.action is not Action.HAVEN
+            if decision.action is Action.HAVEN and self._haven is None:
+                if (why := await self._turn_to_haven(decision)) is not None:
+                    return why
+                continue  # the way has changed: what was worked out for the old one is void
+            moves = decision.may_move and not self._waits_at(now_s, step)
             await (self._command(step.twist) if moves else self.rover.halt())
             self._note(now_s, step, decision)
+            if self._passable_again(decision):
+                await self._go_round(step)
             if (why := self._over(now_s, decision)) is not None:
                 return why
             due_s = max(due_s + period_s, loop.time())
@@ -207,6 +231,7 @@ class DriveRun:
     def _decide(self, now_s: float, step: TrackStep) -> Decision:
         """Ask the guard, with everything that is known."""
         assert self._place is not None
+        pose = self._place.pose
         readings = self.rover.readings
         wheels, power = readings["wheels"], readings["power"]
         bad = [trip.device for trip in self.rover.silences()]
@@ -227,8 +252,8 @@ class DriveRun:
             board_temp_c={name: value for name, value in _by_wheel(wheels, "_temp_c").items() if name != "board"},
             battery_temp_c=power["battery_temp_c"].value,
             charge=power["soc_fraction"].value,
-            haven_charge=self.config.energy.reserve_fraction,
-            fence_m=math.inf,
+            haven_charge=self._haven_charge(pose),
+            fence_m=math.inf if self._around is None else self._around.fence_m(pose.x_m, pose.y_m),
             cross_track_m=step.cross_track_m,
             corridor_m=self.route.corridor_m,
             sigma_m=self._place.sigma_m,
@@ -236,7 +261,7 @@ class DriveRun:
             comms_silent_s=0.0,
             bad_readings=tuple(bad),
             dead_wheels=tuple(sorted(_dead(wheels, self.geometry.names))),
-            hazard_ahead_m=math.inf,
+            hazard_ahead_m=self._hazard_ahead_m(step),
             operator_stop=self.operator.stop_reason is not None,
             operator_hold=self._paused,
             release_seq=self._released,
@@ -246,11 +271,86 @@ class DriveRun:
         assert self._track is not None
         if decision.action is Action.BACK_OUT and not self._track.backing:
             self._back_outs += 1
+            ahead_m = self._limits.hazard_stop_m
+            self._trouble_m = (
+                pose.x_m + ahead_m * math.cos(pose.heading_rad),
+                pose.y_m + ahead_m * math.sin(pose.heading_rad),
+            )
             self._track.back_out(self._limits.back_out_m)
         elif decision.action is not Action.BACK_OUT and decision.may_move and self._track.backing:
             self._track.resume()
         self._decision = decision
         return decision
+
+    def _hazard_ahead_m(self, step: TrackStep) -> float:
+        assert self._track is not None
+        if self._around is None:
+            return math.inf
+        lane = self._track.lane
+        return self._around.hazard_ahead_m(lane, step.progress_m, step.cross_track_m, backwards=step.backing)
+
+    def _haven_charge(self, pose: Pose2D) -> float:
+        """What must be left for the way to a haven; on that way it is only what must never be spent."""
+        if self._haven is not None:
+            return 0.0
+        reserve = self.config.energy.reserve_fraction
+        return reserve if self._around is None else self._around.haven_charge(pose.x_m, pose.y_m)
+
+    # -- other ways -----------------------------------------------------------------------------------------------
+
+    async def _turn_to_haven(self, decision: Decision) -> str | None:
+        """Leave the route for the nearest haven. Why the drive ends here instead, if there is none to go to."""
+        assert self._place is not None
+        await self.rover.halt()
+        why = f"haven: {decision.sentence}"
+        pose = self._place.pose
+        haven = None if self._around is None else self._around.nearest_haven(pose.x_m, pose.y_m)
+        if haven is None:
+            return f"{why}; the route names no haven that can be reached"
+        if not await self._take_way((haven.x_m, haven.y_m)):
+            return f"{why}; no way leads to the haven {_said(haven)} from here"
+        self._haven = haven, decision.sentence
+        self.telemetry.event("warning", f"{why}; on the way to the haven {_said(haven)}")
+        return None
+
+    def _passable_again(self, decision: Decision) -> bool:
+        """A back-out has just ended, and the same lane would lead back to where it began."""
+        was, self._was_backing = self._was_backing, decision.action is Action.BACK_OUT
+        return was and decision.may_move and not self._was_backing and self._around is not None
+
+    async def _go_round(self, step: TrackStep) -> None:
+        """Give up the place that the rover backed out of, and look for a way around it."""
+        assert self._around is not None and self._trouble_m is not None
+        self._around.give_up(*self._trouble_m)
+        goal = self.route.goal_m if self._haven is None else (self._haven[0].x_m, self._haven[0].y_m)
+        if await self._take_way(goal):
+            self._detours += 1
+            self.telemetry.event("warning", f"going round {self._trouble_m[0]:.1f}, {self._trouble_m[1]:.1f} m")
+
+    async def _take_way(self, goal_m: tuple[float, float]) -> bool:
+        """Plan from here to a goal and follow that; False, and everything as it was, if there is no way."""
+        assert self._around is not None and self._place is not None
+        around, pose = self._around, self._place.pose
+        await self.rover.halt()
+        try:
+            way = await offload(lambda: around.way((pose.x_m, pose.y_m), goal_m))
+        except RouteError as error:
+            self.telemetry.event("warning", f"no other way: {error}")
+            return False
+        observer = self._track.observer if self._track is not None else None
+        self._track = Tracker(way.waypoints_m, way.speed_m_s, self.geometry)
+        if observer is not None:
+            self._track.observer.slip, self._track.observer.drift = observer.slip, observer.drift
+        self._waits.clear()
+        return True
+
+    def _waits_at(self, now_s: float, step: TrackStep) -> bool:
+        """Whether the route wants the rover to stand here for a while."""
+        if self._waits and step.progress_m >= self._waits[0].s_m:
+            wait = self._waits.popleft()
+            self._wait_until_s = now_s + wait.for_s
+            self.telemetry.event("info", f"waiting {wait.for_s:.0f} s at {step.progress_m:.1f} m")
+        return now_s < self._wait_until_s
 
     async def _command(self, twist: Twist2D) -> None:
         wanted = inverse(self.geometry, twist)
@@ -322,8 +422,8 @@ class DriveRun:
         """Why the drive ends here, if it does."""
         if self._back_outs > self.config.drive.back_outs_max:
             return f"backed out {self._back_outs} times: this way does not go; plan another ({decision.sentence})"
-        if decision.action in (Action.HAVEN, Action.HIBERNATE):
-            return f"{decision.action.name.lower()}: {decision.sentence}"
+        if decision.action is Action.HIBERNATE:
+            return f"hibernate: {decision.sentence}"
         since_s = now_s if self._holding is None else self._holding[1]
         if decision.action is Action.HOLD and not self._paused and now_s - since_s > HOLD_S_MAX:
             return f"held for {HOLD_S_MAX:g} s and nothing ended it: {decision.sentence}"
@@ -346,6 +446,9 @@ class DriveRun:
             cross_track_rms_m=math.sqrt(self._cross2_sum / self._cycles) if track is not None and self._cycles else 0.0,
             cross_track_max_m=self._cross_max,
             held=self._held,
+            detours=self._detours,
+            map_watched=self._around is not None,
+            haven_m=None if self._haven is None else (self._haven[0].x_m, self._haven[0].y_m),
             totals=DriveTotals(
                 commands=self.rover.commands,
                 polls=self.rover.polls,
@@ -355,6 +458,10 @@ class DriveRun:
                 energy_wh=self._energy_wh,
             ),
         )
+
+
+def _said(haven: Haven) -> str:
+    return f"at {haven.x_m:.1f}, {haven.y_m:.1f} m"
 
 
 def _by_wheel(readings: dict[str, Reading], ending: str) -> dict[str, float]:
@@ -382,5 +489,8 @@ def not_driven(route: Route, route_sha256: str, status: Status, reason: str, exi
         cross_track_rms_m=0.0,
         cross_track_max_m=0.0,
         held=[],
+        detours=0,
+        map_watched=False,
+        haven_m=None,
         totals=DriveTotals(0, 0, 0, 0.0, 0.0, 0.0),
     )

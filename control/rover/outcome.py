@@ -39,7 +39,11 @@ class DriveTotals(msgspec.Struct, frozen=True):
 
 
 class DriveOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole of a drive's `outcome.json`. Positions in the map's frame (m, rad)."""
+    """The whole of a drive's `outcome.json`. Positions in the map's frame (m, rad).
+
+    `progress_m` is along the way last followed (a detour's or a haven's has its own length); `map_watched`: the map was
+    at hand, so that hazards, fence and havens were known; `haven_m`: the haven that it left its route for.
+    """
 
     schema_version: int = SCHEMA_VERSION
     kind: Literal["drive"] = "drive"
@@ -55,6 +59,9 @@ class DriveOutcome(msgspec.Struct, frozen=True, kw_only=True):
     cross_track_rms_m: float
     cross_track_max_m: float
     held: list[Held]
+    detours: int
+    map_watched: bool
+    haven_m: tuple[float, float] | None
     totals: DriveTotals
 
     def write(self, run_dir: Path) -> None:

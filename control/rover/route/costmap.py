@@ -2,12 +2,13 @@
 
 Cost is per cell of way, 1 on flat smooth lit ground. Slope costs (slope / 8 deg)^2, and beyond the soft limit a wall
 that grows by the square up to the hard one; roughness counts as a slope hidden in the cell; shade and risky soil
-multiply. Cells without data, too steep, stepped, or too near to such, are blocked: cost inf.
+multiply. Cells without data, too steep, too rough, stepped, or too near to such, are blocked: cost inf.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from control.rover.drive.hazard import Hazards
+from control.rover.ground.dem import Dem
 from control.rover.ground.terrain import Terrain
 
 SLOPE_SCALE_DEG = 8.0
@@ -28,8 +30,9 @@ class Why(IntEnum):
     NO_DATA = 1
     TOO_STEEP = 2
     STEP = 3
-    FORBIDDEN = 4
-    TOO_NEAR = 5
+    TOO_ROUGH = 4
+    FORBIDDEN = 5
+    TOO_NEAR = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ class CostMap:
                 return f"it is {terrain.slope_deg[i, j]:.1f} deg steep, over the limit of {settings.slope_max_deg:g}"
             case Why.STEP:
                 return f"it has a step of {terrain.step_m[i, j]:.2f} m, over the limit of {settings.step_max_m:g}"
+            case Why.TOO_ROUGH:
+                return f"its heights stray by {terrain.roughness_m[i, j]:.2f} m from a plane: a peak, a pit or an edge"
             case Why.FORBIDDEN:
                 return "it is outside the fence or was given up"
             case Why.TOO_NEAR:
@@ -121,13 +126,14 @@ def cost_map(
     why = np.zeros(slope.shape, np.uint8)
     if terrain.dem.cell_m <= STEP_CELL_M:
         why[terrain.step_m > settings.step_max_m] = Why.STEP
+    hidden = np.degrees(np.arctan(terrain.roughness_m / np.float32(terrain.dem.cell_m)))
+    why[hidden > settings.slope_max_deg] = Why.TOO_ROUGH  # level on average, like the top of a spike
     why[slope > settings.slope_max_deg] = Why.TOO_STEEP
     if forbidden is not None:
         why[forbidden] = Why.FORBIDDEN
     why[~np.isfinite(slope)] = Why.NO_DATA
     near = _widened(why != Why.OPEN, settings.clearance_m, terrain.dem.cell_m)
     why[near & (why == Why.OPEN)] = Why.TOO_NEAR
-    hidden = np.degrees(np.arctan(terrain.roughness_m / np.float32(terrain.dem.cell_m)))
     cost = 1 + (slope / SLOPE_SCALE_DEG) ** 2 + (hidden / SLOPE_SCALE_DEG) ** 2
     cost += np.maximum(slope - settings.slope_soft_deg, 0) ** 2
     if lit is not None:
@@ -136,6 +142,22 @@ def cost_map(
         cost *= 1 + settings.risk_weight * np.clip(np.nan_to_num(risk, nan=1.0), 0, 1)
     cost[why != Why.OPEN] = np.inf
     return CostMap(terrain, settings, np.ascontiguousarray(cost, dtype=np.float32), why)
+
+
+def outside_fence(dem: Dem, fence: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
+    """Cells whose centre lies outside a polygon (x, y) of three corners or more, or on it; none without one."""
+    if not fence:
+        return np.zeros(dem.shape, np.bool_)
+    corners = np.asarray(fence, dtype=np.float64)
+    x = dem.x_m + dem.cell_m * np.arange(dem.shape[1])
+    inside = np.zeros(dem.shape, np.bool_)
+    for i in range(dem.shape[0]):  # where a row crosses the edges, inside and outside change places
+        y = dem.y_m + i * dem.cell_m
+        (ax, ay), (bx, by) = corners.T, np.roll(corners, -1, axis=0).T
+        spans = (ay > y) != (by > y)
+        crossings = ax[spans] + (y - ay[spans]) / (by[spans] - ay[spans]) * (bx[spans] - ax[spans])
+        inside[i] = np.searchsorted(np.sort(crossings), x) % 2 == 1
+    return ~inside
 
 
 def _widened(blocked: NDArray[np.bool_], clearance_m: float, cell_m: float) -> NDArray[np.bool_]:

@@ -57,6 +57,13 @@ class Haven(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lit_fraction: Annotated[float, Meta(ge=0, le=1)]
 
 
+class Wait(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A stand on the way: at this length along the route, for so long."""
+
+    s_m: Length
+    for_s: Length
+
+
 class Predicted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the planner expects, by length along the route; the lists are of one length."""
 
@@ -69,7 +76,10 @@ class Predicted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One route. `waypoints` (x, y) no further apart than 1.5 m; `speeds_m_s` one for each."""
+    """One route. `waypoints` (x, y) no further apart than 1.5 m; `speeds_m_s` one for each.
+
+    `waits` in the order of their lengths; `fence`: corners of a polygon that the rover must not leave, or none.
+    """
 
     schema_version: Annotated[int, Meta(ge=1)] = SCHEMA_VERSION
     kind: Literal["route"] = "route"
@@ -83,6 +93,8 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     slope_max_deg: Annotated[float, Meta(gt=0, le=60)] = 20.0
     predicted: Predicted
     havens: list[Haven] = []
+    waits: list[Wait] = []
+    fence: list[Place] = []
     departs_utc: str | None = None
 
     @property
@@ -147,9 +159,15 @@ def _check(route: Route, path: str | Path) -> None:
     m, p = route.map, route.predicted
     if len({len(p.s_m), len(p.height_m), len(p.slope_deg)}) != 1:
         raise RouteFileError(f"route {path}: its profile has lists of different lengths")
+    if route.fence and len(route.fence) < 3:
+        raise RouteFileError(f"route {path}: a fence of {len(route.fence)} corners encloses nothing; it needs three")
+    if sorted(w.s_m for w in route.waits) != [w.s_m for w in route.waits]:
+        raise RouteFileError(f"route {path}: its waits are not in the order of the way")
     points = route.waypoints_m
-    places = np.vstack((points, [route.start_m, route.goal_m], [(h.x_m, h.y_m) for h in route.havens] or points[:1]))
+    havens = [(haven.x_m, haven.y_m) for haven in route.havens] or points[:1]
+    places = np.vstack((points, [route.start_m, route.goal_m], havens, route.fence or points[:1]))
     numbers = [m.x_m, m.y_m, *p.s_m, *p.height_m, *p.slope_deg, *route.speeds_m_s, route.corridor_m]
+    numbers += [number for wait in route.waits for number in (wait.s_m, wait.for_s)]
     if not (np.isfinite(places).all() and all(map(math.isfinite, numbers))):
         raise RouteFileError(f"route {path} holds a number that is not finite")
     low = np.array([m.x_m, m.y_m])
