@@ -5,11 +5,13 @@ from __future__ import annotations
 import click
 
 from control.commands.rover_drive import drive
+from control.commands.rover_plan import plan
 
 
 @click.group(
     epilog="""\b
 Examples:
+  moonkiln rover plan --map site.tif --from 120,80 --to 310,200 -o route.json
   moonkiln rover drive route.json --machine my_rover.toml
   moonkiln sim drive route.json --machine osr        (no hardware: an emulated rover)
 """
@@ -18,4 +20,5 @@ def rover() -> None:
     """Plan routes for rovers, and drive them."""
 
 
+rover.add_command(plan)
 rover.add_command(drive)

@@ -1,10 +1,16 @@
-"""From a rover's machine file to what its plans are made with."""
+"""From a rover's machine file and a map to a route: the one orchestration of a plan."""
 
 from __future__ import annotations
 
-from control.rover.config import RoverConfig, energy_of
-from control.rover.route.costmap import CostSettings
-from control.rover.route.planner import PlanSettings
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from control.rover.config import RoverConfig, energy_of, load_rover
+from control.rover.ground.dem import read_dem
+from control.rover.ground.terrain import analyse
+from control.rover.route.costmap import CostSettings, cost_map, outside_fence
+from control.rover.route.planner import PlanSettings, map_ref, route_over
+from control.rover.route.route_file import Route, write_route
 from control.rover.surroundings import Size
 
 MARGIN_M = 0.15  # beyond the wheels' outlines
@@ -38,3 +44,63 @@ def size_of(config: RoverConfig) -> Size:
         front_m=max(wheel.x_m for wheel in wheels) + body.wheel_radius_m + MARGIN_M,
         half_width_m=max(abs(wheel.y_m) for wheel in wheels) + MARGIN_M,
     )
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """What a user asks of a plan; see `moonkiln rover plan --help`."""
+
+    map_path: Path
+    start_m: tuple[float, float]
+    goal_m: tuple[float, float]
+    machine: str | Path = "osr"
+    sun_utc: str | None = None
+    charge: float | None = None
+    slope_max_deg: float | None = None
+    fence: tuple[tuple[float, float], ...] = ()
+    georef: Path | None = None
+    layer: int | None = None
+
+
+def plan_request(asked: PlanRequest, route_path: Path, page: Path | None = None) -> Route:
+    """Plan what was asked, write the route, and a page to look at if one is wanted.
+
+    Raises:
+        MoonkilnError: a map or machine file that cannot be used; DemError, ConfigError and RouteError say why.
+    """
+    config = load_rover(asked.machine)
+    dem = read_dem(asked.map_path, georef=asked.georef, layer=asked.layer)
+    settings = plan_settings(config, name=route_path.stem, charge=asked.charge)
+    if asked.slope_max_deg is not None:
+        soft = min(settings.costs.slope_soft_deg, asked.slope_max_deg)
+        costs = replace(settings.costs, slope_max_deg=asked.slope_max_deg, slope_soft_deg=soft)
+        settings = replace(settings, costs=costs)
+    place = map_ref(
+        dem,
+        str(asked.map_path.resolve()),
+        georef=None if asked.georef is None else str(asked.georef.resolve()),
+        layer=asked.layer,
+    )
+    ground = analyse(dem)
+    forbidden = outside_fence(dem, asked.fence) if asked.fence else None
+    if asked.sun_utc is None:
+        route = route_over(
+            cost_map(ground, settings.costs, forbidden=forbidden), asked.start_m, asked.goal_m, settings, place
+        )
+    else:
+        from control.rover.sunlit_plan import plan_by_light
+
+        route = plan_by_light(ground, asked.start_m, asked.goal_m, settings, place, asked.sun_utc, forbidden=forbidden)
+    route = _fenced(route, asked.fence)
+    write_route(route, route_path)
+    if page is not None:
+        from control.rover.views.route_view import write_route_html
+
+        write_route_html(route, dem, page)
+    return route
+
+
+def _fenced(route: Route, fence: tuple[tuple[float, float], ...]) -> Route:
+    import msgspec
+
+    return msgspec.structs.replace(route, fence=list(fence))
