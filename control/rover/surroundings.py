@@ -145,8 +145,8 @@ def surroundings_of(route: Route, settings: PlanSettings, size: Size, beside: st
     places = np.vstack((route.waypoints_m, [(h.x_m, h.y_m) for h in route.havens] or route.waypoints_m[:1]))
     (x0, y0), (x1, y1) = places.min(axis=0) - MARGIN_M, places.max(axis=0) + MARGIN_M
     around = dem.crop(x0, y0, x1, y1)
-    limits = replace(settings.costs, slope_max_deg=route.slope_max_deg)
-    limits = replace(limits, slope_soft_deg=min(limits.slope_soft_deg, route.slope_max_deg))
+    soft_deg = min(settings.costs.slope_soft_deg, route.slope_max_deg)
+    limits = replace(settings.costs, slope_soft_deg=soft_deg, slope_max_deg=route.slope_max_deg)
     costs = cost_map(analyse(around), limits, forbidden=outside_fence(around, route.fence))
     return Surroundings(route, costs, replace(settings, costs=limits), size)
 

@@ -145,19 +145,20 @@ def cost_map(
 
 
 def outside_fence(dem: Dem, fence: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
-    """Cells whose centre lies outside a polygon (x, y) of three corners or more, or on it; none without one."""
+    """Cells that are not wholly inside a polygon (x, y) of three corners or more; none without one."""
     if not fence:
         return np.zeros(dem.shape, np.bool_)
     corners = np.asarray(fence, dtype=np.float64)
-    x = dem.x_m + dem.cell_m * np.arange(dem.shape[1])
-    inside = np.zeros(dem.shape, np.bool_)
-    for i in range(dem.shape[0]):  # where a row crosses the edges, inside and outside change places
-        y = dem.y_m + i * dem.cell_m
+    rows, columns = dem.shape
+    x = dem.x_m + dem.cell_m * (np.arange(columns + 1) - 0.5)
+    inside = np.zeros((rows + 1, columns + 1), np.bool_)  # of the cells' corners
+    for i in range(rows + 1):  # where a row crosses the edges, inside and outside change places
+        y = dem.y_m + (i - 0.5) * dem.cell_m
         (ax, ay), (bx, by) = corners.T, np.roll(corners, -1, axis=0).T
         spans = (ay > y) != (by > y)
         crossings = ax[spans] + (y - ay[spans]) / (by[spans] - ay[spans]) * (bx[spans] - ax[spans])
         inside[i] = np.searchsorted(np.sort(crossings), x) % 2 == 1
-    return ~inside
+    return ~(inside[:-1, :-1] & inside[:-1, 1:] & inside[1:, :-1] & inside[1:, 1:])
 
 
 def _widened(blocked: NDArray[np.bool_], clearance_m: float, cell_m: float) -> NDArray[np.bool_]:
