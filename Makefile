@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 RUN := $(BIN)/python
 
-.PHONY: setup demo test soak lint docs bench bench-peers clean
+.PHONY: setup demo demo-rover test soak lint docs bench bench-peers clean
 
 # Wheels only: no compiler is needed. The quick demo at the end fills numba's cache and shows that everything works.
 setup: $(VENV)/.ready
@@ -24,6 +24,9 @@ $(VENV)/.ready: pyproject.toml tests/peers.txt
 
 demo: setup
 	$(BIN)/moonkiln demo $(if $(PART),$(PART))
+
+demo-rover: setup
+	$(BIN)/moonkiln demo --rover
 
 test: setup
 	$(RUN) -m pytest -n 2 -m "not soak"

@@ -34,9 +34,9 @@ from control.outcome import Outcome, Status, read_outcome
 from control.print_run import PrintRun, Progress, outcome_of_journal
 from control.rover.config import RoverConfig, load_rover
 from control.rover.drive_run import DriveRun, not_driven
-from control.rover.ground.dem import DemError
+from control.rover.ground.dem import Crs, Dem, DemError, write_npz
 from control.rover.outcome import DriveOutcome
-from control.rover.planning import plan_settings, size_of
+from control.rover.planning import PlanRequest, plan_request, plan_settings, size_of
 from control.rover.route.route_file import Route, read_route, route_sha256
 from control.rover.surroundings import Surroundings, map_of, surroundings_of
 from control.telemetry import Telemetry
@@ -52,6 +52,7 @@ __all__ = [
     "DriveOutcome",
     "GroundMap",
     "Outcome",
+    "PlanRequest",
     "Route",
     "Status",
     "drive_host",
@@ -59,11 +60,13 @@ __all__ = [
     "ground_of",
     "machine_file",
     "machine_name",
+    "plan_request",
     "print_host",
     "read_outcome",
     "read_route",
     "resume_host",
     "rover_file",
+    "write_map",
 ]
 
 
@@ -192,6 +195,11 @@ def ground_of(route: Route, beside: str | Path = ".") -> GroundMap:
             f"the map {dem.name} has gaps within {GROUND_MARGIN_M:g} m of the route: nobody knows that ground"
         )
     return GroundMap(around.heights_m, around.x_m, around.y_m, around.cell_m)
+
+
+def write_map(heights_m: Any, cell_m: float, name: str, path: Path) -> None:
+    """Write heights (rows, columns) of a local frame as a map that `rover plan` takes: cell (0, 0) is at 0, 0."""
+    write_npz(Dem(heights_m, 0.0, 0.0, cell_m, Crs("local"), name), path)
 
 
 class GroundMap(NamedTuple):

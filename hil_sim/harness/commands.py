@@ -191,15 +191,21 @@ Examples:
   moonkiln demo
   moonkiln demo part.stl
   moonkiln demo --quick --runs /tmp/runs
+  moonkiln demo --rover           (a rover drives 200 m instead)
 """
 )
 @click.argument("part", type=FILE, required=False)
 @click.option(
     "--quick", is_flag=True, help="A small plate instead of the brick: seconds, to see that everything works."
 )
+@click.option("--rover", is_flag=True, help="Plan 200 m over real heights (generated ones without them) and drive it.")
 @RUNS
-def demo(part: Path | None, quick: bool, runs: Path) -> int:
+def demo(part: Path | None, quick: bool, rover: bool, runs: Path) -> int:
     """Make the interlocking demo brick (or take PART), slice it, print it on emulated hardware, and report."""
+    if rover:
+        if part is not None:
+            raise UsageError(f"a rover does not print {part}: leave it, or leave --rover")
+        return _demo_rover(runs, 20.0 if quick else 200.0)
     from control.clock import run_id
     from control.host import envelope_of
     from control.run_command import new_run_dir
@@ -218,6 +224,24 @@ def demo(part: Path | None, quick: bool, runs: Path) -> int:
     click.echo(f"{part.name}: {manifest.layer_count} layers, {manifest.vector_count} vectors, recipe {recipe.name}")
     result = _run(load_scenario("print"), run_dir / "part.kiln", run_dir, None, quiet=False)
     return _conclude(result, run_dir, False)
+
+
+def _demo_rover(runs: Path, length_m: float) -> int:
+    """Plan a way over a map, drive it with an emulated rover, and report."""
+    from control.clock import run_id
+    from control.run_command import new_run_dir
+    from hil_sim.harness.demo_rover import plan_demo
+    from hil_sim.harness.drive_runner import DriveScenario
+
+    run_dir = new_run_dir(runs, run_id())
+    run_dir.mkdir(parents=True)
+    route = plan_demo(run_dir, length_m)
+    p = route.predicted
+    click.echo(
+        f"{Path(route.map.path).name}: {p.length_m:.0f} m planned, {p.duration_s / 3600:.2f} h, {p.energy_wh:.1f} Wh,"
+        f" slopes to {max(p.slope_deg):.1f} deg"
+    )
+    return _drive(DriveScenario(machine="osr", seed=3), run_dir / "route.json", run_dir, None, False)
 
 
 def _run(scenario: Any, job_path: Path, run_dir: Path, pace: float | None, *, quiet: bool) -> RunResult:
