@@ -343,3 +343,29 @@ def ground_cell(heights, i, j, cell_m):
     lines = [[float(heights[i + k * a][j + k * b]) for k in (-1, 0, 1)] for a, b in ((0, 1), (1, 0), (1, 1), (1, -1))]
     steps = [min(abs(p - 2 * q + r), max(abs(q - p), abs(r - q))) for p, q, r in lines]
     return math.degrees(math.atan(steepest)), math.sqrt(sum(x * x for x in left) / 9), max(steps)
+
+
+# ---- horizons (control.rover.ground.illumination)
+
+
+def horizon_deg(heights, i, j, across, up, cell_m, radius_m):
+    """The horizon of a cell towards so many columns across and rows up: every crossing of the ray, one by one."""
+    rows, columns = len(heights), len(heights[0])
+    own = float(heights[i][j])
+    major = max(abs(across), abs(up))
+    best = -math.degrees(math.atan(math.sqrt(2 * max(own, 0.0) / radius_m)))
+    for n in range(1, rows + columns):
+        y, x = i + n * up / major, j + n * across / major
+        if not (-1e-9 <= y <= rows - 1 + 1e-9 and -1e-9 <= x <= columns - 1 + 1e-9):
+            break
+        a, b = min(int(y + 1e-9), rows - 1), min(int(x + 1e-9), columns - 1)
+        v, u = y - a, x - b
+        z = 0.0
+        for da, db, weight in ((0, 0, (1 - v) * (1 - u)), (1, 0, v * (1 - u)), (0, 1, (1 - v) * u), (1, 1, v * u)):
+            if weight > 1e-9:
+                z += weight * float(heights[a + da][b + db])
+        if math.isnan(z):
+            continue
+        far = n * cell_m * math.hypot(across, up) / major
+        best = max(best, math.degrees(math.atan((z - own) / far - far / (2 * radius_m))))
+    return best
