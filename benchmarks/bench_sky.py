@@ -2,7 +2,7 @@
 
     python benchmarks/bench_sky.py
 
-Directions: a million epochs from 2026 to 2035 over Mons Mouton in one call, CPU time of one thread. Horizons: the crop of
+Directions: a million epochs from 2026 to 2035 over Mons Mouton in one call, CPU time of one thread. Horizons: a crop of
 2048 x 2048 cells of 5 m of the LOLA tile "peak near Shackleton" in 40 directions, all cores, best of three; the bar is
 5 s for 36 directions. No peer does either in plain Python.
 """

@@ -30,18 +30,22 @@ AFTER_S = 3.0  # how long the rover is still watched when its host is through
 
 @dataclass(frozen=True)
 class DriveScenario:
-    """What is simulated and what goes wrong. `soil`: nominal, or drawn from the seed; `details`: craters and rocks."""
+    """What is simulated and what goes wrong. `soil`: "nominal", "random" (drawn from the seed), or one; `details`:
+    craters and rocks.
+    """
 
     machine: str = "osr"
     world: str | None = None
     seed: int = 0
-    soil: str = "nominal"
+    soil: str | SoilParams = "nominal"
     details: bool = True
     faults: FaultSchedule = field(default_factory=FaultSchedule)
     sim_s_max: float = 7 * 86400.0
 
     def soil_params(self) -> SoilParams:
         """The soil under the wheels."""
+        if isinstance(self.soil, SoilParams):
+            return self.soil
         return NOMINAL if self.soil == "nominal" else draw_soil(random.Random(f"{self.seed}:soil"))
 
 
