@@ -10,7 +10,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from control.rover.route.field import corridor_halves, pad_halves, pool_costs, search, walk_down
+from control.rover.route.field import pad_halves, search, walk_down
+from control.rover.route.fixed_point import (
+    SPAN_MAX,
+    corridor_halves,
+    count_down,
+    count_halves,
+    count_up,
+    field_of,
+    pool_crossings,
+    span,
+)
 
 Cell = tuple[int, int]
 
@@ -40,15 +50,28 @@ def _cells(flat: np.ndarray, w: int) -> np.ndarray:
 
 
 def cost_to_go(cost: np.ndarray, goal_ij: Cell) -> np.ndarray:
-    """The cheapest cost from every cell to the goal: (rows, columns) f4, inf where there is no way. Exact."""
+    """The cheapest cost from every cell to the goal: (rows, columns) f4, inf where there is no way.
+
+    Exact to 3e-5: costs are counted in whole numbers where that fits, else summed in f8.
+    """
     cost = _map(cost)
     if not is_open(cost, goal_ij):
         return np.full(cost.shape, np.inf, np.float32)
     w = cost.shape[1] + 2
-    half, low, high = pad_halves(cost)
+    low, high = span(cost)
+    if high <= SPAN_MAX * low:
+        cells = count_halves(cost, low)
+        if count_up(cells, w, _flat(goal_ij, w), -1, _ring(low, high)):
+            return np.asarray(field_of(cells, cost.shape[0], cost.shape[1], low))
+    half, least, most = pad_halves(cost)
     total = np.full(half.size, np.inf)
-    search(half, w, _flat(goal_ij, w), -1, low, high, 0.0, total)
+    search(half, w, _flat(goal_ij, w), -1, least, most, 0.0, total)
     return total.reshape(-1, w)[1:-1, 1:-1].astype(np.float32)
+
+
+def _ring(low: float, high: float) -> int:
+    """Buckets enough for the dearest step: a power of two."""
+    return 1 << int(np.ceil(np.log2(np.sqrt(2.0) * high / low + 4.0)))
 
 
 def descend(field: np.ndarray, cost: np.ndarray, start_ij: Cell) -> np.ndarray:
@@ -75,51 +98,70 @@ def path_cost(cost: np.ndarray, path: np.ndarray) -> float:
     moves = np.abs(np.diff(cells, axis=0))
     if len(moves) and (moves.max() > 1 or (moves.sum(axis=1) == 0).any()):
         return float("inf")
-    prices = np.where(cost > 0.0, cost, np.inf).astype(np.float64)
     i, j = cells.T
-    sides = prices[i[:-1], j[1:]] + prices[i[1:], j[:-1]]
-    if not np.isfinite(sides).all():
+    own, across, up = cost[i, j], cost[i[:-1], j[1:]], cost[i[1:], j[:-1]]
+    if not all(((c > 0.0) & (c < np.inf)).all() for c in (own, across, up)):
         return float("inf")
-    return float((0.5 * (prices[i[:-1], j[:-1]] + prices[i[1:], j[1:]]) * np.sqrt(moves.sum(axis=1))).sum())
+    own = own.astype(np.float64)
+    return float((0.5 * (own[:-1] + own[1:]) * np.sqrt(moves.sum(axis=1))).sum())
 
 
-def _path_in(half: np.ndarray, w: int, low: float, high: float, start: Cell, goal: Cell) -> tuple[np.ndarray, float]:
-    """The cheapest path in padded half costs, and its total."""
+def astar(cost: np.ndarray, start: Cell, goal: Cell) -> tuple[np.ndarray, float]:
+    """The cheapest path (n, 2) i4 from start to goal, and its total; exact as `cost_to_go` is."""
+    cost = _map(cost)
+    if not (is_open(cost, start) and is_open(cost, goal)):
+        return _no_way()
+    w = cost.shape[1] + 2
+    low, high = span(cost)
+    if 2.0 * low < high <= SPAN_MAX * low:  # on rugged cost the distance says too little to pay for itself
+        cells = count_halves(cost, low)
+        if count_up(cells, w, _flat(goal, w), _flat(start, w), _ring(low, high)):
+            return _counted_path(cost, cells, start, goal)
+    half, least, most = pad_halves(cost)
     total = np.full(half.size, np.inf)
     at = _flat(start, w)
-    aim = 1.0 if high <= 2.0 * low else 0.0  # on rugged cost the distance says too little to pay for itself
-    search(half, w, _flat(goal, w), at, low, high, aim, total)
+    search(half, w, _flat(goal, w), at, least, most, 1.0 if high <= 2.0 * low else 0.0, total)
     path = np.empty(half.size, np.int64)
     count = walk_down(half, w, total, at, path)
     return (_cells(path[:count], w), float(total[at])) if count else _no_way()
 
 
-def astar(cost: np.ndarray, start: Cell, goal: Cell) -> tuple[np.ndarray, float]:
-    """The cheapest path (n, 2) i4 from start to goal, and its total; exact."""
-    cost = _map(cost)
-    if not (is_open(cost, start) and is_open(cost, goal)):
-        return _no_way()
-    half, low, high = pad_halves(cost)
-    return _path_in(half, cost.shape[1] + 2, low, high, start, goal)
-
-
 def corridor_astar(
-    cost: np.ndarray, start: Cell, goal: Cell, factor: int = 8, margin: int = 6
+    cost: np.ndarray, start: Cell, goal: Cell, factor: int = 8, slack: float = 0.02
 ) -> tuple[np.ndarray, float]:
-    """A path found in the neighbourhood of the coarse map's path: far quicker than `astar`, seldom 1 % dearer.
+    """The cheapest path that stays where the coarse map says a way may lead: far quicker than `astar`, hardly dearer.
 
-    factor: cells of the map to one coarse cell; margin: coarse cells kept on either side. Where the corridor holds no
-    way, the whole map is searched: no way is missed.
+    factor: cells of the map to one coarse cell; slack: coarse cells are kept if the best way through them costs no more
+    than so much over the best way at all, so that every pass that may be the best one is. Where they hold no way, the
+    whole map is searched: no way is missed.
     """
     cost = _map(cost)
     if not (is_open(cost, start) and is_open(cost, goal)):
         return _no_way()
-    rough = pool_costs(cost, factor)
+    rough = pool_crossings(cost, factor)
     ends = [(int(cell[0]) // factor, int(cell[1]) // factor) for cell in (start, goal)]
-    rough_path, _ = astar(rough, ends[0], ends[1])
-    if len(rough_path):
-        half, low, high = corridor_halves(cost, rough_path, factor, margin)
-        path, total = _path_in(half, cost.shape[1] + 2, low, high, start, goal)
-        if len(path):
-            return path, total
+    opened = rough[np.isfinite(rough)]
+    for end in ends:  # an end may stand in a square that nothing crosses straight
+        rough[end] = min(rough[end], opened.max() if opened.size else 1.0)
+    through = cost_to_go(rough, ends[1]) + cost_to_go(rough, ends[0])
+    best = float(through[ends[0]])
+    low, high = span(cost)
+    if np.isfinite(best) and high <= SPAN_MAX * low:
+        w = cost.shape[1] + 2
+        cells = corridor_halves(cost, through <= best * (1.0 + slack), factor, low)
+        if count_up(cells, w, _flat(goal, w), _flat(start, w), _ring(low, high)):
+            path, total = _counted_path(cost, cells, start, goal)
+            if len(path):
+                return path, total
     return astar(cost, start, goal)
+
+
+def _counted_path(cost: np.ndarray, cells: np.ndarray, start: Cell, goal: Cell) -> tuple[np.ndarray, float]:
+    """The way down the counted sums, and what it costs."""
+    w = cost.shape[1] + 2
+    path = np.empty(cost.size, np.int64)
+    count = count_down(cells, w, _flat(start, w), _flat(goal, w), path)
+    if not count:
+        return _no_way()
+    way = _cells(path[:count], w)
+    return way, path_cost(cost, way)
