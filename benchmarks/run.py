@@ -39,6 +39,9 @@ FIGURES = {
     "virtual_time": Figure("sim_s_per_cpu_s", "simulated s per CPU s", 80.0, True),
     "bed": Figure("cell_updates_per_s", "cell updates/s", 40e6, True),
     "route": Figure("field_ms", "ms, cost-to-go of 4.19 M cells", 270.0, False),
+    "corridor": Figure("crop_ms", "ms, one path over 4.19 M cells", 60.0, False),
+    "grid": Figure("dungeon_ms", "ms a query, 512 x 512 dungeon", 3.0, False),
+    "repair": Figure("p95_ms", "ms, p95 of a repair, 4.19 M cells", 10.0, False),
     "sky": Figure("horizons_36_s", "s, horizons of 4.19 M cells x 36", 5.0, False),
     "help": Figure("wall_s", "s for --help", 0.3, False),
 }

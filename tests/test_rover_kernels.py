@@ -54,6 +54,26 @@ def test_the_corridor_finds_a_way_wherever_there_is_one(seed: int) -> None:
         assert exact[1] - 1e-6 <= quick[1] == pytest.approx(path_cost(cost, quick[0]), rel=1e-5)
 
 
+@pytest.mark.parametrize("dear", [3.0, 600.0, 1e7])
+def test_wide_spans_of_cost_are_as_exact(dear: float) -> None:
+    """Counted costs reach 512 to one; beyond, sums are f8."""
+    rng = np.random.default_rng(int(dear))
+    cost = np.where(rng.random((20, 20)) < 0.5, 1.0, dear * rng.random((20, 20)) + 1.0).astype(np.float32)
+    truth = np.array(naive.dijkstra(cost.tolist(), (19, 3)))
+    np.testing.assert_allclose(cost_to_go(cost, (19, 3)), truth, rtol=1e-4)
+    path, total = astar(cost, (0, 0), (19, 3))
+    assert total == pytest.approx(truth[0, 0], rel=1e-4) and path_cost(cost, path) == pytest.approx(total, rel=1e-4)
+
+
+def test_a_sum_that_does_not_fit_in_whole_numbers_is_summed_otherwise() -> None:
+    """A winding way of 260,000 cells at 500 times the cheapest cell's cost."""
+    cost = np.full((1021, 510), 500.0, np.float32)
+    cost[1::4, :-1] = cost[3::4, 1:] = np.inf
+    cost[0, 0] = 1.0
+    field = cost_to_go(cost, (0, 0))
+    assert float(field[1020, 0]) == pytest.approx(500.0 * 510 * 511, rel=0.02) and np.isfinite(field[1020, 0])
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_a_repaired_plan_is_the_plan_from_scratch(seed: int) -> None:
     cost = seeded(seed)
@@ -70,6 +90,12 @@ def test_a_repaired_plan_is_the_plan_from_scratch(seed: int) -> None:
         assert total == DStarLite(cost, (0, 0), goal).path()[1]
         truth = naive.dijkstra(cost.tolist(), goal)[0][0]
         assert total == truth or total == pytest.approx(truth, rel=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_repair_that_grows_too_long_starts_over_and_is_as_exact(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("control.rover.route.dstar_lite.MOST_MIN", 3)
+    test_a_repaired_plan_is_the_plan_from_scratch(seed)
 
 
 def test_no_corner_is_cut() -> None:

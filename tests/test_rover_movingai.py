@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from grid_maps import rooms, tasks_on
 
 from control.rover.route.kernels import astar
 from control.rover.route.movingai import MapFileError, Task, read_map, read_scenarios, write_map, write_scenarios
@@ -49,3 +50,16 @@ def test_tasks_that_are_none(tmp_path: Path, line: str) -> None:
         read_scenarios(tmp_path / "a.scen")
     with pytest.raises(MapFileError):
         read_scenarios(tmp_path / "absent.scen")
+
+
+def test_every_scenario_of_a_generated_dungeon_is_solved_at_its_optimum(tmp_path: Path) -> None:
+    """Through the files, as the collection's own maps would come. Bar: 0.01."""
+    write_map(rooms(7, 256), tmp_path / "d.map")
+    cost = read_map(tmp_path / "d.map")
+    write_scenarios(tasks_on(cost, "d.map", 3, 2, 40), cost.shape, tmp_path / "d.map.scen")
+    tasks = read_scenarios(tmp_path / "d.map.scen")
+    assert len(tasks) == 80 and max(task.optimum for task in tasks) > 200
+    for task in tasks:
+        path, total = astar(cost, task.start, task.goal)
+        assert total == pytest.approx(task.optimum, abs=0.01)
+        assert tuple(path[0]) == task.start and tuple(path[-1]) == task.goal

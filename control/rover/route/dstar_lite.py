@@ -12,6 +12,8 @@ from numba import njit
 from control.rover.route.field import pad_halves, search, walk_down
 from control.rover.route.kernels import Cell, _cells, _flat, _map, _no_way, is_open
 
+MOST_MIN = 10_000  # cells that a repair may touch, at least, before it gives up for a search from scratch
+
 
 @njit(cache=True)
 def _bound(u, v, w, low):
@@ -84,11 +86,13 @@ def _pop(keys, cells, size):
 
 
 @njit(cache=True)
-def repair(half, w, g, rhs, keys, cells, size, changed, start, goal, low, drift):
+def repair(half, w, g, rhs, keys, cells, size, changed, start, goal, low, drift, most):
     """Make the start's cost-to-go exact after the costs of `changed` (flat) became what `half` says.
 
-    Returns (keys, cells, size): the heap of cells that are still to be looked at when they come to matter.
+    Returns (keys, cells, size): the heap of cells that are still to be looked at when they come to matter; size -1 if
+    `most` cells were not enough, and a search from scratch is the quicker way.
     """
+    left = most
     for c in changed:
         for di in range(-1, 2):
             for dj in range(-1, 2):
@@ -102,6 +106,9 @@ def repair(half, w, g, rhs, keys, cells, size, changed, start, goal, low, drift)
                     least = min(g[u], rhs[u])
                     keys, cells, size = _push(keys, cells, size, least + _bound(start, u, w, low) + drift, least, u)
     while size > 0:
+        if left == 0:
+            return keys, cells, -1
+        left -= 1
         least = min(g[start], rhs[start])
         behind = keys[0, 0] > least + drift or (keys[0, 0] == least + drift and keys[0, 1] >= least)
         if behind and g[start] == rhs[start]:
@@ -201,5 +208,7 @@ class DStarLite:
         ends = _flat(self._start, self._w), _flat(self._goal, self._w)
         self._keys, self._cells, self._size = repair(
             self._half, self._w, self._g, self._rhs, self._keys, self._cells, self._size, flat, *ends, self._low,
-            self._drift,
+            self._drift, max(MOST_MIN, self._half.size // 32),
         )  # fmt: skip
+        if self._size < 0:
+            self._begin()

@@ -211,22 +211,28 @@ def count_down(cells, w, start, source, path):
 def pool_crossings(cost, factor):
     """The map at 1/factor: each square costs what the cheapest straight way across it costs, a row's or column's mean.
 
-    Blocked if every row and column is. A wall that leaves no straight way is a wall in the coarse map as well.
+    Blocked if every row and column is. A wall that leaves no straight way is a wall in the coarse map as well. Returns
+    the coarse map and the fine one's span.
     """
     rows, columns = cost.shape
     coarse_rows, coarse_columns = (rows + factor - 1) // factor, (columns + factor - 1) // factor
     coarse = np.empty((coarse_rows, coarse_columns), np.float32)
     sums = np.empty(factor, np.float64)
+    low, high = np.float32(np.inf), np.float32(0.0)
     for a in range(coarse_rows):
         low_i, high_i = a * factor, min(rows, (a + 1) * factor)
         for b in range(coarse_columns):
             low_j, high_j = b * factor, min(columns, (b + 1) * factor)
             sums[:] = 0.0
-            best = np.inf
+            best = np.float64(np.inf)
             for i in range(low_i, high_i):
                 along = 0.0
                 for j in range(low_j, high_j):
-                    c = cost[i, j] if cost[i, j] > 0.0 else np.float32(np.inf)
+                    c = cost[i, j]
+                    if c > 0.0 and c < np.inf:
+                        low, high = min(low, c), max(high, c)
+                    else:
+                        c = np.float32(np.inf)
                     along += c
                     sums[j - low_j] += c
                 if along < best * (high_j - low_j):
@@ -235,4 +241,4 @@ def pool_crossings(cost, factor):
                 if sums[j] < best * (high_i - low_i):
                     best = sums[j] / (high_i - low_i)
             coarse[a, b] = np.float32(best)
-    return coarse
+    return coarse, float(low), float(high)

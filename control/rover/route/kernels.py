@@ -127,7 +127,7 @@ def astar(cost: np.ndarray, start: Cell, goal: Cell) -> tuple[np.ndarray, float]
 
 
 def corridor_astar(
-    cost: np.ndarray, start: Cell, goal: Cell, factor: int = 8, slack: float = 0.02
+    cost: np.ndarray, start: Cell, goal: Cell, factor: int = 8, slack: float = 0.015
 ) -> tuple[np.ndarray, float]:
     """The cheapest path that stays where the coarse map says a way may lead: far quicker than `astar`, hardly dearer.
 
@@ -138,14 +138,13 @@ def corridor_astar(
     cost = _map(cost)
     if not (is_open(cost, start) and is_open(cost, goal)):
         return _no_way()
-    rough = pool_crossings(cost, factor)
+    rough, low, high = pool_crossings(cost, factor)
     ends = [(int(cell[0]) // factor, int(cell[1]) // factor) for cell in (start, goal)]
     opened = rough[np.isfinite(rough)]
     for end in ends:  # an end may stand in a square that nothing crosses straight
         rough[end] = min(rough[end], opened.max() if opened.size else 1.0)
     through = cost_to_go(rough, ends[1]) + cost_to_go(rough, ends[0])
     best = float(through[ends[0]])
-    low, high = span(cost)
     if np.isfinite(best) and high <= SPAN_MAX * low:
         w = cost.shape[1] + 2
         cells = corridor_halves(cost, through <= best * (1.0 + slack), factor, low)
