@@ -62,8 +62,10 @@ def time_ticks(span_s: float) -> tuple[list[float], float, str]:
     return nice_ticks(0.0, span_s, 8), 1.0, "s"
 
 
-def line_chart(curves: Sequence[Curve], span_s: float, unit: str, breaks_s: Sequence[float], label: str) -> Markup:
-    """Curves over the run's time. `breaks_s`: where one session ended and the next began."""
+def line_chart(
+    curves: Sequence[Curve], span_s: float, unit: str, breaks_s: Sequence[float], label: str, *, over: str = "time"
+) -> Markup:
+    """Curves over the run's time, or `over` metres of way ("m"). `breaks_s`: where one session ended."""
     height = 190.0
     curves = [curve for curve in curves if np.isfinite(curve.values).any()]
     if not curves or span_s <= 0:
@@ -79,7 +81,7 @@ def line_chart(curves: Sequence[Curve], span_s: float, unit: str, breaks_s: Sequ
         y = height - BOTTOM - (tick - low) * y_scale
         out.append(f'<path class="grid" d="M{LEFT:g} {y:.1f}H{WIDTH - RIGHT:g}"/>')
         out.append(f'<text class="tick" x="{LEFT - 7:g}" y="{y + 3.5:.1f}" text-anchor="end">{tick:g}</text>')
-    out.append(_time_axis(span_s, x_scale, height))
+    out.append(_axis(span_s, x_scale, height, over))
     for at_s in breaks_s:
         x = LEFT + at_s * x_scale
         out.append(f'<path class="break" d="M{x:.1f} {TOP:g}V{height - BOTTOM:g}"/>')
@@ -91,8 +93,8 @@ def line_chart(curves: Sequence[Curve], span_s: float, unit: str, breaks_s: Sequ
     return Markup("".join(out))
 
 
-def _time_axis(span_s: float, x_scale: float, height: float) -> str:
-    ticks, seconds, unit = time_ticks(span_s)
+def _axis(span_s: float, x_scale: float, height: float, over: str = "time") -> str:
+    ticks, seconds, unit = time_ticks(span_s) if over == "time" else (nice_ticks(0.0, span_s, 8), 1.0, over)
     words = [f'<path class="axis" d="M{LEFT:g} {height - BOTTOM:g}H{WIDTH - RIGHT:g}"/>']
     for tick in ticks:
         x = LEFT + tick * x_scale
@@ -156,7 +158,7 @@ def course(
     for at_s in breaks_s:
         x = LEFT + at_s * x_scale
         out.append(f'<path class="break" d="M{x:.1f} 6V{height - BOTTOM:g}"/>')
-    out.append(_time_axis(span_s, x_scale, height))
+    out.append(_axis(span_s, x_scale, height))
     out.append("</svg>")
     return Markup("".join(out))
 

@@ -142,7 +142,7 @@ def _read_session(path: Path, found: Telemetry, wants_picture: Callable[[int], b
         if not _is_read(item.topic, found):
             continue
         try:
-            decode = decoders.get(item.schema[2]) or decoders.setdefault(item.schema[2], _decoder(item.schema))
+            decode = decoders.get(item.schema[2]) or decoders.setdefault(item.schema[2], decoder(item.schema))
             _take(item, decode(item.data), found, wants_picture)
         except (DecodeError, ValueError, TypeError, KeyError, AttributeError):
             undecoded += 1
@@ -164,7 +164,8 @@ def _is_read(topic: str, found: Telemetry) -> bool:
     return device == "progress"
 
 
-def _decoder(schema: tuple[str, str, bytes]) -> Callable[[bytes], Any]:
+def decoder(schema: tuple[str, str, bytes]) -> Callable[[bytes], Any]:
+    """What turns a message's bytes into its fields. ValueError for an encoding that is not protobuf."""
     name, encoding, data = schema
     decode = DecoderFactory().decoder_for("protobuf", Schema(id=1, name=name, encoding=encoding, data=data))
     if decode is None:

@@ -118,12 +118,7 @@ def conclude(outcome: Outcome, run_dir: Path, as_json: bool, *, simulated: dict[
     from control.outcome import Status
     from control.report import write_report
 
-    page = None
-    try:
-        page = write_report(run_dir)
-    except Exception as error:  # how the run ended is told whatever becomes of its report
-        click.echo(f"the report could not be written: {sentence_of(error)[0]}", err=True)
-        click.echo(f"once that is mended: moonkiln report {run_dir}", err=True)
+    page = _reported(write_report, run_dir)
     if as_json:
         written = None if page is None else str(page)
         say_json({"run_dir": str(run_dir), "report": written, **msgspec.to_builtins(outcome), **(simulated or {})})
@@ -149,11 +144,15 @@ def conclude(outcome: Outcome, run_dir: Path, as_json: bool, *, simulated: dict[
 def conclude_drive(
     outcome: DriveOutcome, run_dir: Path, as_json: bool, *, simulated: dict[str, Any] | None = None
 ) -> int:
-    """Say how a drive ended, and return the exit code."""
+    """Say how a drive ended, write its report, and return the exit code."""
     import msgspec
 
+    from control.rover.views.drive_report import write_drive_report
+
+    page = _reported(write_drive_report, run_dir)
     if as_json:
-        say_json({"run_dir": str(run_dir), **msgspec.to_builtins(outcome), **(simulated or {})})
+        written = None if page is None else str(page)
+        say_json({"run_dir": str(run_dir), "report": written, **msgspec.to_builtins(outcome), **(simulated or {})})
         return outcome.exit_code
     totals = outcome.totals
     click.echo(
@@ -166,8 +165,18 @@ def conclude_drive(
         click.echo(f"{held.action.lower().replace('_', ' ')} for {held.until_s - held.from_s:.0f} s: {held.sentence}")
     if len(outcome.held) > HELD_SHOWN:
         click.echo(f"and {len(outcome.held) - HELD_SHOWN} times more: {run_dir / 'outcome.json'}")
-    click.echo(f"run: {run_dir}")
+    click.echo(f"run: {run_dir}" + (f"\nreport: {page}" if page is not None else ""))
     return outcome.exit_code
+
+
+def _reported(write: Callable[[Path], Path], run_dir: Path) -> Path | None:
+    """The run's report; None, and told, if it cannot be written: how the run ended is told whatever becomes of it."""
+    try:
+        return write(run_dir)
+    except Exception as error:
+        click.echo(f"the report could not be written: {sentence_of(error)[0]}", err=True)
+        click.echo(f"once that is mended: moonkiln report {run_dir}", err=True)
+        return None
 
 
 def _duration(seconds: float) -> str:

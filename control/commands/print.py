@@ -87,10 +87,17 @@ Examples:
 """
 )
 @click.argument("run_dir", type=FILE)
-@click.option("--truth", type=FILE, help="Folder with truth.mcap and truth_maps.npz of the simulated machine.")
+@click.option(
+    "--truth", type=FILE, help="Folder with the simulated truth (truth.mcap and truth_maps.npz, or truth.npz)."
+)
 @click.option("-o", "--output", type=FILE, help="Page to write.  [default: RUN_DIR/report.html]")
 def report(run_dir: Path, truth: Path | None, output: Path | None) -> None:
-    """Write the build report of a run as one self-contained page."""
+    """Write the report of a run, a print or a drive, as one self-contained page."""
+    from control.rover.views.drive_report import is_drive, write_drive_report
+
+    if is_drive(run_dir):
+        click.echo(f"{write_drive_report(run_dir, truth_dir=truth, output=output)}")
+        return
     from control.report import write_report
 
     click.echo(f"{write_report(run_dir, truth_dir=truth, output=output)}")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+DOWNHILL_SHARE = 0.3  # gears and soil take so much of the flat's energy however steep it goes down: assumed
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +54,16 @@ class EnergyModel:
             raise ValueError("capacity_wh is 0: a rover without a battery plans nothing")
 
     def slip(self, slope_deg: float) -> float:
-        """The share of the rolled length that is lost, at most 0.9."""
-        return min(0.9, self.slip_flat + self.slip_deg * slope_deg)
+        """The share of the rolled length that is lost, 0 to 0.9; `slope_deg` is under 0 downhill."""
+        return max(0.0, min(0.9, self.slip_flat + self.slip_deg * slope_deg))
 
     def drive_w(self, speed_m_s: float, slope_deg: float) -> float:
-        """What the motors take at a speed over ground, on top of `hotel_w`, W."""
+        """What the motors take at a speed over ground, on top of `hotel_w`, W; downhill, not under DOWNHILL_SHARE."""
         rolled_m_s = speed_m_s / (1.0 - self.slip(slope_deg))
-        return (self.drive_j_m + self.drive_j_m_deg * slope_deg) * rolled_m_s
+        return max(self.drive_j_m + self.drive_j_m_deg * slope_deg, DOWNHILL_SHARE * self.drive_j_m) * rolled_m_s
 
     def way(self, steps_m: Floats, slopes_deg: Floats, speeds_m_s: Floats) -> tuple[float, float]:
-        """Seconds and Wh of a way, without any Sun: (n,) lengths of its pieces, their slopes and speeds."""
+        """Seconds and Wh of a way without any Sun: (n,) lengths of its pieces, slopes (under 0: down) and speeds."""
         seconds = np.asarray(steps_m) / np.asarray(speeds_m_s)
         motors_w = np.array([self.drive_w(v, a) for v, a in zip(speeds_m_s, slopes_deg, strict=True)])
         return float(seconds.sum()), float(((motors_w + self.hotel_w) * seconds).sum()) / 3600.0

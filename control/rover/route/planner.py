@@ -188,7 +188,8 @@ def _predicted(
     s = np.concatenate(([0.0], np.cumsum(steps)))
     height = costs.terrain.dem.height_at(points[:, 0], points[:, 1])
     slope = costs.terrain.slope_deg[_cells_under(costs, points)].astype(np.float64)
-    duration_s, energy_wh = energy.way(steps, 0.5 * (slope[1:] + slope[:-1]), 0.5 * (speeds[1:] + speeds[:-1]))
+    grade_deg = np.degrees(np.arctan2(np.diff(height), steps))
+    duration_s, energy_wh = energy.way(steps, grade_deg, 0.5 * (speeds[1:] + speeds[:-1]))
     kept = np.unique(np.linspace(0, len(s) - 1, min(len(s), PROFILE_MAX)).round().astype(np.int64))
     return Predicted(
         length_m=round(float(s[-1]), 3),
