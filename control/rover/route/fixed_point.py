@@ -15,50 +15,68 @@ ONE = 1 << ONE_BITS  # the cheapest cell's cost
 SPAN_MAX = 512.0  # dearest over cheapest cost
 FAR = 2_000_000_000  # not reached
 SUM_MAX = 1_900_000_000
-SHUT = 1_000_000_000  # half cost of a blocked cell
+SHUT = 1 << 30  # half cost of a blocked cell: a bit that no other has
 ROOT_2 = 92682  # sqrt 2 in 65536ths
 
 
 @njit(cache=True)
 def span(cost):
     """The cheapest and the dearest open cell of a map; (inf, 0) without one."""
-    low, high = np.float32(np.inf), np.float32(0.0)
-    for i in range(cost.shape[0]):
-        for j in range(cost.shape[1]):
-            c = cost[i, j]
-            if c > 0.0 and c < np.inf:
-                low, high = min(low, c), max(high, c)
-    return float(low), float(high)
+    # positive floats are in the order of their bits, and the least of whole numbers is found many at a time
+    bits = cost.view(np.int32)
+    never = np.int32(0x7F800000)  # inf
+    low, high = never, np.int32(0)
+    for i in range(bits.shape[0]):
+        for j in range(bits.shape[1]):
+            c = bits[i, j]
+            may_go = c > 0 and c < never
+            low = min(low, c if may_go else never)
+            high = max(high, c if may_go else np.int32(0))
+    ends = np.array([low, high], np.int32).view(np.float32)
+    return float(ends[0]), float(ends[1])
 
 
 @njit(cache=True)
-def count_halves(cost, low):
-    """Cells (flat, with a closed border) as pairs of half cost and sum, i4 (n, 2); the cheapest cost `low` is ONE."""
+def count_halves(cost, low, cells):
+    """Fill `cells` (flat, with a closed border) with pairs of half cost and sum, i4 (n, 2); `low` comes out as ONE."""
     rows, columns = cost.shape
     w = columns + 2
-    cells = np.empty(((rows + 2) * w, 2), np.int32)
     per = np.float32(0.5 * ONE / low)
-    for at in range(w):
-        cells[at, 0] = SHUT
-        cells[at, 1] = 0
-        cells[(rows + 1) * w + at, 0] = SHUT
-        cells[(rows + 1) * w + at, 1] = 0
+    _close_border(rows, w, cells)
     for i in range(rows):
-        at = (i + 1) * w
-        cells[at, 0] = SHUT
-        cells[at, 1] = 0  # a blocked cell's sum is 0: no step makes it less
+        at = (i + 1) * w + 1
+        row = cells[at : at + columns]
         for j in range(columns):
             c = cost[i, j]
-            at += 1
-            if c > 0.0 and c < np.inf:
-                cells[at, 0] = np.int32(c * per + np.float32(0.5))
-                cells[at, 1] = FAR
-            else:
-                cells[at, 0] = SHUT
-                cells[at, 1] = 0
-        cells[at + 1, 0] = SHUT
-        cells[at + 1, 1] = 0
-    return cells
+            may_go = c > 0.0 and c < np.inf
+            row[j, 0] = np.int32(c * per + np.float32(0.5)) if may_go else np.int32(SHUT)
+            row[j, 1] = np.int32(FAR) if may_go else np.int32(0)
+
+
+@njit(cache=True)
+def _close_border(rows, w, cells):
+    """A closed cell's sum is 0: no step makes it less."""
+    for at in range(w):
+        cells[at, 0] = cells[(rows + 1) * w + at, 0] = SHUT
+        cells[at, 1] = cells[(rows + 1) * w + at, 1] = 0
+    for i in range(1, rows + 1):
+        cells[i * w, 0] = cells[i * w + w - 1, 0] = SHUT
+        cells[i * w, 1] = cells[i * w + w - 1, 1] = 0
+
+
+@njit(cache=True)
+def _lower(cells, v, new, waits, count):
+    """Let cell v have the sum `new` if that is less; note it in `waits` if it has to wait in another bucket now.
+
+    Without a branch: which of the neighbours a cell betters, no processor foresees.
+    """
+    old = cells[v, 1]
+    bucket = new >> ONE_BITS
+    less = new < old
+    cells[v, 1] = new if less else old
+    waits[count, 0] = v
+    waits[count, 1] = bucket
+    return count + np.uint64(less & (old >> ONE_BITS != bucket))
 
 
 @njit(cache=True)
@@ -71,57 +89,60 @@ def count_up(cells, w, source, target, ring):
     room = 1024
     stacks = np.empty((ring, room), np.int32)
     fill = np.zeros(ring, np.int64)
-    around = np.array([-w, -1, 1, w, -w - 1, -w + 1, w - 1, w + 1], np.int64)
+    waits = np.empty((9, 2), np.int64)
+    one, row = np.uint64(1), np.uint64(w)  # unsigned: no index is counted from the end
     cells[source, 1] = 0
     stacks[0, 0] = source
     fill[0] = 1
-    live = 1
-    k = 0
-    while live > 0:
+    k, empty = 0, 0
+    while empty < ring:
         slot = k & mask
-        while fill[slot] == 0:
+        if fill[slot] == 0:
             k += 1
-            slot = k & mask
+            empty += 1
+            continue
+        empty = 0
         if target >= 0 and cells[target, 1] >> ONE_BITS < k:
             break
         if k << ONE_BITS > SUM_MAX:
             return False
-        while fill[slot] > 0:
-            fill[slot] -= 1
-            live -= 1
-            u = np.int64(stacks[slot, fill[slot]])
-            d = cells[u, 1]
+        for nth in range(fill[slot]):
+            u = np.uint64(stacks[slot, nth])
+            d = np.int64(cells[u, 1])
             if d >> ONE_BITS != k:
                 continue  # it was taken from an earlier bucket
-            own = cells[u, 0]
-            base = d + own
-            for n in range(8):
-                v = u + around[n]
-                old = cells[v, 1]
-                if old <= base:
-                    continue  # final already, or blocked
-                if n < 4:
-                    new = base + cells[v, 0]
-                else:
-                    if cells[u + (-w if n < 6 else w), 0] == SHUT or cells[u + (1 if n & 1 else -1), 0] == SHUT:
-                        continue
-                    new = d + (((own + cells[v, 0]) * ROOT_2) >> 16)
-                if new >= old:
-                    continue
-                cells[v, 1] = new
-                bucket = new >> ONE_BITS
-                if old >> ONE_BITS == bucket:
-                    continue  # it waits in that bucket already
-                there = bucket & mask
+            own = np.int64(cells[u, 0])
+            up, down, left, right = u - row, u + row, u - one, u + one
+            half_up, half_down = np.int64(cells[up, 0]), np.int64(cells[down, 0])
+            half_left, half_right = np.int64(cells[left, 0]), np.int64(cells[right, 0])
+            count = _lower(cells, up, d + own + half_up, waits, np.uint64(0))
+            count = _lower(cells, left, d + own + half_left, waits, count)
+            count = _lower(cells, right, d + own + half_right, waits, count)
+            count = _lower(cells, down, d + own + half_down, waits, count)
+            # past a closed corner a step is dearer than anything
+            v = up - one
+            far = d + (((own + cells[v, 0]) * ROOT_2) >> 16) + 2 * ((half_up | half_left) & SHUT)
+            count = _lower(cells, v, far, waits, count)
+            v = up + one
+            far = d + (((own + cells[v, 0]) * ROOT_2) >> 16) + 2 * ((half_up | half_right) & SHUT)
+            count = _lower(cells, v, far, waits, count)
+            v = down - one
+            far = d + (((own + cells[v, 0]) * ROOT_2) >> 16) + 2 * ((half_down | half_left) & SHUT)
+            count = _lower(cells, v, far, waits, count)
+            v = down + one
+            far = d + (((own + cells[v, 0]) * ROOT_2) >> 16) + 2 * ((half_down | half_right) & SHUT)
+            count = _lower(cells, v, far, waits, count)
+            for n in range(count):
+                there = waits[n, 1] & mask
                 at = fill[there]
                 if at == room:
                     wider = np.empty((ring, 2 * room), np.int32)
                     wider[:, :room] = stacks
                     stacks = wider
                     room *= 2
-                stacks[there, at] = v
+                stacks[there, at] = waits[n, 0]
                 fill[there] = at + 1
-                live += 1
+        fill[slot] = 0
     return True
 
 
@@ -140,20 +161,14 @@ def field_of(cells, rows, columns, low):
 
 
 @njit(cache=True)
-def corridor_halves(cost, kept, factor, low):
+def corridor_halves(cost, kept, factor, low, cells):
     """As `count_halves` for the squares of factor x factor cells that are kept; those around them are closed.
 
     Whatever is further off is not even written: no step can come there.
     """
     rows, columns = cost.shape
     w = columns + 2
-    cells = np.empty(((rows + 2) * w, 2), np.int32)
-    for at in range(w):
-        cells[at, 0] = cells[(rows + 1) * w + at, 0] = SHUT
-        cells[at, 1] = cells[(rows + 1) * w + at, 1] = 0
-    for i in range(1, rows + 1):
-        cells[i * w, 0] = cells[i * w + w - 1, 0] = SHUT
-        cells[i * w, 1] = cells[i * w + w - 1, 1] = 0
+    _close_border(rows, w, cells)
     per = np.float32(0.5 * ONE / low)
     coarse_rows, coarse_columns = kept.shape
     for a in range(coarse_rows):
@@ -174,7 +189,6 @@ def corridor_halves(cost, kept, factor, low):
                     else:
                         cells[at, 0] = SHUT
                         cells[at, 1] = 0
-    return cells
 
 
 @njit(cache=True)
@@ -211,14 +225,12 @@ def count_down(cells, w, start, source, path):
 def pool_crossings(cost, factor):
     """The map at 1/factor: each square costs what the cheapest straight way across it costs, a row's or column's mean.
 
-    Blocked if every row and column is. A wall that leaves no straight way is a wall in the coarse map as well. Returns
-    the coarse map and the fine one's span.
+    Blocked if every row and column is. A wall that leaves no straight way is a wall in the coarse map as well.
     """
     rows, columns = cost.shape
     coarse_rows, coarse_columns = (rows + factor - 1) // factor, (columns + factor - 1) // factor
     coarse = np.empty((coarse_rows, coarse_columns), np.float32)
     sums = np.empty(factor, np.float64)
-    low, high = np.float32(np.inf), np.float32(0.0)
     for a in range(coarse_rows):
         low_i, high_i = a * factor, min(rows, (a + 1) * factor)
         for b in range(coarse_columns):
@@ -228,12 +240,8 @@ def pool_crossings(cost, factor):
             for i in range(low_i, high_i):
                 along = 0.0
                 for j in range(low_j, high_j):
-                    c = cost[i, j]
-                    if c > 0.0 and c < np.inf:
-                        low, high = min(low, c), max(high, c)
-                    else:
-                        c = np.float32(np.inf)
-                    along += c
+                    c = cost[i, j] if cost[i, j] > 0.0 else np.float32(np.inf)
+                    along += float(c)
                     sums[j - low_j] += c
                 if along < best * (high_j - low_j):
                     best = along / (high_j - low_j)
@@ -241,4 +249,4 @@ def pool_crossings(cost, factor):
                 if sums[j] < best * (high_i - low_i):
                     best = sums[j] / (high_i - low_i)
             coarse[a, b] = np.float32(best)
-    return coarse, float(low), float(high)
+    return coarse

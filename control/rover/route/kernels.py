@@ -60,13 +60,19 @@ def cost_to_go(cost: np.ndarray, goal_ij: Cell) -> np.ndarray:
     w = cost.shape[1] + 2
     low, high = span(cost)
     if high <= SPAN_MAX * low:
-        cells = count_halves(cost, low)
+        cells = _room(cost)
+        count_halves(cost, low, cells)
         if count_up(cells, w, _flat(goal_ij, w), -1, _ring(low, high)):
             return np.asarray(field_of(cells, cost.shape[0], cost.shape[1], low))
     half, least, most = pad_halves(cost)
     total = np.full(half.size, np.inf)
     search(half, w, _flat(goal_ij, w), -1, least, most, 0.0, total)
     return total.reshape(-1, w)[1:-1, 1:-1].astype(np.float32)
+
+
+def _room(cost: np.ndarray) -> np.ndarray:
+    """Memory for the counted cells. NumPy asks for large pages, which count for as much as the search itself."""
+    return np.empty(((cost.shape[0] + 2) * (cost.shape[1] + 2), 2), np.int32)
 
 
 def _ring(low: float, high: float) -> int:
@@ -114,7 +120,8 @@ def astar(cost: np.ndarray, start: Cell, goal: Cell) -> tuple[np.ndarray, float]
     w = cost.shape[1] + 2
     low, high = span(cost)
     if 2.0 * low < high <= SPAN_MAX * low:  # on rugged cost the distance says too little to pay for itself
-        cells = count_halves(cost, low)
+        cells = _room(cost)
+        count_halves(cost, low, cells)
         if count_up(cells, w, _flat(goal, w), _flat(start, w), _ring(low, high)):
             return _counted_path(cost, cells, start, goal)
     half, least, most = pad_halves(cost)
@@ -138,7 +145,8 @@ def corridor_astar(
     cost = _map(cost)
     if not (is_open(cost, start) and is_open(cost, goal)):
         return _no_way()
-    rough, low, high = pool_crossings(cost, factor)
+    rough = pool_crossings(cost, factor)
+    low, high = span(cost)
     ends = [(int(cell[0]) // factor, int(cell[1]) // factor) for cell in (start, goal)]
     opened = rough[np.isfinite(rough)]
     for end in ends:  # an end may stand in a square that nothing crosses straight
@@ -147,7 +155,8 @@ def corridor_astar(
     best = float(through[ends[0]])
     if np.isfinite(best) and high <= SPAN_MAX * low:
         w = cost.shape[1] + 2
-        cells = corridor_halves(cost, through <= best * (1.0 + slack), factor, low)
+        cells = _room(cost)
+        corridor_halves(cost, through <= best * (1.0 + slack), factor, low, cells)
         if count_up(cells, w, _flat(goal, w), _flat(start, w), _ring(low, high)):
             path, total = _counted_path(cost, cells, start, goal)
             if len(path):
