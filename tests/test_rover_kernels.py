@@ -48,7 +48,7 @@ def test_field_astar_and_descent_are_dijkstras(seed: int) -> None:
 def test_the_corridor_finds_a_way_wherever_there_is_one(seed: int) -> None:
     cost = seeded(seed)
     goal = far_corner(cost)
-    exact, quick = astar(cost, (0, 0), goal), corridor_astar(cost, (0, 0), goal, factor=3, slack=0.01)
+    exact, quick = astar(cost, (0, 0), goal), corridor_astar(cost, (0, 0), goal, factor=3, share=0.01)
     assert math.isinf(exact[1]) == math.isinf(quick[1])
     if math.isfinite(exact[1]):
         assert exact[1] - 1e-6 <= quick[1] == pytest.approx(path_cost(cost, quick[0]), rel=1e-5)

@@ -134,19 +134,19 @@ def astar(cost: np.ndarray, start: Cell, goal: Cell) -> tuple[np.ndarray, float]
 
 
 def corridor_astar(
-    cost: np.ndarray, start: Cell, goal: Cell, factor: int = 8, slack: float = 0.015
+    cost: np.ndarray, start: Cell, goal: Cell, factor: int = 8, share: float = 0.15
 ) -> tuple[np.ndarray, float]:
     """The cheapest path that stays where the coarse map says a way may lead: far quicker than `astar`, hardly dearer.
 
-    factor: cells of the map to one coarse cell; slack: coarse cells are kept if the best way through them costs no more
-    than so much over the best way at all, so that every pass that may be the best one is. Where they hold no way, the
-    whole map is searched: no way is missed.
+    factor: cells of the map to one coarse cell; share: part of the coarse cells that is searched, those through which
+    the cheapest ways lead. So every pass that may be the best one is among them, near or far, at a bounded price. Where
+    they hold no way, the whole map is searched: no way is missed.
     """
     cost = _map(cost)
     if not (is_open(cost, start) and is_open(cost, goal)):
         return _no_way()
-    rough = pool_crossings(cost, factor)
     low, high = span(cost)
+    rough = pool_crossings(cost, factor)
     ends = [(int(cell[0]) // factor, int(cell[1]) // factor) for cell in (start, goal)]
     opened = rough[np.isfinite(rough)]
     for end in ends:  # an end may stand in a square that nothing crosses straight
@@ -154,9 +154,12 @@ def corridor_astar(
     through = cost_to_go(rough, ends[1]) + cost_to_go(rough, ends[0])
     best = float(through[ends[0]])
     if np.isfinite(best) and high <= SPAN_MAX * low:
+        nth = min(int(share * through.size), through.size - 1)
+        # on even ground more ways than that are equally good, and rounding must not choose between them
+        dearest = max(float(np.partition(through.reshape(-1), nth)[nth]), 1.005 * best)
         w = cost.shape[1] + 2
         cells = _room(cost)
-        corridor_halves(cost, through <= best * (1.0 + slack), factor, low, cells)
+        corridor_halves(cost, through <= dearest, factor, low, cells)
         if count_up(cells, w, _flat(goal, w), _flat(start, w), _ring(low, high)):
             path, total = _counted_path(cost, cells, start, goal)
             if len(path):
