@@ -38,7 +38,7 @@ from control.rover.ground.dem import Crs, Dem, DemError, write_npz
 from control.rover.outcome import DriveOutcome
 from control.rover.planning import PlanRequest, plan_request, plan_settings, size_of
 from control.rover.route.route_file import Route, read_route, route_sha256
-from control.rover.surroundings import Surroundings, map_of, surroundings_of
+from control.rover.surroundings import Surroundings, extent_m, map_of, surroundings_of
 from control.telemetry import Telemetry
 from firmware_bridge.errors import BridgeError
 from slicer.envelope import Envelope
@@ -180,7 +180,8 @@ async def _surroundings(route: Route, config: RoverConfig, beside: Path, telemet
 
 
 def ground_of(route: Route, beside: str | Path = ".") -> GroundMap:
-    """The heights around a route, for whoever makes a world of them; nothing of the map beyond 60 m of the way.
+    """The heights around a route, for whoever makes a world of them; nothing beyond 60 m of the way and its
+    near havens.
 
     `beside`: the route's folder; a map that is not where the route says is looked for there.
 
@@ -188,8 +189,7 @@ def ground_of(route: Route, beside: str | Path = ".") -> GroundMap:
         DemError: the map is gone, or is another one than the route was planned on, or has gaps along the way.
     """
     dem = map_of(route, beside)
-    low, high = route.waypoints_m.min(axis=0) - GROUND_MARGIN_M, route.waypoints_m.max(axis=0) + GROUND_MARGIN_M
-    around = dem.crop(low[0], low[1], high[0], high[1])
+    around = dem.crop(*extent_m(route, GROUND_MARGIN_M))
     if around.has_gaps:
         raise DemError(
             f"the map {dem.name} has gaps within {GROUND_MARGIN_M:g} m of the route: nobody knows that ground"

@@ -369,3 +369,38 @@ def horizon_deg(heights, i, j, across, up, cell_m, radius_m):
         far = n * cell_m * math.hypot(across, up) / major
         best = max(best, math.degrees(math.atan((z - own) / far - far / (2 * radius_m))))
     return best
+
+
+# ---- planning over time (control.rover.route.timed)
+
+
+def most_charge(is_open, drive_w, lit, heard, numbers, start, charge, steps):
+    """For each step, a dictionary from cell to the most charge that can be had there: every move from every cell."""
+    step_s, frame_s, hotel_w, sleep_w, solar_w, capacity_wh, reserve = numbers
+    rows, columns = len(is_open), len(is_open[0])
+    now = {start: charge}
+    history = [dict(now)]
+    for k in range(steps):
+        frame = min(int(k * step_s / frame_s), len(lit) - 1)
+        then = {}
+        for (i, j), had in now.items():
+            for a in (-1, 0, 1):
+                for b in (-1, 0, 1):
+                    m, n = i + a, j + b
+                    if not (0 <= m < rows and 0 <= n < columns and is_open[m][n]):
+                        continue
+                    if a and b and not (is_open[m][j] and is_open[i][n]):
+                        continue
+                    sun = (float(lit[frame][i][j]) + float(lit[frame][m][n])) / 2
+                    if (a, b) == (0, 0):
+                        load_w = hotel_w if sun >= 0.5 else sleep_w
+                    else:
+                        if heard is not None and not (heard[frame][i][j] and heard[frame][m][n]):
+                            continue
+                        load_w = hotel_w + (drive_w[i][j] + drive_w[m][n]) / 2
+                    left = min(1.0, had + (solar_w * sun - load_w) * step_s / 3600 / capacity_wh)
+                    if left >= reserve:
+                        then[m, n] = max(left, then.get((m, n), -1.0))
+        now = then
+        history.append(dict(now))
+    return history

@@ -47,6 +47,7 @@ Examples:
 @click.option(
     "--sun", "sun_utc", metavar="DATE", help="Departure (UTC, 2028-11-02 or 2028-11-02T06:00): plan by light."
 )
+@click.option("--comms", "with_earth", is_flag=True, help="Drive only where the Earth is heard (with --sun).")
 @click.option("--charge", type=click.FloatRange(0, 1), help="Charge at the start, 0 to 1: is it enough?")
 @click.option("--slope-max", "slope_max_deg", type=click.FloatRange(1, 60), help="Steepest ground, deg [rover's own].")
 @click.option("--fence", metavar="'X,Y X,Y X,Y'", help="Corners of a polygon that must not be left.")
@@ -60,6 +61,7 @@ def plan(
     goal_m: tuple[float, float],
     machine: str,
     sun_utc: str | None,
+    with_earth: bool,
     charge: float | None,
     slope_max_deg: float | None,
     fence: str | None,
@@ -79,6 +81,7 @@ def plan(
         goal_m=goal_m,
         machine=machine,
         sun_utc=sun_utc,
+        with_earth=with_earth,
         charge=charge,
         slope_max_deg=slope_max_deg,
         fence=_corners(fence),
@@ -106,6 +109,8 @@ def plan(
         f"{route.name}: {p.length_m:.1f} m in {p.duration_s / 3600:.2f} h for {p.energy_wh:.1f} Wh, slopes to"
         f" {max(p.slope_deg):.1f} deg"
     )
+    if route.departs_utc is not None:
+        click.echo(f"  departs {route.departs_utc}, charge never under {100 * (p.charge_least or 0):.0f} %")
     for wait in route.waits:
         click.echo(f"  waits {wait.for_s / 3600:.1f} h at {wait.s_m:.0f} m")
     for haven in route.havens:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from control.errors import MoonkilnError
 from control.rover.config import RoverConfig, energy_of, load_rover
 from control.rover.ground.dem import read_dem
 from control.rover.ground.terrain import analyse
@@ -55,6 +56,7 @@ class PlanRequest:
     goal_m: tuple[float, float]
     machine: str | Path = "osr"
     sun_utc: str | None = None
+    with_earth: bool = False
     charge: float | None = None
     slope_max_deg: float | None = None
     fence: tuple[tuple[float, float], ...] = ()
@@ -81,6 +83,8 @@ def plan_request(asked: PlanRequest, route_path: Path, page: Path | None = None)
         georef=None if asked.georef is None else str(asked.georef.resolve()),
         layer=asked.layer,
     )
+    if asked.with_earth and asked.sun_utc is None:
+        raise MoonkilnError("whether the Earth is heard depends on the date: give --sun DATE as well", 2)
     ground = analyse(dem)
     forbidden = outside_fence(dem, asked.fence) if asked.fence else None
     if asked.sun_utc is None:
@@ -90,7 +94,16 @@ def plan_request(asked: PlanRequest, route_path: Path, page: Path | None = None)
     else:
         from control.rover.sunlit_plan import plan_by_light
 
-        route = plan_by_light(ground, asked.start_m, asked.goal_m, settings, place, asked.sun_utc, forbidden=forbidden)
+        route = plan_by_light(
+            ground,
+            asked.start_m,
+            asked.goal_m,
+            settings,
+            place,
+            asked.sun_utc,
+            forbidden=forbidden,
+            with_earth=asked.with_earth,
+        )
     route = _fenced(route, asked.fence)
     write_route(route, route_path)
     if page is not None:

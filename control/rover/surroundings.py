@@ -23,7 +23,8 @@ from control.rover.route.kernels import cost_to_go
 from control.rover.route.planner import PlanSettings, route_over
 from control.rover.route.route_file import Haven, Route
 
-MARGIN_M = 150.0  # of the map that is kept around the route and its havens: room to go round, and to a haven
+MARGIN_M = 50.0  # of the map that is kept around the route and its havens: room to go round, and to a haven
+HAVEN_REACH_M = 1000.0  # havens farther than this from the route are of no use to its drive
 REACH_M = 3.0  # how far ahead of its front a rover looks on the map
 LOOK_EVERY_M = 0.05
 TROUBLE_M = 0.7  # so much ground around a place that did not let the rover pass is given up
@@ -48,7 +49,8 @@ class Surroundings:
         self._size = size
         self._hazards = costs.hazards
         self._fence = np.array(route.fence) if route.fence else None
-        self._fields = [self._field(haven) for haven in route.havens]
+        self._havens = near_havens(route)
+        self._fields = [self._field(haven) for haven in self._havens]
         self._troubles: list[tuple[float, float]] = []
         self._looked: tuple[int, float, float, bool] | None = None
         self._seen_m = math.inf
@@ -97,7 +99,7 @@ class Surroundings:
         to_go = self._to_havens(x_m, y_m)
         if not to_go or not math.isfinite(min(to_go)):
             return None
-        return self.route.havens[int(np.argmin(to_go))]
+        return self._havens[int(np.argmin(to_go))]
 
     def give_up(self, x_m: float, y_m: float) -> None:
         """From here on, ways lead around this place."""
@@ -142,13 +144,24 @@ def surroundings_of(route: Route, settings: PlanSettings, size: Size, beside: st
         MoonkilnError: the map is not there, cannot be read, or is another one than the route was planned on.
     """
     dem = map_of(route, beside)
-    places = np.vstack((route.waypoints_m, [(h.x_m, h.y_m) for h in route.havens] or route.waypoints_m[:1]))
-    (x0, y0), (x1, y1) = places.min(axis=0) - MARGIN_M, places.max(axis=0) + MARGIN_M
-    around = dem.crop(x0, y0, x1, y1)
+    around = dem.crop(*extent_m(route, MARGIN_M))
     soft_deg = min(settings.costs.slope_soft_deg, route.slope_max_deg)
     limits = replace(settings.costs, slope_soft_deg=soft_deg, slope_max_deg=route.slope_max_deg)
     costs = cost_map(analyse(around), limits, forbidden=outside_fence(around, route.fence))
     return Surroundings(route, costs, replace(settings, costs=limits), size)
+
+
+def near_havens(route: Route) -> list[Haven]:
+    """The route's havens that its drive may turn to."""
+    points = route.waypoints_m
+    return [h for h in route.havens if np.hypot(*(points - (h.x_m, h.y_m)).T).min() <= HAVEN_REACH_M]
+
+
+def extent_m(route: Route, margin_m: float) -> tuple[float, float, float, float]:
+    """The rectangle (low x, low y, high x, high y) of a route and its near havens, and so much around them."""
+    places = np.vstack((route.waypoints_m, [(h.x_m, h.y_m) for h in near_havens(route)] or route.waypoints_m[:1]))
+    (x0, y0), (x1, y1) = places.min(axis=0) - margin_m, places.max(axis=0) + margin_m
+    return float(x0), float(y0), float(x1), float(y1)
 
 
 def map_of(route: Route, beside: str | Path = ".") -> Dem:

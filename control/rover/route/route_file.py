@@ -65,7 +65,7 @@ class Wait(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Predicted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the planner expects, by length along the route; the lists are of one length."""
+    """What the planner expects, by length along the route; the lists are of one length. `charge_least`: with Sun."""
 
     length_m: Length
     duration_s: Length
@@ -73,6 +73,7 @@ class Predicted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     s_m: list[float] = []
     height_m: list[float] = []
     slope_deg: list[float] = []
+    charge_least: float | None = None
 
 
 class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
