@@ -35,6 +35,7 @@ from control.print_run import PrintRun, Progress, outcome_of_journal
 from control.rover.config import RoverConfig, load_rover
 from control.rover.drive_run import DriveRun, not_driven
 from control.rover.ground.dem import Crs, Dem, DemError, write_npz
+from control.rover.mission import Doing, Mission
 from control.rover.outcome import DriveOutcome
 from control.rover.planning import PlanRequest, plan_request, plan_settings, size_of
 from control.rover.route.route_file import Route, read_route, route_sha256
@@ -49,8 +50,10 @@ ROUTE_NAME = "route.json"
 GROUND_MARGIN_M = 60.0
 
 __all__ = [
+    "Doing",
     "DriveOutcome",
     "GroundMap",
+    "Mission",
     "Outcome",
     "PlanRequest",
     "Route",
