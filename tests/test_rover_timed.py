@@ -23,13 +23,14 @@ from control.rover.route.timed import Frames, TimedError, TimedSettings, plan_ti
 
 MODEL = EnergyModel(capacity_wh=100.0, hotel_w=10.0, sleep_w=1.0, solar_w_max=40.0, charge_efficiency=1.0)
 SETTINGS = TimedSettings(speed_m_s=0.1, reserve=0.2, arrive_with=0.2)
-STEP_S = math.sqrt(2) * 50.0 / 0.1
+CROSSING_S = 50.0 / 0.1
+STEP_S = CROSSING_S / 2
 
 
-def plan(lit, *, heard=None, charge=0.9, cost=None, start=(0, 0), goal=(0, 4), **changes):  # type: ignore[no-untyped-def]
+def plan(lit, *, heard=None, charge=0.9, cost=None, start=(0, 0), goal=(0, 4), frame_s=CROSSING_S, **changes):  # type: ignore[no-untyped-def]
     lit = np.asarray(lit, np.float32)
     cost = np.ones(lit.shape[1:], np.float32) if cost is None else cost
-    frames = Frames(1000.0, STEP_S, lit, None if heard is None else np.asarray(heard))
+    frames = Frames(1000.0, frame_s, lit, None if heard is None else np.asarray(heard))
     return plan_timed(
         cost, np.zeros(cost.shape, np.float32), 50.0, start, goal, charge, frames, MODEL, replace(SETTINGS, **changes)
     )
@@ -39,24 +40,27 @@ def plan(lit, *, heard=None, charge=0.9, cost=None, start=(0, 0), goal=(0, 4), *
 @settings(max_examples=40, deadline=None)
 def test_the_arrival_is_the_earliest_and_with_the_most_charge(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    rows, columns, steps = 3, 4, 14
+    rows, columns, steps = 3, 4, 28
+    frame_s = STEP_S * float(rng.choice([0.4, 1.0, 1.7, 5.0]))  # shorter and longer than a move
+    count = math.ceil(steps * STEP_S / frame_s)
     cost = np.where(rng.random((rows, columns)) < 0.2, np.inf, 1.0).astype(np.float32)
     cost[0, 0] = cost[-1, -1] = 1.0
     slope = (10 * rng.random((rows, columns))).astype(np.float32)
-    lit = (rng.random((steps, rows, columns)) < 0.5).astype(np.float32)
-    heard = rng.random((steps, rows, columns)) < 0.8 if seed % 2 else None
+    lit = (rng.random((count, rows, columns)) < 0.5).astype(np.float32)
+    heard = rng.random((count, rows, columns)) < 0.9 if seed % 2 else None
     drive_w = [[MODEL.drive_w(0.1, float(s)) for s in row] for row in slope]
-    numbers = (STEP_S, STEP_S, 10.0, 1.0, 40.0, 100.0, 0.2)
+    numbers = (STEP_S, frame_s, 10.0, 1.0, 40.0, 100.0, 0.2)
+    steps = int(count * frame_s / STEP_S + 1e-6)
     history = naive.most_charge(np.isfinite(cost), drive_w, lit, heard, numbers, (0, 0), 0.4, steps)
     goal = (rows - 1, columns - 1)
     arrivals = [k for k, most in enumerate(history) if most.get(goal, -1.0) >= 0.2]
-    frames = Frames(0.0, STEP_S, lit, heard)
+    frames = Frames(0.0, frame_s, lit, heard)
     try:
         found = plan_timed(cost, slope, 50.0, (0, 0), goal, 0.4, frames, MODEL, SETTINGS)
     except TimedError:
-        assert not arrivals or arrivals[0] > int(steps * STEP_S / STEP_S)
+        assert not arrivals
         return
-    assert len(found.cells) - 1 == arrivals[0]
+    assert found.times_s[-1] == pytest.approx(arrivals[0] * STEP_S)
     assert found.charge[-1] == pytest.approx(history[arrivals[0]][goal], abs=1e-4)
     assert tuple(found.cells[0]) == (0, 0) and tuple(found.cells[-1]) == goal
     assert np.abs(np.diff(found.cells, axis=0)).max() <= 1 and found.charge.min() >= 0.2 - 1e-6
@@ -65,13 +69,13 @@ def test_the_arrival_is_the_earliest_and_with_the_most_charge(seed: int) -> None
 def test_with_light_all_the_way_it_just_drives() -> None:
     found = plan(np.ones((20, 1, 5)))
     assert found.cells[:, 1].tolist() == [0, 1, 2, 3, 4]
-    assert found.times_s[0] == 1000.0 and found.times_s[-1] == pytest.approx(1000.0 + 4 * STEP_S)
+    assert found.times_s[0] == 1000.0 and found.times_s[-1] == pytest.approx(1000.0 + 4 * CROSSING_S)
 
 
 def test_with_too_little_charge_it_waits_where_the_sun_is_until_there_is_enough() -> None:
     lit = np.zeros((60, 1, 5))
     lit[:, 0, 1] = 1.0  # one lit place on the way
-    found = plan(lit, charge=0.27)
+    found = plan(lit, charge=0.24)
     cells = found.cells[:, 1].tolist()
     assert cells.count(1) > 1 and cells[-1] == 4 and found.charge.min() >= 0.2
 
@@ -80,7 +84,28 @@ def test_it_waits_until_the_earth_is_heard() -> None:
     heard = np.zeros((20, 1, 5), bool)
     heard[7:] = True
     found = plan(np.ones((20, 1, 5)), heard=heard)
-    assert found.cells[:8, 1].tolist() == [0] * 8 and len(found.cells) == 12
+    moved = np.nonzero(np.diff(found.cells[:, 1]))[0]
+    assert found.times_s[moved[0]] == pytest.approx(1000.0 + 7 * CROSSING_S)
+    assert found.times_s[-1] == pytest.approx(1000.0 + 11 * CROSSING_S)
+
+
+def test_a_silence_shorter_than_a_crossing_is_not_driven_through() -> None:
+    heard = np.ones((200, 1, 5), bool)
+    heard[3:197:4] = False  # a tenth of a crossing each, four tenths apart
+    with pytest.raises(TimedError, match="the Earth is not heard"):
+        plan(np.ones((200, 1, 5)), heard=heard, frame_s=CROSSING_S / 10)
+
+
+def test_charge_that_runs_out_within_a_crossing_is_not_made_up_by_the_sun_at_its_end() -> None:
+    lit = np.zeros((40, 1, 2))
+    lit[5:] = 1.0  # each crossing from the first moment on begins in the dark
+    found = plan(lit, charge=0.205, goal=(0, 1), frame_s=CROSSING_S / 10)
+    assert found.times_s[-1] > 1000.0 + CROSSING_S and found.charge.min() >= 0.2
+
+
+def test_a_diagonal_takes_no_less_than_its_length() -> None:
+    found = plan(np.ones((20, 3, 3)), goal=(2, 2))
+    assert found.times_s[-1] - 1000.0 == pytest.approx(3.0 * CROSSING_S)  # two diagonals: 2.83 crossings, in halves
 
 
 def test_a_night_that_comes_too_early_is_told() -> None:
