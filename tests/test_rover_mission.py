@@ -120,12 +120,12 @@ def test_dark_spells_are_found() -> None:
 # ---- the plant's own Sun
 
 
-def test_the_plants_sun_is_within_a_third_of_a_degree_of_de421() -> None:
+def test_the_plants_sun_is_within_a_twelfth_of_a_degree_of_de421() -> None:
     times = START_S + 86400.0 * np.random.default_rng(2).uniform(0, 3650, 200)
     mine = np.array([sun_place(t, -84.6, 31.0) for t in times])
     azimuth, elevation = reference("sun", times, -84.6, 31.0)
-    assert abs((mine[:, 0] - azimuth + 180) % 360 - 180).max() < 0.33
-    assert abs(mine[:, 1] - elevation).max() < 0.2
+    assert abs((mine[:, 0] - azimuth + 180) % 360 - 180).max() < 0.08
+    assert abs(mine[:, 1] - elevation).max() < 0.05
 
 
 def test_a_wall_is_the_skyline() -> None:
