@@ -134,7 +134,7 @@ def astar(cost: np.ndarray, start: Cell, goal: Cell) -> tuple[np.ndarray, float]
 
 
 def corridor_astar(
-    cost: np.ndarray, start: Cell, goal: Cell, factor: int = 8, share: float = 0.15
+    cost: np.ndarray, start: Cell, goal: Cell, factor: int = 6, share: float = 0.17
 ) -> tuple[np.ndarray, float]:
     """The cheapest path that stays where the coarse map says a way may lead: far quicker than `astar`, hardly dearer.
 
