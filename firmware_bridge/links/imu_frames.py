@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import math
 import struct
+from binascii import crc_hqx
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -46,25 +47,9 @@ _RATE = struct.Struct("<HHB")
 _SET_RATE = struct.Struct("<HB")
 
 
-def _crc_table() -> tuple[int, ...]:
-    table = []
-    for byte in range(256):
-        crc = byte << 8
-        for _ in range(8):
-            crc = (crc << 1 ^ 0x1021 if crc & 0x8000 else crc << 1) & 0xFFFF
-        table.append(crc)
-    return tuple(table)
-
-
-_CRC_TABLE = _crc_table()
-
-
 def crc16(data: bytes) -> int:
     """CRC-16 with the polynomial 0x1021, begun with 0xFFFF, most significant bit first."""
-    crc = 0xFFFF
-    for byte in data:
-        crc = (crc << 8 & 0xFFFF) ^ _CRC_TABLE[crc >> 8 ^ byte]
-    return crc
+    return crc_hqx(data, 0xFFFF)
 
 
 def imu_frame(kind: int, payload: bytes = b"") -> bytes:

@@ -112,11 +112,16 @@ def guard_step(state: GuardState, facts: Facts, limits: GuardLimits) -> tuple[Gu
     newest = state.newest_seq if facts.command is None else max(state.newest_seq, facts.command.seq)
     released = state.release_seq is not None and facts.release_seq > state.release_seq
     backed_out = facts.backed_m - state.backed_from_m >= limits.back_out_m
+    quiet, loud = (
+        Memory(was, state.barrier_seq, state.newest_seq, state.last_s, state.backing_since_s) for was in (False, True)
+    )
     traces = []
     for row, trace in zip(TABLE, state.traces):
-        memory = Memory(trace.active, state.barrier_seq, state.newest_seq, state.last_s, state.backing_since_s)
-        sentence = row.check(facts, limits, memory)
-        traces.append(_after(row, trace, sentence, now_s, limits, released, backed_out))
+        sentence = row.check(facts, limits, loud if trace.active else quiet)
+        if sentence is None and not trace.active:  # nearly every row of nearly every step
+            traces.append(_UNRAISED)
+        else:
+            traces.append(_after(row, trace, sentence, now_s, limits, released, backed_out))
     active = [(row, trace) for row, trace in zip(TABLE, traces) if trace.active]
     causes = tuple(row.cause for row, _ in active)
     deciding = next((pair for pair in active if pair[0].excused_by not in causes), None)

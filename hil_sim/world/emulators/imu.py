@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import struct
+from binascii import crc_hqx
 from collections.abc import Callable, Sequence
 
 HEAD = (0xA7, 0x5C)
@@ -26,15 +27,8 @@ Truth = Callable[[float], tuple[Sequence[float], Sequence[float]]]
 
 
 def checksum(data: bytes) -> int:
-    """CRC-16, x^16 + x^12 + x^5 + 1, begun with all ones, bit by bit from the top."""
-    register = 0xFFFF
-    for byte in data:
-        for place in range(7, -1, -1):
-            top = (register >> 15) ^ (byte >> place & 1)
-            register = register << 1 & 0xFFFF
-            if top:
-                register ^= 0x1021
-    return register
+    """CRC-16, x^16 + x^12 + x^5 + 1, begun with all ones, most significant bit first."""
+    return crc_hqx(data, 0xFFFF)
 
 
 def packed(kind: int, payload: bytes) -> bytes:

@@ -9,6 +9,7 @@ next 10 ms of silence, and a packet with a wrong CRC is passed over whole.
 
 from __future__ import annotations
 
+from binascii import crc_hqx
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,22 +25,9 @@ WRITES: dict[int, int] = {
 READS = frozenset({15, 16, 17, 18, 19, 21, 24, 25, 30, 31, 47, 48, 49, 55, 56, 59, 78, 79, 82, 83, 90, 95, 135, 136})
 
 
-def _shifted(value: int) -> int:
-    """Eight turns of the manual's loop: polynomial 0x1021, most significant bit first."""
-    for _ in range(8):
-        value = ((value << 1) ^ 0x1021 if value & 0x8000 else value << 1) & 0xFFFF
-    return value
-
-
-_TABLE = tuple(_shifted(byte << 8) for byte in range(256))
-
-
 def crc(data: bytes) -> int:
-    """CRC-16 from 0, byte by byte."""
-    value = 0
-    for byte in data:
-        value = (value << 8) & 0xFFFF ^ _TABLE[value >> 8 ^ byte]
-    return value
+    """The manual's CRC-16: polynomial 0x1021, most significant bit first, begun with 0."""
+    return crc_hqx(data, 0)
 
 
 def reply_frame(address: int, command: int, data: bytes) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from binascii import crc_hqx
 from collections.abc import Callable
 
 RATES_HZ = range(1, 21)
@@ -20,13 +21,7 @@ Where = Callable[[float], tuple[float, float, float, float]]
 
 def crc16(data: bytes) -> int:
     """CRC-16, polynomial x^16 + x^12 + x^5 + 1, begun with all ones, most significant bit first."""
-    crc = 0xFFFF
-    for byte in data:
-        crc ^= byte << 8
-        for _ in range(8):
-            crc = (crc << 1) ^ 0x1021 if crc & 0x8000 else crc << 1
-        crc &= 0xFFFF
-    return crc
+    return crc_hqx(data, 0xFFFF)
 
 
 class TrackerEmulator:

@@ -7,13 +7,13 @@ to be drawn. One thermal node against the surroundings. Advanced lazily from the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-CHARGE = np.array([0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0])
-CELL_V = np.array([3.00, 3.30, 3.45, 3.58, 3.67, 3.78, 3.95, 4.06, 4.18])
+CHARGE = (0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
+CELL_V = (3.00, 3.30, 3.45, 3.58, 3.67, 3.78, 3.95, 4.06, 4.18)
+COLD_C, COLD_SHARE = (-40.0, -20.0, 0.0, 20.0), (0.5, 0.8, 0.93, 1.0)
 
 SETTLE_S = 0.25
 
@@ -31,6 +31,18 @@ class BatteryConfig:
     loss_w_k: float = 0.15
     ambient_c: float = 10.0
     array_v: float = 18.0
+
+
+def between(x: float, xs: Sequence[float], ys: Sequence[float]) -> float:
+    """`ys` over rising `xs`, straight between them and constant beyond: np.interp for one number, to the last bit."""
+    at = bisect_right(xs, x) - 1
+    if at < 0:
+        return ys[0]
+    if at >= len(xs) - 1:
+        return ys[-1]
+    if xs[at] == x:
+        return ys[at]
+    return (ys[at + 1] - ys[at]) / (xs[at + 1] - xs[at]) * (x - xs[at]) + ys[at]
 
 
 class Battery:
@@ -81,7 +93,7 @@ class Battery:
         self._net_w = net_w
 
     def _open_v(self) -> float:
-        return self.config.cells * float(np.interp(self.charge_wh / self.config.capacity_wh, CHARGE, CELL_V))
+        return self.config.cells * between(self.charge_wh / self.config.capacity_wh, CHARGE, CELL_V)
 
     # -- what the power unit measures and switches --------------------------------------------------------------------
 
@@ -103,7 +115,7 @@ class Battery:
     def capacity_wh(self, t_s: float) -> float:
         """When it is full; the cold takes some of it away (a fifth at -20 degC, half at -40)."""
         self.settle(t_s)
-        return self.config.capacity_wh * float(np.interp(self.temp_c, [-40.0, -20.0, 0.0, 20.0], [0.5, 0.8, 0.93, 1.0]))
+        return self.config.capacity_wh * between(self.temp_c, COLD_C, COLD_SHARE)
 
     def battery_temp_c(self, t_s: float) -> float:
         """Of the cells."""

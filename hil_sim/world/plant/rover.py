@@ -221,7 +221,9 @@ class RoverPlant:
         self.advance_to(t_s)
         if index >= len(self._wheels) and mode == POSITION:
             target = min(max(target, -self.body.steer_max_rad), self.body.steer_max_rad)  # the end stops
-        self._motors[index, [TARGET, LIMIT, ACCEL, MODE]] = (target, limit_rad_s, max(accel_rad_s2, 0.5), mode)
+        motors = self._motors  # number by number: an index list costs as much as the rest of the call
+        motors[index, TARGET], motors[index, LIMIT] = target, limit_rad_s
+        motors[index, ACCEL], motors[index, MODE] = max(accel_rad_s2, 0.5), mode
 
     def motor_value(self, t_s: float, index: int, what: int) -> float:
         """One number of one motor at `t_s`; angles are carried on from the last step at the present speed."""
