@@ -2,8 +2,9 @@
 
     python benchmarks/bench_corridor.py
 
-The maps are those of `bench_route`, corner to corner, one thread, best of five. Bars: 60 ms and 0.5 % over the exact
-cost on the crop, 200 ms and 1 % on the whole tile. pyastar2d and scikit-image find their path on the crop.
+The maps are those of `bench_route`, one thread, best of five, both diagonals: the slower and the dearer of the two is
+told. Bars: 60 ms and 0.5 % over the exact cost on the crop, 200 ms and 1 % on the whole tile. pyastar2d and
+scikit-image find their path on the crop, along its last diagonal.
 """
 
 from __future__ import annotations
@@ -25,16 +26,27 @@ def run() -> dict[str, Any]:
     found: dict[str, Any] = {"bench": "corridor", "load_average": round(os.getloadavg()[0], 2), "passed": True}
     for name, side in (("crop", SIDE), ("tile", TILE_SIDE)):
         cost = terrain_cost(side)
-        start, goal = open_corner(cost, 0, 0, 1), open_corner(cost, side - 1, side - 1, -1)
-        exact = float(cost_to_go(cost, goal)[start])
-        dearer = corridor_astar(cost, start, goal)[1] / exact - 1.0
-        ms = best_ms(lambda cost=cost, start=start, goal=goal: corridor_astar(cost, start, goal))  # type: ignore[misc]
+        last, ms, dearer = side - 1, 0.0, 0.0
+        for start, goal in (
+            (open_corner(cost, 0, 0, 1), open_corner(cost, last, last, -1)),
+            (
+                _turned(open_corner(cost[:, ::-1], 0, 0, 1), last),
+                _turned(open_corner(cost[:, ::-1], last, last, -1), last),
+            ),
+        ):
+            exact = float(cost_to_go(cost, goal)[start])
+            dearer = max(dearer, corridor_astar(cost, start, goal)[1] / exact - 1.0)
+            ms = max(ms, best_ms(lambda c=cost, s=start, g=goal: corridor_astar(c, s, g)))  # type: ignore[misc]
         found |= {f"{name}_ms": round(ms, 1), f"{name}_dearer_share": round(dearer, 6)}
         found["passed"] &= bool(ms <= BARS[name][0] and dearer <= BARS[name][1])
         if name == "crop":
             found |= peers(cost, start, goal)
     found["bar"] = "; ".join(f"{name} <= {ms:g} ms and {share:.1%} dearer" for name, (ms, share) in BARS.items())
     return found
+
+
+def _turned(cell: tuple[int, int], last: int) -> tuple[int, int]:
+    return cell[0], last - cell[1]
 
 
 if __name__ == "__main__":
