@@ -103,7 +103,7 @@ def live(
         charges.append(charge)
         temps.append(temp_c)
         story.append(doing.value)
-        if dead_at_s is None and (charge <= 0.0 or temp_c < COLD_C):
+        if dead_at_s is None and (left_wh(battery, temp_c, now_s) <= 0.0 or temp_c < COLD_C):
             dead_at_s = t_s
             break
         gone_m = gone_m + ground_m_s * STEP_S if moving else 0.0
@@ -114,6 +114,15 @@ def live(
         elif before is Doing.SLEEP and doing is not Doing.SLEEP and slept_from_s is not None:
             nights += t_s - slept_from_s > 86400.0
     return MissionResult(np.array(charges), np.array(temps), story, used_wh, nights, longest_s, dead_at_s)
+
+
+def left_wh(battery: Battery, temp_c: float, t_s: float) -> float:
+    """What can still be drawn of a battery that sits in a box of this temperature: the cold holds the last of it back
+    until it is warm again.
+    """
+    battery.settle(t_s)
+    battery.temp_c = temp_c
+    return max(0.0, battery.charge_wh - (battery.config.capacity_wh - battery.capacity_wh(t_s)))
 
 
 def _driving(rng: random.Random, mission: Mission) -> tuple[float, float]:
