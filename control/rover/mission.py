@@ -179,7 +179,7 @@ class Mission:
 
     def _must_leave(self, t_s: float, charge: float) -> bool:
         """Whether a rover at work has to set out: by its charge, or because the night comes."""
-        way_wh = SLOW_SHARE * self.load_w(Doing.TO_HAVEN) * self.way_s / 3600.0
+        way_wh = self.load_w(Doing.TO_HAVEN) * self.way_s / 3600.0
         if charge <= self.reserve + 0.2 + way_wh / self.model.capacity_wh:
             return True
         night_s = min(self.work_light.dark_from_s(t_s), self.haven_light.dark_from_s(t_s))

@@ -60,7 +60,7 @@ def plan_by_light(
     lit = np.stack([_on(coarse, lit_share(horizons, t)) for t in times_s])
     heard = np.stack([_on(coarse, comms_mask(horizons, t)) >= 0.5 for t in times_s]) if with_earth else None
     ends = _open_near(costs.cost, coarse, start_m), _open_near(costs.cost, coarse, goal_m)
-    speed_m_s = 0.6 * settings.cruise_m_s  # what slopes leave of it, as the finer plan counts them
+    speed_m_s = 0.75 * settings.cruise_m_s  # what slopes leave of it; coarse ways take rather longer than fine ones
     plan = plan_timed(
         costs.cost,
         costs.terrain.slope_deg,

@@ -271,12 +271,14 @@ def forward(
     y = np.array([wheel.y_m for wheel in geometry.wheels])[kept]
     cosine, sine = np.cos(steer[kept]), np.sin(steer[kept])
     rolled = speed[kept] * geometry.wheel_radius_m
-    along = np.column_stack((cosine, sine, x * sine - y * cosine))
     if geometry.mode == "skid":
-        rows, right = along[:, [0, 2]], rolled
-    else:
-        across = np.column_stack((-sine, cosine, x * cosine + y * sine))
-        rows, right = np.concatenate((along, across)), np.concatenate((rolled, np.zeros_like(rolled)))
+        rows, right = np.column_stack((cosine, x * sine - y * cosine)), rolled
+    else:  # filled in place: on arrays this small, joining them takes longer than the fit
+        used = len(rolled)
+        rows, right = np.empty((2 * used, 3)), np.zeros(2 * used)
+        rows[:used, 0], rows[:used, 1], rows[:used, 2] = cosine, sine, x * sine - y * cosine
+        rows[used:, 0], rows[used:, 1], rows[used:, 2] = -sine, cosine, x * cosine + y * sine
+        right[:used] = rolled
     fit = np.linalg.lstsq(rows, right, rcond=None)[0]
     vx, vy, omega = (float(fit[0]), 0.0, float(fit[1])) if geometry.mode == "skid" else map(float, fit)
     left = rows @ fit - right
