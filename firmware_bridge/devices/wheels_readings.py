@@ -88,11 +88,11 @@ def readings_of(layout: RoboClawLayout, boards: Sequence[BoardState], now_s: flo
         for channel, (wheel, sign) in board.plan.steers.items():
             zero = layout.steer_zero_ticks.get(wheel, 0)
             found += _motor(board, channel, f"{wheel}_steer_rad", None, sign / layout.steer_ticks_per_rad, zero, now_s)
-        for motors, name in ((board.plan.drives, "{}_current_a"), (board.plan.steers, "{}_steer_a")):
+        for motors, name in ((board.plan.drives, "_current_a"), (board.plan.steers, "_steer_a")):
             for channel, (wheel, _) in motors.items():
                 amp = amps[channel - 1] / 100
                 limit = layout.current_limits.state_of(abs(amp))
-                found.append(Reading(name.format(wheel), amp, "A", amps_s, amps_quality, limit))
+                found.append(Reading(wheel + name, amp, "A", amps_s, amps_quality, limit))
     volts = [_slow(board, GET_MAIN_VOLTS, ">H", "board{}_volts_v", "V", layout.volts_limits, now_s) for board in boards]
     temps = [_slow(board, GET_TEMP, ">h", "board{}_temp_c", "degC", layout.temp_limits, now_s) for board in boards]
     status = [_status(board, now_s) for board in boards]

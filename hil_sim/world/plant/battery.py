@@ -100,7 +100,8 @@ class Battery:
     def battery_v(self, t_s: float) -> float:
         """At the terminals."""
         self.settle(t_s)
-        return self._open_v() - self.config.resistance_ohm * self._net_w / self._open_v()
+        open_v = self._open_v()
+        return open_v - self.config.resistance_ohm * self._net_w / open_v
 
     def battery_a(self, t_s: float) -> float:
         """Positive while it discharges; the mean since it was last asked."""

@@ -197,6 +197,7 @@ class RoverPlant:
             raise ValueError(f"the rover would stand off its ground, at {self.pose0[0]:.1f}, {self.pose0[1]:.1f} m")
         self._start_s = self.t_s
         self._steps = 0
+        self._asked_s = -math.inf  # it has been brought up to this time
         self._rows: list[Floats] = []
         self._kept = 0
         self._run(1, np.empty((0, TRACE)))  # settle onto the ground, motors at rest
@@ -228,8 +229,8 @@ class RoverPlant:
     def motor_value(self, t_s: float, index: int, what: int) -> float:
         """One number of one motor at `t_s`; angles are carried on from the last step at the present speed."""
         self.advance_to(t_s)
-        value = float(self._motors[index, what])
-        return value + self._motors[index, RATE] * self._ahead_s(t_s) if what == ANGLE else value
+        value = self._motors.item(index, what)
+        return value + self._motors.item(index, RATE) * self._ahead_s(t_s) if what == ANGLE else value
 
     def pose(self, t_s: float) -> tuple[float, float, float, float, float, float]:
         """x, y, z (m), roll, pitch, yaw (rad)."""
@@ -240,19 +241,16 @@ class RoverPlant:
     def imu(self, t_s: float) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
         """Angular rate (rad/s) and specific force (m/s2) in the rover's frame."""
         self.advance_to(t_s)
-        s = self._state
-        roll, pitch = float(s[ROLL]), float(s[PITCH])
-        yaw_rate, roll_rate, pitch_rate = float(s[YAW_RATE]), float(s[ROLL_RATE]), float(s[PITCH_RATE])
+        number = self._state.item
+        roll, pitch = number(ROLL), number(PITCH)
+        yaw_rate, roll_rate, pitch_rate = number(YAW_RATE), number(ROLL_RATE), number(PITCH_RATE)
+        sin_roll, cos_roll, sin_pitch, cos_pitch = math.sin(roll), math.cos(roll), math.sin(pitch), math.cos(pitch)
         rates = (
-            roll_rate - yaw_rate * math.sin(pitch),
-            pitch_rate * math.cos(roll) + yaw_rate * math.sin(roll) * math.cos(pitch),
-            yaw_rate * math.cos(roll) * math.cos(pitch) - pitch_rate * math.sin(roll),
+            roll_rate - yaw_rate * sin_pitch,
+            pitch_rate * cos_roll + yaw_rate * sin_roll * cos_pitch,
+            yaw_rate * cos_roll * cos_pitch - pitch_rate * sin_roll,
         )
-        force = (
-            -MOON_G * math.sin(pitch),
-            MOON_G * math.sin(roll) * math.cos(pitch),
-            MOON_G * math.cos(roll) * math.cos(pitch),
-        )
+        force = (-MOON_G * sin_pitch, MOON_G * sin_roll * cos_pitch, MOON_G * cos_roll * cos_pitch)
         return rates, force
 
     def power_w(self, t_s: float) -> float:
@@ -291,6 +289,9 @@ class RoverPlant:
 
     def advance_to(self, t_s: float) -> None:
         """Bring it up to `t_s`, in whole steps; a time that is past already changes nothing."""
+        if t_s == self._asked_s:
+            return
+        self._asked_s = t_s
         due = math.floor((t_s - self._start_s) / STEP_S + 1e-6) - self._steps
         while due > 0:
             count = min(due, STEPS_AT_ONCE)
