@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 from rover_drive_helpers import HILLS
 
 from control.assembly import open_rover
 from control.cli import cli
 from control.commands.rover_teleop import raw_terminal
 from control.errors import MoonkilnError
+from control.host import GroundMap
 from control.interlock import Trip
 from control.rover.config import load_rover
 from control.rover.machine import Rover
@@ -58,15 +60,19 @@ def session(
     machine: str = "osr",
     beside: Callable[[RoverWorld, Rover], Awaitable[None]] | None = None,
     ended: list[Exception] | None = None,
+    ground: GroundMap = HILLS,
+    guard: dict[str, float] | None = None,
 ):
     """Drive by hand in a world: the true track, and each step with its time. `ended` takes what broke it off."""
     ended = [] if ended is None else ended
     steps: list[tuple[float, TeleopStep]] = []
 
     async def main(loop):
-        world = await build_rover_world(machine, made_ground(HILLS, DriveScenario(details=False)), pose=START, seed=1)
+        world = await build_rover_world(machine, made_ground(ground, DriveScenario(details=False)), pose=START, seed=1)
         try:
-            async with open_rover(load_rover(machine).with_urls(world.urls), Hears()) as rover:
+            config = load_rover(machine).with_urls(world.urls)
+            config = replace(config, drive=replace(config.drive, guard={**config.drive.guard, **(guard or {})}))
+            async with open_rover(config, Hears()) as rover:
                 work = None if beside is None else loop.create_task(beside(world, rover))
                 try:
                     await Teleop(rover, keys, show=lambda s: steps.append((loop.time(), s))).run()
@@ -159,6 +165,19 @@ def test_a_nearly_empty_battery_is_not_driven_on() -> None:
     track, steps = session(typing(("w", 8.0)), beside=drain)
     assert moving_s(track).max() < asked_s(steps)[0] + 5.0
     assert "not driven on by hand" in steps[-1][1].held or "hibernate" in steps[-1][1].held.lower()
+
+
+def test_too_steep_ground_lets_it_only_back_the_way_it_came() -> None:
+    heights = np.zeros((100, 100), np.float32)
+    heights[:, 30:] = 0.2 * np.arange(70)  # from x = 60 m on, 1 in 10
+    limits = {"tilt_slow_deg": 2.5, "tilt_back_deg": 4.0, "tilt_hysteresis_deg": 0.5}
+    keys = typing(("w", 12.0), ("", 1.0), ("a", 1.0), ("s", 6.0))
+    track, steps = session(keys, ground=GroundMap(heights, 0.0, 0.0, 2.0), guard=limits)
+    assert any("only straight back" in s.held for _, s in steps)
+    back_s = steps[-1][0] - 6.5
+    stood = (track.t_s > back_s - 1.5) & (track.t_s < back_s)
+    assert np.ptp(track.x_m[stood]) < 0.01 and np.ptp(track.yaw_rad[stood]) < 0.01
+    assert track.x_m.max() - track.x_m[-1] > 0.2
 
 
 def test_arrows_and_letters_are_keys_and_half_a_key_waits() -> None:

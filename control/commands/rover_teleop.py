@@ -114,7 +114,7 @@ async def typed(descriptor: int) -> AsyncIterator[str]:
 
 def _show(step: TeleopStep) -> None:
     """One line that is written over."""
-    words = f"{step.speed_m_s:+.2f} m/s, tilt {step.tilt_deg:.0f} deg, battery {step.charge:.0%}"
+    words = f"{round(step.speed_m_s, 2) + 0.0:+.2f} m/s, tilt {step.tilt_deg:.0f} deg, battery {step.charge:.0%}"
     click.echo(f"\r{(words + (f', {step.held}' if step.held else ''))[:118]:<118}", nl=False, err=True)
 
 
