@@ -76,6 +76,7 @@ class Localiser:
         self._x = np.array([pose.x_m, pose.y_m, pose.heading_rad, 0.0, 0.0, 0.0])
         self._p = np.diag([sigma_m**2, sigma_m**2, s.heading0_rad**2, s.bias0_rad_s**2, s.slip0**2, s.drift0**2])
         self._speed = (0.0, 0.0)  # of the last prediction, map frame: carries a measurement of the past to now
+        self._turning = 0.0
         self._gated_in_a_row = 0
 
     # -- what is believed -----------------------------------------------------------------------------------------
@@ -144,6 +145,7 @@ class Localiser:
         self._p = jacobian @ self._p @ jacobian.T + noise
         if dt_s > 0:
             self._speed = (dx / dt_s, dy / dt_s)
+            self._turning = float(turn) / dt_s
 
     def fix(
         self,
@@ -183,13 +185,53 @@ class Localiser:
         wrong = np.array([range_m + closing * age_s - expected])
         return self._update(rows, wrong, np.array([[sigma_m**2]]))
 
-    def visual_step(self, slip: float, sigma: float) -> bool:
-        """What the camera saw of the ground passing by, against the wheels: the slip of the last stretch."""
-        if not self._usable((slip, sigma), sigma, 0.0):
+    def landmark(
+        self,
+        x_m: float,
+        y_m: float,
+        ahead_m: float,
+        left_m: float,
+        *,
+        range_sigma_m: float,
+        bearing_sigma_rad: float,
+        age_s: float = 0.0,
+    ) -> bool:
+        """Something that stands at a known place was seen `ahead_m` and `left_m` of the rover. True if believed."""
+        values = (x_m, y_m, ahead_m, left_m, range_sigma_m, bearing_sigma_rad)
+        away = math.hypot(ahead_m, left_m)
+        if not self._usable(values, min(range_sigma_m, bearing_sigma_rad), age_s):
             return False
-        rows = np.zeros((1, 6))
+        if away < 1e-6:
+            self.counters.refused += 1
+            return False
+        cosine, sine = math.cos(self._x[HEADING]), math.sin(self._x[HEADING])
+        dx, dy = x_m - float(self._x[X]), y_m - float(self._x[Y])
+        expected = np.array([cosine * dx + sine * dy, -sine * dx + cosine * dy])
+        rows = np.zeros((2, 6))
+        rows[:, X], rows[:, Y] = (-cosine, sine), (-sine, -cosine)
+        rows[:, HEADING] = expected[1], -expected[0]
+        # what has passed since then: the rover moved towards it and turned
+        vx, vy = self._speed
+        passed = np.array([
+            -(cosine * vx + sine * vy) + self._turning * left_m,
+            (sine * vx - cosine * vy) - self._turning * ahead_m,
+        ])  # fmt: skip
+        ray = np.array([ahead_m, left_m]) / away
+        across = np.array([-ray[1], ray[0]])
+        noise = range_sigma_m**2 * np.outer(ray, ray) + (bearing_sigma_rad * away) ** 2 * np.outer(across, across)
+        return self._update(rows, np.array([ahead_m, left_m]) + passed * age_s - expected, noise)
+
+    def visual_step(self, slip: float, sigma: float, drift: float | None = None) -> bool:
+        """What the camera saw of the ground passing by, against the wheels: slip and drift of the last stretch."""
+        if not self._usable((slip, sigma, drift or 0.0), sigma, 0.0):
+            return False
+        count = 1 if drift is None else 2
+        rows = np.zeros((count, 6))
         rows[0, SLIP] = 1.0
-        return self._update(rows, np.array([slip - self._x[SLIP]]), np.array([[sigma**2]]))
+        wrong = np.array([slip - self._x[SLIP], (drift or 0.0) - self._x[DRIFT]])[:count]
+        if drift is not None:
+            rows[1, DRIFT] = 1.0
+        return self._update(rows, wrong, sigma**2 * np.eye(count))
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
