@@ -141,3 +141,22 @@ def test_motion_that_is_no_number_is_an_error(bad: float) -> None:
         filt.predict(Twist2D(bad), 0.0, DT_S)
     with pytest.raises(KinematicsError):
         filt.predict(Twist2D(), bad, DT_S)
+
+
+def test_a_landmark_seen_a_while_ago_is_carried_to_now() -> None:
+    filt = Localiser(Pose2D(0.0, 0.0, 0.0), 0.01)
+    for _ in range(20):
+        filt.predict(Twist2D(0.2, 0.0, 0.0), 0.1, DT_S)
+    now = filt.pose
+    then = integrate(now, Twist2D(-0.2, 0.0, -0.1), 0.5)
+    c, s = math.cos(then.heading_rad), math.sin(then.heading_rad)
+    dx, dy = 5.0 - then.x_m, 2.0 - then.y_m
+    assert filt.landmark(5.0, 2.0, c * dx + s * dy, -s * dx + c * dy, range_sigma_m=0.01, bearing_sigma_rad=0.002,
+                         age_s=0.5)  # fmt: skip
+    assert math.hypot(filt.pose.x_m - now.x_m, filt.pose.y_m - now.y_m) < 0.01
+
+
+def test_a_wild_landmark_is_left_out() -> None:
+    filt = Localiser(Pose2D(0.0, 0.0, 0.0), 0.05)
+    assert not filt.landmark(5.0, 2.0, 9.0, 2.0, range_sigma_m=0.05, bearing_sigma_rad=0.003)
+    assert filt.counters.gated == 1

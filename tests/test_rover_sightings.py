@@ -86,3 +86,15 @@ def test_a_fix_every_50_m_holds_the_place_to_40_cm_and_the_filter_knows_how_well
     assert math.sqrt(np.mean([r[0] ** 2 for r in runs])) < 0.4
     assert np.mean([r[1] for r in runs]) >= 0.99
     assert sum(r[2] for r in runs) == 0
+
+
+def test_a_near_tag_gives_place_and_heading() -> None:
+    scene = RoverScene(1, (SceneTag(7, 4.0, 1.0, 0.6, 2.5),))
+    tags = TagFixes({7: TagPlace(4.0, 1.0, 2.5)}, ROVER_CAMERA)
+    (seen,) = tags.look(
+        scene.picture(0.8, 0.3, 0.1, roll_rad=0.05, pitch_rad=-0.04), 3.0, roll_rad=0.05, pitch_rad=-0.04
+    )
+    fix = tags.fix(seen)
+    assert fix is not None and fix.time_s == 3.0
+    assert math.hypot(fix.x_m - 0.8, fix.y_m - 0.3) < min(3 * fix.sigma_m, 0.1)
+    assert abs(fix.heading_rad - 0.1) < 3 * fix.heading_sigma_rad
