@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 from click.testing import CliRunner
 
 from control.cli import cli
+from control.config import machine_path
 from control.rover.ground.dem import Crs, Dem, read_dem, write_npz
 from control.rover.ground.terrain import analyse
 
@@ -63,3 +65,10 @@ def test_what_is_no_date_is_a_sentence(tmp_path: Path) -> None:
         cli, ["rover", "survey", str(polar_map(tmp_path)), "-o", str(tmp_path / "o"), "--from-utc", "soon"]
     )
     assert result.exit_code == 2 and "is no date" in result.output
+
+
+def test_a_rover_that_needs_nothing_asleep_is_surveyed_for_too(tmp_path: Path) -> None:
+    text = machine_path("osr").read_text()
+    (tmp_path / "m.toml").write_text(re.sub(r"(?m)^sleep_w.*$", "sleep_w = 0", text))
+    figures = survey(polar_map(tmp_path), tmp_path / "out", "--machine", str(tmp_path / "m.toml"))
+    assert figures["rover_lasts_h"] is None

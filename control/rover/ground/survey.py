@@ -7,6 +7,7 @@ than a million. What lies beyond the map is taken for level ground, so light and
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -153,6 +154,7 @@ def _light(
     )  # fmt: skip
     best = np.unravel_index(int(np.nanargmax(lit)), lit.shape)
     x, y = cells.point(int(best[0]), int(best[1]))
+    lasts_h = lasts_s(settings.energy, settings.reserve) / 3600.0
     figures = {
         "light_cell_m": cells.cell_m,
         "from_utc": utc_text(settings.from_s),
@@ -161,7 +163,7 @@ def _light(
         "lit_fraction_most": [float(x), float(y), round(float(lit[best]), 4)],
         "comms_fraction_mean": round(float(np.nanmean(heard)), 4),
         "longest_dark_least_h": round(float(longest_dark_s(light, FRAME_S).min()) / 3600.0, 1),
-        "rover_lasts_h": round(lasts_s(settings.energy, settings.reserve) / 3600.0, 1),
+        "rover_lasts_h": round(lasts_h, 1) if math.isfinite(lasts_h) else None,  # asleep it may need nothing at all
     }
     notes = [
         f"Light and radio on cells of {cells.cell_m:g} m, every {FRAME_S / 3600:g} h; beyond the map the ground is"
@@ -169,7 +171,7 @@ def _light(
     ]
     if not havens:
         notes.append(
-            f"No haven: asleep the rover lasts {figures['rover_lasts_h']} h, and no open, level place has its longest"
+            f"No haven: asleep the rover lasts {lasts_h:.1f} h, and no open, level place has its longest"
             " night shorter than that."
         )
     layers = [
