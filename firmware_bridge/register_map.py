@@ -124,6 +124,8 @@ class Signal:
                 raise Rejected(f"{self.name} = {value:g} {self.unit} does not fit the register ({self.dtype}).")
             if whole in self.sentinels:
                 raise Rejected(f"{self.name} = {value:g} {self.unit} would mean '{self.sentinels[whole]}'.")
+            if self.dtype == "u16":
+                return [whole]
             data = struct.pack(_FORMATS[self.dtype], whole)
         registers = list(struct.unpack(f">{self.words}H", data))
         return registers if self.word_order == "big" else registers[::-1]

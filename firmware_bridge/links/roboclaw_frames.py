@@ -11,6 +11,7 @@ from __future__ import annotations
 import binascii
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 
 from firmware_bridge.errors import FrameError
 
@@ -56,6 +57,7 @@ class Question:
         return (TEXT_BYTES_MAX if self.reply == _TEXT else self.reply) + _CRC_BYTES
 
 
+@lru_cache(maxsize=512)  # the same few are asked many times a second
 def ask_read(address: int, command: int, size: int) -> Question:
     """A read whose reply has `size` data bytes."""
     if not 1 <= size <= 64:

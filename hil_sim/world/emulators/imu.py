@@ -98,6 +98,7 @@ class ImuEmulator:
         """The next frame of the stream; None while it is hushed."""
         self.seq = (self.seq + 1) & 0xFFFF
         gyro, accel = self.imu(t_s)
+        gauss = self.rng.gauss
         status = 0
         words: list[int] = []
         for values, bias, sigma, steps, most, dead, low_bit, fault_bit in (
@@ -107,7 +108,7 @@ class ImuEmulator:
              self._accel_dead, 0x02, 0x08),
         ):  # fmt: skip
             for value, offset in zip(values, bias, strict=True):
-                seen = value + offset + self.rng.gauss(0.0, sigma)
+                seen = value + offset + gauss(0.0, sigma)
                 if abs(seen) > most:
                     status |= low_bit
                     seen = most if seen > 0 else -most
