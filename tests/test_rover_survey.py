@@ -26,7 +26,7 @@ def polar_map(folder: Path) -> Path:
     return folder / "walled.npz"
 
 
-def survey(path: Path, folder: Path, *words: str) -> dict:  # type: ignore[type-arg]
+def survey(path: Path, folder: Path, *words: str) -> dict:
     result = CliRunner().invoke(
         cli, ["rover", "survey", str(path), "-o", str(folder), "--json", "--days", "8", *words], catch_exceptions=False
     )
@@ -41,7 +41,8 @@ def test_layers_lie_where_the_map_lies_and_hold_what_was_worked_out(tmp_path: Pa
     assert (written.x_m, written.y_m, written.cell_m, written.crs.kind) == (dem.x_m, dem.y_m, 20.0, dem.crs.kind)
     np.testing.assert_allclose(written.heights_m, analyse(dem).slope_deg, atol=1e-4)
     for name in ("slope", "roughness", "step", "lit_fraction", "comms_fraction", "longest_dark_days"):
-        assert cv2.imread(str(tmp_path / "out" / f"{name}.png")).shape == (40, 50, 3)
+        picture = cv2.imread(str(tmp_path / "out" / f"{name}.png"))
+        assert picture is not None and picture.shape == (40, 50, 3)
     lit = read_dem(tmp_path / "out" / "lit_fraction.tif").heights_m
     assert np.nanmin(lit) >= 0.0 and np.nanmax(lit) <= 1.0 and np.nanstd(lit) > 0.01
     page = (tmp_path / "out" / "index.html").read_text()
