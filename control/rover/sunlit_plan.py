@@ -24,6 +24,7 @@ HAVEN_CELLS_MAX = 40_000
 FRAME_S = 3600.0
 AHEAD_S = 15 * 86400.0
 HAVEN_FRAME_S, HAVEN_SPAN_S = 6 * 3600.0, 59 * 86400.0  # two lunations
+HAVEN_NEAR_M = 3000.0  # of the way; farther ones are left out of the route
 WAIT_MIN_S = 900.0  # shorter stands are the plan's own coarseness
 FULL = 1.0
 
@@ -142,6 +143,8 @@ def _along(
 
 def _timed(route: Route, plan: TimedPlan, coarse: Dem, havens: list[Haven]) -> Route:
     """The route with its departure, its waits and the least charge on the way."""
+    way = route.waypoints_m
+    havens = [h for h in havens if np.hypot(*(way - (h.x_m, h.y_m)).T).min() <= HAVEN_NEAR_M]
     moved = np.any(np.diff(plan.cells, axis=0) != 0, axis=1)
     first = int(np.argmax(moved)) if moved.any() else 0
     waits: list[Wait] = []

@@ -12,6 +12,7 @@ from control.rover.ground.dem import Dem
 from control.rover.ground.terrain import analyse, level_for
 from control.rover.route.costmap import CostSettings, cost_map, outside_fence
 from control.rover.route.route_file import Route
+from control.rover.surroundings import near_havens
 from control.rover.views.drawing import Line, Spot, map_svg, shaded
 from control.rover.views.page import Page, hours, write_page
 
@@ -21,7 +22,7 @@ MARGIN_SHARE, MARGIN_MIN_M = 0.15, 40.0
 
 def around(route: Route, dem: Dem) -> Dem:
     """The part of a map that a route's picture shows, in cells that a picture can hold."""
-    points = np.vstack((route.waypoints_m, [(h.x_m, h.y_m) for h in route.havens] or route.waypoints_m[:1]))
+    points = np.vstack((route.waypoints_m, [(h.x_m, h.y_m) for h in near_havens(route)] or route.waypoints_m[:1]))
     low, high = points.min(axis=0), points.max(axis=0)
     margin = max(MARGIN_MIN_M, MARGIN_SHARE * float((high - low).max()))
     return level_for(dem.crop(*(low - margin), *(high + margin)), CELLS_MAX)
@@ -29,7 +30,7 @@ def around(route: Route, dem: Dem) -> Dem:
 
 def spots(route: Route) -> list[Spot]:
     """Start, goal and havens."""
-    havens = [Spot(h.x_m, h.y_m, "haven", f"haven, lit {h.lit_fraction:.0%}") for h in route.havens]
+    havens = [Spot(h.x_m, h.y_m, "haven", f"haven, lit {h.lit_fraction:.0%}") for h in near_havens(route)]
     return [*havens, Spot(*route.start_m, "start", "start"), Spot(*route.goal_m, "goal", "goal")]
 
 
