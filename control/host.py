@@ -33,7 +33,8 @@ from control.outcome import NAME as OUTCOME_NAME
 from control.outcome import Outcome, Status, read_outcome
 from control.print_run import PrintRun, Progress, outcome_of_journal
 from control.rover.config import RoverConfig, load_rover
-from control.rover.drive_run import DriveRun, not_driven
+from control.rover.drive_record import not_driven
+from control.rover.drive_run import DriveRun
 from control.rover.ground.dem import Crs, Dem, DemError, write_npz
 from control.rover.mission import Doing, Mission
 from control.rover.outcome import DriveOutcome

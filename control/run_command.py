@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from control.operator import Operator
     from control.outcome import Outcome
     from control.print_run import Progress as RunProgress
-    from control.rover.drive_run import DriveStep
+    from control.rover.drive_record import DriveStep
     from control.rover.outcome import DriveOutcome
 
 T = TypeVar("T")

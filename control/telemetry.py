@@ -29,7 +29,7 @@ from firmware_bridge.signals import Quality, Reading
 if TYPE_CHECKING:
     from control.config import MachineConfig
     from control.print_run import Progress
-    from control.rover.drive_run import DriveStep
+    from control.rover.drive_record import DriveStep
     from slicer.job import Job
     from vision.inspect_bed import LayerInspection
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from typing import NamedTuple
 
 import numpy as np
 
@@ -25,8 +24,9 @@ from control.rover.drive.inclination import Inclination
 from control.rover.drive.kinematics import STOP, Pose2D, Twist2D, forward, inverse
 from control.rover.drive.localise import Localiser
 from control.rover.drive.tracking import Tracker, TrackStep
+from control.rover.drive_record import DriveRecord, DriveStep
 from control.rover.machine import Rover
-from control.rover.outcome import DriveOutcome, DriveTotals, Held
+from control.rover.outcome import DriveOutcome, DriveTotals
 from control.rover.route.planner import RouteError
 from control.rover.route.route_file import Haven, Route
 from control.rover.surroundings import Surroundings
@@ -39,32 +39,10 @@ START_S = 10.0  # the tracker must have told a place within this time
 START_OFF_PATH_M = 2.0  # farther from the route than this, the rover is not where the route begins or passes
 HOLD_S_MAX = 600.0  # a hold that nothing ends ends the drive
 REFUSED_MAX = 20  # commands in a row that the wheels did not take
-HELD_KEPT = 1000
 
 
 class NotThere(DeviceError):
     """The rover is not where the route is, or nobody can tell where it is."""
-
-
-class DriveStep(NamedTuple):
-    """One cycle as telemetry keeps it."""
-
-    x_m: float
-    y_m: float
-    heading_rad: float
-    sigma_m: float
-    roll_rad: float
-    pitch_rad: float
-    progress_m: float
-    length_m: float
-    cross_track_m: float
-    slip: float
-    speed_m_s: float
-    omega_rad_s: float
-    charge: float
-    power_w: float
-    action: str
-    cause: str
 
 
 class DriveRun:
@@ -93,8 +71,7 @@ class DriveRun:
         self._place: Localiser | None = None
         self._track: Tracker | None = None
         self._decision: Decision | None = None
-        self._held: list[Held] = []
-        self._holding: tuple[Decision, float] | None = None
+        self._record = DriveRecord(telemetry, 1.0 / self.config.drive.command_hz)
         self._back_outs = self._refused = self._detours = 0
         self._haven: tuple[Haven, str] | None = None
         self._waits = deque(route.waits)
@@ -106,10 +83,8 @@ class DriveRun:
         self._was_backing = False
         self._trouble_m: tuple[float, float] | None = None
         self._odometer_m = 0.0
-        self._energy_wh = 0.0
         self._fixes = 0
         self._fix_seq: int | None = None
-        self._cross2_sum, self._cross_max, self._cycles = 0.0, 0.0, 0
         self._paused = False
         self._began_s = asyncio.get_running_loop().time()
 
@@ -174,7 +149,7 @@ class DriveRun:
                 continue  # the way has changed: what was worked out for the old one is void
             moves = decision.may_move and not self._waits_at(now_s, step)
             await (self._command(step.twist) if moves else self.rover.halt())
-            self._note(now_s, step, decision)
+            self._record.note(now_s, self._step_kept(step, decision), decision)
             if self._passable_again(decision):
                 await self._go_round(step)
             if (why := self._over(now_s, decision)) is not None:
@@ -372,51 +347,28 @@ class DriveRun:
 
     # -- what is kept -----------------------------------------------------------------------------------------------
 
-    def _note(self, now_s: float, step: TrackStep, decision: Decision) -> None:
-        """Telemetry, sums, and the story of what the guard held back."""
+    def _step_kept(self, step: TrackStep, decision: Decision) -> DriveStep:
+        """The cycle as telemetry keeps it."""
         assert self._place is not None and self._track is not None
-        power = self.rover.readings["power"]
-        self._cycles += 1
-        self._cross2_sum += step.cross_track_m**2
-        self._cross_max = max(self._cross_max, abs(step.cross_track_m))
-        power_w = power["battery_v"].value * power["battery_a"].value
-        self._energy_wh += max(power_w, 0.0) / self.config.drive.command_hz / 3600.0
-        pose = self._place.pose
-        self.telemetry.drive(
-            DriveStep(
-                pose.x_m,
-                pose.y_m,
-                pose.heading_rad,
-                self._place.sigma_m,
-                self._tilt.roll_rad,
-                self._tilt.pitch_rad,
-                step.progress_m,
-                self._track.lane.length_m,
-                step.cross_track_m,
-                step.slip,
-                step.twist.vx_m_s,
-                step.twist.omega_rad_s,
-                power["soc_fraction"].value,
-                power_w,
-                decision.action.name,
-                "" if decision.cause is None else decision.cause.value,
-            )
+        power, pose = self.rover.readings["power"], self._place.pose
+        return DriveStep(
+            pose.x_m,
+            pose.y_m,
+            pose.heading_rad,
+            self._place.sigma_m,
+            self._tilt.roll_rad,
+            self._tilt.pitch_rad,
+            step.progress_m,
+            self._track.lane.length_m,
+            step.cross_track_m,
+            step.slip,
+            step.twist.vx_m_s,
+            step.twist.omega_rad_s,
+            power["soc_fraction"].value,
+            power["battery_v"].value * power["battery_a"].value,
+            decision.action.name,
+            "" if decision.cause is None else decision.cause.value,
         )
-        held = self._holding
-        if held is not None and (held[0].action, held[0].cause) != (decision.action, decision.cause):
-            self._end_hold(now_s)
-        if decision.action is not Action.GO and self._holding is None:
-            self._holding = (decision, now_s)
-            self.telemetry.event("warning", f"{decision.action.name}: {decision.sentence}")
-
-    def _end_hold(self, now_s: float) -> None:
-        if self._holding is None:
-            return
-        decision, since_s = self._holding
-        self._holding = None
-        if len(self._held) < HELD_KEPT:
-            cause = "" if decision.cause is None else decision.cause.value
-            self._held.append(Held(decision.action.name, cause, decision.sentence, since_s, now_s))  # type: ignore[arg-type]
 
     def _over(self, now_s: float, decision: Decision) -> str | None:
         """Why the drive ends here, if it does."""
@@ -424,15 +376,14 @@ class DriveRun:
             return f"backed out {self._back_outs} times: this way does not go; plan another ({decision.sentence})"
         if decision.action is Action.HIBERNATE:
             return f"hibernate: {decision.sentence}"
-        since_s = now_s if self._holding is None else self._holding[1]
-        if decision.action is Action.HOLD and not self._paused and now_s - since_s > HOLD_S_MAX:
+        if decision.action is Action.HOLD and not self._paused and self._record.held_for_s(now_s) > HOLD_S_MAX:
             return f"held for {HOLD_S_MAX:g} s and nothing ended it: {decision.sentence}"
         return None
 
     def _outcome(self, status: Status, reason: str, exit_code: int) -> DriveOutcome:
         now_s = asyncio.get_running_loop().time()
-        self._end_hold(now_s)
-        place, track = self._place, self._track
+        self._record.end_hold(now_s)
+        place = self._place
         return DriveOutcome(
             status=status,
             reason=reason,
@@ -443,9 +394,9 @@ class DriveRun:
             position_m=None if place is None else (place.pose.x_m, place.pose.y_m),
             heading_rad=None if place is None else place.pose.heading_rad,
             sigma_m=None if place is None else place.sigma_m,
-            cross_track_rms_m=math.sqrt(self._cross2_sum / self._cycles) if track is not None and self._cycles else 0.0,
-            cross_track_max_m=self._cross_max,
-            held=self._held,
+            cross_track_rms_m=self._record.cross_track_rms_m,
+            cross_track_max_m=self._record.cross_track_max_m,
+            held=self._record.held,
             detours=self._detours,
             map_watched=self._around is not None,
             haven_m=None if self._haven is None else (self._haven[0].x_m, self._haven[0].y_m),
@@ -455,7 +406,7 @@ class DriveRun:
                 fixes=self._fixes,
                 duration_s=now_s - self._began_s,
                 odometer_m=self._odometer_m,
-                energy_wh=self._energy_wh,
+                energy_wh=self._record.energy_wh,
             ),
         )
 
@@ -472,25 +423,3 @@ def _by_wheel(readings: dict[str, Reading], ending: str) -> dict[str, float]:
 def _dead(wheels: dict[str, Reading], names: tuple[str, ...]) -> list[str]:
     """Wheels whose counters cannot be believed."""
     return [name for name in names if wheels[f"{name}_angle_rad"].quality is Quality.BAD]
-
-
-def not_driven(route: Route, route_sha256: str, status: Status, reason: str, exit_code: int) -> DriveOutcome:
-    """The outcome of a drive that did not begin, or of which nothing is known."""
-    return DriveOutcome(
-        status=status,
-        reason=reason,
-        exit_code=exit_code,
-        route_sha256=route_sha256,
-        route_length_m=route.length_m,
-        progress_m=0.0,
-        position_m=None,
-        heading_rad=None,
-        sigma_m=None,
-        cross_track_rms_m=0.0,
-        cross_track_max_m=0.0,
-        held=[],
-        detours=0,
-        map_watched=False,
-        haven_m=None,
-        totals=DriveTotals(0, 0, 0, 0.0, 0.0, 0.0),
-    )
