@@ -160,3 +160,19 @@ def test_a_wild_landmark_is_left_out() -> None:
     filt = Localiser(Pose2D(0.0, 0.0, 0.0), 0.05)
     assert not filt.landmark(5.0, 2.0, 9.0, 2.0, range_sigma_m=0.05, bearing_sigma_rad=0.003)
     assert filt.counters.gated == 1
+
+
+def test_a_stretch_that_the_one_before_contradicts_is_not_believed() -> None:
+    place = Localiser(Pose2D(0.0, 0.0, 0.0), 0.05)
+    assert not place.visual_step(0.8, 0.02)  # the first: nothing agrees with it yet
+    assert not place.visual_step(0.3, 0.02)
+    assert place.visual_step(0.31, 0.02) and place.slip == pytest.approx(0.31, abs=0.05)
+    assert not place.visual_step(-0.5, 0.02) and not place.visual_step(0.3, 0.02)
+    assert place.visual_step(0.3, 0.02)
+
+
+def test_wild_visual_steps_raise_no_doubt_of_the_place() -> None:
+    place = Localiser(Pose2D(0.0, 0.0, 0.0), 0.05)
+    for n in range(200):
+        place.visual_step(0.9 if n % 2 else -0.9, 0.01)
+    assert place.counters.doubts == 0 and place.sigma_m < 0.1

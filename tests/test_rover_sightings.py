@@ -82,8 +82,17 @@ def long_drive(seed: int, outliers: float) -> tuple[float, float, int]:
 
 
 def test_a_fix_every_50_m_holds_the_place_to_40_cm_and_the_filter_knows_how_well() -> None:
-    runs = [long_drive(seed, 0.1) for seed in range(6)]
+    runs = [long_drive(seed, 0.1) for seed in range(12)]
     assert math.sqrt(np.mean([r[0] ** 2 for r in runs])) < 0.4
+    assert np.mean([r[1] for r in runs]) >= 0.99
+    assert sum(r[2] for r in runs) == 0
+
+
+@pytest.mark.soak
+def test_sixty_long_drives_hold_their_place() -> None:
+    """One visual step and one fix in ten are wild."""
+    runs = [long_drive(seed, 0.1) for seed in range(60)]
+    assert math.sqrt(np.mean([r[0] ** 2 for r in runs])) <= 0.4 and max(r[0] for r in runs) < 1.5
     assert np.mean([r[1] for r in runs]) >= 0.99
     assert sum(r[2] for r in runs) == 0
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from control.rover.drive.kinematics import Floats, KinematicsError, Pose2D, Twist2D, wrapped
 
+STRETCH_SIGMAS, STRETCH_CHANGE = 3.0, 0.05  # of slip and drift from one stretch to the next
 CHI2_999 = {1: 10.83, 2: 13.82, 3: 16.27}
 """99.9 % of a chi-square distribution by degrees of freedom."""
 
@@ -77,6 +78,7 @@ class Localiser:
         self._p = np.diag([sigma_m**2, sigma_m**2, s.heading0_rad**2, s.bias0_rad_s**2, s.slip0**2, s.drift0**2])
         self._speed = (0.0, 0.0)  # of the last prediction, map frame: carries a measurement of the past to now
         self._turning = 0.0
+        self._stretch: tuple[float, float] | None = None
         self._gated_in_a_row = 0
 
     # -- what is believed -----------------------------------------------------------------------------------------
@@ -222,8 +224,17 @@ class Localiser:
         return self._update(rows, np.array([ahead_m, left_m]) + passed * age_s - expected, noise)
 
     def visual_step(self, slip: float, sigma: float, drift: float | None = None) -> bool:
-        """What the camera saw of the ground passing by, against the wheels: slip and drift of the last stretch."""
+        """What the camera saw of the ground passing by, against the wheels: slip and drift of the last stretch.
+
+        A camera is now and then wildly wrong, and a filter that has just begun would believe it: a stretch counts only
+        if the one before it said much the same. True if it was believed.
+        """
         if not self._usable((slip, sigma, drift or 0.0), sigma, 0.0):
+            return False
+        before, self._stretch = self._stretch, (slip, drift or 0.0)
+        most = STRETCH_SIGMAS * math.sqrt(2.0) * sigma + STRETCH_CHANGE
+        if before is None or abs(slip - before[0]) > most or abs((drift or 0.0) - before[1]) > most:
+            self.counters.gated += 1
             return False
         count = 1 if drift is None else 2
         rows = np.zeros((count, 6))
@@ -231,7 +242,7 @@ class Localiser:
         wrong = np.array([slip - self._x[SLIP], (drift or 0.0) - self._x[DRIFT]])[:count]
         if drift is not None:
             rows[1, DRIFT] = 1.0
-        return self._update(rows, wrong, sigma**2 * np.eye(count))
+        return self._update(rows, wrong, sigma**2 * np.eye(count), place=False)
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -242,13 +253,15 @@ class Localiser:
             self.counters.refused += 1
         return good
 
-    def _update(self, rows: Floats, wrong: Floats, noise: Floats) -> bool:
-        """A measurement, if its gate lets it in (Joseph's form, so that the covariance stays one)."""
+    def _update(self, rows: Floats, wrong: Floats, noise: Floats, *, place: bool = True) -> bool:
+        """A measurement, if its gate lets it in (Joseph's form, so that the covariance stays one). `place`: it tells of
+        the place; what tells of the ground alone neither raises a doubt of the place nor settles one.
+        """
         spread = rows @ self._p @ rows.T + noise
         if float(wrong @ np.linalg.solve(spread, wrong)) > CHI2_999[len(wrong)]:
             self.counters.gated += 1
-            self._gated_in_a_row += 1
-            if self._gated_in_a_row >= self.settings.doubt_after:
+            self._gated_in_a_row += place
+            if place and self._gated_in_a_row >= self.settings.doubt_after:
                 self._doubt(float(np.abs(wrong[: min(2, len(wrong))]).max()))
             return False
         gain = np.linalg.solve(spread, rows @ self._p).T
@@ -259,7 +272,8 @@ class Localiser:
         left = np.eye(6) - gain @ rows
         self._p = left @ self._p @ left.T + gain @ noise @ gain.T
         self.counters.taken += 1
-        self._gated_in_a_row = 0
+        if place:
+            self._gated_in_a_row = 0
         return True
 
     def _doubt(self, off_m: float) -> None:
