@@ -14,6 +14,7 @@ from control.rover.ground.illumination import HorizonMap, comms_mask, horizon_ma
 from control.rover.ground.terrain import Terrain, analyse, level_for
 from control.rover.route.costmap import cost_map
 from control.rover.route.havens import find_havens
+from control.rover.route.kernels import cost_to_go
 from control.rover.route.planner import PlanSettings, RouteError, open_cell, route_over
 from control.rover.route.route_file import Haven, MapRef, Route, Wait
 from control.rover.route.timed import Frames, TimedPlan, TimedSettings, plan_timed
@@ -44,8 +45,8 @@ def plan_by_light(
 
     `with_earth`: drive only where and when the Earth stands 2 deg over the horizon.
 
-    The map must know where on the Moon it lies (DemError otherwise). What lies beyond it is taken for level ground, so
-    its light is an upper bound.
+    At the goal there is charge left for the way on to the nearest haven, if the map has any. The map must know where on
+    the Moon it lies (DemError otherwise). What lies beyond it is taken for level ground, so light is an upper bound.
 
     Raises:
         RouteError, TimedError: as the planners say; TimeError: no date.
@@ -61,6 +62,7 @@ def plan_by_light(
     lit = np.stack([_on(coarse, lit_share(horizons, t)) for t in times_s])
     heard = np.stack([_on(coarse, comms_mask(horizons, t)) >= 0.5 for t in times_s]) if with_earth else None
     ends = _open_near(costs.cost, coarse, start_m), _open_near(costs.cost, coarse, goal_m)
+    havens = _havens(ground.dem, horizons, depart_s, settings)
     speed_m_s = 0.75 * settings.cruise_m_s  # what slopes leave of it; coarse ways take rather longer than fine ones
     plan = plan_timed(
         costs.cost,
@@ -70,9 +72,10 @@ def plan_by_light(
         FULL if settings.charge is None else settings.charge,
         Frames(depart_s, FRAME_S, lit, heard),
         settings.energy,
-        TimedSettings(speed_m_s, settings.reserve, settings.reserve),
+        TimedSettings(
+            speed_m_s, settings.reserve, _on_arrival(costs.cost, coarse, ends[1], havens, settings, speed_m_s)
+        ),
     )
-    havens = _havens(ground.dem, horizons, depart_s, settings)
     route = _along(ground, plan, coarse, start_m, goal_m, settings, place, forbidden)
     return _timed(route, plan, coarse, havens)
 
@@ -93,6 +96,23 @@ def _open_near(cost: NDArray[np.float32], coarse: Dem, point_m: tuple[float, flo
     x, y = coarse.x_m + j * coarse.cell_m, coarse.y_m + i * coarse.cell_m
     n = int(np.argmin((x - point_m[0]) ** 2 + (y - point_m[1]) ** 2))
     return int(i[n]), int(j[n])
+
+
+def _on_arrival(
+    cost: NDArray[np.float32],
+    coarse: Dem,
+    goal: tuple[int, int],
+    havens: list[Haven],
+    settings: PlanSettings,
+    speed_m_s: float,
+) -> float:
+    """The charge that must be left at the goal: the reserve, and the way on to the nearest haven."""
+    to_go = [float(cost_to_go(cost, _open_near(cost, coarse, (h.x_m, h.y_m)))[goal]) * coarse.cell_m for h in havens]
+    if not to_go or not np.isfinite(min(to_go)):
+        return settings.reserve
+    model = settings.energy
+    way_wh = min(to_go) / speed_m_s * (model.hotel_w + model.drive_w(speed_m_s, 0.0)) / 3600.0
+    return min(0.95, settings.reserve + way_wh / model.capacity_wh)
 
 
 def _havens(dem: Dem, horizons: HorizonMap, t_s: float, settings: PlanSettings) -> list[Haven]:
