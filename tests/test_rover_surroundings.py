@@ -136,6 +136,32 @@ def test_a_route_that_waits_stands_so_long(tmp_path: Path) -> None:
     assert 118.0 < float(np.diff(track.t_s)[still].sum()) < 140.0
 
 
+def test_a_rover_that_is_stuck_goes_round_and_keeps_its_wait(tmp_path: Path) -> None:
+    """A place that does not let it pass is given up; the route's later wait is kept."""
+    path = lane_with(tmp_path, 20.0, waits=[Wait(18.0, 60.0)])
+
+    async def hold_back(world) -> None:  # type: ignore[no-untyped-def]
+        loop, plant = asyncio.get_running_loop(), world.plant
+        while plant.pose(loop.time())[0] < 66.0:
+            await asyncio.sleep(0.5)
+        at = plant.pose(loop.time())
+        where = world.tracker.where
+        # for the host it does not get on from here, until it has backed out
+        world.tracker.where = lambda t_s: (*at[:2], *where(t_s)[2:]) if where(t_s)[0] > at[0] else where(t_s)
+        await asyncio.sleep(60.0)
+        world.tracker.where = where
+
+    result = driven(path, meddle=hold_back)
+    outcome = result.outcome
+    assert outcome is not None and any(held.action == "BACK_OUT" for held in outcome.held), outcome
+    assert outcome.detours >= 1 and outcome.status is Status.DONE, outcome
+    track = result.truth.track
+    assert math.dist((track.x_m[-1], track.y_m[-1]), read_route(path).goal_m) < 0.4
+    still = np.hypot(np.diff(track.x_m), np.diff(track.y_m)) < 1e-6
+    late = track.x_m[1:] > 74.0
+    assert float(np.diff(track.t_s)[still & late].sum()) > 55.0
+
+
 def test_a_hand_written_route_that_leaves_its_fence_is_not_driven_out_of_it(tmp_path: Path) -> None:
     path = lane_with(tmp_path, 20.0, fence=[(50.0, 90.0), (70.0, 90.0), (70.0, 110.0), (50.0, 110.0)])
     result = driven(path)

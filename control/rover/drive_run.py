@@ -28,7 +28,7 @@ from control.rover.drive_record import DriveRecord, DriveStep
 from control.rover.machine import Rover
 from control.rover.outcome import DriveOutcome, DriveTotals
 from control.rover.route.planner import RouteError
-from control.rover.route.route_file import Haven, Route
+from control.rover.route.route_file import Haven, Route, Wait
 from control.rover.surroundings import Surroundings
 from control.telemetry import Telemetry
 from control.watch import MachineTripped
@@ -285,6 +285,7 @@ class DriveRun:
         if not await self._take_way((haven.x_m, haven.y_m)):
             return f"{why}; no way leads to the haven {_said(haven)} from here"
         self._haven = haven, decision.sentence
+        self._waits.clear()
         self.telemetry.event("warning", f"{why}; on the way to the haven {_said(haven)}")
         return None
 
@@ -312,11 +313,13 @@ class DriveRun:
         except RouteError as error:
             self.telemetry.event("warning", f"no other way: {error}")
             return False
-        observer = self._track.observer if self._track is not None else None
-        self._track = Tracker(way.waypoints_m, way.speed_m_s, self.geometry)
-        if observer is not None:
-            self._track.observer.slip, self._track.observer.drift = observer.slip, observer.drift
-        self._waits.clear()
+        before, gone_m = self._track, self._progress_m or 0.0
+        assert before is not None
+        track = self._track = Tracker(way.waypoints_m, way.speed_m_s, self.geometry)
+        track.observer.slip, track.observer.drift = before.observer.slip, before.observer.drift
+        # what was to be waited for is waited for at the same share of what is left
+        scale = track.lane.length_m / max(before.lane.length_m - gone_m, 1e-3)
+        self._waits = deque(Wait(max(0.0, scale * (wait.s_m - gone_m)), wait.for_s) for wait in self._waits)
         return True
 
     def _waits_at(self, now_s: float, step: TrackStep) -> bool:
