@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from terrain_campaign import MASS_HEIGHT_M, WHEELS, send
 
-from hil_sim.harness.tip_oracle import stance
+from hil_sim.harness.tip_oracle import Stance, stance
 from hil_sim.world.plant.terrain import Ground
 
 FEW = 20
@@ -56,16 +56,39 @@ def test_ten_thousand_terrains(pytestconfig: pytest.Config) -> None:
 # ---- the oracle itself
 
 
-@pytest.mark.parametrize(("slope_deg", "tips"), [(20.0, False), (27.0, False), (29.0, True), (40.0, True)])
-def test_a_rover_across_a_slope_tips_where_statics_say(slope_deg: float, tips: bool) -> None:
-    """Half track 0.184 m at the outer corners of the hull's narrow side, 0.2556 m at the middle wheels."""
+@pytest.mark.parametrize("heading_deg", [0.0, 90.0, 180.0, 270.0])
+@pytest.mark.parametrize(("slope_deg", "tips"), [(20.0, False), (35.5, False), (38.5, True), (44.0, True)])
+def test_a_rover_on_a_slope_tips_where_statics_say(slope_deg: float, tips: bool, heading_deg: float) -> None:
+    """By hand: across it tips at atan(0.2556 / 0.35) = 36.1 deg, nose up or down at atan(0.267 / 0.35) = 37.3."""
+    stood = _on_slope(slope_deg, heading_deg)
+    tilt = math.acos(math.cos(stood.roll_rad) * math.cos(stood.pitch_rad))
+    assert math.degrees(tilt) == pytest.approx(slope_deg, abs=0.1)
+    assert stood.tips == tips
+
+
+@pytest.mark.parametrize("heading_deg", [25.0, 90.0, 140.0, 200.0, 310.0])  # not over a corner of the hull
+def test_its_signs_and_its_brink_are_those_of_a_turned_vector(heading_deg: float) -> None:
+    """At the slope where the margin is nought, gravity turned into the rover's frame points at an edge of the hull."""
+    low, high = 20.0, 50.0
+    for _ in range(30):
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if _on_slope(middle, heading_deg).tips else (middle, high)
+    stood = _on_slope(low, heading_deg)
+    down_x = math.sin(stood.pitch_rad)
+    down_y = -math.sin(stood.roll_rad) * math.cos(stood.pitch_rad)
+    down_z = math.cos(stood.roll_rad) * math.cos(stood.pitch_rad)
+    plumb = MASS_HEIGHT_M * np.array([down_x, down_y]) / down_z
+    feet = WHEELS - plumb
+    bearing = np.sort(np.arctan2(feet[:, 1], feet[:, 0]))
+    widest = np.diff(np.append(bearing, bearing[0] + math.tau)).max()  # half a turn seen from a point on an edge
+    assert widest == pytest.approx(math.pi, abs=1e-3)
+
+
+def _on_slope(slope_deg: float, heading_deg: float) -> Stance:
     at = np.arange(0.0, 10.1, 0.5)
     tilted = np.tile(math.tan(math.radians(slope_deg)) * at[:, None], (1, len(at))).astype(np.float32)
-    stood = stance(Ground(tilted, 0.0, 0.0, 0.5), WHEELS, MASS_HEIGHT_M, 5.0, 5.0, 0.0)
-    assert abs(math.degrees(stood.roll_rad)) == pytest.approx(slope_deg, abs=0.3)
-    plumb_m = MASS_HEIGHT_M * math.sin(math.radians(slope_deg))
-    inside = 0.2556 - plumb_m
-    assert stood.margin_m <= inside + 1e-6 and (stood.margin_m > 0) == (inside > 0)
+    ground = Ground(tilted, 0.0, 0.0, 0.5)
+    return stance(ground, WHEELS, MASS_HEIGHT_M, 5.0, 5.0, math.radians(heading_deg))
 
 
 def test_off_the_map_nothing_stands() -> None:

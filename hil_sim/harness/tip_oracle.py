@@ -1,13 +1,16 @@
 """Does a rover stand? A quasi-static oracle of its own: wheels on the true ground, the mass centre's plumb line, feet.
 
-The body lies on the plane that fits the contact points best (what a rocker-bogie does to second order). It tips when
-the plumb line through the mass centre passes outside the hull of the contact points, seen from above.
+The body lies on the plane that fits the ground under its wheels best (what a rocker-bogie does to second order; heights
+are taken at the wheels' places on flat ground). It tips when the plumb line through the mass centre meets that plane
+outside the hull of the feet. Both are measured in the plane itself: seen from above the feet draw together as the
+slope grows, and a hull that does not would let the rover stand some ten degrees too steep.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,29 +37,39 @@ class Stance:
 def stance(
     ground: Ground, wheels_m: Floats, mass_height_m: float, x_m: float, y_m: float, heading_rad: float
 ) -> Stance:
-    """How a rover stands at a place. wheels_m: (n >= 3, 2) in its own frame, x forward, y left."""
+    """How a rover stands at a place; off the ground's map: all NaN, and it tips.
+
+    Args:
+        wheels_m: (n >= 3, 2) f8 in its own frame, x forward, y left.
+        mass_height_m: of the mass centre over the plane of the feet, at the rover's origin.
+    """
     c, s = math.cos(heading_rad), math.sin(heading_rad)
-    feet = np.column_stack(
-        (x_m + c * wheels_m[:, 0] - s * wheels_m[:, 1], y_m + s * wheels_m[:, 0] + c * wheels_m[:, 1])
-    )
-    z = ground.heights(feet[:, 0], feet[:, 1])
-    if not np.isfinite(z).all():
+    fit, edges = _prepared(wheels_m.tobytes())
+    z = ground.heights(x_m + c * wheels_m[:, 0] - s * wheels_m[:, 1], y_m + s * wheels_m[:, 0] + c * wheels_m[:, 1])
+    along, left = (fit @ z).tolist()
+    if not math.isfinite(along + left):
         return Stance(math.nan, math.nan, math.nan)
-    design = np.column_stack((wheels_m, np.ones(len(wheels_m))))
-    along, left, _ = np.linalg.solve(design.T @ design, design.T @ z)
     pitch, roll = -math.atan(along), math.atan(left * math.cos(math.atan(along)))
-    # the mass stands off the plane along its normal; seen from above it lies down-slope of the middle
-    normal = np.array([-along, -left, 1.0]) / math.sqrt(1 + along**2 + left**2)
-    return Stance(roll, pitch, _inside(wheels_m, normal[:2] * mass_height_m))
+    # the plumb line leaves the mass along the vertical; where it meets the plane, by the plane's own axes: one under
+    # the rover's x, one to its left. Its distance from the foot of the mass is the height times the slope's tangent.
+    forward = math.sqrt(1 + along**2)
+    plumb_x = -mass_height_m * along * math.sqrt(1 + along**2 + left**2) / forward
+    plumb_y = -mass_height_m * left / forward
+    margin = min((bx * (plumb_y - ay) - by * (plumb_x - ax) for ax, ay, bx, by in edges))
+    return Stance(roll, pitch, margin)
 
 
-def _inside(points: Floats, place: Floats) -> float:
-    """How far a place is inside the convex hull of points in the plane; under 0 outside."""
+@lru_cache(maxsize=16)
+def _prepared(wheels: bytes) -> tuple[Floats, tuple[tuple[float, float, float, float], ...]]:
+    """From heights (n,) to the plane's two slopes, (2, n); each edge of the hull: a point and its unit direction."""
+    points = np.frombuffer(wheels).reshape(-1, 2)
+    fit = np.linalg.pinv(np.column_stack((points, np.ones(len(points)))))[:2]
     hull = _hull(points)
-    a, b = hull, np.roll(hull, -1, axis=0)
-    edge = b - a
-    away = edge[:, 0] * (place[1] - a[:, 1]) - edge[:, 1] * (place[0] - a[:, 0])
-    return float((away / np.hypot(edge[:, 0], edge[:, 1])).min())
+    edges = []
+    for a, b in zip(hull, np.roll(hull, -1, axis=0)):
+        length = math.dist(a, b)
+        edges.append((float(a[0]), float(a[1]), float(b[0] - a[0]) / length, float(b[1] - a[1]) / length))
+    return fit, tuple(edges)
 
 
 def _hull(points: Floats) -> Floats:
