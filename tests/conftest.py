@@ -34,5 +34,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", default="30", help="how many hosts are killed and resumed (soak)")
     parser.addoption("--rover-seeds", default="200", help="how many rovers drive (soak)")
     parser.addoption("--rover-terrains", default="10000", help="how many terrains are driven (soak)")
+    parser.addoption("--rover-first", default="0", help="the first of them (soak)")
     parser.addoption("--rover-out", default="", help="leave a line for each rover in this file (soak)")
     parser.addoption("--rover-length", default="500", help="how far each of them drives, m (soak)")

@@ -86,16 +86,18 @@ def send(seed: int, *, guarded: bool) -> Sent:
     dem, ground = terrain(seed)
     rng = np.random.default_rng(1_000_000 + seed)
     costs = cost_map(analyse(dem), SETTINGS.costs)
-    left = rng.random() < 0.5
-    ends = [_open_place(costs, rng, (3.0, 7.0) if low else (SIDE_M - 7.0, SIDE_M - 3.0), left == low) for low in (1, 0)]
-    start, goal = ends
-    if start is None or goal is None:
-        return Sent("refused", math.inf, "")
-    try:
-        route = _route(costs, dem, start, goal, planned=guarded and seed % 2 == 0)
-    except RouteError:
-        return Sent("refused", math.inf, "")
-    return _drive(seed, dem, ground, costs, route, guarded)
+    for _ in range(12):  # until a start and a goal have a way between them
+        left = rng.random() < 0.5
+        near, far = (3.0, 7.0), (SIDE_M - 7.0, SIDE_M - 3.0)
+        start, goal = _open_place(costs, rng, near, left), _open_place(costs, rng, far, not left)
+        if start is None or goal is None:
+            continue
+        try:
+            route = _route(costs, dem, start, goal, planned=guarded and seed % 2 == 0)
+        except RouteError:
+            continue
+        return _drive(seed, dem, ground, costs, route, guarded)
+    return Sent("refused", math.inf, "")
 
 
 def _open_place(costs: CostMap, rng: np.random.Generator, rows: tuple[float, float], left: bool) -> np.ndarray | None:
