@@ -7,6 +7,7 @@ Read: one layer of float or integer heights in a projected system in metres on a
 from __future__ import annotations
 
 import io
+import logging
 import math
 import re
 from pathlib import Path
@@ -17,6 +18,9 @@ import tifffile
 
 from control.files import write_atomically
 from control.rover.ground.dem import CELLS_MAX, Crs, Dem, DemError, Heights
+
+logging.getLogger("tifffile").propagate = False  # what is wrong with a file is said here, in a sentence
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 POLAR_STEREOGRAPHIC, ORTHOGRAPHIC, PROJECTED, USER_DEFINED, METRE = 15, 21, 1, 32767, 9001
 _NODATA, _METADATA = "GDAL_NODATA", "GDAL_METADATA"
