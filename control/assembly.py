@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from control.config import DriveConfig, MachineConfig
 from control.machine import Devices, Machine
-from control.rover.config import ModbusWheelsDevice, RoboClawDevice, RoverConfig
+from control.rover.config import ModbusWheelsDevice, RoboClawDevice, RoverCameraDevice, RoverConfig
 from control.rover.machine import Rover, RoverDevices
 from control.watch import Listener
 from firmware_bridge.devices.beam import BeamHead
@@ -170,9 +170,11 @@ async def _tracker(wires: Wires, config: RoverConfig) -> Tracker:
     return Tracker(await wires.tracker(config.devices.tracker.wire))
 
 
-async def _camera(wires: Wires, config: MachineConfig) -> Camera:
+async def _camera(wires: Wires, config: MachineConfig | RoverConfig) -> Camera:
     c = config.devices.camera
-    return Camera(await wires.http(c.wire, c.timeout_s))
+    assert c is not None, "a machine without a camera opens none"
+    size_px = (c.width_px, c.height_px) if isinstance(c, RoverCameraDevice) else None
+    return Camera(await wires.http(c.wire, c.timeout_s), size_px=size_px)
 
 
 # Which function makes a device of a kind. A new device has its row here, a file in firmware_bridge/devices, a map, and
@@ -220,8 +222,10 @@ async def open_machine(config: MachineConfig, listener: Listener) -> AsyncIterat
 
 
 @contextlib.asynccontextmanager
-async def open_rover(config: RoverConfig, listener: Listener) -> AsyncIterator[Rover]:
+async def open_rover(config: RoverConfig, listener: Listener, *, looks: bool = False) -> AsyncIterator[Rover]:
     """Open every wire, make the rover, and shut it down on the way out, whatever happened.
+
+    `looks`: with its camera, if it has one; a route without tags needs none.
 
     Raises:
         TransportError: a port that is absent, busy or refused; ports opened before it are given back.
@@ -234,6 +238,7 @@ async def open_rover(config: RoverConfig, listener: Listener) -> AsyncIterator[R
             imu=await _imu(wires, config),
             power=await _rover_power(wires, config),
             tracker=await _tracker(wires, config),
+            camera=None if config.devices.camera is None or not looks else await _camera(wires, config),
         )
         rover = Rover(config, devices, listener)
         try:

@@ -159,7 +159,7 @@ async def drive_host(
             telemetry.about({"machine": config.name, "route": planned.name, "simulated": str(simulated)})
             try:
                 around = await _surroundings(planned, config, Path(route).parent, telemetry)
-                async with open_rover(config, telemetry) as rover:
+                async with open_rover(config, telemetry, looks=bool(planned.tags)) as rover:
                     outcome = await DriveRun(planned, digest, rover, operator or Operator(), telemetry, around).run()
             except (BridgeError, MoonkilnError) as error:
                 outcome = not_driven(planned, digest, Status.FAILED, str(error), getattr(error, "exit_code", 3))

@@ -67,10 +67,10 @@ def test_a_served_rover_announces_its_wires_and_leaves_its_track(route: Path, tm
         env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
     )
     assert served.stdout is not None
-    lines = [json.loads(served.stdout.readline()) for _ in range(5)]
-    assert [line.get("device") for line in lines] == ["wheels", "imu", "power", "tracker", None]
-    assert [line.get("protocol") for line in lines[:4]] == ["roboclaw", "imu", "modbus-rtu", "tracker"]
-    assert Path(lines[4]["machine"]).is_file()
+    lines = [json.loads(served.stdout.readline()) for _ in range(6)]
+    assert [line.get("device") for line in lines] == ["wheels", "imu", "power", "tracker", "camera", None]
+    assert [line.get("protocol") for line in lines[:5]] == ["roboclaw", "imu", "modbus-rtu", "tracker", "http-jpeg"]
+    assert Path(lines[5]["machine"]).is_file()
     served.send_signal(signal.SIGINT)
     _, err = served.communicate(timeout=30)
     assert served.returncode == 0, err

@@ -51,6 +51,7 @@ Examples:
 @click.option("--charge", type=click.FloatRange(0, 1), help="Charge at the start, 0 to 1: is it enough?")
 @click.option("--slope-max", "slope_max_deg", type=click.FloatRange(1, 60), help="Steepest ground, deg [rover's own].")
 @click.option("--fence", metavar="'X,Y X,Y X,Y'", help="Corners of a polygon that must not be left.")
+@click.option("--tag", "tags", multiple=True, metavar="ID,X,Y,DEG", help="An AprilTag there, facing so (ccw from +x).")
 @click.option("--georef", type=FILE, help="The georeference of a map that does not say where it lies (TOML).")
 @click.option("--layer", type=click.IntRange(1), help="Which layer of a GeoTIFF holds the heights.")
 @click.option("-o", "--output", required=True, type=FILE, help="ROUTE.json, or ROUTE.html to look at (writes both).")
@@ -65,6 +66,7 @@ def plan(
     charge: float | None,
     slope_max_deg: float | None,
     fence: str | None,
+    tags: tuple[str, ...],
     georef: Path | None,
     layer: int | None,
     output: Path,
@@ -85,6 +87,7 @@ def plan(
         charge=charge,
         slope_max_deg=slope_max_deg,
         fence=_corners(fence),
+        tags=tuple(_tag(word) for word in tags),
         georef=georef,
         layer=layer,
     )
@@ -127,3 +130,15 @@ def _corners(fence: str | None) -> tuple[tuple[float, float], ...]:
     if len(corners) < 3:
         raise MoonkilnError(f"a fence of {len(corners)} corners encloses nothing: give three or more", 2)
     return corners
+
+
+def _tag(word: str) -> tuple[int, float, float, float]:
+    """A tag as the command line gives it."""
+    try:
+        number, x, y, facing = word.split(",")
+        tag = int(number), float(x), float(y), float(facing)
+    except ValueError:
+        tag = -1, 0.0, 0.0, 0.0
+    if not 0 <= tag[0] <= 586:  # so many has the dictionary
+        raise MoonkilnError(f"{word!r} is no tag: give number (0 to 586), x, y and direction, as in 7,120.5,80,180", 2)
+    return tag

@@ -108,6 +108,25 @@ class TrackerDevice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stale_after_s: Positive
 
 
+class RoverCameraDevice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The camera that finds the route's tags: pictures on request, its lens, and where it sits on the rover.
+
+    It is asked only on routes that name tags.
+    """
+
+    kind: Literal["http_snapshot"]
+    wire: str
+    timeout_s: Positive
+    poll_hz: Hz
+    width_px: Annotated[int, Meta(ge=64, le=8192)]
+    height_px: Annotated[int, Meta(ge=64, le=8192)]
+    focal_px: Positive
+    ahead_m: Offset
+    left_m: Offset
+    up_m: Positive
+    down_deg: Annotated[float, Meta(ge=-45, le=90)]
+
+
 class RoverDevices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Every device of a rover, by the name under which its readings appear."""
 
@@ -115,6 +134,7 @@ class RoverDevices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     imu: ImuDevice
     power: PowerDevice
     tracker: TrackerDevice
+    camera: RoverCameraDevice | None = None
 
 
 class DriveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -191,8 +211,10 @@ def load_rover(machine: str | Path) -> RoverConfig:
 
 def _check_wires(config: RoverConfig) -> Iterator[str]:
     """Each device's wire has a URL."""
-    for name in msgspec.structs.asdict(config.devices):
-        wire = getattr(config.devices, name).wire
+    for name, device in msgspec.structs.asdict(config.devices).items():
+        if device is None:
+            continue
+        wire = device.wire
         if wire not in config.urls:
             yield f"device {name} hangs on wire {wire!r}, which [urls] does not name{nearest(wire, config.urls)}"
 
@@ -228,7 +250,7 @@ def _check_times(config: RoverConfig) -> Iterator[str]:
             f"devices.wheels: timeout_s {d.wheels.timeout_s:g} is shorter than drive.valid_s {drive.valid_s:g}:"
             " the boards would stop on commands that are still good"
         )
-    for name in msgspec.structs.asdict(d):
+    for name in ("wheels", "imu", "power", "tracker"):
         device = getattr(d, name)
         if device.stale_after_s < 2 / device.poll_hz:
             yield (

@@ -99,5 +99,5 @@ def not_driven(route: Route, route_sha256: str, status: Status, reason: str, exi
         detours=0,
         map_watched=False,
         haven_m=None,
-        totals=DriveTotals(0, 0, 0, 0.0, 0.0, 0.0),
+        totals=DriveTotals(0, 0, 0, 0, 0.0, 0.0, 0.0),
     )

@@ -25,6 +25,7 @@ from control.rover.drive.kinematics import STOP, Pose2D, Twist2D, forward, inver
 from control.rover.drive.localise import Localiser
 from control.rover.drive.tracking import Tracker, TrackStep
 from control.rover.drive_record import DriveRecord, DriveStep
+from control.rover.eyes import Eyes
 from control.rover.machine import Rover
 from control.rover.outcome import DriveOutcome, DriveTotals
 from control.rover.route.planner import RouteError
@@ -68,6 +69,7 @@ class DriveRun:
         self._limits = limits_from(self.config.drive.guard)
         self._guard = GuardState()
         self._tilt = Inclination()
+        self._eyes: Eyes | None = None
         self._place: Localiser | None = None
         self._track: Tracker | None = None
         self._decision: Decision | None = None
@@ -96,6 +98,7 @@ class DriveRun:
         try:
             await self.rover.bring_up()
             await self.rover.guarded(self._find_start())
+            self._open_eyes()
             self.rover.go()
             reason = await self.rover.guarded(self._cycles_until_done())
             status, code = (Status.DONE, 0) if reason is None else (Status.STOPPED, 4)
@@ -127,6 +130,14 @@ class DriveRun:
         self._place = Localiser(pose, fix.sigma_m)
         self._track = Tracker(self.route.waypoints_m, self.route.speed_m_s, self.geometry)
         self.telemetry.event("info", f"the rover stands {off_m:.2f} m beside the route")
+
+    def _open_eyes(self) -> None:
+        """Look for the route's tags, where there are tags and a camera."""
+        camera, config = self.rover.devices.camera, self.config.devices.camera
+        if camera is None or config is None or not self.route.tags:
+            return
+        self._eyes = Eyes(camera, config, self.route.tags, self._tilt, self.telemetry)
+        self.rover.beside(self._eyes.look_on(), "eyes")
 
     async def _cycles_until_done(self) -> str | None:
         """Cycle until the goal is reached (None) or something ends the drive (why)."""
@@ -186,6 +197,8 @@ class DriveRun:
         if fix is not None and fix.seq != self._fix_seq:
             self._fix_seq = fix.seq
             self._fixes += self._place.fix(fix.x_m, fix.y_m, fix.heading_rad, fix.sigma_m, age_s=now_s - fix.heard_s)
+        if self._eyes is not None:
+            self._eyes.into(self._place, now_s)
         factor = 0.0 if self._decision is None else self._decision.speed_factor
         currents = _by_wheel(wheels, "_current_a").values()
         mean_a = sum(currents) / len(currents) if currents else None
@@ -407,6 +420,7 @@ class DriveRun:
                 commands=self.rover.commands,
                 polls=self.rover.polls,
                 fixes=self._fixes,
+                sightings=0 if self._eyes is None else self._eyes.believed,
                 duration_s=now_s - self._began_s,
                 odometer_m=self._odometer_m,
                 energy_wh=self._record.energy_wh,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from control.polling import Poller, PollTurn
 from control.rover.config import RoverConfig
 from control.rover.states import RoverEvent, RoverState, next_rover_state
 from control.watch import Listener, Watch
+from firmware_bridge.devices.camera import Camera
 from firmware_bridge.devices.imu import Imu
 from firmware_bridge.devices.power import RoverPower
 from firmware_bridge.devices.tracker import Tracker
@@ -38,6 +40,7 @@ class RoverDevices:
     imu: Imu
     power: RoverPower
     tracker: Tracker
+    camera: Camera | None = None
 
 
 class Rover(Watch):
@@ -64,6 +67,8 @@ class Rover(Watch):
         d, c = self.devices, self.config.devices
         for device in (d.wheels, d.imu, d.power, d.tracker):
             await device.identify()
+        if d.camera is not None:
+            await d.camera.identify()
         await d.wheels.configure(c.wheels.timeout_s)
         await d.wheels.stop()  # whatever the last host left running
         await d.imu.configure(c.imu.rate_hz)
@@ -126,6 +131,10 @@ class Rover(Watch):
             await self.devices.wheels.stop()
         except LinkError as error:
             self._listener.event("warning", f"not every wheel has confirmed its stop: {error}")
+
+    def beside(self, step: Awaitable[None], name: str) -> None:
+        """Run something beside the drive until the rover is shut down; if it fails, the rover trips."""
+        self._spawn(step, name)
 
     def stop(self, reason: str) -> None:
         """The operator's software stop: the wheels are told at once, then everything breaks off."""

@@ -28,11 +28,12 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class DriveTotals(msgspec.Struct, frozen=True):
-    """Sums over the drive."""
+    """Sums over the drive. `fixes` of the tracker and `sightings` of tags that the filter believed."""
 
     commands: int
     polls: int
     fixes: int
+    sightings: int
     duration_s: float
     odometer_m: float
     energy_wh: float

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
+
 from control.errors import MoonkilnError
 from control.rover.config import RoverConfig, energy_of, load_rover
-from control.rover.ground.dem import read_dem
+from control.rover.ground.dem import Dem, read_dem
 from control.rover.ground.terrain import analyse
 from control.rover.route.costmap import CostSettings, cost_map, outside_fence
-from control.rover.route.planner import PlanSettings, map_ref, route_over
-from control.rover.route.route_file import Route, write_route
+from control.rover.route.planner import PlanSettings, RouteError, map_ref, route_over
+from control.rover.route.route_file import Route, Tag, write_route
 from control.rover.surroundings import Size
 
+TAG_UP_M = 0.6  # the middle of a tag on its stand, over the ground
 MARGIN_M = 0.15  # beyond the wheels' outlines
 
 
@@ -60,6 +64,8 @@ class PlanRequest:
     charge: float | None = None
     slope_max_deg: float | None = None
     fence: tuple[tuple[float, float], ...] = ()
+    tags: tuple[tuple[int, float, float, float], ...] = ()
+    """Number, x, y (m), direction that it faces (deg ccw from +x) of each AprilTag at the site."""
     georef: Path | None = None
     layer: int | None = None
 
@@ -104,7 +110,7 @@ def plan_request(asked: PlanRequest, route_path: Path, page: Path | None = None)
             forbidden=forbidden,
             with_earth=asked.with_earth,
         )
-    route = _fenced(route, asked.fence)
+    route = msgspec.structs.replace(route, fence=list(asked.fence), tags=_tags(dem, asked.tags))
     write_route(route, route_path)
     if page is not None:
         from control.rover.views.route_view import write_route_html
@@ -113,7 +119,12 @@ def plan_request(asked: PlanRequest, route_path: Path, page: Path | None = None)
     return route
 
 
-def _fenced(route: Route, fence: tuple[tuple[float, float], ...]) -> Route:
-    import msgspec
-
-    return msgspec.structs.replace(route, fence=list(fence))
+def _tags(dem: Dem, tags: tuple[tuple[int, float, float, float], ...]) -> list[Tag]:
+    """Tags with their heights. RouteError for one that stands off the map."""
+    placed = []
+    for number, x_m, y_m, facing_deg in tags:
+        ground_m = float(dem.height_at(x_m, y_m))
+        if not math.isfinite(ground_m):
+            raise RouteError(f"tag {number} at {x_m:.1f}, {y_m:.1f} m stands where the map has no heights")
+        placed.append(Tag(number, x_m, y_m, round(ground_m + TAG_UP_M, 3), facing_deg))
+    return placed

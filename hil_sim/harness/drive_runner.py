@@ -21,6 +21,7 @@ from hil_sim.world.build_rover import RoverTruth, RoverWorld, build_rover_world
 from hil_sim.world.faults.schedule import FaultSchedule
 from hil_sim.world.plant.soil import NOMINAL, SoilParams, draw_soil
 from hil_sim.world.plant.terrain import DetailSettings, Ground
+from hil_sim.world.scene_rover import SceneTag
 from slicer.whole_file import whole_file
 
 Host = Callable[[Path, Path, Path], Awaitable[DriveOutcome]]
@@ -108,6 +109,7 @@ async def simulate_drive(
         soil=scenario.soil_params(),
         faults=scenario.faults,
         seed=scenario.seed,
+        tags=site_tags(route),
     )
     meddler = None if meddle is None else loop.create_task(_await(meddle(world)), name="meddler")
     try:
@@ -136,6 +138,13 @@ def made_ground(ground: GroundMap, scenario: DriveScenario) -> Ground:
     """The truth under the wheels: the map, and below its resolution what the seed says."""
     details = DetailSettings() if scenario.details else None
     return Ground(ground.heights_m, ground.x_m, ground.y_m, ground.cell_m, seed=scenario.seed, details=details)
+
+
+def site_tags(route: Route) -> tuple[SceneTag, ...]:
+    """The route's tags as they truly stand: where the route says."""
+    return tuple(
+        SceneTag(tag.tag_id, tag.x_m, tag.y_m, tag.z_m, math.radians(tag.facing_deg), tag.side_m) for tag in route.tags
+    )
 
 
 def start_pose(route: Route) -> tuple[float, float, float]:

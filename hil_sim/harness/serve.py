@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from control.host import GroundMap, ground_of, machine_file, machine_name, read_route, rover_file
-from hil_sim.harness.drive_runner import DriveScenario, made_ground, start_pose, write_track
+from hil_sim.harness.drive_runner import DriveScenario, made_ground, site_tags, start_pose, write_track
 from hil_sim.harness.trace import close_truth
 from hil_sim.world.build import BedSettings, build_world
 from hil_sim.world.build_rover import build_rover_world
@@ -81,6 +81,7 @@ async def serve_rover(
         directory=directory.resolve(),
         faults=scenario.faults,
         seed=scenario.seed,
+        tags=() if route is None else site_tags(route),
     )
     try:
         machine_toml = directory / f"{world.spec.name}.toml"

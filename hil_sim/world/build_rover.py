@@ -11,15 +11,18 @@ that what the host planned on is never all that is there.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from hil_sim.world.emulators.camera import CameraEmulator
 from hil_sim.world.emulators.imu import ImuEmulator
 from hil_sim.world.emulators.leadshine_wheel import LeadshineWheel
 from hil_sim.world.emulators.modbus_slave import RtuBus
@@ -32,6 +35,7 @@ from hil_sim.world.plant.battery import Battery, BatteryConfig
 from hil_sim.world.plant.rover import BODIES, RoverPlant, RoverTrack
 from hil_sim.world.plant.soil import NOMINAL, SoilParams
 from hil_sim.world.plant.terrain import Ground
+from hil_sim.world.scene_rover import RoverCamera, RoverScene, SceneTag, jpeg
 from hil_sim.world.wire import Wire
 from hil_sim.world.wiring import MACHINES, DeviceLine, Lay, WireSpec, Wiring, WorldError
 
@@ -82,6 +86,20 @@ class TrackerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sigma_heading_rad: Annotated[float, Meta(ge=0, le=1)]
 
 
+class CameraSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The camera that sees the site's tags; where it truly sits on the rover."""
+
+    emulator: Literal["camera"]
+    wire: str
+    width_px: int
+    height_px: int
+    focal_px: Annotated[float, Meta(gt=0)]
+    ahead_m: float
+    left_m: float
+    up_m: Annotated[float, Meta(gt=0)]
+    down_deg: float
+
+
 class RoverDeviceSpecs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Every device of the rover, by the name under which the host knows it."""
 
@@ -89,6 +107,7 @@ class RoverDeviceSpecs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     imu: ImuSpec
     power: PowerSpec
     tracker: TrackerSpec
+    camera: CameraSpec | None = None
 
 
 class BodySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -161,6 +180,7 @@ class RoverWorld:
         *,
         exact_timing: bool,
         seed: int,
+        tags: tuple[SceneTag, ...] = (),
     ) -> None:
         loop = asyncio.get_running_loop()
         now_s = loop.time()
@@ -186,6 +206,10 @@ class RoverWorld:
             ),
             d.tracker.wire: self.tracker,
         }
+        if d.camera is not None:
+            self._scene: RoverScene | None = None  # made when somebody looks: its textures take a while
+            self._camera, self._site_tags, self._seed, self._pictures = d.camera, tags, seed, 0
+            self.emulators[d.camera.wire] = CameraEmulator(self._shoot)
         self._wiring = Wiring(spec.wires, faults)
 
     def _wheels(self, spec: BoardsSpec | DrivesSpec, baud: int, exact_timing: bool) -> Any:
@@ -246,6 +270,22 @@ class RoverWorld:
 
     # -- inside
 
+    def _shoot(self, t_s: float) -> Callable[[], bytes]:
+        """Hold the moment fast; the picture is developed from it later. Heights are against the ground under it."""
+        x, y, _, roll, pitch, yaw = self.plant.pose(t_s)
+        low = self.plant.ground.height(x, y)
+        self._pictures += 1
+        if self._scene is None:
+            self._scene = _scene(self._camera, self._site_tags, self._seed)
+        scene, number = self._scene, self._pictures
+        tags = tuple(replace(tag, z_m=tag.z_m - low) for tag in self._site_tags)
+
+        def develop() -> bytes:
+            scene.tags = tags
+            return jpeg(scene.picture(x, y, yaw, number, roll_rad=roll, pitch_rad=pitch))
+
+        return develop
+
     def _where(self, t_s: float) -> tuple[float, float, float, float]:
         x, y, z, _, _, yaw = self.plant.pose(t_s)
         return x, y, z, yaw
@@ -265,6 +305,7 @@ async def build_rover_world(
     directory: Path | None = None,
     faults: FaultSchedule | None = None,
     seed: int = 0,
+    tags: tuple[SceneTag, ...] = (),
 ) -> RoverWorld:
     """Build a rover's world on the running loop and lay its wires.
 
@@ -273,6 +314,7 @@ async def build_rover_world(
         pose: where it stands at first: x, y (m) and heading (rad) in the map's frame.
         lay: wires in memory, or real ptys under `directory`.
         seed: of everything random in the sensors.
+        tags: AprilTags that truly stand at the site, for a rover with a camera; z_m in the map's heights.
 
     Raises:
         WorldError: the machine file cannot be used, or the rover would stand off its ground.
@@ -281,7 +323,7 @@ async def build_rover_world(
     spec = load_rover_spec(machine)
     try:
         world = RoverWorld(
-            spec, ground, soil, pose, faults or FaultSchedule(), exact_timing=lay == "virtual", seed=seed
+            spec, ground, soil, pose, faults or FaultSchedule(), exact_timing=lay == "virtual", seed=seed, tags=tags
         )
     except ValueError as error:
         raise WorldError(f"emulated rover {spec.name}: {error}") from error
@@ -294,7 +336,15 @@ async def build_rover_world(
 
 
 def _devices(spec: RoverSpec) -> dict[str, Any]:
-    return {name: getattr(spec.devices, name) for name in RoverDeviceSpecs.__struct_fields__}
+    devices = {name: getattr(spec.devices, name) for name in RoverDeviceSpecs.__struct_fields__}
+    return {name: device for name, device in devices.items() if device is not None}
+
+
+def _scene(spec: CameraSpec, tags: tuple[SceneTag, ...], seed: int) -> RoverScene:
+    camera = RoverCamera(
+        spec.width_px, spec.height_px, spec.focal_px, spec.ahead_m, spec.left_m, spec.up_m, math.radians(spec.down_deg)
+    )
+    return RoverScene(seed, tags, camera)
 
 
 def _rng(seed: int, name: str) -> random.Random:

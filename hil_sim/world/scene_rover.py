@@ -148,6 +148,13 @@ class RoverScene:
         window += ink * (0.4 + 0.6 * sun)
 
 
+def jpeg(picture: Picture, quality: int = 92) -> bytes:
+    """A picture as the camera sends it."""
+    done, packed = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done, "an 8-bit picture can always be packed"
+    return packed.tobytes()
+
+
 def camera_pose(
     camera: RoverCamera, x_m: float, y_m: float, heading_rad: float, roll_rad: float = 0.0, pitch_rad: float = 0.0
 ) -> tuple[Floats, Floats]:

@@ -57,6 +57,17 @@ class Haven(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lit_fraction: Annotated[float, Meta(ge=0, le=1)]
 
 
+class Tag(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An AprilTag (36h11) that stands upright at the site: its number, centre, the direction it faces (ccw from +x)."""
+
+    tag_id: Annotated[int, Meta(ge=0, le=586)]
+    x_m: float
+    y_m: float
+    z_m: float
+    facing_deg: float
+    side_m: Annotated[float, Meta(ge=0.01, le=5)] = 0.30
+
+
 class Wait(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A stand on the way: at this length along the route, for so long."""
 
@@ -79,7 +90,8 @@ class Predicted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One route. `waypoints` (x, y) no further apart than 1.5 m; `speeds_m_s` one for each.
 
-    `waits` in the order of their lengths; `fence`: corners of a polygon that the rover must not leave, or none.
+    `waits` in the order of their lengths; `fence`: corners of a polygon that the rover must not leave, or none;
+    `tags`: what its camera may find its place by.
     """
 
     schema_version: Annotated[int, Meta(ge=1)] = SCHEMA_VERSION
@@ -96,6 +108,7 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     havens: list[Haven] = []
     waits: list[Wait] = []
     fence: list[Place] = []
+    tags: list[Tag] = []
     departs_utc: str | None = None
 
     @property
@@ -162,12 +175,15 @@ def _check(route: Route, path: str | Path) -> None:
         raise RouteFileError(f"route {path}: its profile has lists of different lengths")
     if route.fence and len(route.fence) < 3:
         raise RouteFileError(f"route {path}: a fence of {len(route.fence)} corners encloses nothing; it needs three")
+    if len({tag.tag_id for tag in route.tags}) != len(route.tags):
+        raise RouteFileError(f"route {path} names a tag twice: each number stands for one place")
     if sorted(w.s_m for w in route.waits) != [w.s_m for w in route.waits]:
         raise RouteFileError(f"route {path}: its waits are not in the order of the way")
     points = route.waypoints_m
     havens = [(haven.x_m, haven.y_m) for haven in route.havens] or points[:1]
     places = np.vstack((points, [route.start_m, route.goal_m], havens, route.fence or points[:1]))
     numbers = [m.x_m, m.y_m, *p.s_m, *p.height_m, *p.slope_deg, *route.speeds_m_s, route.corridor_m]
+    numbers += [number for tag in route.tags for number in (tag.x_m, tag.y_m, tag.z_m, tag.facing_deg)]
     numbers += [number for wait in route.waits for number in (wait.s_m, wait.for_s)]
     if not (np.isfinite(places).all() and all(map(math.isfinite, numbers))):
         raise RouteFileError(f"route {path} holds a number that is not finite")
