@@ -44,7 +44,7 @@ def served(route: Path, folder: Path) -> Iterator[Path]:
     """The machine file of a served rover; its true track is in `folder` afterwards."""
     with process("sim", "serve", "--machine", "osr", "--route", str(route), "--dir", str(folder)) as world:
         assert world.stdout is not None
-        lines = [json.loads(world.stdout.readline()) for _ in range(5)]
+        lines = [json.loads(world.stdout.readline()) for _ in range(6)]
         yield Path(lines[-1]["machine"])
         world.send_signal(signal.SIGINT)
         world.wait(30)
