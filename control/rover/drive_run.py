@@ -21,7 +21,7 @@ from control.rover.config import RoverConfig, geometry_of
 from control.rover.drive.attitude import tip_margin_rad
 from control.rover.drive.guard import Action, Command, Decision, Facts, GuardState, guard_step, limits_from
 from control.rover.drive.inclination import Inclination
-from control.rover.drive.kinematics import STOP, Pose2D, Twist2D, forward, inverse
+from control.rover.drive.kinematics import STOP, Pose2D, Twist2D, inverse
 from control.rover.drive.localise import Localiser
 from control.rover.drive.tracking import Tracker, TrackStep
 from control.rover.drive_record import DriveRecord, DriveStep
@@ -31,10 +31,10 @@ from control.rover.outcome import DriveOutcome, DriveTotals
 from control.rover.route.planner import RouteError
 from control.rover.route.route_file import Haven, Route, Wait
 from control.rover.surroundings import Surroundings
+from control.rover.wheel_facts import board_temp_c, by_wheel, dead_wheels, incline, odometry
 from control.telemetry import Telemetry
 from control.watch import MachineTripped
 from firmware_bridge.errors import BridgeError, DeviceError, LinkError, Rejected
-from firmware_bridge.signals import Quality, Reading
 
 START_S = 10.0  # the tracker must have told a place within this time
 START_OFF_PATH_M = 2.0  # farther from the route than this, the rover is not where the route begins or passes
@@ -183,12 +183,10 @@ class DriveRun:
         assert self._place is not None and self._track is not None
         readings = self.rover.readings
         wheels, imu = readings["wheels"], readings["imu"]
-        gyro = (imu["gyro_x_rad_s"].value, imu["gyro_y_rad_s"].value, imu["gyro_z_rad_s"].value)
-        force = (imu["accel_x_m_s2"].value, imu["accel_y_m_s2"].value, imu["accel_z_m_s2"].value)
-        self._tilt.step(imu["gyro_x_rad_s"].time_s, gyro, force)
-        twist = self._odometry(wheels)
+        incline(self._tilt, imu)
+        twist = odometry(self.geometry, wheels)
         if twist is not None and dt_s > 0:
-            self._place.predict(twist, gyro[2], dt_s)
+            self._place.predict(twist, imu["gyro_z_rad_s"].value, dt_s)
             moved_m = math.hypot(twist.vx_m_s, twist.vy_m_s) * dt_s
             self._odometer_m += moved_m
             if twist.vx_m_s < 0:
@@ -200,21 +198,9 @@ class DriveRun:
         if self._eyes is not None:
             self._eyes.into(self._place, now_s)
         factor = 0.0 if self._decision is None else self._decision.speed_factor
-        currents = _by_wheel(wheels, "_current_a").values()
+        currents = by_wheel(wheels, "_current_a").values()
         mean_a = sum(currents) / len(currents) if currents else None
         return self._track.step(self._place.pose, twist or STOP, dt_s, speed_factor=factor, current_a=mean_a)
-
-    def _odometry(self, wheels: dict[str, Reading]) -> Twist2D | None:
-        """The body's motion by the wheels that can be believed; None if fewer than two can."""
-        names = self.geometry.names
-        speeds = [wheels[f"{name}_speed_rad_s"] for name in names]
-        steers = [wheels.get(f"{name}_steer_rad") for name in names]
-        good = np.array([s.is_good and (t is None or t.is_good) for s, t in zip(speeds, steers, strict=True)])
-        if int(good.sum()) < 2:
-            return None
-        values = np.array([s.value if ok else 0.0 for s, ok in zip(speeds, good, strict=True)])
-        angles = np.array([t.value if ok and t is not None else 0.0 for t, ok in zip(steers, good, strict=True)])
-        return forward(self.geometry, values, angles, use=good).twist
 
     def _decide(self, now_s: float, step: TrackStep) -> Decision:
         """Ask the guard, with everything that is known."""
@@ -235,9 +221,9 @@ class DriveRun:
             ),
             slip=step.slip,
             stuck=step.stuck,
-            wheel_current_a=_by_wheel(wheels, "_current_a"),
+            wheel_current_a=by_wheel(wheels, "_current_a"),
             motor_temp_c={},
-            board_temp_c={name: value for name, value in _by_wheel(wheels, "_temp_c").items() if name != "board"},
+            board_temp_c=board_temp_c(wheels),
             battery_temp_c=power["battery_temp_c"].value,
             charge=power["soc_fraction"].value,
             haven_charge=self._haven_charge(pose),
@@ -248,7 +234,7 @@ class DriveRun:
             heading_sigma_rad=self._place.heading_sigma_rad,
             comms_silent_s=0.0,
             bad_readings=tuple(bad),
-            dead_wheels=tuple(sorted(_dead(wheels, self.geometry.names))),
+            dead_wheels=dead_wheels(wheels, self.geometry.names),
             hazard_ahead_m=self._hazard_ahead_m(step),
             operator_stop=self.operator.stop_reason is not None,
             operator_hold=self._paused,
@@ -430,13 +416,3 @@ class DriveRun:
 
 def _said(haven: Haven) -> str:
     return f"at {haven.x_m:.1f}, {haven.y_m:.1f} m"
-
-
-def _by_wheel(readings: dict[str, Reading], ending: str) -> dict[str, float]:
-    """The values of what each wheel (or board) says, by its name; what cannot be believed is left out."""
-    return {name.removesuffix(ending): r.value for name, r in readings.items() if name.endswith(ending) and r.is_good}
-
-
-def _dead(wheels: dict[str, Reading], names: tuple[str, ...]) -> list[str]:
-    """Wheels whose counters cannot be believed."""
-    return [name for name in names if wheels[f"{name}_angle_rad"].quality is Quality.BAD]

@@ -14,8 +14,6 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
 from control.operator import Operator
 from control.rover.config import geometry_of
 from control.rover.drive.attitude import tip_margin_rad
@@ -30,10 +28,10 @@ from control.rover.drive.guard import (
     limits_from,
 )
 from control.rover.drive.inclination import Inclination
-from control.rover.drive.kinematics import STOP, Geometry, Twist2D, forward, inverse
+from control.rover.drive.kinematics import STOP, Geometry, Twist2D, inverse
 from control.rover.machine import Rover
+from control.rover.wheel_facts import board_temp_c, by_wheel, dead_wheels, incline, odometry
 from firmware_bridge.errors import LinkError, Rejected
-from firmware_bridge.signals import Quality, Reading
 
 KEY_VALID_S = 0.4
 REFUSED_MAX = 20  # commands in a row that the wheels did not take
@@ -202,18 +200,8 @@ class Teleop:
     def _know(self, dt_s: float) -> Twist2D:
         """Bring the inclination up to now; how the body moves by its wheels."""
         wheels, imu = self.rover.readings["wheels"], self.rover.readings["imu"]
-        gyro = (imu["gyro_x_rad_s"].value, imu["gyro_y_rad_s"].value, imu["gyro_z_rad_s"].value)
-        force = (imu["accel_x_m_s2"].value, imu["accel_y_m_s2"].value, imu["accel_z_m_s2"].value)
-        self._tilt.step(imu["gyro_x_rad_s"].time_s, gyro, force)
-        names = self.geometry.names
-        speeds = [wheels[f"{name}_speed_rad_s"] for name in names]
-        steers = [wheels.get(f"{name}_steer_rad") for name in names]
-        good = np.array([s.is_good and (t is None or t.is_good) for s, t in zip(speeds, steers, strict=True)])
-        if int(good.sum()) < 2:
-            return STOP
-        values = np.array([s.value if ok else 0.0 for s, ok in zip(speeds, good, strict=True)])
-        angles = np.array([t.value if ok and t is not None else 0.0 for t, ok in zip(steers, good, strict=True)])
-        twist = forward(self.geometry, values, angles, use=good).twist
+        incline(self._tilt, imu)
+        twist = odometry(self.geometry, wheels) or STOP
         if self._backing and twist.vx_m_s * self._went < 0:
             self._backed_m += abs(twist.vx_m_s) * dt_s
         return twist
@@ -231,9 +219,9 @@ class Teleop:
             tip_margin_rad=tip_margin_rad(self.geometry, self.rover.config.body.height_of_mass_m, roll, pitch),
             slip=0.0,
             stuck=False,
-            wheel_current_a=_good(wheels, "_current_a"),
+            wheel_current_a=by_wheel(wheels, "_current_a"),
             motor_temp_c={},
-            board_temp_c={name: value for name, value in _good(wheels, "_temp_c").items() if name != "board"},
+            board_temp_c=board_temp_c(wheels),
             battery_temp_c=power["battery_temp_c"].value,
             charge=power["soc_fraction"].value,
             haven_charge=self.rover.config.energy.reserve_fraction,
@@ -244,7 +232,7 @@ class Teleop:
             heading_sigma_rad=0.0,
             comms_silent_s=0.0,
             bad_readings=tuple(trip.device for trip in self.rover.silences() if trip.device != "tracker"),
-            dead_wheels=tuple(n for n in self.geometry.names if wheels[f"{n}_angle_rad"].quality is Quality.BAD),
+            dead_wheels=dead_wheels(wheels, self.geometry.names),
             hazard_ahead_m=math.inf,
             operator_stop=self.operator.stop_reason is not None,
             operator_hold=False,
@@ -288,8 +276,3 @@ class Teleop:
                 raise
         else:
             self._refused = 0
-
-
-def _good(readings: dict[str, Reading], ending: str) -> dict[str, float]:
-    """What each wheel or board says, by its name; what cannot be believed is left out."""
-    return {name.removesuffix(ending): r.value for name, r in readings.items() if name.endswith(ending) and r.is_good}
