@@ -204,6 +204,7 @@ def _touches(blocked: np.ndarray, pose: Pose2D) -> bool:
 
 
 def _facts(k, step, roll, pitch, rate, around, tracker, pose, backed) -> Facts:  # type: ignore[no-untyped-def]
+    hazard_m = around.hazard_ahead_m(tracker.lane, step.progress_m, step.cross_track_m, backwards=tracker.backing)
     return Facts(
         now_s=k * DT_S,
         command=Command(k, k * DT_S + 0.5, step.twist),
@@ -227,9 +228,8 @@ def _facts(k, step, roll, pitch, rate, around, tracker, pose, backed) -> Facts: 
         comms_silent_s=0.0,
         bad_readings=(),
         dead_wheels=(),
-        hazard_ahead_m=around.hazard_ahead_m(
-            tracker.lane, step.progress_m, step.cross_track_m, backwards=tracker.backing
-        ),
+        hazard_ahead_m=math.inf if tracker.backing else hazard_m,
+        hazard_behind_m=hazard_m if tracker.backing else math.inf,
         operator_stop=False,
         operator_hold=False,
         release_seq=0,

@@ -49,6 +49,7 @@ HEALTHY: dict = {
     "bad_readings": (),
     "dead_wheels": (),
     "hazard_ahead_m": math.inf,
+    "hazard_behind_m": math.inf,
     "operator_stop": False,
     "operator_hold": False,
     "release_seq": 0,
@@ -196,7 +197,7 @@ NUMBERS = [item.name for item in dataclasses.fields(Facts) if item.type in ("flo
 @pytest.mark.parametrize("bad", [math.nan, -math.inf, math.inf])
 @pytest.mark.parametrize("name", [*NUMBERS, "wheel_current_a", "motor_temp_c", "board_temp_c", "command"])
 def test_a_fact_that_is_no_number_is_a_cause(name, bad):
-    if bad == math.inf and name in ("fence_m", "hazard_ahead_m", "corridor_m"):
+    if bad == math.inf and name in ("fence_m", "hazard_ahead_m", "hazard_behind_m", "corridor_m"):
         return
     drive = Drive()
     drive.run(1.0)
@@ -417,6 +418,16 @@ def test_backing_out_that_does_not_help_ends():
     assert drive.run(60.0).cause is Cause.BACK_OUT_FAILED
     assert drive.run(2.0, release_seq=1).action is Action.BACK_OUT  # released: it may try again
     assert drive.run(2.0, release_seq=1, backed_m=1.1).action is Action.GO
+
+
+def test_a_way_back_that_is_blocked_holds_it_until_the_operator_releases_it():
+    drive = Drive()
+    drive.run(1.0)
+    assert drive.run(1.0, stuck=True, hazard_behind_m=1.0).action is Action.BACK_OUT
+    decision = drive.step(stuck=True, hazard_behind_m=0.1)
+    assert decision.action is Action.HOLD and "the way back is blocked" in decision.sentence
+    assert drive.run(60.0, stuck=True, hazard_behind_m=0.1).cause is Cause.BACK_OUT_FAILED
+    assert drive.run(2.0, hazard_behind_m=math.nan).action is Action.HOLD
 
 
 def test_a_hold_stops_a_back_out_and_it_goes_on_afterwards():

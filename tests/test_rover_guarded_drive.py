@@ -118,6 +118,7 @@ def drive(hills: Hills, seed: int, *, looks: bool, guarded: bool) -> dict:
             )
             if looks
             else math.inf,
+            hazard_behind_m=math.inf,
             operator_stop=False,
             operator_hold=False,
             release_seq=0,

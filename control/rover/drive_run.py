@@ -235,7 +235,8 @@ class DriveRun:
             comms_silent_s=0.0,
             bad_readings=tuple(bad),
             dead_wheels=dead_wheels(wheels, self.geometry.names),
-            hazard_ahead_m=self._hazard_ahead_m(step),
+            hazard_ahead_m=math.inf if step.backing else self._hazard_m(step),
+            hazard_behind_m=self._hazard_m(step) if step.backing else math.inf,
             operator_stop=self.operator.stop_reason is not None,
             operator_hold=self._paused,
             release_seq=self._released,
@@ -256,7 +257,8 @@ class DriveRun:
         self._decision = decision
         return decision
 
-    def _hazard_ahead_m(self, step: TrackStep) -> float:
+    def _hazard_m(self, step: TrackStep) -> float:
+        """How far blocked ground is in the direction that it drives."""
         assert self._track is not None
         if self._around is None:
             return math.inf

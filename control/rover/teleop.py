@@ -234,6 +234,7 @@ class Teleop:
             bad_readings=tuple(trip.device for trip in self.rover.silences() if trip.device != "tracker"),
             dead_wheels=dead_wheels(wheels, self.geometry.names),
             hazard_ahead_m=math.inf,
+            hazard_behind_m=math.inf,
             operator_stop=self.operator.stop_reason is not None,
             operator_hold=False,
             release_seq=self._released,

@@ -131,6 +131,7 @@ class GuardLimits:
     hazard_stop_m: float = _limit(0.5, 0.0, 50.0)
     hazard_slow_m: float = _limit(1.5, 0.0, 100.0)
     hazard_hysteresis_m: float = _limit(0.1, 0.0, 10.0)
+    hazard_behind_m: float = _limit(0.15, 0.0, 10.0)
     back_out_m: float = _limit(1.0, 0.05, 20.0)
     back_out_max_s: float = _limit(120.0, 1.0, 3600.0)
     clear_s: float = _limit(1.0, 0.0, 600.0)
@@ -195,7 +196,8 @@ class Facts:
         comms_silent_s: since the operators were last heard.
         bad_readings: names of readings that are stale or bad and matter.
         dead_wheels: wheel units that do not answer or do not turn.
-        hazard_ahead_m: along the path to where it is too steep or blocked; infinite: nothing within sight.
+        hazard_ahead_m: along the path to where it is too steep or blocked; infinite: nothing within sight, or backing.
+        hazard_behind_m: the same the way it came, while it backs out; infinite otherwise.
         operator_stop, operator_hold: as they stand now.
         release_seq: the newest of the operator's releases; each has a larger number.
         backed_m: length driven backwards since the drive began; never gets less.
@@ -224,6 +226,7 @@ class Facts:
     bad_readings: tuple[str, ...]
     dead_wheels: tuple[str, ...]
     hazard_ahead_m: float
+    hazard_behind_m: float
     operator_stop: bool
     operator_hold: bool
     release_seq: int
@@ -238,7 +241,7 @@ class Facts:
         return math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
 
 
-MAY_BE_INFINITE = {"fence_m", "hazard_ahead_m", "corridor_m"}
+MAY_BE_INFINITE = {"fence_m", "hazard_ahead_m", "hazard_behind_m", "corridor_m"}
 _NUMBERS = tuple(item.name for item in fields(Facts) if item.type in ("float", "int"))  # types are strings here
 _TABLES = ("wheel_current_a", "motor_temp_c", "board_temp_c")
 

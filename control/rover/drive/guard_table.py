@@ -146,6 +146,8 @@ def _back_out_failed(f: Facts, m: GuardLimits, memory: Memory) -> str | None:
     since = memory.backing_since_s
     if since is not None and f.now_s - since >= m.back_out_max_s:
         return f"backing out has not helped in {m.back_out_max_s:g} s"
+    if since is not None and not f.hazard_behind_m > m.hazard_behind_m:
+        return f"the way back is blocked or too steep {f.hazard_behind_m:.1f} m behind"
     return None
 
 
