@@ -43,8 +43,8 @@ def test_a_machine_is_one_kind_of_machine_in_both_halves(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_twins_have_the_same_devices_on_the_same_wires(name: str) -> None:
     host, world = host_of(name), world_of(name)
-    of_host = {device: getattr(host.devices, device) for device in msgspec.structs.asdict(host.devices)}
-    of_world = {device: getattr(world.devices, device) for device in msgspec.structs.asdict(world.devices)}
+    of_host = {device: row for device, row in msgspec.structs.asdict(host.devices).items() if row is not None}
+    of_world = {device: row for device, row in msgspec.structs.asdict(world.devices).items() if row is not None}
     assert list(of_host) == list(of_world)
     assert set(host.urls) == set(world.wires)
     for device, config in of_host.items():
@@ -57,8 +57,9 @@ def test_twins_have_the_same_devices_on_the_same_wires(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_device_of_a_machine_has_a_kind_and_its_map(name: str) -> None:
     config = host_of(name)
-    for device in msgspec.structs.asdict(config.devices):
-        row = getattr(config.devices, device)
+    for device, row in msgspec.structs.asdict(config.devices).items():
+        if row is None:  # a rover without a camera
+            continue
         kind = getattr(row, "kind", None) or row.__struct_config__.tag
         assert kind in KINDS, f"device {device}: kind {kind!r} has no row in control.assembly.KINDS"
         if hasattr(row, "map"):
