@@ -1,8 +1,8 @@
 """Many rovers on many grounds: do they keep to their path, and do they stop when a wire is cut? One seed, one drive.
 
-`--rover-seeds N` says how many, `--rover-length M` how long the drives are, `--rover-out FILE` where a line is left for
-each: test, seed, digest of the true track, figures. A drive that fails is repeated alone by its seed:
-`pytest -m soak tests/test_rover_soak.py -k "path and 17"`.
+`--rover-seeds N` says how many, `--rover-first N` from which on, `--rover-length M` how long the drives are, and
+`--rover-out FILE` where a line is left for each: test, seed, digest of the true track, figures. A drive that fails is
+repeated alone by its seed: `pytest -m soak tests/test_rover_soak.py -k path --rover-first 17 --rover-seeds 1`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from rover_drive_helpers import HILLS, lane
 
-from control.host import PlanRequest, Status, plan_request
+from control.host import PlanRequest, Status, ground_of, plan_request, read_route
 from control.rover.ground.dem import read_dem
 from control.rover.route.planner import RouteError
 from control.rover.route.route_file import write_route
-from hil_sim.harness.drive_runner import DriveResult, DriveScenario, run_drive
+from hil_sim.harness.drive_runner import DriveResult, DriveScenario, made_ground, run_drive
 from hil_sim.harness.oracle import Verdict
 from hil_sim.world.plant.rover import OSR, RoverPlant
 from hil_sim.world.plant.soil import SoilParams, draw_soil
@@ -29,10 +29,14 @@ from hil_sim.world.plant.terrain import Ground
 
 pytestmark = pytest.mark.soak
 
+FRONT = OSR.wheels["fl"]  # where the rover's outer wheels stand, ahead and to the left
+SPEED_M_S = 0.1  # of a drive: twice what is planned on a slope, so that the motors' sag shows too
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "seed" in metafunc.fixturenames:
-        metafunc.parametrize("seed", range(int(metafunc.config.getoption("--rover-seeds"))))
+        first, count = (int(metafunc.config.getoption(name)) for name in ("--rover-first", "--rover-seeds"))
+        metafunc.parametrize("seed", range(first, first + count))
 
 
 def real_way(folder: Path, shared_data: Path, seed: int, length_m: float) -> Path:
@@ -61,7 +65,7 @@ def real_way(folder: Path, shared_data: Path, seed: int, length_m: float) -> Pat
         msgspec.structs.replace(
             route,
             waypoints=route.waypoints[:kept],
-            speeds_m_s=route.speeds_m_s[:kept],
+            speeds_m_s=[SPEED_M_S] * kept,
             goal_m=route.waypoints[kept - 1],
         ),
         path,
@@ -69,11 +73,33 @@ def real_way(folder: Path, shared_data: Path, seed: int, length_m: float) -> Pat
     return path
 
 
-def climbable(seed: int) -> SoilParams:
-    """A soil of the seed in which the rover slips by no more than 60 % up 10 deg (many of the Moon's are softer)."""
+def steepest_deg(route_path: Path, ground: Ground) -> float:
+    """The steepest climb between the rover's front and rear wheels on the way, on the ground as it is."""
+    way = np.array(read_route(route_path).waypoints)
+    s = np.concatenate(([0.0], np.cumsum(np.hypot(*np.diff(way, axis=0).T))))
+    at = np.arange(0.0, s[-1], 0.05)
+    x, y = np.interp(at, s, way[:, 0]), np.interp(at, s, way[:, 1])
+    heading = np.arctan2(np.gradient(y), np.gradient(x))
+
+    def tracks(ahead_m: float) -> np.ndarray:
+        heights = [
+            ground.heights(
+                x + ahead_m * np.cos(heading) - left_m * np.sin(heading),
+                y + ahead_m * np.sin(heading) + left_m * np.cos(heading),
+            )
+            for left_m in (-FRONT[1], FRONT[1])
+        ]
+        return (heights[0] + heights[1]) / 2
+
+    climb = (tracks(FRONT[0]) - tracks(-FRONT[0])) / (2 * FRONT[0])
+    return float(np.degrees(np.arctan(np.nanmax(climb))))
+
+
+def climbable(seed: int, slope_deg: float) -> SoilParams:
+    """A soil of the seed in which the rover slips by at most 60 % up that slope (many of the Moon's are softer)."""
     n = np.arange(-20.0, 21.0)
-    slope = Ground((np.tan(np.radians(10.0)) * np.tile(n, (41, 1))).astype(np.float32), -20.0, -20.0, 1.0)
-    for draw in range(100):
+    slope = Ground((np.tan(np.radians(slope_deg)) * np.tile(n, (41, 1))).astype(np.float32), -20.0, -20.0, 1.0)
+    for draw in range(1000):
         soil = draw_soil(random.Random(f"{seed}:{draw}:soil"))
         plant = RoverPlant(OSR, slope, soil, (-10.0, 0.0, 0.0))
         for name in plant.body.wheels:
@@ -81,7 +107,7 @@ def climbable(seed: int) -> SoilParams:
         plant.advance_to(10.0)
         if plant.slip(10.0) <= 0.6:
             return soil
-    raise AssertionError("no such soil in 100")
+    raise AssertionError("no such soil in 1000")
 
 
 def leave_a_line(config: pytest.Config, test: str, seed: int, result: DriveResult) -> None:
@@ -100,7 +126,9 @@ def leave_a_line(config: pytest.Config, test: str, seed: int, result: DriveResul
 
 def test_a_path_is_kept_under_slip(tmp_path: Path, seed: int, pytestconfig: pytest.Config, shared_data: Path) -> None:
     route = real_way(tmp_path, shared_data, seed, float(pytestconfig.getoption("--rover-length")))
-    result = run_drive(DriveScenario(seed=seed, soil=climbable(seed)), route, tmp_path / "run")
+    ground = made_ground(ground_of(read_route(route), tmp_path), DriveScenario(seed=seed))
+    soil = climbable(seed, max(10.0, steepest_deg(route, ground)))
+    result = run_drive(DriveScenario(seed=seed, soil=soil), route, tmp_path / "run")
     leave_a_line(pytestconfig, "path", seed, result)
     assert result.outcome is not None and result.outcome.status is Status.DONE, result.outcome
     assert result.verdict is Verdict.EXACT, result.judgement.reasons
