@@ -21,7 +21,6 @@ from control.journal import PLANNED_BLOCKS, LayerRecord
 from slicer.envelope import Envelope
 from slicer.exporters.gcode import LayerProgram, layer_program
 from slicer.job import JobLayer
-from slicer.scan import ScanPath
 
 _MOVE = re.compile(rb"G[01] X(-?[\d.]+) Y(-?[\d.]+)")
 
@@ -38,14 +37,7 @@ class ResumePoint:
 
 def tail(job_layer: JobLayer, first_block: int) -> JobLayer:
     """A layer with only its vectors from `first_block` on."""
-    path = job_layer.path
-    rest = ScanPath(
-        path.vectors_mm[first_block:],
-        path.kind[first_block:],
-        path.power_w[first_block:],
-        path.speed_mm_s[first_block:],
-    )
-    return replace(job_layer, path=rest)
+    return replace(job_layer, path=job_layer.path.chosen(slice(first_block, None)))
 
 
 def block_at(program: LayerProgram, line: int) -> int:

@@ -29,10 +29,11 @@ from slicer.errors import SlicerError
 from slicer.layers import Layer
 from slicer.motion_time import path_time
 from slicer.recipe import Recipe
-from slicer.scan import KIND_CONTOUR, KIND_HATCH, ScanPath
+from slicer.scan import KINDS, ScanPath
 from slicer.whole_file import whole_file
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+SCHEMA_VERSIONS = (1, SCHEMA_VERSION)  # those that can be read; 1 had hatch and contour and no optional arrays
 LAYERS_MAX = 50_000
 MANIFEST_BYTES_MAX = 16 * 1024 * 1024
 SUMS_BYTES_MAX = 128 * 1024 * 1024
@@ -47,7 +48,13 @@ ARRAYS: dict[str, tuple[str, int]] = {
     "power_w": ("<f8", 0),
     "speed_mm_s": ("<f8", 0),
 }
+OPTIONAL_ARRAYS: dict[str, tuple[str, int]] = {"focus_mm": ("<f8", 0), "wait_s": ("<f8", 0), "beam": ("|u1", 0)}
+"""A layer has those of them that are not all zeros."""
+WAIT_S_MAX, FOCUS_MM_MAX, BEAMS_MAX = 3600.0, 100.0, 16
 REACH_TOLERANCE_MM = 5e-4  # half the last digit that a G-code line carries
+
+
+_VECTOR_ARRAYS = tuple(f.name for f in fields(ScanPath))
 
 
 class JobError(SlicerError):
@@ -128,7 +135,9 @@ def write_job(path: str | Path, head: JobHead, layers: Iterable[JobLayer]) -> Ma
                 raise JobError(f"job {head.name}: layer {job_layer.layer.index} came where layer {index} was due")
             check_layer(job_layer, head.envelope, f"job {head.name}, layer {index}")
             for name, array in _arrays_of(job_layer).items():
-                _store(archive, _member(index, name), _npy_bytes(array, ARRAYS[name][0]), sums)
+                dtype, _ = (ARRAYS | OPTIONAL_ARRAYS)[name]
+                if name in ARRAYS or array.any():
+                    _store(archive, _member(index, name), _npy_bytes(array, dtype), sums)
             tally.add(job_layer)
         manifest = tally.manifest()
         _store(archive, MANIFEST, manifest.to_json(), sums)
@@ -191,14 +200,16 @@ class Job:
         where = f"job file {self.path}, layer {index}"
         array = {
             name: _npy_array(_read_member(self.path, self._archive, self._sums, _member(index, name)), name, where)
-            for name in ARRAYS
+            for name in (*ARRAYS, *OPTIONAL_ARRAYS)
+            if name in ARRAYS or _member(index, name) in self._sums
         }
         z_mm, thickness_mm = self.manifest.z_mm[index], self.manifest.thickness_mm[index]
         layer = Layer(index, z_mm, thickness_mm, array["points_mm"], array["loop_starts"])
-        counts = {len(array[name]) for name in ("vectors_mm", "kind", "power_w", "speed_mm_s")}
+        columns = {name: array.get(name) for name in _VECTOR_ARRAYS}
+        counts = {len(column) for column in columns.values() if column is not None}
         if len(counts) != 1:
             raise JobError(f"{where}: its arrays disagree on the number of vectors: slice the part again")
-        path = ScanPath(array["vectors_mm"], array["kind"], array["power_w"], array["speed_mm_s"])
+        path = ScanPath(**columns)  # type: ignore[arg-type]  # those that are left out are zeros
         job_layer = JobLayer(layer, path, self.recipe.jump_speed_mm_s)
         check_layer(job_layer, self.envelope, where)
         return job_layer
@@ -257,8 +268,8 @@ def check_layer(job_layer: JobLayer, envelope: Envelope, where: str) -> None:
         )
     if not len(path):
         return
-    if (path.kind > max(KIND_HATCH, KIND_CONTOUR)).any():
-        raise JobError(f"{where}: a vector is neither hatch nor contour")
+    if (path.kind >= len(KINDS)).any():
+        raise JobError(f"{where}: a vector is none of {', '.join(KINDS)}")
     if (path.power_w <= 0).any() or path.power_w.max() > envelope.beam_power_w_max:
         raise JobError(
             f"{where}: beam power of {path.power_w.min():g} to {path.power_w.max():g} W, the envelope allows more"
@@ -269,6 +280,17 @@ def check_layer(job_layer: JobLayer, envelope: Envelope, where: str) -> None:
             f"{where}: scan speed of {path.speed_mm_s.min():g} to {path.speed_mm_s.max():g} mm/s, the envelope"
             f" allows more than 0 up to {envelope.speed_mm_s_max:g} mm/s"
         )
+    for name, low_bound, high_bound in (
+        ("wait_s", 0.0, WAIT_S_MAX),
+        ("focus_mm", -FOCUS_MM_MAX, FOCUS_MM_MAX),
+        ("beam", 0, BEAMS_MAX - 1),
+    ):
+        column = getattr(path, name)
+        if column.min() < low_bound or column.max() > high_bound:
+            raise JobError(
+                f"{where}: {name} of {column.min():g} to {column.max():g}, a job may have {low_bound:g} to"
+                f" {high_bound:g}"
+            )
     low = path.vectors_mm.reshape(-1, 2).min(axis=0)
     high = path.vectors_mm.reshape(-1, 2).max(axis=0)
     reach = np.array([envelope.x_mm, envelope.y_mm])
@@ -343,14 +365,8 @@ class _Tally:
 
 def _arrays_of(job_layer: JobLayer) -> dict[str, NDArray[Any]]:
     layer, path = job_layer.layer, job_layer.path
-    return {
-        "points_mm": layer.points_mm,
-        "loop_starts": layer.loop_starts,
-        "vectors_mm": path.vectors_mm,
-        "kind": path.kind,
-        "power_w": path.power_w,
-        "speed_mm_s": path.speed_mm_s,
-    }
+    outline = {"points_mm": layer.points_mm, "loop_starts": layer.loop_starts}
+    return outline | {name: getattr(path, name) for name in _VECTOR_ARRAYS}
 
 
 def _member(index: int, name: str) -> str:
@@ -442,8 +458,8 @@ def _read_manifest(path: Path, data: bytes) -> Manifest:
         manifest = msgspec.convert(table, Manifest)
     except msgspec.ValidationError as error:
         raise JobError(f"job file {path}: its manifest cannot be used: {error}") from error
-    if version != SCHEMA_VERSION or set(table) != {f.name for f in fields(Manifest)}:
-        raise JobError(f"job file {path}: its manifest is not one of format {SCHEMA_VERSION}")
+    if version not in SCHEMA_VERSIONS or set(table) != {f.name for f in fields(Manifest)}:
+        raise JobError(f"job file {path}: its manifest is not one of format {' or '.join(map(str, SCHEMA_VERSIONS))}")
     count = manifest.layer_count
     if not 1 <= count <= LAYERS_MAX or len(manifest.z_mm) != count or len(manifest.thickness_mm) != count:
         raise JobError(f"job file {path}: its manifest tells of {count} layers but lists {len(manifest.z_mm)}")
@@ -452,14 +468,15 @@ def _read_manifest(path: Path, data: bytes) -> Manifest:
 
 def _check_members(path: Path, sums: dict[str, str], layer_count: int) -> None:
     expected = {_member(index, name) for index in range(layer_count) for name in ARRAYS} | {MANIFEST}
-    if set(sums) != expected:
-        odd = sorted(set(sums) ^ expected)[0]
+    allowed = expected | {_member(index, name) for index in range(layer_count) for name in OPTIONAL_ARRAYS}
+    odd = min((expected - set(sums)) | (set(sums) - allowed), default=None)
+    if odd is not None:
         raise JobError(f"job file {path}: {odd!r} is {'missing' if odd in expected else 'no part of a job'}")
 
 
 def _npy_array(data: bytes, name: str, where: str) -> NDArray[Any]:
-    """A `.npy` member as an array of exactly the kind that `ARRAYS` says; object arrays (pickles) are never read."""
-    dtype, columns = ARRAYS[name]
+    """A `.npy` member as an array of exactly the kind that the tables say; object arrays (pickles) are never read."""
+    dtype, columns = (ARRAYS | OPTIONAL_ARRAYS)[name]
     stream = io.BytesIO(data)
     try:
         if np.lib.format.read_magic(stream) != (1, 0):

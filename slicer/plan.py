@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ def on_machine_grid(path: ScanPath) -> ScanPath:
     """
     grid = np.rint(path.vectors_mm * 1000.0)
     kept = (grid[:, :2] != grid[:, 2:]).any(axis=1)
-    return ScanPath(grid[kept] / 1000.0, path.kind[kept], path.power_w[kept], path.speed_mm_s[kept])
+    return replace(path, vectors_mm=grid / 1000.0).chosen(kept)
 
 
 def _filled(

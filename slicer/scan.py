@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,10 @@ from slicer.layers import Layer
 from slicer.offsets import offset_each, thinned
 from slicer.ordering import trace_loops
 
-KIND_HATCH = 0
-KIND_CONTOUR = 1
+KIND_HATCH, KIND_CONTOUR, KIND_UP_SKIN, KIND_DOWN_SKIN, KIND_THIN = range(5)
+KINDS = ("hatch", "contour", "up-skin", "down-skin", "thin wall")
+"""What the numbers mean: up- and down-skin are hatches of what is open above or hangs over powder, a thin wall is a
+single track in what is narrower than the beam's way around it."""
 
 TRACK_PART = 0.01
 """How far a contour may pass from its exact offset, in spots: a controller need not be fed what no beam can draw."""
@@ -29,21 +31,31 @@ class ScanPath:
 
     Attributes:
         vectors_mm: (n, 4) f8, x and y of the start, x and y of the end.
-        kind: (n,) u1, `KIND_HATCH` or `KIND_CONTOUR`.
+        kind: (n,) u1, one of the `KIND_` numbers.
         power_w: (n,) f8, beam power along each vector.
         speed_mm_s: (n,) f8, speed of the beam along each vector.
+        focus_mm: (n,) f8, how far the focus is shifted along the beam, positive upwards; zeros if left out.
+        wait_s: (n,) f8, how long the beam stays off at the vector's start before it; zeros if left out.
+        beam: (n,) u1, number of the head that exposes it; zeros if left out.
     """
 
     vectors_mm: NDArray[np.float64]
     kind: NDArray[np.uint8]
     power_w: NDArray[np.float64]
     speed_mm_s: NDArray[np.float64]
+    focus_mm: NDArray[np.float64] = None  # type: ignore[assignment]  # filled below
+    wait_s: NDArray[np.float64] = None  # type: ignore[assignment]
+    beam: NDArray[np.uint8] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         n = len(self.vectors_mm)
         assert self.vectors_mm.shape == (n, 4), f"vectors_mm is {self.vectors_mm.shape}, not (n, 4)"
-        for name in ("kind", "power_w", "speed_mm_s"):
-            assert getattr(self, name).shape == (n,), f"{name} is {getattr(self, name).shape}, not ({n},)"
+        for name, dtype in (("focus_mm", np.float64), ("wait_s", np.float64), ("beam", np.uint8)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, _zeros(n, dtype))
+        for column in fields(self)[1:]:
+            shape = getattr(self, column.name).shape
+            assert shape == (n,), f"{column.name} is {shape}, not ({n},)"
 
     def __len__(self) -> int:
         return len(self.vectors_mm)
@@ -54,10 +66,13 @@ class ScanPath:
         return ScanPath(np.zeros((0, 4)), np.zeros(0, np.uint8), np.zeros(0), np.zeros(0))
 
     @staticmethod
-    def uniform(vectors_mm: NDArray[np.float64], kind: int, power_w: float, speed_mm_s: float) -> ScanPath:
-        """Vectors that share one kind, power and speed."""
+    def uniform(
+        vectors_mm: NDArray[np.float64], kind: int, power_w: float, speed_mm_s: float, focus_mm: float = 0.0
+    ) -> ScanPath:
+        """Vectors that share one kind, power, speed and focus."""
         n = len(vectors_mm)
-        return ScanPath(vectors_mm, np.full(n, kind, np.uint8), np.full(n, power_w), np.full(n, speed_mm_s))
+        focus = np.full(n, focus_mm) if focus_mm else None
+        return ScanPath(vectors_mm, np.full(n, kind, np.uint8), np.full(n, power_w), np.full(n, speed_mm_s), focus)  # type: ignore[arg-type]
 
     @staticmethod
     def concat(paths: Iterable[ScanPath]) -> ScanPath:
@@ -67,17 +82,16 @@ class ScanPath:
             return ScanPath.empty()
         if len(parts) == 1:
             return parts[0]
-        return ScanPath(
-            np.concatenate([part.vectors_mm for part in parts]),
-            np.concatenate([part.kind for part in parts]),
-            np.concatenate([part.power_w for part in parts]),
-            np.concatenate([part.speed_mm_s for part in parts]),
-        )
+        columns = [[getattr(part, column.name) for part in parts] for column in fields(ScanPath)]
+        return ScanPath(*(_joined(column) for column in columns))
+
+    def chosen(self, rows: slice | NDArray[np.bool_] | NDArray[np.integer]) -> ScanPath:
+        """Only some of the vectors, as rows of numpy are chosen."""
+        return ScanPath(*(getattr(self, column.name)[rows] for column in fields(self)))
 
     def of_kind(self, kind: int) -> ScanPath:
         """Only the vectors of one kind, in the same order."""
-        chosen = self.kind == kind
-        return ScanPath(self.vectors_mm[chosen], self.kind[chosen], self.power_w[chosen], self.speed_mm_s[chosen])
+        return self.chosen(self.kind == kind)
 
     @property
     def lengths_mm(self) -> NDArray[np.float64]:
@@ -97,13 +111,24 @@ class ScanPath:
 
     @property
     def exposure_time_s(self) -> float:
-        """Beam-on time at the planned speeds: sum of length / speed, without accelerations and jumps."""
+        """Beam-on time at the planned speeds: sum of length / speed, without accelerations, jumps and waits."""
         return float((self.lengths_mm / self.speed_mm_s).sum())
 
     @property
     def energy_j(self) -> float:
         """Beam energy: sum of power x length / speed."""
         return float((self.power_w * self.lengths_mm / self.speed_mm_s).sum())
+
+
+def _zeros(n: int, dtype: type) -> NDArray[Any]:
+    """n zeros that take no memory and cannot be written to: nearly every path has only zeros there."""
+    return np.broadcast_to(dtype(0), (n,))
+
+
+def _joined(columns: list[NDArray[Any]]) -> NDArray[Any]:
+    if all(column.strides == (0,) and not column[0] for column in columns):
+        return _zeros(sum(map(len, columns)), columns[0].dtype.type)
+    return np.concatenate(columns)
 
 
 class FillParameters(Protocol):

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from job_helpers import BENCH, head, square_layer, write_small_job
 
-from slicer.job import ARRAYS, MANIFEST, SCHEMA_VERSION, SUMS, Job, JobError, JobLayer, write_job
+from slicer.job import ARRAYS, MANIFEST, OPTIONAL_ARRAYS, SCHEMA_VERSION, SUMS, Job, JobError, JobLayer, write_job
 from slicer.layers import Layer
 from slicer.scan import ScanPath
 
@@ -37,7 +37,7 @@ def same_layers(a, b):
     return all(
         np.array_equal(getattr(x, name), getattr(y, name))
         for x, y in ((a.layer, b.layer), (a.path, b.path))
-        for name in ARRAYS
+        for name in (*ARRAYS, *OPTIONAL_ARRAYS)
         if hasattr(x, name)
     )
 
@@ -89,6 +89,25 @@ def test_the_manifest_sums_over_the_layers(job_path):
         assert job.manifest.length_mm == pytest.approx(2 * path.length_mm)
         assert job.manifest.bounds_mm == [[50, 50, 0], [60, 60, 1]]
         assert job.manifest.build_time_s > job.manifest.beam_on_s > 0
+
+
+def test_waits_focus_and_beams_come_back_where_a_layer_has_them(tmp_path):
+    plain, with_all = square_layer(0), square_layer(1)
+    n = len(with_all.path)
+    columns = {"wait_s": np.linspace(0, 2, n), "focus_mm": np.linspace(-3, 3, n), "beam": np.arange(n, dtype=np.uint8)}
+    with_all = replace(with_all, path=replace(with_all.path, **columns))
+    write_job(tmp_path / "a.kiln", head(), [plain, with_all])
+    with Job.open(tmp_path / "a.kiln") as job:
+        assert same_layers(job.layer(0), plain) and same_layers(job.layer(1), with_all)
+    assert not any("wait_s" in name for name in members_of(tmp_path / "a.kiln") if "00000" in name)
+
+
+def test_a_job_of_the_format_before_is_read(tmp_path, job_path):
+    members = members_of(job_path)
+    manifest = json.loads(members[MANIFEST])
+    members[MANIFEST] = json.dumps({**manifest, "schema_version": 1}).encode()
+    with Job.open(job_path) as new, Job.open(rebuilt(tmp_path / "old.kiln", members)) as old:
+        assert same_layers(old.layer(1), new.layer(1))
 
 
 def test_the_same_job_gives_the_same_bytes(tmp_path, job_bytes):
@@ -161,7 +180,11 @@ def test_layers_no_machine_should_get_are_not_written(tmp_path):
         ([with_path(power_w=np.zeros(n))], "beam power of 0"),
         ([with_path(speed_mm_s=np.full(n, 101.0))], "scan speed of 101"),
         ([with_path(speed_mm_s=np.zeros(n))], "scan speed of 0"),
-        ([with_path(kind=np.full(n, 2, np.uint8))], "neither hatch nor contour"),
+        ([with_path(kind=np.full(n, 9, np.uint8))], "none of hatch, contour, up-skin"),
+        ([with_path(wait_s=np.full(n, -0.1))], "wait_s of -0.1 to -0.1"),
+        ([with_path(wait_s=np.full(n, 3601.0))], "wait_s of 3601"),
+        ([with_path(focus_mm=np.full(n, -101.0))], "focus_mm of -101"),
+        ([with_path(beam=np.full(n, 16, np.uint8))], "beam of 16"),
         ([with_path(vectors_mm=far)], "beyond the plate of 250 x 150 mm"),
         ([with_path(vectors_mm=dot)], "shorter than the 0.001 mm"),
         ([JobLayer(replace(square_layer(0).layer, z_mm=200.0), good)], "build height of 100 mm"),
@@ -229,7 +252,7 @@ def test_a_newer_format_says_so(job_path):
     table = json.loads(members[MANIFEST])
     table["schema_version"], table["something_new"] = SCHEMA_VERSION + 1, [1, 2]
     rebuilt(job_path, {**members, MANIFEST: json.dumps(table).encode()})
-    with pytest.raises(JobError, match=r"has format 2, this moonkiln .* reads up to 1: update moonkiln"):
+    with pytest.raises(JobError, match=r"has format 3, this moonkiln .* reads up to 2: update moonkiln"):
         Job.open(job_path)
 
 
