@@ -15,7 +15,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from slicer import strategy as strategies
 from slicer.errors import SlicerError
+from slicer.strategy import PLAIN, Strategy, StrategyError
 
 PRESETS = Path(__file__).parent / "presets"
 FILE_BYTES_MAX = 256 * 1024
@@ -51,7 +53,8 @@ WORDS: dict[str, tuple[str, ...]] = {
     "resume_policy": RESUME_POLICIES,
 }
 NO_HATCH = "none"
-KEYS = ("name", "description", *WORDS, *RANGES, "evidence")
+KEYS = ("name", "description", *WORDS, *RANGES, "evidence", "strategy")
+STRATEGY_KEYS = (*strategies.WORDS, *strategies.RANGES)
 
 
 class RecipeError(SlicerError):
@@ -80,6 +83,7 @@ class Recipe:
         absorptivity: absorbed share of the beam, 0..1; density_kg_m3: of the made solid; bed_temp_c: preheat.
         resume_policy: what a print does with vectors that may or may not have been exposed when it was interrupted.
         evidence: key -> Evidence for each number.
+        strategy: how a plan lays all this.
     """
 
     name: str
@@ -101,6 +105,7 @@ class Recipe:
     bed_temp_c: float
     resume_policy: str
     evidence: Mapping[str, Evidence]
+    strategy: Strategy = PLAIN
 
     @property
     def track_width_mm(self) -> float:
@@ -108,11 +113,15 @@ class Recipe:
         return self.spot_mm if self.hatch_spacing_mm is None else self.hatch_spacing_mm
 
     def to_dict(self) -> dict[str, Any]:
-        """The recipe as TOML and JSON know it: no None (`"none"` for no hatch), evidence as nested tables."""
-        table: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "evidence"}
+        """The recipe as TOML and JSON know it: no None (`"none"` for no hatch), evidence and strategy as tables."""
+        table: dict[str, Any] = {
+            f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("evidence", "strategy")
+        }
         if self.hatch_spacing_mm is None:
             table["hatch_spacing_mm"] = NO_HATCH
         table["evidence"] = {key: {"kind": e.kind, "source": e.source} for key, e in self.evidence.items()}
+        if chosen := self.strategy.to_dict():
+            table["strategy"] = chosen
         return table
 
     @classmethod
@@ -133,6 +142,7 @@ class Recipe:
         values.update({key: _word(key, table[key], where) for key in WORDS})
         values.update({key: _number(key, table[key], where) for key in RANGES})
         values["evidence"] = _evidence(table.get("evidence", {}), where)
+        values["strategy"] = _strategy(table.get("strategy", {}), where)
         recipe = cls(**values)
         if recipe.hatch_spacing_mm is None and recipe.contours == 0:
             raise RecipeError(f"{where}: neither hatch nor contour is asked for, so nothing would be exposed")
@@ -178,6 +188,16 @@ def absorbed_energy_j_kg(recipe: Recipe) -> float:
     return _absorbed_j_kg(recipe, recipe.power_w, recipe.scan_speed_mm_s)
 
 
+def skin_exposure(recipe: Recipe, side: str) -> tuple[float, float]:
+    """Power (W) and speed (mm/s) of the "up" or "down" skin: its own where the strategy has them, or the hatch's."""
+    power_w = getattr(recipe.strategy, f"{side}_skin_power_w")
+    speed_mm_s = getattr(recipe.strategy, f"{side}_skin_speed_mm_s")
+    return (
+        recipe.power_w if power_w is None else power_w,
+        recipe.scan_speed_mm_s if speed_mm_s is None else speed_mm_s,
+    )
+
+
 def without_evidence(recipe: Recipe) -> list[str]:
     """The numbers of a recipe for which it gives no evidence; a preset must have none."""
     return [key for key in RANGES if key not in recipe.evidence]
@@ -185,18 +205,23 @@ def without_evidence(recipe: Recipe) -> list[str]:
 
 def with_bounds_of(recipe: Recipe, *, power_w_max: float, speed_mm_s_max: float) -> list[str]:
     """One sentence for each number of the recipe that a machine with these limits cannot give; empty if it can."""
+    powers, speeds = {"contour_power_w": recipe.contour_power_w}, {"contour_speed_mm_s": recipe.contour_speed_mm_s}
+    if recipe.hatch_spacing_mm is not None:
+        powers, speeds = {"power_w": recipe.power_w} | powers, {"scan_speed_mm_s": recipe.scan_speed_mm_s} | speeds
+        for side in ("up", "down") if recipe.strategy.skin_layers else ():
+            powers[f"{side}_skin_power_w"], speeds[f"{side}_skin_speed_mm_s"] = skin_exposure(recipe, side)
     sentences = []
-    for key in ("power_w", "contour_power_w") if recipe.hatch_spacing_mm is not None else ("contour_power_w",):
-        if getattr(recipe, key) > power_w_max:
+    for key, power_w in powers.items():
+        if power_w > power_w_max:
             sentences.append(
-                f"recipe {recipe.name} asks for a beam of {getattr(recipe, key):g} W ({key}), this machine's gives"
+                f"recipe {recipe.name} asks for a beam of {power_w:g} W ({key}), this machine's gives"
                 f" {power_w_max:g} W at most: use a machine with a stronger beam (--machine FILE.toml)"
             )
             break
-    for key in ("scan_speed_mm_s", "contour_speed_mm_s"):
-        if getattr(recipe, key) > speed_mm_s_max:
+    for key, speed_mm_s in speeds.items():
+        if speed_mm_s > speed_mm_s_max:
             sentences.append(
-                f"recipe {recipe.name} scans at {getattr(recipe, key):g} mm/s ({key}), this machine's gantry reaches"
+                f"recipe {recipe.name} scans at {speed_mm_s:g} mm/s ({key}), this machine's gantry reaches"
                 f" {speed_mm_s_max:g} mm/s: use a faster machine (--machine FILE.toml)"
             )
             break
@@ -225,9 +250,17 @@ def _recipe_path(name_or_path: str | Path) -> tuple[Path, str]:
 def _with_overrides(table: dict[str, Any], overrides: Mapping[str, str], where: str) -> dict[str, Any]:
     changed = dict(table)
     evidence = dict(table.get("evidence", {})) if isinstance(table.get("evidence", {}), dict) else {}
+    strategy = dict(table["strategy"]) if isinstance(table.get("strategy"), dict) else {}
     for key, text in overrides.items():
+        if key in STRATEGY_KEYS:
+            try:
+                strategy[key] = strategies.of_text(key, text)
+            except StrategyError as error:
+                raise RecipeError(str(error)) from None
+            continue
         if key not in RANGES and key not in WORDS:
-            raise RecipeError(f"--set {key}: a recipe has no such key{_nearest(key, (*RANGES, *WORDS))}")
+            near = _nearest(key, (*RANGES, *WORDS, *STRATEGY_KEYS))
+            raise RecipeError(f"--set {key}: a recipe has no such key{near}")
         if key in WORDS:
             changed[key] = _word(key, text, f"--set {key}={text}")
             continue
@@ -241,6 +274,8 @@ def _with_overrides(table: dict[str, Any], overrides: Mapping[str, str], where: 
         changed[key] = value
         evidence[key] = {"kind": "assumed", "source": "set by the user"}
     changed["evidence"] = evidence
+    if strategy:
+        changed["strategy"] = strategy
     return changed
 
 
@@ -304,6 +339,13 @@ def _evidence(table: Any, where: str) -> dict[str, Evidence]:
     return evidence
 
 
+def _strategy(table: Any, where: str) -> Strategy:
+    try:
+        return Strategy.from_dict(table, f"{where}: [strategy]")
+    except StrategyError as error:
+        raise RecipeError(str(error)) from None
+
+
 def _absorbed_j_kg(recipe: Recipe, power_w: float, speed_mm_s: float) -> float:
     solid_kg_s = speed_mm_s * recipe.track_width_mm * recipe.layer_thickness_mm * 1e-9 * recipe.density_kg_m3
     return recipe.absorptivity * power_w / solid_kg_s
@@ -316,6 +358,9 @@ def _check_energy_floor(recipe: Recipe, where: str) -> None:
         passes.append(("hatch", recipe.power_w, recipe.scan_speed_mm_s))
     if recipe.contours or recipe.hatch_spacing_mm is None:
         passes.append(("contour", recipe.contour_power_w, recipe.contour_speed_mm_s))
+    for side in ("up", "down") if recipe.strategy.skin_layers and recipe.hatch_spacing_mm is not None else ():
+        power_w, speed_mm_s = skin_exposure(recipe, side)
+        passes.append((f"{side}-skin", power_w, speed_mm_s))
     for what, power_w, speed_mm_s in passes:
         absorbed = _absorbed_j_kg(recipe, power_w, speed_mm_s)
         if absorbed < floor:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from job_helpers import BENCH, WIRE_SMALL, wire_small
 
+from slicer import strategy
 from slicer.envelope import Envelope, EnvelopeError
 from slicer.recipe import (
     ENERGY_FLOOR_J_KG,
@@ -22,6 +23,7 @@ from slicer.recipe import (
     with_bounds_of,
     without_evidence,
 )
+from slicer.strategy import Strategy
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -114,6 +116,49 @@ def test_too_little_energy_is_refused_with_the_arithmetic():
         load_recipe("dsel_fibre", {"contour_power_w": "5"})
     with pytest.raises(RecipeError, match=r"1\.79 MJ/kg is the least"):
         load_recipe("paver_co2", {"contour_speed_mm_s": "0.9"})
+
+
+def test_a_strategy_is_set_beside_the_numbers_and_survives_the_way_through_a_table():
+    recipe = wire_small(hatch="islands", tile_mm="4", skin_layers="2", down_skin_power_w="80", compensation_mm="auto")
+    assert recipe.strategy == Strategy(hatch="islands", tile_mm=4.0, skin_layers=2, down_skin_power_w=80.0)
+    assert "tile_mm" not in recipe.evidence and recipe.to_dict()["strategy"]["hatch"] == "islands"
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    assert "strategy" not in wire_small().to_dict(), "a job of default strategy is the bytes it always was"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ({"hatch": "iland"}, "did you mean 'islands'"),
+        ({"tile_mn": "4"}, "did you mean 'tile_mm'"),
+        ({"tile_mm": "0"}, "tile_mm is 0, outside its range of 0.05 to 1000 mm"),
+        ({"tile_mm": "auto"}, "'auto' is not a number"),
+        ({"skin_layers": "1.5"}, "is not a whole number"),
+        ({"order": "return_time"}, "needs return_time_s and return_radius_mm"),
+        ({"layer_thickness_min_mm": "0.2"}, "without cusp_mm"),
+        ({"skin_layers": "1", "down_skin_power_w": "1"}, "the down-skin gives the powder too little energy"),
+    ],
+)
+def test_a_bad_strategy_gets_a_sentence(overrides, sentence):
+    with pytest.raises(RecipeError, match="(?s).*" + sentence):
+        wire_small(**overrides)
+
+
+def test_a_skin_stronger_than_the_beam_is_refused():
+    recipe = wire_small(skin_layers="1", up_skin_power_w="300")
+    (sentence,) = with_bounds_of(recipe, power_w_max=200, speed_mm_s_max=100)
+    assert "300 W (up_skin_power_w)" in sentence
+
+
+@given(st.sampled_from(sorted(strategy.RANGES)), st.floats())
+def test_a_number_of_a_strategy_is_in_its_range_or_refused(key, value):
+    text = repr(int(value) if key in strategy.WHOLE and math.isfinite(value) else value)
+    try:
+        recipe = wire_small(**{"cusp_mm": "1"} | {key: text})
+    except RecipeError:
+        return
+    low, high, _ = strategy.RANGES[key]
+    assert low <= getattr(recipe.strategy, key) <= high
 
 
 def test_what_a_user_sets_is_an_assumption():

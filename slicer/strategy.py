@@ -1,0 +1,165 @@
+"""Strategy: how the vectors of a recipe are laid, ordered and corrected. Every choice has a default.
+
+A recipe says what the powder needs, with the evidence for each number; a strategy says how a plan gives it, so its
+numbers are choices and need no evidence. In a recipe file it is the table `[strategy]`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from slicer.errors import SlicerError
+
+HATCH_NAMES = ("meander", "one_way", "stripes", "islands", "hexagons", "concentric", "spiral", "hilbert")
+ORDER_NAMES = ("as_hatched", "nearest", "sweep", "farthest", "return_time")
+WORDS: dict[str, tuple[str, ...]] = {
+    "hatch": HATCH_NAMES,
+    "order": ORDER_NAMES,
+    "contour_order": ("first", "last"),
+    "thin_walls": ("track", "report"),
+    "fill_rule": ("non_zero", "even_odd"),
+}
+AUTO = "auto"
+WHOLE = ("skin_layers",)
+
+# key -> (smallest, largest, unit); those in AUTOMATIC may also be "auto" (None here)
+RANGES: dict[str, tuple[float, float, str]] = {
+    "tile_mm": (0.05, 1000.0, "mm"),
+    "tile_overlap_mm": (0.0, 50.0, "mm"),
+    "sweep_deg": (-360.0, 360.0, "deg"),
+    "return_time_s": (0.0, 600.0, "s"),
+    "return_radius_mm": (0.0, 100.0, "mm"),
+    "compensation_mm": (0.0, 100.0, "mm"),
+    "hole_compensation_mm": (0.0, 100.0, "mm"),
+    "hatch_overlap_mm": (0.0, 50.0, "mm"),
+    "focus_mm": (-100.0, 100.0, "mm"),
+    "contour_focus_mm": (-100.0, 100.0, "mm"),
+    "skin_layers": (0, 50, ""),
+    "up_skin_power_w": (0.1, 20_000.0, "W"),
+    "up_skin_speed_mm_s": (0.01, 2000.0, "mm/s"),
+    "down_skin_power_w": (0.1, 20_000.0, "W"),
+    "down_skin_speed_mm_s": (0.01, 2000.0, "mm/s"),
+    "cusp_mm": (0.001, 50.0, "mm"),
+    "layer_thickness_min_mm": (0.01, 50.0, "mm"),
+}
+AUTOMATIC = frozenset(
+    {
+        "compensation_mm", "hole_compensation_mm", "up_skin_power_w", "up_skin_speed_mm_s", "down_skin_power_w",
+        "down_skin_speed_mm_s", "cusp_mm", "layer_thickness_min_mm",
+    }
+)  # fmt: skip
+
+
+class StrategyError(SlicerError):
+    """A strategy that is unknown, out of range or contradicts itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """How a plan is laid. None is "auto".
+
+    Attributes:
+        hatch: name of the hatch (`slicer.hatching.HATCHES`). tile_mm: width of stripes, edge of islands, width across
+            the flats of hexagons; tile_overlap_mm: how far neighbouring tiles reach into each other.
+        order: name of the order in which vectors are exposed (`slicer.ordering.ORDERS`). sweep_deg: where the gas or
+            the dust drifts, against x. return_time_s: the least time between neighbouring exposures, neighbours being
+            nearer than return_radius_mm.
+        contour_order: contours before the hatch or after it.
+        compensation_mm: how far inside the outline the outermost contour runs; auto is half the spot.
+            hole_compensation_mm: the same around holes; auto is compensation_mm. hatch_overlap_mm: how far the hatch
+            reaches into the strip of the last contour.
+        focus_mm, contour_focus_mm: shift of the focus for hatch and contours, positive upwards.
+        skin_layers: how many layers of solid there must be above (and below) for a place to be no skin; 0 is no skins.
+            up_skin_..., down_skin_...: power and speed there; auto is the hatch's.
+        thin_walls: what is narrower than the contour's way around it gets a single track, or is only reported.
+        cusp_mm: the largest step that the layers may leave on a slope; auto is layers of one thickness. With it layers
+            are between layer_thickness_min_mm (auto: a quarter) and the recipe's thickness.
+        fill_rule: what is inside where surfaces overlap.
+    """
+
+    hatch: str = "meander"
+    tile_mm: float = 5.0
+    tile_overlap_mm: float = 0.0
+    order: str = "as_hatched"
+    sweep_deg: float = 0.0
+    return_time_s: float = 0.0
+    return_radius_mm: float = 0.0
+    contour_order: str = "first"
+    compensation_mm: float | None = None
+    hole_compensation_mm: float | None = None
+    hatch_overlap_mm: float = 0.0
+    focus_mm: float = 0.0
+    contour_focus_mm: float = 0.0
+    skin_layers: int = 0
+    up_skin_power_w: float | None = None
+    up_skin_speed_mm_s: float | None = None
+    down_skin_power_w: float | None = None
+    down_skin_speed_mm_s: float | None = None
+    thin_walls: str = "track"
+    cusp_mm: float | None = None
+    layer_thickness_min_mm: float | None = None
+    fill_rule: str = "non_zero"
+
+    def to_dict(self) -> dict[str, Any]:
+        """What differs from the defaults, as TOML and JSON know it."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+
+    @classmethod
+    def from_dict(cls, table: Any, where: str = "strategy") -> Strategy:
+        """Check a table of keys and make the strategy. `where` names the file in sentences.
+
+        Raises:
+            StrategyError: an unknown key, a value of the wrong kind or out of range, a return time without a radius,
+                or the smallest layer thickness without a cusp height.
+        """
+        if not isinstance(table, Mapping):
+            raise StrategyError(f"{where}: it must be a table of key = value")
+        known = [f.name for f in fields(cls)]
+        for key in table:
+            if key not in known:
+                close = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+                near = f" (did you mean {close[0]!r}?)" if close else ""
+                raise StrategyError(f"{where}: unknown key {key!r}{near}")
+        strategy = cls(**{key: _value(key, value, where) for key, value in table.items()})
+        if strategy.order == "return_time" and not (strategy.return_time_s > 0 and strategy.return_radius_mm > 0):
+            raise StrategyError(f"{where}: order return_time needs return_time_s and return_radius_mm, both over 0")
+        if strategy.layer_thickness_min_mm is not None and strategy.cusp_mm is None:
+            raise StrategyError(f"{where}: layer_thickness_min_mm says nothing without cusp_mm; give both or neither")
+        return strategy
+
+
+PLAIN = Strategy()
+"""Every choice at its default."""
+
+
+def of_text(key: str, text: str) -> Any:
+    """A value as a user typed it, as TOML would have it. Raises StrategyError."""
+    if key in WORDS or (key in AUTOMATIC and text == AUTO):
+        return text
+    try:
+        return int(text) if key in WHOLE else float(text)
+    except ValueError:
+        kind = "a whole number" if key in WHOLE else "a number"
+        raise StrategyError(f"--set {key}={text}: {text!r} is not {kind}") from None
+
+
+def _value(key: str, value: Any, where: str) -> Any:
+    if key in WORDS:
+        if value not in WORDS[key]:
+            close = difflib.get_close_matches(str(value), WORDS[key], n=1, cutoff=0.5)
+            near = f" (did you mean {close[0]!r}?)" if close else ""
+            raise StrategyError(f"{where}: {key} is {value!r}{near}; it must be one of {', '.join(WORDS[key])}")
+        return value
+    if key in AUTOMATIC and value == AUTO:
+        return None
+    whole = key in WHOLE
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not math.isfinite(value):
+        raise StrategyError(f"{where}: {key} is {value!r}, which is not {'a whole' if whole else 'a finite'} number")
+    low, high, unit = RANGES[key]
+    if not low <= value <= high:
+        raise StrategyError(f"{where}: {key} is {value:g}, outside its range of {low:g} to {high:g} {unit}".rstrip())
+    return int(value) if whole else float(value)
