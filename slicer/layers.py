@@ -97,11 +97,25 @@ def cut_layers(mesh: Mesh, thickness_mm: float) -> list[Layer]:
             f"{mesh.name} would need more than {LAYERS_MAX} layers of {thickness_mm:g} mm; check its unit or thickness."
         )
     index = np.arange(count)
-    outlines = cut_planes(mesh, bottom + (index + 0.5) * thickness_mm)
-    return [
-        Layer(i, bottom + (i + 1) * thickness_mm, thickness_mm, *_united(points, starts))
-        for i, (points, starts) in enumerate(outlines)
-    ]
+    tops = bottom + (index + 1) * thickness_mm
+    return _cut(mesh, bottom + (index + 0.5) * thickness_mm, tops, np.full(count, float(thickness_mm)))
+
+
+def cut_bands(mesh: Mesh, edges_mm: NDArray[np.float64]) -> list[Layer]:
+    """Cut a mesh into layers between given heights, (k + 1,) f8 rising, each in the middle of its height.
+
+    Raises:
+        MeshError: a cut does not close.
+    """
+    return _cut(mesh, 0.5 * (edges_mm[:-1] + edges_mm[1:]), edges_mm[1:], np.diff(edges_mm))
+
+
+def _cut(
+    mesh: Mesh, planes_mm: NDArray[np.float64], tops_mm: NDArray[np.float64], thicknesses_mm: NDArray[np.float64]
+) -> list[Layer]:
+    outlines = cut_planes(mesh, planes_mm)
+    tops, thicknesses = tops_mm.tolist(), thicknesses_mm.tolist()
+    return [Layer(i, tops[i], thicknesses[i], *_united(*outline)) for i, outline in enumerate(outlines)]
 
 
 def _united(points: NDArray[np.float64], starts: NDArray[np.int64]) -> Loops:

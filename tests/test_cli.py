@@ -142,7 +142,7 @@ def damaged(data):
         (lambda data: data[:1000], "cut short"),
         (lambda data: b"G21\nG90\n", "not a job file"),
         (damaged, "is damaged in"),
-        (lambda data: data.replace(b'"schema_version": 1', b'"schema_version": 9'), "damaged in manifest.json"),
+        (lambda data: data.replace(b'"schema_version": 2', b'"schema_version": 9'), "damaged in manifest.json"),
     ],
 )
 @pytest.mark.parametrize("command", [("info",), ("preview", "-o", "out.html"), ("export", "-o", "out.gcode")])

@@ -1,0 +1,105 @@
+"""Where an outline is narrower than a given width, and the middle line of those places.
+
+From points along the outline a ray runs inwards to the nearest other side; where it is short, its middle lies on the
+wall's middle line. Every place is seen from both sides and kept from the one that comes first in the outline.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True)
+def corner_losses(points, starts, radius):
+    """What a disc that rolls along the inside cannot reach in convex corners, mm2, if no corner is near another.
+
+    A corner that turns by t loses r^2 (tan(t / 2) - t / 2). Returns (loss, sum of the turns in rad).
+    """
+    loss = 0.0
+    turns = 0.0
+    for loop in range(len(starts) - 1):
+        begin, end = starts[loop], starts[loop + 1]
+        for i in range(begin, end):
+            before = i - 1 if i > begin else end - 1
+            after = i + 1 if i + 1 < end else begin
+            ax, ay = points[i, 0] - points[before, 0], points[i, 1] - points[before, 1]
+            bx, by = points[after, 0] - points[i, 0], points[after, 1] - points[i, 1]
+            turn = math.atan2(ax * by - ay * bx, ax * bx + ay * by)
+            if turn > 0.0:
+                loss += radius * radius * (math.tan(min(0.5 * turn, 1.5)) - 0.5 * turn)
+                turns += turn
+    return loss, turns
+
+
+@njit(cache=True, nogil=True)
+def middles(points, starts, boxes, width, step, out, place, loop_of):
+    """Middle points of all places narrower than `width`, in the order of the outline.
+
+    Args:
+        points: (p, 2) f8; starts: (l + 1,) i8; outer loops counter-clockwise, holes clockwise.
+        boxes: (b, 4) f8, x and y from, x and y to: only there, and a width around, is looked for.
+        step: between samples, mm.
+        out: (m, 3) f8, out: x, y and the width there; place: (m,) i8, out: number of the sample; loop_of: (m,) i8, out.
+
+    Returns how many there are (or would be, where `out` is too short), and per call the number of samples.
+    """
+    count = 0
+    sample = 0
+    edges = np.empty((len(points), 5))
+    for box in range(len(boxes)):
+        # the edges that a ray from this box can meet
+        n = 0
+        for loop in range(len(starts) - 1):
+            begin, end = starts[loop], starts[loop + 1]
+            for i in range(begin, end):
+                after = i + 1 if i + 1 < end else begin
+                if (
+                    min(points[i, 0], points[after, 0]) <= boxes[box, 2] + width
+                    and max(points[i, 0], points[after, 0]) >= boxes[box, 0] - width
+                    and min(points[i, 1], points[after, 1]) <= boxes[box, 3] + width
+                    and max(points[i, 1], points[after, 1]) >= boxes[box, 1] - width
+                ):
+                    edges[n, 0], edges[n, 1] = points[i, 0], points[i, 1]
+                    edges[n, 2], edges[n, 3] = points[after, 0] - points[i, 0], points[after, 1] - points[i, 1]
+                    edges[n, 4] = loop
+                    n += 1
+        for e in range(n):
+            dx, dy = edges[e, 2], edges[e, 3]
+            length = math.hypot(dx, dy)
+            if length == 0.0:
+                continue
+            parts = max(1, math.ceil(length / step))
+            for k in range(parts):
+                sample += 1
+                t = (k + 0.5) / parts
+                x, y = edges[e, 0] + t * dx, edges[e, 1] + t * dy
+                if not (boxes[box, 0] <= x <= boxes[box, 2] and boxes[box, 1] <= y <= boxes[box, 3]):
+                    continue
+                nx, ny = -dy / length, dx / length  # inside is on the left
+                nearest = width
+                met, met_at = -1, 0.0
+                for f in range(n):
+                    if f == e:
+                        continue
+                    across = nx * edges[f, 3] - ny * edges[f, 2]
+                    if across == 0.0:
+                        continue
+                    rx, ry = edges[f, 0] - x, edges[f, 1] - y
+                    reach = (rx * edges[f, 3] - ry * edges[f, 2]) / across
+                    u = (rx * ny - ry * nx) / across
+                    if 1e-9 < reach < nearest and 0.0 <= u <= 1.0:
+                        nearest = reach
+                        met, met_at = f, u
+                if met < 0 or (met, met_at) < (e, t):
+                    continue
+                if count < len(out):
+                    out[count, 0], out[count, 1] = x + 0.5 * nearest * nx, y + 0.5 * nearest * ny
+                    out[count, 2] = nearest
+                    place[count] = sample
+                    loop_of[count] = np.int64(edges[e, 4])
+                count += 1
+        sample += 2  # nothing runs on from one box to the next
+    return count

@@ -1,0 +1,235 @@
+"""What is narrower than the way of a contour around it: found, measured, and given a single track in its middle."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slicer import regions
+from slicer.kernels import narrowing
+from slicer.layers import loops_area_mm2
+from slicer.offsets import ARC_PART, Loops
+
+SAMPLE_PART = 0.25
+"""Samples along an outline are this part of the spot apart."""
+
+SHORTEST_PART = 0.5
+"""A middle line shorter than this part of the spot is a corner's tip, unless it is a body's only one."""
+
+PIN_PART = 0.2
+"""A body that is a mere point to the beam gets a track of this part of the spot, so that it is exposed at all."""
+
+SAMPLES_MAX = 2_000_000
+
+
+@dataclass(frozen=True)
+class NarrowPlace:
+    """A place that no contour passes. `at_mm`: the middle of its middle line; `length_mm` of that; `width_mm`: its mean
+    width; `tracked`: whether it got a track."""
+
+    at_mm: tuple[float, float]
+    length_mm: float
+    width_mm: float
+    tracked: bool
+
+
+def narrow_places(
+    outline: Loops, opened: Loops, width_mm: float, spot_mm: float
+) -> list[tuple[NDArray[np.float64], float]]:
+    """The middle lines ((m, 2) f8) of all places of an outline that are narrower than `width_mm`, and their mean width.
+
+    Args:
+        outline: of the layer; opened: what a disc of that width reaches inside it (the outline moved in by half the
+            width and out again).
+        spot_mm: the beam's width, which gives the fineness.
+    """
+    points, starts = outline
+    radius = 0.5 * width_mm
+    if not len(points) or radius <= 0.0:
+        return []
+    loss, turns = narrowing.corner_losses(points, starts, radius)
+    missing = loops_area_mm2(points, starts) - loops_area_mm2(*opened)
+    rounding = 2 * ARC_PART * radius * radius * turns + 1e-3 * radius * radius
+    if missing <= loss + rounding and _bodies(outline) == _bodies(opened):
+        return []
+    left = [part for part in regions.bodies(regions.difference(outline, opened)) if loops_area_mm2(*part) > 1e-9]
+    if not left:
+        return []
+    a_little = 0.01 * spot_mm * np.array([-1.0, -1.0, 1.0, 1.0])  # Clipper rounds
+    boxes = _merged(regions.boxes_of(left) + a_little)
+    found = _lines(points, starts, boxes, width_mm, spot_mm)
+    pins, of_pins = _pins(outline, left, found, width_mm, spot_mm)
+    return [line for i, line in enumerate(found) if i not in of_pins] + pins
+
+
+def track_vectors(line_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A middle line as (m - 1, 4) f8 vectors."""
+    return np.hstack([line_mm[:-1], line_mm[1:]])
+
+
+def _bodies(loops: Loops) -> int:
+    """How many outer loops there are."""
+    points, starts = loops
+    return sum(loops_area_mm2(points[a:b], np.array([0, b - a])) > 0 for a, b in pairwise(starts))
+
+
+def _merged(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Boxes that touch as one, so that nothing is looked at twice."""
+    todo = list(boxes)
+    done: list[NDArray[np.float64]] = []
+    while todo:
+        box = todo.pop()
+        for i, other in enumerate(todo):
+            if (box[:2] <= other[2:]).all() and (other[:2] <= box[2:]).all():
+                todo[i] = np.concatenate([np.minimum(box[:2], other[:2]), np.maximum(box[2:], other[2:])])
+                break
+        else:
+            done.append(box)
+    return np.array(sorted(map(tuple, done)))
+
+
+def _lines(
+    points: NDArray[np.float64], starts: NDArray[np.int64], boxes: NDArray[np.float64], width_mm: float, spot_mm: float
+) -> list[tuple[NDArray[np.float64], float]]:
+    step = SAMPLE_PART * spot_mm
+    room = min(SAMPLES_MAX, 4 * len(points) + 1024)
+    while True:
+        out, place, loop_of = np.empty((room, 3)), np.empty(room, np.int64), np.empty(room, np.int64)
+        count = narrowing.middles(points, starts, boxes, width_mm, step, out, place, loop_of)
+        if count <= room or room == SAMPLES_MAX:
+            break
+        room = min(SAMPLES_MAX, count)
+    out, place, loop_of = out[:count], place[:count], loop_of[:count]
+    if not len(out):
+        return []
+    gap = np.hypot(*np.diff(out[:, :2], axis=0).T)
+    breaks = (gap > max(2 * step, 0.5 * spot_mm)) | (np.diff(place) > 2) | (np.diff(loop_of) != 0)
+    pieces = np.split(out, np.flatnonzero(breaks) + 1)
+    lines = []
+    for line in _chained([piece for piece in pieces if len(piece) > 1], width_mm):
+        length = float(np.hypot(*np.diff(line[:, :2], axis=0).T).sum())
+        if length >= SHORTEST_PART * spot_mm:
+            middle = _simplified(line[:, :2], 0.01 * spot_mm)
+            lines.append((_inside(middle, points, starts, 0.5 * spot_mm), float(line[:, 2].mean())))
+    return lines
+
+
+def _inside(
+    line: NDArray[np.float64], points: NDArray[np.float64], starts: NDArray[np.int64], radius_mm: float
+) -> NDArray[np.float64]:
+    """The line cut back at its ends, so that the spot does not reach out over the wall's end by more than needed."""
+    if (line[0] == line[-1]).all():
+        return line
+    following = np.arange(1, len(points) + 1)
+    following[starts[1:] - 1] = starts[:-1]
+    edges = points[following] - points
+    for _ in range(2):
+        line = line[::-1]
+        ahead = line[-1] - line[-2]
+        length = math.hypot(*ahead)
+        ahead = ahead / length
+        across = ahead[0] * edges[:, 1] - ahead[1] * edges[:, 0]
+        away = points - line[-1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            reach = (away[:, 0] * edges[:, 1] - away[:, 1] * edges[:, 0]) / across
+            u = (away[:, 0] * ahead[1] - away[:, 1] * ahead[0]) / across
+        met = reach[(u >= 0.0) & (u <= 1.0) & (reach > 0.0)]
+        free = float(met.min(initial=radius_mm))
+        line = line.copy()
+        line[-1] -= ahead * min(radius_mm - free, 0.49 * length)
+    return line
+
+
+def _chained(pieces: list[NDArray[np.float64]], reach_mm: float) -> list[NDArray[np.float64]]:
+    """Pieces whose ends meet as one line: the outline begins somewhere, and a wall may be seen from both its sides."""
+    pieces = list(pieces)
+    lines = []
+    while pieces:
+        line = pieces.pop(0)
+        grown = True
+        while grown:
+            grown = False
+            for i, piece in enumerate(pieces):
+                for turned in (piece, piece[::-1]):
+                    if math.hypot(*(turned[0, :2] - line[-1, :2])) <= reach_mm:
+                        line, grown = np.concatenate([line, _corner(line, turned, reach_mm), turned]), True
+                    elif math.hypot(*(turned[-1, :2] - line[0, :2])) <= reach_mm:
+                        line, grown = np.concatenate([turned, _corner(turned, line, reach_mm), line]), True
+                    if grown:
+                        break
+                if grown:
+                    del pieces[i]
+                    break
+        if len(line) > 3 and math.hypot(*(line[-1, :2] - line[0, :2])) <= reach_mm:
+            line = np.concatenate([line, _corner(line, line, reach_mm), line[:1]])  # a wall all around something
+        lines.append(line)
+    return lines
+
+
+def _corner(line: NDArray[np.float64], onward: NDArray[np.float64], reach_mm: float) -> NDArray[np.float64]:
+    """The point, if any, where two lines that end and begin around a corner would meet: (0 or 1, 3)."""
+    a, b = line[-1], onward[0]
+    along, back = a[:2] - line[-2, :2], b[:2] - onward[1, :2]
+    cross = along[0] * back[1] - along[1] * back[0]
+    if abs(cross) > 0.2 * math.hypot(*along) * math.hypot(*back):
+        gap = b[:2] - a[:2]
+        s, t = (gap[0] * back[1] - gap[1] * back[0]) / cross, (gap[0] * along[1] - gap[1] * along[0]) / cross
+        if 0 < s * math.hypot(*along) <= reach_mm and 0 < t * math.hypot(*back) <= reach_mm:
+            return np.array([[*(a[:2] + s * along), 0.5 * (a[2] + b[2])]])
+    return np.zeros((0, 3))
+
+
+def _pins(
+    outline: Loops, left: list[Loops], lines: list[tuple[NDArray[np.float64], float]], width_mm: float, spot_mm: float
+) -> tuple[list[tuple[NDArray[np.float64], float]], set[int]]:
+    """A short track for each body that is a point to the beam, and the lines that it stands for."""
+    whole = {_box_key(body) for body in regions.bodies(outline)}
+    pins = []
+    of_pins: set[int] = set()
+    for part in left:
+        points, starts = part
+        if _box_key(part) not in whole:
+            continue
+        low, high = points.min(axis=0), points.max(axis=0)
+        inside = {i for i, (line, _) in enumerate(lines) if ((line >= low) & (line <= high)).all(axis=1).any()}
+        if inside and (high - low).max() >= width_mm:
+            continue
+        of_pins |= inside
+        middle = points.mean(axis=0)
+        _, _, axes = np.linalg.svd(points - middle, full_matrices=False)
+        axis = axes[0] * (1.0 if tuple(axes[0]) > (0.0, 0.0) else -1.0)
+        half = 0.5 * PIN_PART * spot_mm * axis
+        across = float(np.ptp((points - middle) @ axis))
+        pins.append((np.stack([middle - half, middle + half]), loops_area_mm2(points, starts) / max(across, 1e-9)))
+    return pins, of_pins
+
+
+def _box_key(body: Loops) -> tuple[float, ...]:
+    return tuple(regions.boxes_of([body])[0].round(6).tolist())
+
+
+def _simplified(line: NDArray[np.float64], tolerance_mm: float) -> NDArray[np.float64]:
+    """The line without points nearer than the tolerance to what is left (Douglas and Peucker 1973)."""
+    keep = np.zeros(len(line), np.bool_)
+    keep[[0, -1]] = True
+    stack = [(0, len(line) - 1)]
+    while stack:
+        first, last = stack.pop()
+        if last - first < 2:
+            continue
+        base = line[last] - line[first]
+        length = math.hypot(*base)
+        rest = line[first + 1 : last] - line[first]
+        if length:
+            away = np.abs(base[0] * rest[:, 1] - base[1] * rest[:, 0]) / length
+        else:
+            away = np.hypot(rest[:, 0], rest[:, 1])
+        worst = int(np.argmax(away))
+        if away[worst] > tolerance_mm:
+            keep[first + 1 + worst] = True
+            stack += [(first, first + 1 + worst), (first + 1 + worst, last)]
+    return line[keep]

@@ -1,0 +1,94 @@
+"""Is every place that is narrower than the beam found, measured, and tracked along its middle?"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from solid_helpers import loops_of
+
+from slicer.offsets import offset_loops
+from slicer.thin_walls import narrow_places, track_vectors
+
+
+def found(*rings, spot=1.0):
+    outline = loops_of(*rings)
+    opened = offset_loops(offset_loops(outline, -0.5 * spot), 0.5 * spot)
+    return narrow_places(outline, opened, spot, spot)
+
+
+def rect(x, y, w, h, turn=0.0, hole=False):
+    corners = np.array([(0, 0), (w, 0), (w, h), (0, h)], float)
+    rotation = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
+    ring = [tuple(c) for c in corners @ rotation + (x, y)]
+    return ring[::-1] if hole else ring
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(3, 40), st.floats(0.15, 0.95), st.floats(0, 3.1), st.floats(-50, 50))
+def test_a_strip_narrower_than_the_spot_gets_its_middle_line(length, width, turn, at):
+    assume(length > 4 * width)
+    ((line, measured),) = found(rect(at, -at, length, width, turn))
+    assert measured == pytest.approx(width, rel=0.02)
+    along = np.array([math.cos(turn), math.sin(turn)])
+    across = np.array([-along[1], along[0]])
+    local = line - (at, -at)
+    np.testing.assert_allclose(local @ across, width / 2, atol=0.02)
+    ends = sorted((local @ along)[[0, -1]])
+    assert ends[0] == pytest.approx(0.5, abs=0.02) and ends[1] == pytest.approx(length - 0.5, abs=0.02)
+
+
+def test_a_thick_part_has_no_narrow_place_and_neither_have_its_corners():
+    assert found(rect(0, 0, 20, 10)) == []
+    turn = np.linspace(0, 2 * np.pi, 7, endpoint=False)
+    assert found([(10 * math.cos(a), 10 * math.sin(a)) for a in turn]) == []
+
+
+def test_a_fin_on_a_thick_part_is_tracked_up_to_the_part():
+    ring = [(0, 0), (20, 0), (20, 4.7), (30, 4.7), (30, 5.3), (20, 5.3), (20, 10), (0, 10)]
+    ((line, width),) = found(ring)
+    assert width == pytest.approx(0.6) and line[:, 1] == pytest.approx(5.0)
+    assert min(line[:, 0]) < 20.5 and max(line[:, 0]) == pytest.approx(29.5, abs=0.01)
+
+
+def test_a_thin_frame_is_one_closed_track():
+    ((line, width),) = found(rect(0, 0, 10, 10), rect(0.5, 0.5, 9, 9, hole=True))
+    assert width == pytest.approx(0.5) and (line[0] == line[-1]).all()
+    vectors = track_vectors(line)
+    assert np.hypot(*(vectors[:, 2:] - vectors[:, :2]).T).sum() == pytest.approx(38.0, abs=0.1)
+
+
+def test_a_thin_ring_is_one_closed_track():
+    turn = np.linspace(0, 2 * np.pi, 180, endpoint=False)
+    outer = [(5 * math.cos(a), 5 * math.sin(a)) for a in turn]
+    inner = [(4.4 * math.cos(-a), 4.4 * math.sin(-a)) for a in turn]
+    ((line, width),) = found(outer, inner)
+    assert width == pytest.approx(0.6, rel=0.02) and (line[0] == line[-1]).all()
+    assert np.abs(np.hypot(*line.T) - 4.7).max() < 0.02
+
+
+def test_a_pin_smaller_than_the_spot_is_exposed_at_its_middle():
+    turn = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    pin = [(5 + 0.3 * math.cos(a), 5 + 0.3 * math.sin(a)) for a in turn]
+    ((line, width),) = found(pin, rect(10, 10, 8, 8))
+    np.testing.assert_allclose(line.mean(axis=0), (5, 5), atol=1e-6)
+    assert np.hypot(*(line[1] - line[0])) == pytest.approx(0.2) and width == pytest.approx(0.47, abs=0.02)
+
+
+def test_a_wedge_is_tracked_where_it_is_narrow():
+    ((line, _),) = found([(0, 0), (30, 0), (0, 2)])
+    assert 14.5 < line[:, 0].min() < 15.5 and line[:, 0].max() > 29
+
+
+def test_far_from_the_origin_the_same_is_found():
+    ((near, _),) = found(rect(0, 0, 10, 0.5))
+    ((far, _),) = found(rect(1e6, -1e6, 10, 0.5))
+    np.testing.assert_allclose(far - (1e6, -1e6), near, atol=1e-3)
+
+
+def test_the_same_outline_gives_the_same_bytes():
+    ring = [(0, 0), (20, 0), (20, 4.7), (30, 4.7), (30, 5.3), (20, 5.3), (20, 10), (0, 10)]
+    assert found(ring)[0][0].tobytes() == found(ring)[0][0].tobytes()
