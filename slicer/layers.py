@@ -111,7 +111,7 @@ def cut_bands(mesh: Mesh, edges_mm: NDArray[np.float64]) -> list[Layer]:
 
 
 def _cut(
-    mesh: Mesh, planes_mm: NDArray[np.float64], tops_mm: NDArray[np.float64], thicknesses_mm: NDArray[np.float64]
+    mesh: Mesh, planes_mm: NDArray[np.floating], tops_mm: NDArray[np.floating], thicknesses_mm: NDArray[np.floating]
 ) -> list[Layer]:
     outlines = cut_planes(mesh, planes_mm)
     tops, thicknesses = tops_mm.tolist(), thicknesses_mm.tolist()
