@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slicer.errors import ScanError
-from slicer.hatching import HATCHES
+from slicer.hatching import HATCHES, HatchSettings
 from slicer.layers import Layer
 from slicer.offsets import offset_each, thinned
 from slicer.ordering import trace_loops
@@ -205,8 +205,8 @@ def fill_layer(layer: Layer, parameters: FillParameters, plate: Plate | None = N
     hatch = ScanPath.empty()
     if parameters.hatch_spacing_mm is not None:
         angle = math.radians(math.fmod(parameters.hatch_rotation_deg * layer.index, 360.0))
-        vectors = HATCHES["meander"](*outlines[-1], parameters.hatch_spacing_mm, angle)
-        hatch = ScanPath.uniform(vectors, KIND_HATCH, parameters.power_w, parameters.scan_speed_mm_s)
+        hatched = HATCHES["meander"](*outlines[-1], angle, HatchSettings(parameters.hatch_spacing_mm))
+        hatch = ScanPath.uniform(hatched.vectors_mm, KIND_HATCH, parameters.power_w, parameters.scan_speed_mm_s)
     path = ScanPath.concat([contour, hatch])
     if plate is not None:
         _hold_on_plate(layer, path, plate)

@@ -93,8 +93,8 @@ def inside(point, loops):
     return odd
 
 
-def hatch(loops, spacing, angle, phase, shortest):
-    """Vectors of a meander, line by line through every edge; twin of `parallel_vectors`."""
+def hatch_lines(loops, spacing, angle, phase):
+    """(v, [u at which it enters and leaves]) of each line, through every edge; twin of `crossings`."""
     cos, sin = math.cos(angle), math.sin(angle)
     turned = [[(x * cos + y * sin, y * cos - x * sin) for x, y in loop] for loop in loops]
     heights = [v for loop in turned for _, v in loop]
@@ -103,22 +103,32 @@ def hatch(loops, spacing, angle, phase, shortest):
     lines = max(1, math.floor((max(heights) - min(heights)) / spacing + 0.5))
     line_0 = 0.5 * (min(heights) + max(heights)) - 0.5 * (lines - 1) * spacing
     line_0 += (phase - math.floor(phase + 0.5)) * spacing
-    vectors = []
-    backwards = False
+    found = []
     for k in range(-1, lines + 1):
         height = line_0 + k * spacing
-        crossings = []
+        met = []
         for loop in turned:
             for (au, av), (bu, bv) in zip(loop, [*loop[1:], loop[0]]):
                 if (av < height) != (bv < height):
-                    crossings.append(au + (height - av) * (bu - au) / (bv - av))
-        crossings.sort(reverse=backwards)
-        line = [(a, b) for a, b in zip(crossings[0::2], crossings[1::2]) if abs(b - a) > shortest]
+                    met.append(au + (height - av) * (bu - au) / (bv - av))
+        found.append((height, sorted(met)))
+    return found
+
+
+def hatch(loops, spacing, angle, phase, shortest, turning=True):
+    """Vectors of a meander, line by line; twin of `parallel_vectors`."""
+    cos, sin = math.cos(angle), math.sin(angle)
+    vectors = []
+    backwards = False
+    for height, met in hatch_lines(loops, spacing, angle, phase):
+        line = [(a, b) for a, b in zip(met[0::2], met[1::2]) if b - a > shortest]
+        if backwards:
+            line = [(b, a) for a, b in line[::-1]]
         for a, b in line:
             vectors.append(
                 (a * cos - height * sin, a * sin + height * cos, b * cos - height * sin, b * sin + height * cos)
             )
-        if line:
+        if line and turning:
             backwards = not backwards
     return vectors
 
@@ -407,3 +417,63 @@ def most_charge(is_open, drive_w, lit, heard, numbers, start, charge, steps):
                     if left >= reserve:
                         history[last][m, n] = max(left, history[last].get((m, n), -1.0))
     return history
+
+
+# --- hatches in tiles and along curves (slicer/kernels/tiling.py, curving.py) -----------------------------------
+
+
+def tiled(loops, spacing, angle, phase, shortest, colours, pitch, overlap):
+    """[(row, column, vector)] tile by tile, each line clipped by the sides of every tile; twin of `tiled_vectors`."""
+    if colours == 1:
+        angle += math.pi / 2
+    flats = {1: (0,), 2: (0, 90), 3: (0, 60, 120)}[colours]  # directions across the sides of a tile
+    side = 0.5 * (pitch + overlap)
+    shift = (phase - math.floor(phase)) * pitch
+    cells = int(max(math.hypot(x, y) for loop in loops for x, y in loop) / pitch * 1.2) + 2
+    pieces = []
+    for colour in range(colours):
+        turn = colour * {1: 0.0, 2: math.pi / 2, 3: 2 * math.pi / 3}[colours]
+        for k, (height, met) in enumerate(hatch_lines(loops, spacing, angle + turn, phase)):
+            for a, b in zip(met[0::2], met[1::2]):
+                # in the frame of the grid
+                start = (a * math.cos(turn) - height * math.sin(turn), a * math.sin(turn) + height * math.cos(turn))
+                along = (math.cos(turn), math.sin(turn))
+                for row in range(-cells, cells + 1) if colours > 1 else [0]:
+                    for column in range(-cells, cells + 1):
+                        if (column - row) % colours != colour:
+                            continue
+                        centre = (
+                            shift + (column + (0.5 * row if colours == 3 else 0.0)) * pitch,
+                            shift + row * pitch * {1: 0.0, 2: 1.0, 3: math.sqrt(0.75)}[colours],
+                        )
+                        low, high = 0.0, b - a
+                        for flat in flats:
+                            nx, ny = math.cos(math.radians(flat)), math.sin(math.radians(flat))
+                            away = (start[0] - centre[0]) * nx + (start[1] - centre[1]) * ny
+                            rate = along[0] * nx + along[1] * ny
+                            if abs(rate) < 1e-9:
+                                if not -side < away < side:
+                                    high = -1.0
+                                continue
+                            ends = sorted(((-side - away) / rate, (side - away) / rate))
+                            low, high = max(low, ends[0]), min(high, ends[1])
+                        if high - low > shortest:
+                            pieces.append(
+                                (
+                                    row,
+                                    column,
+                                    k,
+                                    -(a + low) if k % 2 else a + low,
+                                    a + low,
+                                    a + high,
+                                    height,
+                                    angle + turn,
+                                )
+                            )
+    vectors = []
+    for row, column, k, _, a, b, height, frame in sorted(pieces):
+        cos, sin = math.cos(frame), math.sin(frame)
+        a, b = (b, a) if k % 2 else (a, b)
+        vector = (a * cos - height * sin, a * sin + height * cos, b * cos - height * sin, b * sin + height * cos)
+        vectors.append((row, column, vector))
+    return vectors

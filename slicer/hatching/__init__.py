@@ -1,14 +1,18 @@
-"""Hatch strategies by name: each fills loops with vectors, (points, loop starts, spacing, angle) -> (n, 4) f8."""
+"""Hatch strategies by name: each fills loops with vectors, (points, loop starts, angle, settings) -> Hatched."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from slicer.hatching.lines import meander, one_way
+from slicer.hatching.settings import Hatch, Hatched, HatchSettings
+from slicer.hatching.tiles import hexagons, islands, stripes
 
-import numpy as np
-from numpy.typing import NDArray
+__all__ = ["HATCHES", "Hatch", "HatchSettings", "Hatched"]
 
-from slicer.hatching.lines import meander
-
-Hatch = Callable[[NDArray[np.float64], NDArray[np.int64], float, float], NDArray[np.float64]]
-
-HATCHES: dict[str, Hatch] = {"meander": meander}
+HATCHES: dict[str, Hatch] = {
+    "meander": meander,
+    "one_way": one_way,
+    "stripes": stripes,
+    "islands": islands,
+    "hexagons": hexagons,
+}
+"""Every strategy that a recipe may name."""

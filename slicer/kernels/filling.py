@@ -14,22 +14,58 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True)
-def parallel_vectors(points, starts, spacing, angle, phase, shortest):
-    """Vectors of a meander through loops that do not overlap.
+@njit(cache=True, nogil=True)
+def parallel_vectors(points, starts, spacing, angle, phase, shortest, turning):
+    """Vectors along parallel lines through loops that do not overlap.
 
     Args:
         points: (p, 2) f8; starts: (l + 1,) i8.
         spacing: between lines, mm; angle: of the lines against x, rad.
         phase: shift of the lines in spacings; at 0 the lines are centred on the extent of the loops.
         shortest: vectors up to this length are left out, mm.
+        turning: every other line that has a vector runs backwards (a meander); else none does.
 
-    Returns (n, 4) f8, line after line, every other line backwards.
+    Returns (n, 4) f8, line after line.
+    """
+    cos, sin = math.cos(angle), math.sin(angle)
+    line_0, first, crossing = crossings(points, starts, spacing, angle, phase)
+    lines = len(first) - 1
+    out = np.empty((len(crossing) // 2, 4))
+    count = 0
+    backwards = False
+    for k in range(lines):
+        begin, end = first[k], first[k + 1]
+        height = line_0 + k * spacing
+        before_line = count
+        for pair in range((end - begin) // 2):
+            if backwards:
+                from_u, to_u = crossing[end - 1 - 2 * pair], crossing[end - 2 - 2 * pair]
+            else:
+                from_u, to_u = crossing[begin + 2 * pair], crossing[begin + 2 * pair + 1]
+            if abs(to_u - from_u) <= shortest:
+                continue
+            out[count, 0] = from_u * cos - height * sin
+            out[count, 1] = from_u * sin + height * cos
+            out[count, 2] = to_u * cos - height * sin
+            out[count, 3] = to_u * sin + height * cos
+            count += 1
+        if turning and count > before_line:
+            backwards = not backwards
+    return out[:count]
+
+
+@njit(cache=True, nogil=True)
+def crossings(points, starts, spacing, angle, phase):
+    """Where parallel lines cross the loops: arguments as in `parallel_vectors`.
+
+    Returns (line_0, first (lines + 1,) i8, crossing (c,) f8): line k lies at v = line_0 + k * spacing, and
+    `crossing[first[k]:first[k + 1]]` are the u at which it enters and leaves by turns, rising. u runs along the angle,
+    v across it; both are 0 at the origin of the plate.
     """
     cos, sin = math.cos(angle), math.sin(angle)
     n = len(points)
     if n == 0:
-        return np.empty((0, 4))
+        return 0.0, np.zeros(1, np.int64), np.empty(0)
     u = np.empty(n)
     v = np.empty(n)
     lowest, highest = math.inf, -math.inf
@@ -70,32 +106,12 @@ def parallel_vectors(points, starts, spacing, angle, phase, shortest):
                     cursor[k] += 1
             before = i
 
-    out = np.empty((first[lines] // 2, 4))
-    count = 0
-    backwards = False
     for k in range(lines):
-        begin, end = first[k], first[k + 1]
-        _sort(crossing, begin, end)
-        height = line_0 + k * spacing
-        before_line = count
-        for pair in range((end - begin) // 2):
-            if backwards:
-                from_u, to_u = crossing[end - 1 - 2 * pair], crossing[end - 2 - 2 * pair]
-            else:
-                from_u, to_u = crossing[begin + 2 * pair], crossing[begin + 2 * pair + 1]
-            if abs(to_u - from_u) <= shortest:
-                continue
-            out[count, 0] = from_u * cos - height * sin
-            out[count, 1] = from_u * sin + height * cos
-            out[count, 2] = to_u * cos - height * sin
-            out[count, 3] = to_u * sin + height * cos
-            count += 1
-        if count > before_line:
-            backwards = not backwards
-    return out[:count]
+        _sort(crossing, first[k], first[k + 1])
+    return line_0, first, crossing
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _sort(values, begin, end):
     """Sort values[begin:end]: by insertion while they are few, which they nearly always are."""
     if end - begin > 48:

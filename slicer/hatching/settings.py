@@ -1,0 +1,103 @@
+"""What every hatch strategy is told, and what it returns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slicer.errors import ScanError
+
+SHORTEST_PART = 0.1
+"""Vectors up to this part of the spacing are left out: they lie in the tips of corners, under the contour's beam."""
+
+LINES_MAX = 1_000_000
+
+
+@dataclass(frozen=True)
+class HatchSettings:
+    """How loops are filled.
+
+    Attributes:
+        spacing_mm: between neighbouring tracks.
+        tile_mm: width of a stripe, side of a square island, flat-to-flat width of a hexagon.
+        tile_overlap_mm: how far neighbouring tiles run into each other; each grows by half of it to every side.
+        phase: shift of the tracks across themselves in spacings, and of the grid of tiles in tiles.
+
+    Raises:
+        ScanError: a length or the phase is none, or the tiles overlap by more than they are wide.
+    """
+
+    spacing_mm: float
+    tile_mm: float = 5.0
+    tile_overlap_mm: float = 0.0
+    phase: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("spacing_mm", "tile_mm"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0.0):
+                raise ScanError(f"A hatch needs a positive {name.removesuffix('_mm')}, not {name} = {value:g}.")
+        if not 0.0 <= self.tile_overlap_mm < self.tile_mm:
+            raise ScanError(
+                f"tile_overlap_mm is {self.tile_overlap_mm:g}; tiles of {self.tile_mm:g} mm may overlap by "
+                "0 mm or more, and by less than their width."
+            )
+        if not math.isfinite(self.phase):
+            raise ScanError(f"The phase of a hatch is {self.phase:g}; give a finite number of spacings.")
+
+    @property
+    def shortest_mm(self) -> float:
+        """Vectors up to this length are left out where a track is cut (at the outline, at a tile's border)."""
+        return SHORTEST_PART * self.spacing_mm
+
+
+@dataclass(frozen=True, eq=False)
+class Hatched:
+    """The vectors that fill a layer.
+
+    Attributes:
+        vectors_mm: (n, 4) f8, x and y of the start, x and y of the end, in exposure order.
+        tile: (n,) i4, which stripe, island, ring or unbroken chain a vector lies in. Those of a tile stand together;
+            the numbers rise from 0 without a gap.
+    """
+
+    vectors_mm: NDArray[np.float64]
+    tile: NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        n = len(self.vectors_mm)
+        assert self.vectors_mm.shape == (n, 4), f"vectors_mm is {self.vectors_mm.shape}, not (n, 4)"
+        assert self.tile.shape == (n,), f"tile is {self.tile.shape}, not ({n},)"
+
+    def __len__(self) -> int:
+        return len(self.vectors_mm)
+
+    @staticmethod
+    def empty() -> Hatched:
+        """No vector, of no tile."""
+        return Hatched(np.zeros((0, 4)), np.zeros(0, np.int32))
+
+
+Hatch = Callable[[NDArray[np.float64], NDArray[np.int64], float, HatchSettings], Hatched]
+"""(points_mm (p, 2) f8, loop_starts (l + 1,) i8, angle_rad, settings) -> Hatched; loops do not overlap, a hole is a
+loop of its own and runs clockwise."""
+
+
+def check_extent(points_mm: NDArray[np.float64], angle_rad: float, spacing_mm: float) -> float:
+    """The diagonal of the points' box, mm, when tracks at this spacing across it can be counted.
+
+    Raises:
+        ScanError: a coordinate or the angle is not finite, or the spacing is far too small for the part.
+    """
+    if not math.isfinite(angle_rad):
+        raise ScanError(f"A hatch needs a finite angle, not {angle_rad:g} rad.")
+    extent = float(np.hypot(*np.ptp(points_mm, axis=0)))
+    if not extent / spacing_mm < LINES_MAX:  # not a number fails, too
+        raise ScanError(
+            f"A hatch spacing of {spacing_mm:g} mm needs over {LINES_MAX} lines across {extent:.6g} mm; make it wider."
+        )
+    return extent
