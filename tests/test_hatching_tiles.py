@@ -211,7 +211,7 @@ def test_impossible_tiles_are_a_sentence(tiling):
 @pytest.mark.parametrize(
     ("words", "says"),
     [({"tile_mm": 0.0}, "tile_mm"), ({"tile_overlap_mm": -0.1}, "tile_overlap_mm"), ({"tile_overlap_mm": 5.0}, "width"),
-     ({"tile_overlap_mm": math.nan}, "tile_overlap_mm"), ({"phase": math.inf}, "phase"), ({"tile_mm": math.nan}, "tile_mm")],
+     ({"tile_overlap_mm": math.nan}, "overlap"), ({"phase": math.inf}, "phase"), ({"tile_mm": math.nan}, "tile_mm")],
 )  # fmt: skip
 def test_impossible_settings_are_a_sentence(words, says):
     with pytest.raises(ScanError, match=says):
