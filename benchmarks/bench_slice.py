@@ -14,9 +14,10 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from slicer.fill import fill_layers
 from slicer.layers import cut_layers
 from slicer.mesh import Mesh, read_mesh
-from slicer.scan import KIND_HATCH, ScanPath, fill_layers
+from slicer.scan import KIND_HATCH, ScanPath
 
 BAR_S = 1.2
 HATCH_KM, HATCH_KM_PART = 36.56, 0.006

@@ -42,8 +42,14 @@ def offset_loops(outline: Outline | Loops, distance_mm: float) -> Loops:
     return next(offset_each(outline, [distance_mm]))
 
 
-def offset_each(outline: Outline | Loops, distances_mm: list[float]) -> Iterator[Loops]:
-    """`offset_loops` for several distances from one outline, which is prepared only once."""
+def offset_each(
+    outline: Outline | Loops, distances_mm: list[float], hole_distances_mm: list[float] | None = None
+) -> Iterator[Loops]:
+    """`offset_loops` for several distances from one outline, which is prepared only once.
+
+    `hole_distances_mm`: by how much the borders of holes are moved instead, one for each distance (a positive one moves
+    them towards the hole's middle).
+    """
     points, starts = outline if isinstance(outline, tuple) else (outline.points_mm, outline.loop_starts)
     if not all(math.isfinite(distance) for distance in distances_mm):
         raise ScanError(f"An outline cannot be moved by {distances_mm} mm; offsets must be finite.")
@@ -53,11 +59,14 @@ def offset_each(outline: Outline | Loops, distances_mm: list[float]) -> Iterator
     centre = 0.5 * (points.min(axis=0) + points.max(axis=0)) if len(points) else np.zeros(2)
     near = points - centre
     section = manifold3d.CrossSection([near[a:b] for a, b in pairwise(starts)], manifold3d.FillRule.Positive)
+    if hole_distances_mm is not None:
+        rings = section.to_polygons()  # bodies that overlap are one now, and holes run clockwise
+        for distance, of_holes in zip(distances_mm, hole_distances_mm, strict=True):
+            moved_rings = [ring for one in rings for ring in _moved_ring(one, distance, of_holes)]
+            yield _loops(manifold3d.CrossSection(moved_rings, manifold3d.FillRule.Positive).to_polygons(), centre)
+        return
     for distance in distances_mm:
-        moved = section
-        if distance != 0.0:
-            moved = section.offset(distance, manifold3d.JoinType.Round, 2.0, _arc_segments(abs(distance)))
-        yield _loops(moved.to_polygons(), centre)
+        yield _loops(_moved(section, distance).to_polygons(), centre)
 
 
 def thinned(loops: Loops, tolerance_mm: float) -> Loops:
@@ -68,6 +77,21 @@ def thinned(loops: Loops, tolerance_mm: float) -> Loops:
     out, out_starts = np.empty_like(points), np.empty_like(starts)
     count = cutting.thin_loops(points, starts, float(tolerance_mm), out, out_starts)
     return out[: out_starts[count]].copy(), out_starts[: count + 1].copy()
+
+
+def _moved(section: manifold3d.CrossSection, distance_mm: float) -> manifold3d.CrossSection:
+    if distance_mm == 0.0:
+        return section
+    return section.offset(distance_mm, manifold3d.JoinType.Round, 2.0, _arc_segments(abs(distance_mm)))
+
+
+def _moved_ring(ring: NDArray[np.float64], distance_mm: float, of_holes_mm: float) -> list[NDArray[np.float64]]:
+    """One loop moved by itself: an outer one by the first distance, a hole (clockwise) by the second."""
+    x, y = ring.T
+    if float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) > 0.0:
+        return _moved(manifold3d.CrossSection([ring], manifold3d.FillRule.Positive), distance_mm).to_polygons()
+    hole = manifold3d.CrossSection([ring[::-1]], manifold3d.FillRule.Positive)
+    return [moved[::-1] for moved in _moved(hole, -of_holes_mm).to_polygons()]
 
 
 def _arc_segments(radius_mm: float) -> int:

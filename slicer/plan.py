@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from slicer.envelope import Envelope
+from slicer.fill import fill_layer
 from slicer.job import JobHead, JobLayer, Manifest, write_job
 from slicer.layers import Layer, cut_layers
 from slicer.mesh import MeshReport, place_on_plate, read_mesh
 from slicer.recipe import Recipe, RecipeError, with_bounds_of
-from slicer.scan import ScanPath, fill_layer
+from slicer.scan import ScanPath
 
 
 def plan_job(

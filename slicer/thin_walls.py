@@ -23,6 +23,9 @@ SHORTEST_PART = 0.5
 PIN_PART = 0.2
 """A body that is a mere point to the beam gets a track of this part of the spot, so that it is exposed at all."""
 
+TRACKED_PART = 0.5
+"""What is narrower than this part of the spot gets no track: it would come out at twice its width or more."""
+
 SAMPLES_MAX = 2_000_000
 
 

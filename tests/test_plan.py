@@ -85,7 +85,7 @@ def test_a_part_beyond_the_envelope_is_named_by_axis_and_leaves_nothing(tmp_path
 
 
 def test_a_part_smaller_than_the_spot_is_refused(tmp_path):
-    write_stl(rectangular(0.6, 0.6, 5), tmp_path / "pin.stl")
+    write_stl(rectangular(0.4, 0.4, 5), tmp_path / "pin.stl")
     with pytest.raises(JobError, match="nothing to expose"):
         plan_job(tmp_path / "pin.stl", wire_small(), BENCH, tmp_path / "pin.kiln")
     assert os.listdir(tmp_path) == ["pin.stl"]

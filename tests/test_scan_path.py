@@ -13,18 +13,12 @@ from hypothesis import strategies as st
 from solid_helpers import Parameters, box, loops_of, mesh_of, rings_of
 
 from slicer.errors import ScanError
+from slicer.fill import FillParameters, fill, fill_layer, fill_layers, track_distances_mm
 from slicer.layers import Layer, cut_layers, loops_area_mm2, net_area_mm2
 from slicer.mesh import read_mesh
 from slicer.offsets import offset_loops
-from slicer.scan import (
-    KIND_CONTOUR,
-    KIND_HATCH,
-    FillParameters,
-    ScanPath,
-    fill_layer,
-    fill_layers,
-    track_distances_mm,
-)
+from slicer.scan import KIND_CONTOUR, KIND_HATCH, ScanPath
+from slicer.strategy import Strategy
 from tests import naive
 
 BRICK = cut_layers(box(60, 40, 12), 2.0)
@@ -115,8 +109,10 @@ def test_without_hatch_there_is_one_closed_centre_line():
     assert path.jump_length_mm == 0.0 and (path.vectors_mm[0, :2] == path.vectors_mm[-1, 2:]).all()
 
 
-def test_what_is_narrower_than_the_spot_has_no_track():
-    assert len(fill_layer(BRICK[0], Parameters(spot_mm=41.0))) == 0
+def test_what_is_narrower_than_half_the_spot_has_no_track_but_is_told_of():
+    filled = fill(BRICK[0], Parameters(spot_mm=81.0))
+    (place,) = filled.narrow
+    assert len(filled.path) == 0 and not place.tracked and place.width_mm == pytest.approx(40.0, rel=0.1)
     assert len(fill_layer(Layer(0, 1.0, 1.0, *loops_of()), Parameters())) == 0
 
 
@@ -151,7 +147,7 @@ def test_the_beam_never_leaves_the_part(rings, spot, spacing, contours, index):
     outline = offset_loops(loops_of(*[[(x / 3, y / 3) for x, y in ring] for ring in rings]), 0.0313)
     sides = rings_of(*outline)
     p = Parameters(spot_mm=spot, hatch_spacing_mm=spacing, contours=contours)
-    path = fill_layer(Layer(index, 1.0, 1.0, *outline), p)
+    path = fill_layer(Layer(index, 1.0, 1.0, *outline), p, None, Strategy(thin_walls="report"))
     for x0, y0, x1, y1 in path.vectors_mm[:: max(1, len(path) // 60)].tolist():
         for part in (0.0, 0.3, 0.5, 1.0):
             point = (x0 + part * (x1 - x0), y0 + part * (y1 - y0))

@@ -37,6 +37,17 @@ def one_way(
     return _lines(points_mm, loop_starts, angle_rad, settings, False)
 
 
+def line_phase(points_mm: NDArray[np.float64], spacing_mm: float, angle_rad: float) -> float:
+    """Where the lines of a hatch through these points lie at phase 0, across themselves from the origin, in spacings.
+
+    Two hatches lie on the same lines when the second's phase is the difference between the first's and its own.
+    """
+    across = points_mm[:, 1] * np.cos(angle_rad) - points_mm[:, 0] * np.sin(angle_rad)
+    low, high = float(across.min()), float(across.max())
+    lines = max(1.0, np.floor((high - low) / spacing_mm + 0.5))
+    return float((0.5 * (low + high) / spacing_mm - 0.5 * (lines - 1.0)) % 1.0)
+
+
 def _lines(
     points: NDArray[np.float64], starts: NDArray[np.int64], angle: float, settings: HatchSettings, turning: bool
 ) -> Hatched:

@@ -1,0 +1,228 @@
+"""Filling a layer: contours, hatch, skins and tracks of thin walls, in the order in which they are exposed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slicer.errors import ScanError
+from slicer.hatching import HATCHES, HatchSettings
+from slicer.hatching.lines import line_phase
+from slicer.layers import Layer
+from slicer.offsets import Loops, offset_each, offset_loops, thinned
+from slicer.ordering import trace_loops
+from slicer.scan import KIND_CONTOUR, KIND_DOWN_SKIN, KIND_HATCH, KIND_THIN, KIND_UP_SKIN, ScanPath
+from slicer.skins import Neighbours, skin_regions
+from slicer.strategy import PLAIN, Strategy
+from slicer.thin_walls import TRACKED_PART, NarrowPlace, narrow_places, track_vectors
+
+TRACK_PART = 0.01
+"""How far a contour may pass from its exact offset, in spots: a controller need not be fed what no beam can draw."""
+
+LINE_HATCHES = ("meander", "one_way")
+"""Hatches whose lines go on across the border between hatch and skin."""
+
+
+class FillParameters(Protocol):
+    """What filling a layer needs to know; a Recipe is one."""
+
+    @property
+    def spot_mm(self) -> float: ...
+    @property
+    def power_w(self) -> float: ...
+    @property
+    def scan_speed_mm_s(self) -> float: ...
+    @property
+    def hatch_spacing_mm(self) -> float | None: ...
+    @property
+    def hatch_rotation_deg(self) -> float: ...
+    @property
+    def contours(self) -> int: ...
+    @property
+    def contour_power_w(self) -> float: ...
+    @property
+    def contour_speed_mm_s(self) -> float: ...
+
+
+class Plate(Protocol):
+    """The plane that a beam can reach, from (0, 0); an Envelope is one."""
+
+    @property
+    def x_mm(self) -> float: ...
+    @property
+    def y_mm(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A filled layer: its path, and what of its outline is narrower than the way of a contour around it."""
+
+    path: ScanPath
+    narrow: tuple[NarrowPlace, ...] = ()
+
+
+def track_distances_mm(parameters: FillParameters, strategy: Strategy = PLAIN) -> tuple[list[float], float | None]:
+    """How far inside the outline the contours run, and where the hatch begins (None: no hatch), in mm.
+
+    The outermost contour runs half a spot inside (or the strategy's compensation), so that the beam touches the
+    outline. Every track owns a strip one hatch spacing wide with itself in the middle; the hatch begins where the strip
+    of the last contour ends, so that no strip covers another (and all together the layer, where the spacing is the
+    spot), or the strategy's overlap farther out. Without hatch spacing there is one contour, the centre line of a beam
+    as wide as the spot.
+    """
+    edge = 0.5 * parameters.spot_mm if strategy.compensation_mm is None else strategy.compensation_mm
+    spacing = parameters.hatch_spacing_mm
+    if spacing is None:
+        return [edge], None
+    contours = [edge + i * spacing for i in range(parameters.contours)]
+    inner = contours[-1] + 0.5 * spacing if contours else edge
+    return contours, max(inner - strategy.hatch_overlap_mm, 0.0)
+
+
+def fill_layer(
+    layer: Layer,
+    parameters: FillParameters,
+    plate: Plate | None = None,
+    strategy: Strategy = PLAIN,
+    neighbours: Neighbours | None = None,
+) -> ScanPath:
+    """The path of `fill`."""
+    return fill(layer, parameters, plate, strategy, neighbours).path
+
+
+def fill(
+    layer: Layer,
+    parameters: FillParameters,
+    plate: Plate | None = None,
+    strategy: Strategy = PLAIN,
+    neighbours: Neighbours | None = None,
+) -> Filled:
+    """Plan the exposure of one layer: contours from the outside in, then the hatch, turned from layer to layer.
+
+    What is narrower than the way of a contour gets a single track in its middle, or (where it is narrower than half the
+    spot, or the strategy says so) is only told of. Skins need `neighbours`. With a plate, the path is held against it.
+
+    Raises:
+        ScanError: a parameter is out of range, or a vector leaves the plate.
+    """
+    _check(parameters)
+    contours_mm, hatch_mm = track_distances_mm(parameters, strategy)
+    inward = [-distance for distance in [*contours_mm, *([] if hatch_mm is None else [hatch_mm])]]
+    holes = None
+    if strategy.hole_compensation_mm is not None:
+        farther = strategy.hole_compensation_mm - (-inward[0] if contours_mm else 0.5 * parameters.spot_mm)
+        holes = [distance - farther for distance in inward]
+    outlines = list(offset_each(layer, inward, holes))
+    tracks, narrow = _thin(layer, outlines[0], -inward[0], parameters, strategy)
+    contours = ScanPath.concat([_contours(outlines[: len(contours_mm)], parameters, strategy), tracks])
+    hatch = ScanPath.empty()
+    if parameters.hatch_spacing_mm is not None:
+        hatch = _hatch(layer, outlines[-1], parameters, strategy, neighbours)
+    path = ScanPath.concat([contours, hatch] if strategy.contour_order == "first" else [hatch, contours])
+    if plate is not None:
+        _hold_on_plate(layer, path, plate)
+    return Filled(path, narrow)
+
+
+def fill_layers(
+    layers: Iterable[Layer], parameters: FillParameters, plate: Plate | None = None
+) -> Iterator[tuple[Layer, ScanPath]]:
+    """`fill_layer` for one layer after the other, so that a caller holds no more of them than it wants."""
+    for layer in layers:
+        yield layer, fill_layer(layer, parameters, plate)
+
+
+def _contours(outlines: list[Loops], parameters: FillParameters, strategy: Strategy) -> ScanPath:
+    parts: list[NDArray[np.float64]] = []
+    at = (0.0, 0.0)
+    for outline in outlines:
+        parts.append(trace_loops(*thinned(outline, TRACK_PART * parameters.spot_mm), at))
+        if len(parts[-1]):
+            at = (float(parts[-1][-1, 2]), float(parts[-1][-1, 3]))
+    vectors = np.concatenate([np.zeros((0, 4)), *parts])
+    return ScanPath.uniform(
+        vectors, KIND_CONTOUR, parameters.contour_power_w, parameters.contour_speed_mm_s, strategy.contour_focus_mm
+    )
+
+
+def _thin(
+    layer: Layer, inner: Loops, edge_mm: float, parameters: FillParameters, strategy: Strategy
+) -> tuple[ScanPath, tuple[NarrowPlace, ...]]:
+    """The tracks of thin walls, and what was found. `inner`: the outline moved in by `edge_mm`."""
+    opened = offset_loops(inner, edge_mm) if len(inner[0]) else inner
+    lines = narrow_places((layer.points_mm, layer.loop_starts), opened, 2.0 * edge_mm, parameters.spot_mm)
+    places, tracks = [], []
+    for line, width_mm in lines:
+        tracked = strategy.thin_walls == "track" and width_mm >= TRACKED_PART * parameters.spot_mm
+        length_mm = float(np.hypot(*np.diff(line, axis=0).T).sum())
+        x, y = line[len(line) // 2].tolist()
+        places.append(NarrowPlace((x, y), length_mm, width_mm, tracked))
+        if tracked:
+            tracks.append(track_vectors(line))
+    if not tracks:
+        return ScanPath.empty(), tuple(places)
+    vectors = np.concatenate(tracks)
+    power_w, speed_mm_s = parameters.contour_power_w, parameters.contour_speed_mm_s
+    return ScanPath.uniform(vectors, KIND_THIN, power_w, speed_mm_s, strategy.contour_focus_mm), tuple(places)
+
+
+def _hatch(
+    layer: Layer, inside: Loops, parameters: FillParameters, strategy: Strategy, neighbours: Neighbours | None
+) -> ScanPath:
+    """Down-skin, hatch and up-skin, each filled by the strategy's hatch; lines go on from one to the other."""
+    spacing = parameters.hatch_spacing_mm
+    assert spacing is not None
+    angle = math.radians(math.fmod(parameters.hatch_rotation_deg * layer.index, 360.0))
+    power_w, speed_mm_s = parameters.power_w, parameters.scan_speed_mm_s
+    regions = [(KIND_HATCH, inside, power_w, speed_mm_s)]
+    if strategy.skin_layers and neighbours is not None:
+        core, up, down = skin_regions(inside, neighbours, spacing)
+        s = strategy
+        regions = [
+            (KIND_DOWN_SKIN, down, s.down_skin_power_w or power_w, s.down_skin_speed_mm_s or speed_mm_s),
+            (KIND_HATCH, core, power_w, speed_mm_s),
+            (KIND_UP_SKIN, up, s.up_skin_power_w or power_w, s.up_skin_speed_mm_s or speed_mm_s),
+        ]
+    paths = []
+    for kind, region, power, speed in regions:
+        if not len(region[0]):
+            continue
+        phase = 0.0
+        if region is not inside and strategy.hatch in LINE_HATCHES:
+            phase = line_phase(inside[0], spacing, angle) - line_phase(region[0], spacing, angle)
+        settings = HatchSettings(spacing, strategy.tile_mm, strategy.tile_overlap_mm, phase)
+        hatched = HATCHES[strategy.hatch](*region, angle, settings)
+        paths.append(ScanPath.uniform(hatched.vectors_mm, kind, power, speed, strategy.focus_mm))
+    return ScanPath.concat(paths)
+
+
+def _check(parameters: FillParameters) -> None:
+    positive = ["spot_mm", "power_w", "scan_speed_mm_s", "contour_power_w", "contour_speed_mm_s"]
+    if parameters.hatch_spacing_mm is not None:
+        positive.append("hatch_spacing_mm")
+    for name in positive:
+        value = getattr(parameters, name)
+        if not (math.isfinite(value) and value > 0.0):
+            raise ScanError(f"{name} is {value:g}, but a beam needs a positive number there.")
+    if not math.isfinite(parameters.hatch_rotation_deg):
+        raise ScanError(f"hatch_rotation_deg is {parameters.hatch_rotation_deg:g}; give an angle in degrees.")
+    if not 0 <= parameters.contours <= 1000:
+        raise ScanError(f"contours is {parameters.contours}; give a number from 0 to 1000.")
+
+
+def _hold_on_plate(layer: Layer, path: ScanPath, plate: Plate) -> None:
+    if not len(path):
+        return
+    for axis, name, size in ((0, "x", plate.x_mm), (1, "y", plate.y_mm)):
+        ways = path.vectors_mm[:, axis::2]
+        low, high = float(ways.min()), float(ways.max())
+        if low < 0.0 or high > size:
+            raise ScanError(
+                f"Layer {layer.index} is exposed from {name} = {low:.3f} to {high:.3f} mm, but the plate reaches "
+                f"from 0 to {size:g} mm; place the part on the plate first."
+            )
