@@ -15,7 +15,7 @@ import math
 import struct
 import zipfile
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -90,7 +90,7 @@ class Manifest:
 
     `recipe` and `envelope` are whole (`Recipe.from_dict`, `Envelope.from_dict` take them back). `length_mm`, `energy_j`
     and `beam_on_s` sum over all vectors; `build_time_s` adds jumps and accelerations, without recoating and heating.
-    `z_mm` is each layer's top.
+    `z_mm` is each layer's top. `notes` say what of the part comes out otherwise than it was drawn (`slicer.notes`).
     """
 
     schema_version: int
@@ -110,16 +110,19 @@ class Manifest:
     z_mm: list[float]
     thickness_mm: list[float]
     software_version: str
+    notes: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> bytes:
         """The bytes of `manifest.json`: sorted keys, no NaN, so that equal manifests are equal bytes."""
         return json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False).encode() + b"\n"
 
 
-def write_job(path: str | Path, head: JobHead, layers: Iterable[JobLayer]) -> Manifest:
+def write_job(
+    path: str | Path, head: JobHead, layers: Iterable[JobLayer], notes: Iterable[dict[str, Any]] = ()
+) -> Manifest:
     """Write a job file from layers as they come, lowest first; it appears whole or not at all.
 
-    The same head and layers always give the same bytes.
+    `notes` are read when the last layer has come. The same head, layers and notes always give the same bytes.
 
     Raises:
         JobError: no layer, layers out of order, or a layer that `check_layer` refuses.
@@ -139,7 +142,7 @@ def write_job(path: str | Path, head: JobHead, layers: Iterable[JobLayer]) -> Ma
                 if name in ARRAYS or array.any():
                     _store(archive, _member(index, name), _npy_bytes(array, dtype), sums)
             tally.add(job_layer)
-        manifest = tally.manifest()
+        manifest = replace(tally.manifest(), notes=list(notes))
         _store(archive, MANIFEST, manifest.to_json(), sums)
         _store(archive, SUMS, "".join(sums).encode(), [])
     return manifest
@@ -458,7 +461,8 @@ def _read_manifest(path: Path, data: bytes) -> Manifest:
         manifest = msgspec.convert(table, Manifest)
     except msgspec.ValidationError as error:
         raise JobError(f"job file {path}: its manifest cannot be used: {error}") from error
-    if version not in SCHEMA_VERSIONS or set(table) != {f.name for f in fields(Manifest)}:
+    keys = {f.name for f in fields(Manifest)} - ({"notes"} if version == 1 else set())
+    if version not in SCHEMA_VERSIONS or set(table) != keys:
         raise JobError(f"job file {path}: its manifest is not one of format {' or '.join(map(str, SCHEMA_VERSIONS))}")
     count = manifest.layer_count
     if not 1 <= count <= LAYERS_MAX or len(manifest.z_mm) != count or len(manifest.thickness_mm) != count:

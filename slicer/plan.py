@@ -10,12 +10,21 @@ from pathlib import Path
 import numpy as np
 
 from slicer.envelope import Envelope
-from slicer.fill import fill_layer
+from slicer.fill import fill
+from slicer.heights import adaptive_edges
 from slicer.job import JobHead, JobLayer, Manifest, write_job
-from slicer.layers import Layer, cut_layers
-from slicer.mesh import MeshReport, place_on_plate, read_mesh
+from slicer.layers import Layer, cut_bands, cut_layers
+from slicer.mesh import Mesh, MeshReport, place_on_plate, read_mesh
+from slicer.notes import NoteBook
 from slicer.recipe import Recipe, RecipeError, with_bounds_of
 from slicer.scan import ScanPath
+from slicer.skins import Neighbours, overhangs
+
+THINNEST_PART = 0.25
+"""Of the recipe's layer thickness: the thinnest adaptive layer where the strategy does not say."""
+
+OVERHANG_PART = 1.0
+"""A layer may reach out over powder by this many of the recipe's layer thicknesses (45 deg) before it is told of."""
 
 
 def plan_job(
@@ -49,11 +58,25 @@ def plan_job(
     mesh, report = read_mesh(mesh_path, unit=unit)
     if on_report is not None:
         on_report(report)
-    layers = cut_layers(place_on_plate(mesh, envelope), recipe.layer_thickness_mm)
+    layers = _cut(place_on_plate(mesh, envelope), recipe)
     with Path(mesh_path).open("rb") as stream:
         mesh_sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     head = JobHead(name or Path(mesh_path).stem, recipe, envelope, Path(mesh_path).name, mesh_sha256)
-    return write_job(out_path, head, _filled(layers, recipe, envelope, progress))
+    notes = NoteBook(recipe.spot_mm)
+    notes.add_overhangs(overhangs(layers, OVERHANG_PART * recipe.layer_thickness_mm))
+    return write_job(out_path, head, _filled(layers, recipe, envelope, notes, progress), notes)
+
+
+def exposure_scaled(path: ScanPath, thickness_mm: float, recipe: Recipe, envelope: Envelope) -> ScanPath:
+    """The path for a layer thinner than the recipe's: faster, so that the energy for each volume stays.
+
+    What the gantry cannot run faster, the beam is weakened by.
+    """
+    if thickness_mm == recipe.layer_thickness_mm:
+        return path
+    wanted = path.speed_mm_s * (recipe.layer_thickness_mm / thickness_mm)
+    speed = np.minimum(wanted, envelope.speed_mm_s_max)
+    return replace(path, speed_mm_s=speed, power_w=path.power_w * (speed / wanted))
 
 
 def on_machine_grid(path: ScanPath) -> ScanPath:
@@ -66,10 +89,27 @@ def on_machine_grid(path: ScanPath) -> ScanPath:
     return replace(path, vectors_mm=grid / 1000.0).chosen(kept)
 
 
+def _cut(mesh: Mesh, recipe: Recipe) -> list[Layer]:
+    thickness, cusp = recipe.layer_thickness_mm, recipe.strategy.cusp_mm
+    if cusp is None:
+        return cut_layers(mesh, thickness)
+    thinnest = recipe.strategy.layer_thickness_min_mm or THINNEST_PART * thickness
+    return cut_bands(mesh, adaptive_edges(mesh, cusp, thinnest, thickness))
+
+
 def _filled(
-    layers: list[Layer], recipe: Recipe, envelope: Envelope, progress: Callable[[int, int], None] | None
+    layers: list[Layer],
+    recipe: Recipe,
+    envelope: Envelope,
+    notes: NoteBook,
+    progress: Callable[[int, int], None] | None,
 ) -> Iterator[JobLayer]:
-    for done, layer in enumerate(layers, start=1):
-        yield JobLayer(layer, on_machine_grid(fill_layer(layer, recipe, envelope)), recipe.jump_speed_mm_s)
+    strategy = recipe.strategy
+    for index, layer in enumerate(layers):
+        neighbours = Neighbours.of(layers, index, strategy.skin_layers) if strategy.skin_layers else None
+        filled = fill(layer, recipe, envelope, strategy, neighbours)
+        notes.add_narrow(index, filled.narrow)
+        path = exposure_scaled(filled.path, layer.thickness_mm, recipe, envelope)
+        yield JobLayer(layer, on_machine_grid(path), recipe.jump_speed_mm_s)
         if progress is not None:
-            progress(done, len(layers))
+            progress(index + 1, len(layers))

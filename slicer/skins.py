@@ -13,7 +13,6 @@ from slicer import regions
 from slicer.layers import Layer, loops_area_mm2
 from slicer.offsets import Loops, offset_loops
 
-
 CORNER_PART = 0.75
 """What was made half a track smaller is grown by this part of a track, which fills corners down to 84 deg again."""
 

@@ -185,14 +185,14 @@ def test_a_full_disk_says_so_and_keeps_the_old_job(here, monkeypatch):
 
 
 def test_ctrl_c_exits_130_and_leaves_nothing_half_written(here, monkeypatch):
-    filled = slicer.plan.fill_layer
+    filled = slicer.plan.fill
 
     def interrupted(layer, *rest):
         if layer.index == 2:
             raise KeyboardInterrupt
         return filled(layer, *rest)
 
-    monkeypatch.setattr(slicer.plan, "fill_layer", interrupted)
+    monkeypatch.setattr(slicer.plan, "fill", interrupted)
     done = slice_plate("-o", "plate.kiln")
     assert done.exit_code == 130 and "interrupted" in done.stderr and os.listdir(here) == ["plate.stl"]
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 import os
 
+import manifold3d
 import numpy as np
 import pytest
 from job_helpers import BENCH, wire_small
+from solid_helpers import mesh_of
 
 from slicer.bricks import demo_brick, rectangular, write_stl
 from slicer.envelope import Envelope
 from slicer.errors import MeshError
 from slicer.job import Job, JobError
 from slicer.layers import net_area_mm2
+from slicer.notes import PLACES_MAX, NoteBook, sentences
 from slicer.plan import on_machine_grid, plan_job
 from slicer.recipe import RecipeError, load_recipe
-from slicer.scan import KIND_CONTOUR, KIND_HATCH, ScanPath
+from slicer.scan import KIND_CONTOUR, KIND_DOWN_SKIN, KIND_HATCH, KIND_UP_SKIN, ScanPath
+from slicer.thin_walls import NarrowPlace
 
 
 @pytest.fixture
@@ -95,3 +99,46 @@ def test_the_machine_grid_drops_only_what_cannot_be_told():
     vectors = np.array([[0, 0, 1.00049, 0], [1, 0, 1.0003, 0.0004], [1, 0, 1, 0.0006]])
     path = on_machine_grid(ScanPath.uniform(vectors, KIND_HATCH, 10.0, 5.0))
     np.testing.assert_allclose(path.vectors_mm, [[0, 0, 1.0, 0], [1, 0, 1, 0.001]])
+
+
+def test_a_strategy_reaches_the_job(tmp_path):
+    """Adaptive layers, skins and a hatch of islands, through the file and back."""
+    mushroom = manifold3d.Manifold.sphere(8, 48) + manifold3d.Manifold.cylinder(3, 12, 12, 48).translate((0, 0, 5))
+    write_stl(mesh_of(mushroom, "sphere"), tmp_path / "sphere.stl")
+    recipe = wire_small(cusp_mm="0.2", layer_thickness_min_mm="0.2", skin_layers="1", hatch="islands", tile_mm="3")
+    manifest = plan_job(tmp_path / "sphere.stl", recipe, BENCH, tmp_path / "sphere.kiln")
+    assert len(set(manifest.thickness_mm)) > 5 and min(manifest.thickness_mm) >= 0.2
+    with Job.open(tmp_path / "sphere.kiln") as job:
+        job.verify()
+        assert job.recipe.strategy == recipe.strategy
+        layers = [job.layer(i) for i in range(manifest.layer_count)]
+    kinds = set(np.concatenate([layer.path.kind for layer in layers]))
+    assert {KIND_HATCH, KIND_CONTOUR, KIND_UP_SKIN, KIND_DOWN_SKIN} <= kinds
+    for layer in layers:  # the energy for each volume stays, whatever the thickness
+        hatch = layer.path.chosen(layer.path.kind != KIND_CONTOUR)
+        energy = hatch.power_w / (hatch.speed_mm_s * layer.layer.thickness_mm)
+        assert energy == pytest.approx(recipe.power_w / (recipe.scan_speed_mm_s * recipe.layer_thickness_mm))
+        assert hatch.speed_mm_s.max(initial=0.0) <= BENCH.speed_mm_s_max
+
+
+def test_what_is_too_narrow_is_told_with_its_place_and_layers(tmp_path):
+    fin = manifold3d.Manifold.cube((20, 10, 5)) + manifold3d.Manifold.cube((12, 0.3, 5)).translate((19, 5, 0))
+    fin += manifold3d.Manifold.cube((12, 0.7, 3)).translate((19, 2, 0))
+    write_stl(mesh_of(fin, "fins"), tmp_path / "fins.stl")
+    manifest = plan_job(tmp_path / "fins.stl", wire_small(), BENCH, tmp_path / "fins.kiln")
+    by_kind = {note["kind"]: note for note in manifest.notes}
+    assert by_kind["dropped"]["layers"] == [0, 9] and by_kind["dropped"]["width_mm"] == pytest.approx(0.3, abs=0.01)
+    assert by_kind["thin wall"]["layers"] == [0, 5] and by_kind["thin wall"]["length_mm"] == pytest.approx(
+        10.9, abs=0.6
+    )
+    dropped, tracked = sentences(manifest.notes, 1.0)
+    assert "1 place is narrower than half the 1 mm spot and left out" in dropped and "in layers 1 to 10" in dropped
+    assert "single tracks" in tracked
+
+
+def test_notes_of_places_beyond_count_are_counted():
+    book = NoteBook(1.0)
+    book.add_narrow(0, [NarrowPlace((10.0 * i, 0.0), 1.0, 0.1, False) for i in range(PLACES_MAX + 7)])
+    notes = list(book)
+    assert len(notes) == PLACES_MAX + 1 and notes[-1] == {"kind": "more", "count": 7}
+    assert "7 more places" in sentences(notes, 1.0)[-1]

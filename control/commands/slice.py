@@ -41,6 +41,7 @@ def slice_part(
 ) -> None:
     """Turn the mesh PART (STL, OBJ, PLY or 3MF) into a job file."""
     from control.config import load_envelope
+    from slicer.notes import sentences as notes_of
     from slicer.plan import plan_job
     from slicer.recipe import load_recipe
 
@@ -58,6 +59,8 @@ def slice_part(
         return
     click.echo(f"{part}: {_report_sentence(reports[0])}")
     for sentence in reports[0].sentences():
+        click.echo(f"  note: {sentence}")
+    for sentence in notes_of(manifest.notes, recipe.spot_mm):
         click.echo(f"  note: {sentence}")
     click.echo(f"{output}: {job_sentence(manifest)}")
     click.echo(recipe_sentence(recipe))

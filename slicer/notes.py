@@ -1,0 +1,118 @@
+"""What of a part comes out otherwise than it was drawn, gathered over the layers: nothing is dropped in silence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from slicer.skins import Overhang
+from slicer.thin_walls import NarrowPlace
+
+THIN_WALL, DROPPED, OVERHANG = "thin wall", "dropped", "overhang"
+PLACES_MAX = 1000
+"""Places that are told one by one; the rest is told as a number, in the last note."""
+
+
+@dataclass
+class _Place:
+    """One place over the layers in which it was found; figures are the largest of them."""
+
+    kind: str
+    first: int
+    last: int
+    at_mm: tuple[float, float]
+    length_mm: float = 0.0
+    width_mm: float = 0.0
+    area_mm2: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "layers": [self.first, self.last],
+            "at_mm": [round(x, 3) for x in self.at_mm],
+            "length_mm": round(self.length_mm, 3),
+            "width_mm": round(self.width_mm, 3),
+            "area_mm2": round(self.area_mm2, 3),
+        }
+
+
+class NoteBook:
+    """Places by layer, lowest first; iterating gives them as notes for a manifest.
+
+    Places of one kind in neighbouring layers, nearer to each other than a few spots, are one place.
+    """
+
+    def __init__(self, spot_mm: float) -> None:
+        self._reach_mm = 4.0 * spot_mm
+        self._places: list[_Place] = []
+        self._open: list[_Place] = []
+        self.not_told = 0
+
+    def add_narrow(self, layer: int, places: Iterable[NarrowPlace]) -> None:
+        """What `slicer.fill` found in a layer."""
+        for place in places:
+            kind = THIN_WALL if place.tracked else DROPPED
+            area = place.length_mm * place.width_mm
+            self._add(layer, kind, place.at_mm, place.length_mm, place.width_mm, area)
+
+    def add_overhangs(self, found: Iterable[Overhang]) -> None:
+        """What `slicer.skins` found."""
+        for overhang in found:
+            self._add(overhang.layer, OVERHANG, overhang.at_mm, 0.0, 0.0, overhang.area_mm2)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for place in self._places:
+            yield place.to_dict()
+        if self.not_told:
+            yield {"kind": "more", "count": self.not_told}
+
+    def _add(
+        self, layer: int, kind: str, at_mm: tuple[float, float], length_mm: float, width_mm: float, area_mm2: float
+    ) -> None:
+        self._open = [place for place in self._open if place.last >= layer - 1]
+        for place in self._open:
+            if place.kind == kind and math.dist(place.at_mm, at_mm) <= self._reach_mm:
+                place.last = layer
+                place.at_mm = at_mm
+                place.length_mm = max(place.length_mm, length_mm)
+                place.width_mm = max(place.width_mm, width_mm)
+                place.area_mm2 = max(place.area_mm2, area_mm2)
+                return
+        if len(self._places) >= PLACES_MAX:
+            self.not_told += 1
+            return
+        place = _Place(kind, layer, layer, at_mm, length_mm, width_mm, area_mm2)
+        self._places.append(place)
+        self._open.append(place)
+
+
+def sentences(notes: Iterable[dict[str, Any]], spot_mm: float) -> list[str]:
+    """Notes in words, one for each kind, with the first place."""
+    told = []
+    by_kind: dict[str, list[dict[str, Any]]] = {}
+    for note in notes:
+        by_kind.setdefault(note["kind"], []).append(note)
+    for kind, what in (
+        (DROPPED, "narrower than half the {spot:g} mm spot and left out"),
+        (THIN_WALL, "narrower than the {spot:g} mm spot and drawn as single tracks, wider than they are"),
+        (OVERHANG, "hanging over loose powder by more than 45 deg"),
+    ):
+        places = by_kind.get(kind, [])
+        if not places:
+            continue
+        first = max(places, key=lambda note: note["area_mm2"])
+        count = "1 place is" if len(places) == 1 else f"{len(places)} places are"
+        size = f"{first['area_mm2']:.3g} mm2"
+        if kind != OVERHANG:
+            size = f"{first['length_mm']:.3g} x {first['width_mm']:.3g} mm"
+        low, high = (number + 1 for number in first["layers"])
+        layers = f"layer {low}" if low == high else f"layers {low} to {high}"
+        x, y = first["at_mm"]
+        told.append(
+            f"{count} {what.format(spot=spot_mm)}; the largest is {size} at x {x:.1f}, y {y:.1f} mm in {layers}."
+        )
+    if "more" in by_kind:
+        told.append(f"{by_kind['more'][0]['count']} more places are not listed one by one.")
+    return told
