@@ -11,6 +11,7 @@ import numpy as np
 
 from slicer.envelope import Envelope
 from slicer.fill import fill
+from slicer.heads import Head, split_among
 from slicer.heights import adaptive_edges
 from slicer.job import JobHead, JobLayer, Manifest, write_job
 from slicer.layers import Layer, cut_bands, cut_layers
@@ -110,6 +111,8 @@ def _filled(
         filled = fill(layer, recipe, envelope, strategy, neighbours)
         notes.add_narrow(index, filled.narrow)
         path = exposure_scaled(filled.path, layer.thickness_mm, recipe, envelope)
+        if strategy.heads > 1:
+            path = split_among(path, [Head(0.0, envelope.x_mm)] * strategy.heads, strategy.stitch_mm, index)
         yield JobLayer(layer, on_machine_grid(path), recipe.jump_speed_mm_s)
         if progress is not None:
             progress(index + 1, len(layers))

@@ -24,7 +24,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "fill_rule": ("non_zero", "even_odd"),
 }
 AUTO = "auto"
-WHOLE = ("skin_layers",)
+WHOLE = ("skin_layers", "heads")
 
 # key -> (smallest, largest, unit); those in AUTOMATIC may also be "auto" (None here)
 RANGES: dict[str, tuple[float, float, str]] = {
@@ -45,6 +45,8 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "down_skin_speed_mm_s": (0.01, 2000.0, "mm/s"),
     "cusp_mm": (0.001, 50.0, "mm"),
     "layer_thickness_min_mm": (0.01, 50.0, "mm"),
+    "heads": (1, 16, ""),
+    "stitch_mm": (0.0, 50.0, "mm"),
 }
 AUTOMATIC = frozenset(
     {
@@ -79,6 +81,7 @@ class Strategy:
         cusp_mm: the largest step that the layers may leave on a slope; auto is layers of one thickness. With it layers
             are between layer_thickness_min_mm (auto: a quarter) and the recipe's thickness.
         fill_rule: what is inside where surfaces overlap.
+        heads: how many beams share the plate, each reaching all of it; stitch_mm: how wide their seams are exposed twice.
     """
 
     hatch: str = "meander"
@@ -103,6 +106,8 @@ class Strategy:
     cusp_mm: float | None = None
     layer_thickness_min_mm: float | None = None
     fill_rule: str = "non_zero"
+    heads: int = 1
+    stitch_mm: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """What differs from the defaults, as TOML and JSON know it."""

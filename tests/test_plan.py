@@ -14,6 +14,7 @@ from solid_helpers import mesh_of
 from slicer.bricks import demo_brick, rectangular, write_stl
 from slicer.envelope import Envelope
 from slicer.errors import MeshError
+from slicer.heads import times_s
 from slicer.job import Job, JobError
 from slicer.layers import net_area_mm2
 from slicer.notes import PLACES_MAX, NoteBook, sentences
@@ -119,6 +120,14 @@ def test_a_strategy_reaches_the_job(tmp_path):
         energy = hatch.power_w / (hatch.speed_mm_s * layer.layer.thickness_mm)
         assert energy == pytest.approx(recipe.power_w / (recipe.scan_speed_mm_s * recipe.layer_thickness_mm))
         assert hatch.speed_mm_s.max(initial=0.0) <= BENCH.speed_mm_s_max
+
+
+def test_several_heads_share_the_plate(plate, tmp_path):
+    manifest = plan_job(plate, wire_small(heads="3", stitch_mm="0.4"), BENCH, tmp_path / "heads.kiln")
+    with Job.open(tmp_path / "heads.kiln") as job:
+        paths = [job.layer(i).path for i in range(manifest.layer_count)]
+    for path in paths:
+        assert times_s(path) == pytest.approx(np.full(3, path.exposure_time_s / 3), rel=0.1)
 
 
 def test_what_is_too_narrow_is_told_with_its_place_and_layers(tmp_path):
