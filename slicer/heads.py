@@ -79,7 +79,7 @@ def seams_mm(path: ScanPath, heads: Sequence[Head], stitch_mm: float = 0.0, laye
 
 def times_s(path: ScanPath) -> NDArray[np.float64]:
     """(heads,) f8: how long each head exposes, s, without jumps. The layer takes as long as the busiest."""
-    return np.bincount(path.beam, weights=path.lengths_mm / path.speed_mm_s)
+    return np.bincount(path.beam, weights=path.lengths_mm / path.speed_mm_s).astype(np.float64)
 
 
 def _time_left_of(path: ScanPath, x_mm: float) -> float:

@@ -17,9 +17,11 @@ from slicer.job import JobHead, JobLayer, Manifest, write_job
 from slicer.layers import Layer, cut_bands, cut_layers
 from slicer.mesh import Mesh, MeshReport, place_on_plate, read_mesh
 from slicer.notes import NoteBook
+from slicer.parallel import in_order, workers_here
 from slicer.recipe import Recipe, RecipeError, with_bounds_of
 from slicer.scan import ScanPath
 from slicer.skins import Neighbours, overhangs
+from slicer.thin_walls import NarrowPlace
 
 THINNEST_PART = 0.25
 """Of the recipe's layer thickness: the thinnest adaptive layer where the strategy does not say."""
@@ -36,6 +38,7 @@ def plan_job(
     *,
     unit: str = "mm",
     name: str | None = None,
+    workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     on_report: Callable[[MeshReport], None] | None = None,
 ) -> Manifest:
@@ -44,6 +47,7 @@ def plan_job(
     Args:
         unit: of the mesh's numbers: mm, cm, m or inch.
         name: of the job; the mesh file's stem if None.
+        workers: threads that fill layers; as many as there are processors if None. The job's bytes do not depend on it.
         progress: called with (layers done, layers in all).
         on_report: called once with what was found in the mesh.
 
@@ -65,7 +69,9 @@ def plan_job(
     head = JobHead(name or Path(mesh_path).stem, recipe, envelope, Path(mesh_path).name, mesh_sha256)
     notes = NoteBook(recipe.spot_mm)
     notes.add_overhangs(overhangs(layers, OVERHANG_PART * recipe.layer_thickness_mm))
-    return write_job(out_path, head, _filled(layers, recipe, envelope, notes, progress), notes)
+    return write_job(
+        out_path, head, _filled(layers, recipe, envelope, notes, workers or workers_here(), progress), notes
+    )
 
 
 def exposure_scaled(path: ScanPath, thickness_mm: float, recipe: Recipe, envelope: Envelope) -> ScanPath:
@@ -103,16 +109,22 @@ def _filled(
     recipe: Recipe,
     envelope: Envelope,
     notes: NoteBook,
+    workers: int,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[JobLayer]:
     strategy = recipe.strategy
-    for index, layer in enumerate(layers):
+
+    def filled(index: int) -> tuple[JobLayer, tuple[NarrowPlace, ...]]:
+        layer = layers[index]
         neighbours = Neighbours.of(layers, index, strategy.skin_layers) if strategy.skin_layers else None
-        filled = fill(layer, recipe, envelope, strategy, neighbours)
-        notes.add_narrow(index, filled.narrow)
-        path = exposure_scaled(filled.path, layer.thickness_mm, recipe, envelope)
+        found = fill(layer, recipe, envelope, strategy, neighbours)
+        path = exposure_scaled(found.path, layer.thickness_mm, recipe, envelope)
         if strategy.heads > 1:
             path = split_among(path, [Head(0.0, envelope.x_mm)] * strategy.heads, strategy.stitch_mm, index)
-        yield JobLayer(layer, on_machine_grid(path), recipe.jump_speed_mm_s)
+        return JobLayer(layer, on_machine_grid(path), recipe.jump_speed_mm_s), found.narrow
+
+    for index, (job_layer, narrow) in enumerate(in_order(filled, range(len(layers)), workers)):
+        notes.add_narrow(index, narrow)
+        yield job_layer
         if progress is not None:
             progress(index + 1, len(layers))
