@@ -27,12 +27,13 @@ Examples:
   moonkiln slice part.3mf --recipe my_recipe.toml --machine my_machine.toml
   moonkiln slice part.stl --recipe dlr_solar --unit cm --set power_w=190 --set contours=2
   moonkiln slice part.obj --recipe dsel_fibre --json
+  moonkiln slice part.stl --recipe my_recipe.toml --set hatch=islands --set tile_mm=4 --set skin_layers=2
 """,
 )
 @click.argument("part", type=FILE)
 @click.option("--recipe", "recipe_name", required=True, metavar="NAME|FILE.toml", help="A shipped recipe, or a file.")
 @click.option("--machine", default="bench", show_default=True, metavar="NAME|FILE.toml", help="Whose envelope to fit.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a number of the recipe.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe or its strategy.")
 @click.option("--unit", type=click.Choice(UNITS), default="mm", show_default=True, help="Of the mesh's numbers.")
 @click.option("-o", "--output", type=FILE, help="Job file to write.  [default: PART with .kiln, in this folder]")
 @json_option
@@ -78,7 +79,9 @@ Examples:
 def info(job_path: Path, as_json: bool) -> None:
     """Verify every byte of a job file and say what is in it, with the evidence behind each number."""
     from slicer.job import Job
+    from slicer.notes import sentences as notes_of
     from slicer.recipe import RANGES, absorbed_energy_j_kg
+    from slicer.strategy import RANGES as STRATEGY_RANGES
 
     with Job.open(job_path) as job:
         job.verify()
@@ -111,6 +114,11 @@ def info(job_path: Path, as_json: bool) -> None:
             evidence = recipe.evidence.get(key)
             grounds = f"{evidence.kind}: {evidence.source}" if evidence else "no evidence given"
             click.echo(f"    {key:20} {'none' if value is None else f'{value:g}':>8} {unit:6} {grounds}")
+        for key, value in recipe.strategy.to_dict().items():
+            unit = STRATEGY_RANGES[key][2] if key in STRATEGY_RANGES else ""
+            click.echo(f"    {key:20} {value:>8} {unit:6} chosen, not the default")
+        for sentence in notes_of(manifest.notes, recipe.spot_mm):
+            click.echo(f"  note: {sentence}")
 
 
 @click.command(
