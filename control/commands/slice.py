@@ -33,7 +33,7 @@ Examples:
 @click.argument("part", type=FILE)
 @click.option("--recipe", "recipe_name", required=True, metavar="NAME|FILE.toml", help="A shipped recipe, or a file.")
 @click.option("--machine", default="bench", show_default=True, metavar="NAME|FILE.toml", help="Whose envelope to fit.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe or its strategy.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe.")
 @click.option("--unit", type=click.Choice(UNITS), default="mm", show_default=True, help="Of the mesh's numbers.")
 @click.option("-o", "--output", type=FILE, help="Job file to write.  [default: PART with .kiln, in this folder]")
 @json_option
