@@ -1,4 +1,10 @@
-"""The time a look-ahead motion controller needs for a chain of straight moves: trapezoids with junction deviation."""
+"""Motion controllers in time: scan vectors as the lines of a program, and a program as a controller executes it.
+
+A controller plans straight moves as trapezoids: each corner has a speed limit of its own, and from every corner it must
+be able to stop at the end of the last move it knows of. It knows few: a ring of some 16 moves, filled by a line that
+carries so many bytes a second. `run_lines` follows line, ring and moves event by event, so that a program which starves
+its controller takes as long here as there.
+"""
 
 from __future__ import annotations
 
@@ -7,125 +13,458 @@ import math
 import numpy as np
 from numba import njit
 
+# kinds of program lines
+LINE_JUMP, LINE_VECTOR, LINE_WAIT, LINE_SYNC = 0, 1, 2, 3
 
-@njit(cache=True)
-def move_times(points_mm, cruise_mm_s, acceleration_mm_s2, junction_deviation_mm, times_s, entry_sq):
-    """Time of each move of a chain that starts and ends at rest, with every move known ahead.
+# rules for the speed at a corner
+CORNER_MARLIN, CORNER_GRBL, CORNER_JERK = 0, 1, 2
 
-    Args:
-        points_mm: (n + 1, 2) f8, the corners of the chain.
-        cruise_mm_s: (n,) f8, the wanted speed of each move.
-        acceleration_mm_s2, junction_deviation_mm: limits, the same for all moves.
-        times_s: (n,) f8, out: seconds per move; 0 for a move without length.
-        entry_sq: (n + 1,) f8, scratch: squared speed at each corner.
+# what `run_lines` sums up, by place in `sums`
+SUM_EXPOSING, SUM_JUMPING, SUM_WAITING, SUM_STOOD, SUM_DRY, SUM_BEGAN, SUM_ENDED, SUM_DONE = range(8)
+SUMS = 8
 
-    Returns:
-        The sum of times_s.
+NUMBER_MAX = 128  # lines in flight at most; more do not fit a receive buffer
+_STRAIGHT = 0.999999
+_DOT = ord(".")
+_MOVE_XOR = ord("G") ^ ord("0") ^ ord(" ") ^ ord("X") ^ _DOT ^ ord(" ") ^ ord("Y") ^ _DOT
+_FEED_XOR = ord(" ") ^ ord("F")
+_POWER_XOR = ord(" ") ^ ord("S")
+_NUMBER_XOR = ord("N") ^ ord(" ")
 
-    Corner speed (Marlin, `planner.cpp`, junction deviation): v^2 = a d s / (1 - s) with s = sin(theta / 2), theta the
-    angle between the moves; a short move that turns little is also held to v^2 <= L a / (pi - theta). Then a backward
-    and a forward pass v_i^2 <= v_j^2 + 2 a L.
-    """
-    n = cruise_mm_s.shape[0]
-    a = acceleration_mm_s2
-    entry_sq[0] = 0.0
-    last_x = 0.0
-    last_y = 0.0
-    last_cruise_sq = 0.0
-    for i in range(n):
-        dx = points_mm[i + 1, 0] - points_mm[i, 0]
-        dy = points_mm[i + 1, 1] - points_mm[i, 1]
-        length = math.sqrt(dx * dx + dy * dy)
-        times_s[i] = length  # holds the length until the last pass
-        if length == 0.0:
-            continue  # a controller drops a move without length: the corner lies between its neighbours
-        ux = dx / length
-        uy = dy / length
-        cruise_sq = cruise_mm_s[i] * cruise_mm_s[i]
-        limit = 0.0
-        if last_cruise_sq > 0.0:
-            limit = min(cruise_sq, last_cruise_sq)
-            cosine = -(last_x * ux + last_y * uy)  # of the angle between the moves; -1 is straight on
-            if cosine > 0.999999:
-                limit = 0.0
-            elif cosine > -0.999999:
-                half_sine = math.sqrt(0.5 * (1.0 - cosine))
-                limit = min(limit, a * junction_deviation_mm * half_sine / (1.0 - half_sine))
-                if length < 1.0 and cosine < -0.7071067811865475:
-                    limit = min(limit, length * a / (math.pi - math.acos(cosine)))
-        entry_sq[i] = limit
-        last_x = ux
-        last_y = uy
-        last_cruise_sq = cruise_sq
-    entry_sq[n] = 0.0
 
-    following = 0.0
-    for i in range(n - 1, -1, -1):
-        if times_s[i] == 0.0:
-            continue
-        entry_sq[i] = min(entry_sq[i], following + 2.0 * a * times_s[i])
-        following = entry_sq[i]
-
-    total = 0.0
-    speed_sq = 0.0
-    i = 0
-    while i < n:
-        length = times_s[i]
-        j = i + 1
-        while j < n and times_s[j] == 0.0:
-            j += 1
-        if length == 0.0:
-            i = j
-            continue
-        exit_sq = entry_sq[j] if j < n else 0.0
-        exit_sq = min(exit_sq, speed_sq + 2.0 * a * length)
-        cruise = cruise_mm_s[i]
-        peak_sq = min(cruise * cruise, 0.5 * (speed_sq + exit_sq) + a * length)
-        entry = math.sqrt(speed_sq)
-        leave = math.sqrt(exit_sq)
-        peak = max(math.sqrt(peak_sq), entry, leave)
-        ramps = (peak - entry) / a + (peak - leave) / a
-        ramp_length = (2.0 * peak * peak - speed_sq - exit_sq) / (2.0 * a)
-        times_s[i] = ramps + max(0.0, length - ramp_length) / peak
-        total += times_s[i]
-        speed_sq = exit_sq
-        i = j
+def _xor(text):
+    total = 0
+    for byte in text:
+        total ^= byte
     return total
 
 
-@njit(cache=True)
-def chain_moves(vectors_mm, speed_mm_s, jump_speed_mm_s, points_mm, cruise_mm_s, is_vector):
-    """Turn scan vectors into one chain of moves: a jump wherever a vector does not start where the last one ended.
+_HEAD, _FOOT = b"M4 I S0", (b"M5 I", b"M400")  # as exporters.gcode writes them: their sizes and XORs count
+_HEAD_BYTES, _HEAD_XOR = len(_HEAD), _xor(_HEAD)
+_FOOT_BYTES, _FOOT_XOR = np.array([len(text) for text in _FOOT]), np.array([_xor(text) for text in _FOOT])
+_WAIT_XOR = _xor(b"G4 P")
+
+
+@njit(cache=True, nogil=True)
+def _digits(number, least):
+    """A whole number >= 0 in decimal, with at least so many digits: how many, and the XOR of their bytes."""
+    count = 0
+    xor = 0
+    while number > 0 or count < least:
+        tenth = number // 10
+        xor ^= 0x30 | (number - 10 * tenth)
+        number = tenth
+        count += 1
+    return count, xor
+
+
+@njit(cache=True, nogil=True)
+def _feed(thousandths):
+    """The F number for so many thousandths of a mm/min, without idle zeros: its bytes, and their XOR."""
+    whole = thousandths // 1000
+    part = thousandths - whole * 1000
+    count, xor = _digits(whole, 1)
+    if part:
+        least = 3
+        while part % 10 == 0:
+            part //= 10
+            least -= 1
+        more, xor_part = _digits(part, least)
+        count += 1 + more
+        xor ^= _DOT ^ xor_part
+    return count, xor
+
+
+@njit(cache=True, nogil=True)
+def _move_text(word, x, y):
+    """`G0 X12.345 Y6.789` of whole micrometres, without what follows: bytes, and their XOR. `word` is 0 or 1."""
+    count_x, xor_x = _digits(x, 4)
+    count_y, xor_y = _digits(y, 4)
+    return 8 + count_x + count_y, _MOVE_XOR ^ word ^ xor_x ^ xor_y
+
+
+@njit(cache=True, nogil=True)
+def scan_lines(vectors_mm, speed_mm_s, power_w, wait_s, jump_speed_mm_s, s_max, kind, end_mm, value, size, check):
+    """A layer's vectors as program lines: jump, wait, vector, and at the end back to where the last one began.
 
     Args:
-        vectors_mm: (n, 4) f8; speed_mm_s: (n,) f8; jump_speed_mm_s: of the moves between.
-        points_mm: (2 n, 2) f8, out; cruise_mm_s: (2 n,) f8, out; is_vector: (2 n,) u1, out: 1 scan vector, 0 jump.
+        vectors_mm: (n, 4) f8; speed_mm_s, power_w: (n,) f8; wait_s: (n,) f8 or (0,) for none: dwell before a vector.
+        jump_speed_mm_s: of the moves between; s_max: the S word of the largest power.
+        kind: (3 n + 4,) u1, out: LINE_JUMP, LINE_VECTOR, LINE_WAIT or LINE_SYNC.
+        end_mm: (3 n + 4, 2) f8, out: where a move ends; nothing for other lines.
+        value: (3 n + 4,) f8, out: speed of a move in mm/s, duration of a wait in s.
+        size, check: (3 n + 4,) u1, out: bytes of the line, and their XOR, without number, checksum and line end; (0,) if
+            nobody asks.
 
     Returns:
-        The number of moves; the chain starts at the first vector's start.
+        The number of lines.
     """
-    moves = 0
     n = vectors_mm.shape[0]
+    is_sized = size.shape[0] > 0
+    kind[0] = LINE_SYNC
+    value[0] = 0.0
+    if is_sized:
+        size[0] = _HEAD_BYTES
+        check[0] = _HEAD_XOR
+    m = 1
+    power_max_w = 0.0
     for i in range(n):
-        x = vectors_mm[i, 0]
-        y = vectors_mm[i, 1]
-        if i == 0:
-            points_mm[0, 0] = x
-            points_mm[0, 1] = y
-        elif abs(points_mm[moves, 0] - x) > 5e-4 or abs(points_mm[moves, 1] - y) > 5e-4:
-            cruise_mm_s[moves] = jump_speed_mm_s
-            is_vector[moves] = 0
-            moves += 1
-            points_mm[moves, 0] = x
-            points_mm[moves, 1] = y
-        cruise_mm_s[moves] = speed_mm_s[i]
-        is_vector[moves] = 1
-        moves += 1
-        points_mm[moves, 0] = vectors_mm[i, 2]
-        points_mm[moves, 1] = vectors_mm[i, 3]
-    return moves
+        power_max_w = max(power_max_w, power_w[i])
+    feed = np.int64(np.rint(jump_speed_mm_s * 60000.0))
+    jump_mm_s = feed / 60000.0
+    count, xor = _feed(feed)
+    jump_bytes = 5 + count
+    jump_xor = _FEED_XOR ^ xor ^ _POWER_XOR ^ 0x30
+    last_speed = -1.0
+    last_power = -1.0
+    feed_mm_s = 0.0
+    tail_bytes = 0
+    tail_xor = 0
+    x0 = np.int64(-1)
+    y0 = np.int64(-1)
+    at_x = np.int64(-1)
+    at_y = np.int64(-1)
+    for i in range(n):
+        x0 = np.int64(np.rint(vectors_mm[i, 0] * 1000.0))
+        y0 = np.int64(np.rint(vectors_mm[i, 1] * 1000.0))
+        waits = wait_s.shape[0] > 0 and wait_s[i] > 0.0
+        if x0 != at_x or y0 != at_y or waits:
+            kind[m] = LINE_JUMP
+            end_mm[m, 0] = x0 * 1e-3
+            end_mm[m, 1] = y0 * 1e-3
+            value[m] = jump_mm_s
+            if is_sized:
+                count, xor = _move_text(0, x0, y0)
+                size[m] = count + jump_bytes
+                check[m] = xor ^ jump_xor
+            m += 1
+        if waits:
+            kind[m] = LINE_WAIT
+            value[m] = wait_s[i]
+            if is_sized:
+                count, xor = _digits(np.int64(np.rint(wait_s[i] * 1000.0)), 1)
+                size[m] = 4 + count
+                check[m] = _WAIT_XOR ^ xor
+            m += 1
+        if speed_mm_s[i] != last_speed or power_w[i] != last_power:
+            last_speed = speed_mm_s[i]
+            last_power = power_w[i]
+            feed = np.int64(np.rint(last_speed * 60000.0))
+            feed_mm_s = feed / 60000.0
+            count, xor = _feed(feed)
+            tail_bytes = 4 + count
+            tail_xor = _FEED_XOR ^ xor ^ _POWER_XOR
+            count, xor = _digits(np.int64(np.rint(s_max * last_power / power_max_w)), 1)
+            tail_bytes += count
+            tail_xor ^= xor
+        at_x = np.int64(np.rint(vectors_mm[i, 2] * 1000.0))
+        at_y = np.int64(np.rint(vectors_mm[i, 3] * 1000.0))
+        kind[m] = LINE_VECTOR
+        end_mm[m, 0] = at_x * 1e-3
+        end_mm[m, 1] = at_y * 1e-3
+        value[m] = feed_mm_s
+        if is_sized:
+            count, xor = _move_text(1, at_x, at_y)
+            size[m] = count + tail_bytes
+            check[m] = xor ^ tail_xor
+        m += 1
+    if n:
+        kind[m] = LINE_JUMP
+        end_mm[m, 0] = x0 * 1e-3
+        end_mm[m, 1] = y0 * 1e-3
+        value[m] = jump_mm_s
+        if is_sized:
+            count, xor = _move_text(0, x0, y0)
+            size[m] = count + jump_bytes
+            check[m] = xor ^ jump_xor
+        m += 1
+    for i in range(_FOOT_BYTES.shape[0]):
+        kind[m] = LINE_SYNC
+        value[m] = 0.0
+        if is_sized:
+            size[m] = _FOOT_BYTES[i]
+            check[m] = _FOOT_XOR[i]
+        m += 1
+    return m
 
 
-def empty_scratch(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Room for `chain_moves` of n vectors."""
-    return np.empty((2 * n + 1, 2)), np.empty(2 * n), np.empty(2 * n, np.uint8)
+@njit(cache=True, nogil=True)
+def _corner_sq(rule, cosine, ux, uy, px, py, length, a, corner, a_axis):
+    """Squared speed limit of the corner between the unit vectors p and u, `cosine` = -p.u (-1: straight on).
+
+    length, a: of the move behind the corner; a_axis: acceleration of one axis, which alone counts for Grbl, along the
+    change of direction. corner: junction deviation d in mm, v^2 = a d s / (1 - s) with s = sin(theta / 2), theta the
+    angle between the moves (Marlin also holds a move under 1 mm that turns little to v^2 <= L a / (pi - theta)); for
+    CORNER_JERK the speed step in mm/s that an axis may make at once (RepRapFirmware, M566).
+    """
+    if rule == CORNER_JERK:
+        step = max(abs(ux - px), abs(uy - py))
+        return math.inf if step < 1e-12 else (corner / step) * (corner / step)
+    if cosine > _STRAIGHT:
+        return 0.0
+    if cosine < -_STRAIGHT:
+        return math.inf
+    half_sine = math.sqrt(0.5 * (1.0 - cosine))
+    if rule == CORNER_GRBL:
+        jx = ux - px
+        jy = uy - py
+        a = a_axis * math.sqrt(jx * jx + jy * jy) / max(abs(jx), abs(jy))
+    limit = a * corner * half_sine / (1.0 - half_sine)
+    if rule == CORNER_MARLIN and length < 1.0 and cosine < -0.7071067811865475:
+        limit = min(limit, length * a / (math.pi - math.acos(cosine)))
+    return limit
+
+
+@njit(cache=True, nogil=True)
+def _exit_sq(first, end, mask, gain_sq, limit_sq):
+    """Squared speed with which move `first` may be entered so that one can stop behind move `end` - 1."""
+    best = math.inf
+    way = 0.0
+    for j in range(first, end):
+        best = min(best, limit_sq[j & mask] + way)
+        way += gain_sq[j & mask]
+        if way >= best:  # from here on everything farther away allows more
+            return best
+    return min(best, way)
+
+
+@njit(cache=True, nogil=True)
+def _trapezoid(entry_sq, exit_sq, cruise, a, length):
+    """(seconds of a move, seconds of them before it brakes), from squared entry to squared exit speed."""
+    gain = 2.0 * a * length
+    peak = cruise
+    if 2.0 * cruise * cruise - entry_sq - exit_sq > gain:  # the ramps meet
+        peak = math.sqrt(max(0.5 * (entry_sq + exit_sq + gain), entry_sq, exit_sq))
+    entry = min(math.sqrt(entry_sq), peak)
+    leave = min(math.sqrt(exit_sq), peak)
+    cruise_mm = length - (2.0 * peak * peak - entry * entry - leave * leave) / (2.0 * a)
+    before = (peak - entry) / a + max(0.0, cruise_mm) / peak
+    return before + (peak - leave) / a, before
+
+
+@njit(cache=True, nogil=True)
+def run_lines(
+    kind, end_mm, value, size, check, from_x, from_y,
+    a_max, speed_max, rule, corner, is_per_axis,
+    ring, first_delay_s, first_moves, replan_ahead_s,
+    byte_s, latency_s, command_s, window_bytes, window_lines, spare_bytes, frame_bytes, first_number, ok_bytes,
+    sums, start_s, stop_s,
+):  # fmt: skip
+    """A program as a motion controller executes it: when each line's move or wait begins and ends.
+
+    Args:
+        kind, end_mm, value, size, check: the lines, see `scan_lines`; size and check only where byte_s > 0.
+        from_x, from_y: where the machine stands at rest, mm.
+        a_max, speed_max: mm/s2 and mm/s, of the move, or of each axis if is_per_axis.
+        rule, corner: one of CORNER_*, and its parameter (deviation in mm, or the step in speed of an axis in mm/s).
+        ring: moves the planner holds, the running one included.
+        first_delay_s, first_moves: a planner at rest starts after that time, or once it holds so many moves.
+        replan_ahead_s: a running move's exit can still change until so long before it brakes; inf: fixed at its start.
+        byte_s: seconds a byte is on the line; 0 is a program at hand, and the arguments after it are not used.
+        latency_s: one way; command_s: of the controller per line.
+        window_bytes, window_lines: what may be under way unanswered; spare_bytes: by which a sender overestimates a
+            line's frame; frame_bytes: of it, without the digits of number and checksum.
+        first_number: of the first line; negative: lines carry none. ok_bytes: of an answer without its numbers.
+        sums: (SUMS,) f8, out: seconds of vectors, jumps, waits; seconds and times that the machine stood between two
+            moves because the next was not there yet; when the first move began, the last one ended, all was answered.
+        start_s, stop_s: (lines,) f8, out, or (0,): begin and end of each line's move or wait; a line without is at one
+            time.
+
+    Time 0 is when the first line is given to the wire. Speeds: see `_corner_sq`; from each corner one can stop behind
+    the last move known when the one before it starts, v^2 <= v_next^2 + 2 a L. A move that ends frees its place, and the
+    next one starts, before a line that waits for the place is planned.
+    """
+    n = kind.shape[0]
+    places = 4
+    while places < ring + 2:
+        places *= 2
+    mask = places - 1
+    gain_sq = np.empty(places)
+    limit_sq = np.empty(places)
+    length_mm = np.empty(places)
+    cruise_mm_s = np.empty(places)
+    a_mm_s2 = np.empty(places)
+    line_of = np.empty(places, np.int64)
+    answered_s = np.empty(NUMBER_MAX)  # of lines under way
+    carried = np.empty(NUMBER_MAX)
+    keeps_times = start_s.shape[0] > 0
+    is_wired = byte_s > 0.0
+    sums[:] = 0.0
+    sums[SUM_BEGAN] = -1.0
+
+    now = 0.0
+    at_x = from_x
+    at_y = from_y
+    ux = 0.0
+    uy = 0.0
+    planned = 0  # moves planned, started, ended so far
+    started = 0
+    is_running = False
+    run_start_s = 0.0
+    run_entry_sq = 0.0
+    run_exit_sq = 0.0
+    run_end_s = 0.0
+    run_brake_s = 0.0
+    release_s = math.inf  # when a planner at rest starts
+    is_dry = False  # stood still for want of lines, not because a line asks to wait
+    dry_s = 0.0
+    line_free_s = 0.0
+    answer_free_s = 0.0
+    board_free_s = 0.0
+    oldest = 0  # line under way
+    under_way = 0.0
+    sent_s = 0.0
+    ready_s = -1.0  # of line k; negative: not known yet
+    k = 0
+    while k < n or started < planned or is_running:
+        block_s = math.inf
+        if is_running:
+            block_s = run_end_s
+        elif planned > started:
+            block_s = release_s
+
+        line_s = math.inf
+        length = 0.0
+        if k < n:
+            if ready_s < 0.0:
+                ready_s = now
+                if is_wired:
+                    framed = size[k] + frame_bytes
+                    if first_number >= 0:
+                        count, xor = _digits(first_number + k, 1)
+                        framed += count
+                        count, xor = _digits(xor ^ _NUMBER_XOR ^ check[k], 1)
+                        framed += count
+                    while oldest < k and (
+                        under_way + size[k] + spare_bytes > window_bytes or k - oldest >= window_lines
+                    ):
+                        sent_s = max(sent_s, answered_s[oldest % NUMBER_MAX])
+                        under_way -= carried[oldest % NUMBER_MAX]
+                        oldest += 1
+                    carried[k % NUMBER_MAX] = framed
+                    under_way += framed
+                    line_free_s = max(line_free_s, sent_s) + framed * byte_s
+                    ready_s = max(line_free_s + latency_s, board_free_s) + command_s
+            if kind[k] <= LINE_VECTOR:
+                dx = end_mm[k, 0] - at_x
+                dy = end_mm[k, 1] - at_y
+                length = math.sqrt(dx * dx + dy * dy)
+                held = planned - started + (1 if is_running else 0)
+                if length < 1e-9 or held < ring:
+                    line_s = max(ready_s, now)
+            elif not is_running and planned == started:
+                line_s = max(ready_s, now)
+
+        if line_s < block_s:
+            # ---- the controller takes the line
+            now = line_s
+            done_s = now
+            if kind[k] >= LINE_WAIT:
+                if kind[k] == LINE_WAIT:
+                    done_s = now + value[k]
+                    sums[SUM_WAITING] += value[k]
+                is_dry = False
+                if keeps_times:
+                    start_s[k] = now
+                    stop_s[k] = done_s
+            elif length < 1e-9:
+                if keeps_times:
+                    start_s[k] = now
+                    stop_s[k] = now
+            else:
+                dx /= length
+                dy /= length
+                cruise = min(value[k], speed_max)
+                a = a_max
+                if is_per_axis:
+                    largest = max(abs(dx), abs(dy))
+                    cruise = min(value[k], speed_max / largest)
+                    a = a_max / largest
+                place = planned & mask
+                limit = 0.0
+                if is_running or planned > started:
+                    before = cruise_mm_s[(planned - 1) & mask]
+                    limit = min(before, cruise)
+                    limit *= limit
+                    limit = min(limit, _corner_sq(rule, -(ux * dx + uy * dy), dx, dy, ux, uy, length, a, corner, a_max))
+                elif first_moves > 1:
+                    release_s = now + first_delay_s
+                else:
+                    release_s = now
+                limit_sq[place] = limit
+                gain_sq[place] = 2.0 * a * length
+                length_mm[place] = length
+                cruise_mm_s[place] = cruise
+                a_mm_s2[place] = a
+                line_of[place] = k
+                planned += 1
+                if not is_running and planned - started >= first_moves:
+                    release_s = min(release_s, now)
+                if is_running and now + replan_ahead_s <= run_brake_s:
+                    running = (started - 1) & mask
+                    reach = run_entry_sq + gain_sq[running]
+                    run_exit_sq = min(_exit_sq(started, planned, mask, gain_sq, limit_sq), reach)
+                    took, before = _trapezoid(
+                        run_entry_sq, run_exit_sq, cruise_mm_s[running], a_mm_s2[running], length_mm[running]
+                    )
+                    run_end_s = run_start_s + took
+                    run_brake_s = run_start_s + before
+                ux = dx
+                uy = dy
+                at_x = end_mm[k, 0]
+                at_y = end_mm[k, 1]
+            if is_wired:
+                board_free_s = done_s
+                answer = ok_bytes
+                if first_number >= 0:
+                    held = planned - started + (1 if is_running else 0)
+                    answer += _digits(first_number + k, 1)[0] + _digits(ring - held, 1)[0]
+                answer_free_s = max(answer_free_s, done_s) + answer * byte_s
+                answered_s[k % NUMBER_MAX] = answer_free_s + latency_s
+            now = done_s
+            k += 1
+            ready_s = -1.0
+            continue
+
+        # ---- a move ends, and the next one starts
+        now = block_s
+        run_exit_was_sq = 0.0
+        if is_running:
+            took = run_end_s - run_start_s
+            line = line_of[(started - 1) & mask]
+            if kind[line] == LINE_VECTOR:
+                sums[SUM_EXPOSING] += took
+            else:
+                sums[SUM_JUMPING] += took
+            if keeps_times:
+                start_s[line] = run_start_s
+                stop_s[line] = run_end_s
+            sums[SUM_ENDED] = now
+            run_exit_was_sq = run_exit_sq
+            is_running = False
+            if planned == started:
+                is_dry = k < n and kind[k] <= LINE_VECTOR
+                dry_s = now
+                if is_dry:
+                    sums[SUM_DRY] += 1.0
+                continue
+        if is_dry:
+            sums[SUM_STOOD] += now - dry_s
+            is_dry = False
+        if sums[SUM_BEGAN] < 0.0:
+            sums[SUM_BEGAN] = now
+        place = started & mask
+        started += 1
+        is_running = True
+        run_start_s = now
+        run_entry_sq = run_exit_was_sq
+        run_exit_sq = 0.0
+        if planned > started:
+            reach = run_entry_sq + gain_sq[place]
+            run_exit_sq = min(_exit_sq(started, planned, mask, gain_sq, limit_sq), reach)
+        took, before = _trapezoid(run_entry_sq, run_exit_sq, cruise_mm_s[place], a_mm_s2[place], length_mm[place])
+        run_end_s = now + took
+        run_brake_s = now + before
+        release_s = math.inf
+    sums[SUM_DONE] = max(now, answer_free_s + latency_s) if is_wired else now
+    return n
