@@ -1,4 +1,4 @@
-"""How long a motion controller really needs for a scan path: its accelerations, its corners, its look-ahead, its wire."""
+"""How long a motion controller really needs for a scan path: accelerations, corners, look-ahead, and its wire."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slicer.envelope import Envelope
+from slicer.errors import ScanError
 from slicer.kernels import motion
 from slicer.scan import ScanPath
 
@@ -22,7 +23,8 @@ class Firmware:
     Attributes:
         name: as in FIRMWARES.
         corner_rule: one of `kernels.motion.CORNER_*`: how fast a corner may be taken.
-        is_per_axis: the envelope's speed and acceleration are those of each axis, so that a diagonal is faster.
+        is_per_axis: the envelope's speed and acceleration are those of each axis, so that a diagonal is faster, and a
+            jump is as fast as the axes may, whatever the recipe says.
         ring_moves: moves that the planner holds, the running one included.
         first_delay_s, first_moves: a planner at rest starts after that time, or once it holds so many moves.
         replan_ahead_s: a running move's exit speed may still rise until this long before it brakes; inf: it is fixed
@@ -57,14 +59,15 @@ FIRMWARES: dict[str, Firmware] = {
         "marlin", motion.CORNER_MARLIN, False, 15, 0.1, 3, math.inf, 127, 4, 5, 14, True, 11
     ),
     # Grbl 1.1's planner.c, stepper.c, serial.c: axis limits, the running block re-planned up to the segments that are
-    # prepared (6 of 10 ms, of which 5 are full), character counting over 127 bytes, no numbers; ok: "ok" CR LF.
+    # prepared (6 of 10 ms, of which 5 are full), character counting over 127 bytes, no numbers, ok and CR LF. It starts
+    # when the ring is full or the line is silent: after 1 ms, assumed.
     "grbl": Firmware(
-        "grbl", motion.CORNER_GRBL, True, 15, 0.0, 1, 0.05, 127, motion.NUMBER_MAX, 1, 1, False, 4
+        "grbl", motion.CORNER_GRBL, True, 15, 0.001, 15, 0.05, 127, motion.NUMBER_MAX, 1, 1, False, 4
     ),
-    # RepRapFirmware's DDA.cpp (MatchSpeeds: a step per axis, M566). Assumed, not read: 40 moves, 15 mm/s, a start
-    # without delay, and a host that keeps 4 lines under way; the line is USB, whose bytes cost nothing here.
-    "reprap": Firmware(
-        "reprap", motion.CORNER_JERK, True, 40, 0.0, 1, math.inf, 127, 4, 5, 14, True, 2, 15.0
+    # RepRapFirmware's DDA.cpp (MatchSpeeds: a step per axis, M566; 15 mm/s by default) and Move.h (40 moves). Assumed,
+    # not read: a start after 10 ms, exits fixed at a move's start, and a host that keeps 4 lines under way.
+    "rrf": Firmware(
+        "rrf", motion.CORNER_JERK, True, 40, 0.01, 40, math.inf, 127, 4, 5, 14, True, 2, 15.0
     ),
 }  # fmt: skip
 """The controllers that are known, by name. LinuxCNC blends corners within a tolerance and is not among them."""
@@ -96,7 +99,7 @@ class PathTime:
     """Seconds of one layer's path.
 
     Attributes:
-        beam_on_s: along vectors; jumping_s: between them; waiting_s: dwells, and rests that the controller adds to them.
+        beam_on_s: along vectors; jumping_s: between them; waiting_s: dwells, and the rests that a controller adds.
     """
 
     beam_on_s: float
@@ -117,6 +120,7 @@ class ProgramTime:
         exposing_s, jumping_s, waiting_s: along vectors, along jumps, in dwells.
         stood_s, dry_runs: at rest between two moves because the next one's line was not there yet, and how often: the
             beam of an exposing move stands then.
+        late_moves: moves that ended slower than they might have, because the lines after them were not there yet.
         began_s, ended_s: the first move's start and the last one's end, from the first byte on.
         done_s: until the last line was answered.
     """
@@ -126,6 +130,7 @@ class ProgramTime:
     waiting_s: float
     stood_s: float
     dry_runs: int
+    late_moves: int
     began_s: float
     ended_s: float
     done_s: float
@@ -134,6 +139,11 @@ class ProgramTime:
     def motion_s(self) -> float:
         """From the first move's start to the last one's end."""
         return self.ended_s - self.began_s
+
+    @property
+    def rest_s(self) -> float:
+        """Of that, at rest without being asked to: a controller that gathers moves before it starts again."""
+        return max(0.0, self.motion_s - self.exposing_s - self.jumping_s - self.waiting_s - self.stood_s)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,6 +165,11 @@ class Program:
     def __len__(self) -> int:
         return len(self.kind)
 
+    @property
+    def moves(self) -> int:
+        """How many of them move."""
+        return int((self.kind <= motion.LINE_VECTOR).sum())
+
     def part(self, lines: int) -> Program:
         """Its first lines."""
         kept = slice(lines)
@@ -173,19 +188,28 @@ def path_program(
 
     Jumps without a speed of their own go as fast as the gantry may. Without `is_sized` the program cannot be sent over
     a wire, and takes half the time to make.
+
+    Raises:
+        ScanError: a number that is not finite, a speed or power that is not positive, a negative wait.
     """
     n = len(path)
+    for name, least in (("vectors_mm", -math.inf), ("speed_mm_s", 1e-6), ("power_w", 1e-6), ("wait_s", 0.0)):
+        numbers = getattr(path, name)
+        if n and not (numbers.min() >= least and numbers.max() < math.inf):  # NaN fails too
+            raise ScanError(
+                f"a path's {name} hold {numbers.min():g} to {numbers.max():g}: nobody can say how long it takes"
+            )
     jump = envelope.speed_mm_s_max if jump_speed_mm_s is None else min(jump_speed_mm_s, envelope.speed_mm_s_max)
-    room = 3 * n + 4
+    room = 4 * n + 4
     kind = np.empty(room, np.uint8)
     size, check = np.empty((2, room if is_sized else 0), np.uint8)
     end_mm, value = np.empty((room, 2)), np.empty(room)
-    wait_s = getattr(path, "wait_s", None)
+    waits = path.wait_s.strides != (0,) and bool(path.wait_s.any())
     lines = motion.scan_lines(
         np.ascontiguousarray(path.vectors_mm, np.float64),
         np.ascontiguousarray(path.speed_mm_s, np.float64),
         np.ascontiguousarray(path.power_w, np.float64),
-        np.zeros(0) if wait_s is None else np.ascontiguousarray(wait_s, np.float64),
+        np.ascontiguousarray(path.wait_s, np.float64) if waits else np.zeros(0),
         jump,
         envelope.s_max,
         kind,
@@ -225,8 +249,8 @@ def program_time(
         wire.first_number if wire and firmware.numbers_lines else -1, firmware.answer_bytes,
         sums, starts, stops,
     )  # fmt: skip
-    exposing, jumping, waiting, stood, dry, began, ended, done = map(float, sums)
-    return ProgramTime(exposing, jumping, waiting, stood, int(dry), max(began, 0.0), ended, done)
+    exposing, jumping, waiting, stood, dry, late, began, ended, done = map(float, sums)
+    return ProgramTime(exposing, jumping, waiting, stood, int(dry), int(late), max(began, 0.0), ended, done)
 
 
 def path_time(
@@ -247,8 +271,7 @@ def path_time(
     first = (float(program.end_mm[1, 0]), float(program.end_mm[1, 1]))
     there = program.part(len(program) - 3)
     ran = program_time(there, first, envelope, firmware)
-    idle_s = max(0.0, ran.motion_s - ran.exposing_s - ran.jumping_s)
-    return PathTime(ran.exposing_s, ran.jumping_s, idle_s)
+    return PathTime(ran.exposing_s, ran.jumping_s, ran.waiting_s + ran.rest_s)
 
 
 def chain_times_s(

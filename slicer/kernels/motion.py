@@ -20,8 +20,8 @@ LINE_JUMP, LINE_VECTOR, LINE_WAIT, LINE_SYNC = 0, 1, 2, 3
 CORNER_MARLIN, CORNER_GRBL, CORNER_JERK = 0, 1, 2
 
 # what `run_lines` sums up, by place in `sums`
-SUM_EXPOSING, SUM_JUMPING, SUM_WAITING, SUM_STOOD, SUM_DRY, SUM_BEGAN, SUM_ENDED, SUM_DONE = range(8)
-SUMS = 8
+SUM_EXPOSING, SUM_JUMPING, SUM_WAITING, SUM_STOOD, SUM_DRY, SUM_LATE, SUM_BEGAN, SUM_ENDED, SUM_DONE = range(9)
+SUMS = 9
 
 NUMBER_MAX = 128  # lines in flight at most; more do not fit a receive buffer
 _STRAIGHT = 0.999999
@@ -87,14 +87,16 @@ def _move_text(word, x, y):
 def scan_lines(vectors_mm, speed_mm_s, power_w, wait_s, jump_speed_mm_s, s_max, kind, end_mm, value, size, check):
     """A layer's vectors as program lines: jump, wait, vector, and at the end back to where the last one began.
 
+    A vector that waits though it begins where the one before it ended is led to from where that one began.
+
     Args:
         vectors_mm: (n, 4) f8; speed_mm_s, power_w: (n,) f8; wait_s: (n,) f8 or (0,) for none: dwell before a vector.
         jump_speed_mm_s: of the moves between; s_max: the S word of the largest power.
-        kind: (3 n + 4,) u1, out: LINE_JUMP, LINE_VECTOR, LINE_WAIT or LINE_SYNC.
-        end_mm: (3 n + 4, 2) f8, out: where a move ends; nothing for other lines.
-        value: (3 n + 4,) f8, out: speed of a move in mm/s, duration of a wait in s.
-        size, check: (3 n + 4,) u1, out: bytes of the line, and their XOR, without number, checksum and line end; (0,) if
-            nobody asks.
+        kind: (4 n + 4,) u1, out: LINE_JUMP, LINE_VECTOR, LINE_WAIT or LINE_SYNC.
+        end_mm: (4 n + 4, 2) f8, out: where a move ends; nothing for other lines.
+        value: (4 n + 4,) f8, out: speed of a move in mm/s, duration of a wait in s.
+        size, check: (4 n + 4,) u1, out: bytes of the line, and their XOR, without number, checksum and line end; (0,)
+            if nobody asks.
 
     Returns:
         The number of lines.
@@ -120,15 +122,23 @@ def scan_lines(vectors_mm, speed_mm_s, power_w, wait_s, jump_speed_mm_s, s_max, 
     feed_mm_s = 0.0
     tail_bytes = 0
     tail_xor = 0
-    x0 = np.int64(-1)
-    y0 = np.int64(-1)
-    at_x = np.int64(-1)
-    at_y = np.int64(-1)
+    at_x = at_y = from_x = from_y = np.int64(0)
     for i in range(n):
         x0 = np.int64(np.rint(vectors_mm[i, 0] * 1000.0))
         y0 = np.int64(np.rint(vectors_mm[i, 1] * 1000.0))
         waits = wait_s.shape[0] > 0 and wait_s[i] > 0.0
-        if x0 != at_x or y0 != at_y or waits:
+        jumps = i == 0 or x0 != at_x or y0 != at_y
+        if waits and not jumps:
+            kind[m] = LINE_JUMP
+            end_mm[m, 0] = from_x * 1e-3
+            end_mm[m, 1] = from_y * 1e-3
+            value[m] = jump_mm_s
+            if is_sized:
+                count, xor = _move_text(0, from_x, from_y)
+                size[m] = count + jump_bytes
+                check[m] = xor ^ jump_xor
+            m += 1
+        if jumps or waits:
             kind[m] = LINE_JUMP
             end_mm[m, 0] = x0 * 1e-3
             end_mm[m, 1] = y0 * 1e-3
@@ -139,10 +149,11 @@ def scan_lines(vectors_mm, speed_mm_s, power_w, wait_s, jump_speed_mm_s, s_max, 
                 check[m] = xor ^ jump_xor
             m += 1
         if waits:
+            wait_ms = np.int64(np.ceil(wait_s[i] * 1000.0 - 1e-6))
             kind[m] = LINE_WAIT
-            value[m] = wait_s[i]
+            value[m] = wait_ms * 1e-3
             if is_sized:
-                count, xor = _digits(np.int64(np.rint(wait_s[i] * 1000.0)), 1)
+                count, xor = _digits(wait_ms, 1)
                 size[m] = 4 + count
                 check[m] = _WAIT_XOR ^ xor
             m += 1
@@ -157,6 +168,8 @@ def scan_lines(vectors_mm, speed_mm_s, power_w, wait_s, jump_speed_mm_s, s_max, 
             count, xor = _digits(np.int64(np.rint(s_max * last_power / power_max_w)), 1)
             tail_bytes += count
             tail_xor ^= xor
+        from_x = x0
+        from_y = y0
         at_x = np.int64(np.rint(vectors_mm[i, 2] * 1000.0))
         at_y = np.int64(np.rint(vectors_mm[i, 3] * 1000.0))
         kind[m] = LINE_VECTOR
@@ -170,11 +183,11 @@ def scan_lines(vectors_mm, speed_mm_s, power_w, wait_s, jump_speed_mm_s, s_max, 
         m += 1
     if n:
         kind[m] = LINE_JUMP
-        end_mm[m, 0] = x0 * 1e-3
-        end_mm[m, 1] = y0 * 1e-3
+        end_mm[m, 0] = from_x * 1e-3
+        end_mm[m, 1] = from_y * 1e-3
         value[m] = jump_mm_s
         if is_sized:
-            count, xor = _move_text(0, x0, y0)
+            count, xor = _move_text(0, from_x, from_y)
             size[m] = count + jump_bytes
             check[m] = xor ^ jump_xor
         m += 1
@@ -217,15 +230,18 @@ def _corner_sq(rule, cosine, ux, uy, px, py, length, a, corner, a_axis):
 
 @njit(cache=True, nogil=True)
 def _exit_sq(first, end, mask, gain_sq, limit_sq):
-    """Squared speed with which move `first` may be entered so that one can stop behind move `end` - 1."""
+    """Squared speed with which move `first` may be entered so that one can stop behind move `end` - 1.
+
+    Returns (it, whether a later end could make it larger).
+    """
     best = math.inf
     way = 0.0
     for j in range(first, end):
         best = min(best, limit_sq[j & mask] + way)
         way += gain_sq[j & mask]
         if way >= best:  # from here on everything farther away allows more
-            return best
-    return min(best, way)
+            return best, False
+    return way, True
 
 
 @njit(cache=True, nogil=True)
@@ -266,13 +282,14 @@ def run_lines(
             line's frame; frame_bytes: of it, without the digits of number and checksum.
         first_number: of the first line; negative: lines carry none. ok_bytes: of an answer without its numbers.
         sums: (SUMS,) f8, out: seconds of vectors, jumps, waits; seconds and times that the machine stood between two
-            moves because the next was not there yet; when the first move began, the last one ended, all was answered.
+            moves because the next was not there yet; moves that began when too little was known of what follows to
+            leave them as fast as could be; when the first move began, the last one ended, all was answered.
         start_s, stop_s: (lines,) f8, out, or (0,): begin and end of each line's move or wait; a line without is at one
             time.
 
     Time 0 is when the first line is given to the wire. Speeds: see `_corner_sq`; from each corner one can stop behind
-    the last move known when the one before it starts, v^2 <= v_next^2 + 2 a L. A move that ends frees its place, and the
-    next one starts, before a line that waits for the place is planned.
+    the last move known when the one before it starts, v^2 <= v_next^2 + 2 a L. A move that ends frees its place, and
+    the next one starts, before a line that waits for the place is planned.
     """
     n = kind.shape[0]
     places = 4
@@ -378,7 +395,9 @@ def run_lines(
                 a = a_max
                 if is_per_axis:
                     largest = max(abs(dx), abs(dy))
-                    cruise = min(value[k], speed_max / largest)
+                    cruise = speed_max / largest
+                    if kind[k] == LINE_VECTOR:  # a jump is a rapid there, and has no speed of its own
+                        cruise = min(value[k], cruise)
                     a = a_max / largest
                 place = planned & mask
                 limit = 0.0
@@ -402,8 +421,8 @@ def run_lines(
                     release_s = min(release_s, now)
                 if is_running and now + replan_ahead_s <= run_brake_s:
                     running = (started - 1) & mask
-                    reach = run_entry_sq + gain_sq[running]
-                    run_exit_sq = min(_exit_sq(started, planned, mask, gain_sq, limit_sq), reach)
+                    run_exit_sq, is_blind = _exit_sq(started, planned, mask, gain_sq, limit_sq)
+                    run_exit_sq = min(run_exit_sq, run_entry_sq + gain_sq[running])
                     took, before = _trapezoid(
                         run_entry_sq, run_exit_sq, cruise_mm_s[running], a_mm_s2[running], length_mm[running]
                     )
@@ -458,10 +477,10 @@ def run_lines(
         is_running = True
         run_start_s = now
         run_entry_sq = run_exit_was_sq
-        run_exit_sq = 0.0
-        if planned > started:
-            reach = run_entry_sq + gain_sq[place]
-            run_exit_sq = min(_exit_sq(started, planned, mask, gain_sq, limit_sq), reach)
+        run_exit_sq, is_blind = _exit_sq(started, planned, mask, gain_sq, limit_sq)
+        run_exit_sq = min(run_exit_sq, run_entry_sq + gain_sq[place])
+        if is_blind and k < n and kind[k] <= LINE_VECTOR and planned - started < ring - 1:
+            sums[SUM_LATE] += 1.0
         took, before = _trapezoid(run_entry_sq, run_exit_sq, cruise_mm_s[place], a_mm_s2[place], length_mm[place])
         run_end_s = now + took
         run_brake_s = now + before

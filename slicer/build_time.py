@@ -1,0 +1,333 @@
+"""The time of a whole build, layer by layer and by what it is spent on: what a machine does, and what its wire costs.
+
+`slicer.motion_time` says how a controller spends its time on one program. Here a build is put together from layers: the
+way from one to the next, a new number for each line on the wire, heads that work side by side, powder and heat.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from slicer.envelope import Envelope
+from slicer.errors import SlicerError
+from slicer.layers import Layer
+from slicer.motion_time import FIRMWARES, Firmware, Wire, path_program, program_time
+from slicer.scan import ScanPath
+
+if TYPE_CHECKING:
+    from slicer.job import Job
+
+FIRST_NUMBER = 10  # what a host has sent before the first line of a build: its greeting, homing, millimetres
+LINES_BETWEEN = 2  # and between two layers: it asks where the machine stands
+STARVED_SHARE = 0.01  # of a layer's time, from which a starving line is worth a sentence
+
+
+class BuildTimeError(SlicerError):
+    """A machine's numbers from which no time follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class AxisDrive:
+    """A screw or a belt that moves from rest to rest: speed in mm/s, and seconds to reach it."""
+
+    speed_mm_s: float
+    ramp_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0.0 < self.speed_mm_s < math.inf and 0.0 <= self.ramp_s < math.inf):
+            raise BuildTimeError(f"no axis moves at {self.speed_mm_s:g} mm/s with ramps of {self.ramp_s:g} s")
+
+    def time_s(self, way_mm: float) -> float:
+        """Seconds for that way: a trapezoid, or two ramps where it is short."""
+        ramps_mm = self.speed_mm_s * self.ramp_s
+        if way_mm >= ramps_mm:
+            return way_mm / self.speed_mm_s + self.ramp_s
+        return 2.0 * math.sqrt(way_mm * self.ramp_s / self.speed_mm_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Recoat:
+    """What a fresh layer of powder costs.
+
+    Attributes:
+        blade, stroke_mm, passes: the blade goes out and back that far, so often.
+        piston: lowers the bed by a layer's thickness.
+        overhead_s: telegrams, looks at the drives until they stand, pictures, arming the head: per layer.
+    """
+
+    blade: AxisDrive
+    stroke_mm: float
+    piston: AxisDrive
+    passes: int = 1
+    overhead_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0.0 <= self.stroke_mm < math.inf and self.passes >= 0 and 0.0 <= self.overhead_s < math.inf):
+            raise BuildTimeError(
+                f"no recoating has {self.passes} passes of {self.stroke_mm:g} mm and {self.overhead_s:g} s on top"
+            )
+
+    def time_s(self, thickness_mm: float) -> float:
+        """Seconds for a layer of that thickness."""
+        return self.piston.time_s(thickness_mm) + 2 * self.passes * self.blade.time_s(self.stroke_mm) + self.overhead_s
+
+
+@dataclass(frozen=True, slots=True)
+class TimeModel:
+    """What a machine is, as far as time goes. What is None is not counted, and the table says so.
+
+    Attributes:
+        firmware: of the motion controller.
+        wire: the serial line that lines come over; None: they are at hand (a file on the controller's own card).
+        recoat: the powder; heating_s: until the bed is warm, once.
+        from_mm: where the gantry stands when the build begins.
+    """
+
+    firmware: Firmware = FIRMWARES["marlin"]
+    wire: Wire | None = None
+    recoat: Recoat | None = None
+    heating_s: float | None = None
+    from_mm: tuple[float, float] = (0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        if self.heating_s is not None and not 0.0 <= self.heating_s < math.inf:
+            raise BuildTimeError(f"heating cannot take {self.heating_s:g} s")
+
+
+@dataclass(frozen=True, slots=True)
+class LayerTime:
+    """Seconds of one layer. The first four are the head's that takes longest, and add up to `exposure_s`.
+
+    Attributes:
+        exposing_s: along vectors; jumping_s: to the first one, between them, and back at the end, beam off.
+        waiting_s: dwells, and the controller's own rests around them.
+        starved_s: what the serial line adds: first and last lines on their way, moves slowed or awaited.
+        recoating_s: powder, 0 where the model has none.
+        dry_runs, stood_s: times and seconds that the beam stood between two moves for want of lines.
+        late_moves: moves that were slowed for want of lines.
+        moves: vectors and jumps.
+    """
+
+    index: int
+    exposing_s: float
+    jumping_s: float
+    waiting_s: float
+    starved_s: float
+    recoating_s: float
+    dry_runs: int
+    stood_s: float
+    late_moves: int
+    moves: int
+
+    @property
+    def exposure_s(self) -> float:
+        """From the first line sent to the last one answered."""
+        return self.exposing_s + self.jumping_s + self.waiting_s + self.starved_s
+
+    @property
+    def total_s(self) -> float:
+        """With the powder."""
+        return self.exposure_s + self.recoating_s
+
+
+@dataclass(frozen=True, slots=True)
+class TimeRow:
+    """One line of a table: what, seconds (None: not known of this machine), share of the total."""
+
+    what: str
+    seconds: float | None
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class BuildTime:
+    """The time of a build: `layers` one by one, and the model they were worked out with."""
+
+    layers: tuple[LayerTime, ...]
+    model: TimeModel
+
+    @property
+    def exposing_s(self) -> float:
+        """Along vectors."""
+        return math.fsum(layer.exposing_s for layer in self.layers)
+
+    @property
+    def jumping_s(self) -> float:
+        """Between them."""
+        return math.fsum(layer.jumping_s for layer in self.layers)
+
+    @property
+    def waiting_s(self) -> float:
+        """In dwells."""
+        return math.fsum(layer.waiting_s for layer in self.layers)
+
+    @property
+    def starved_s(self) -> float:
+        """For lines on the wire."""
+        return math.fsum(layer.starved_s for layer in self.layers)
+
+    @property
+    def recoating_s(self) -> float:
+        """For powder."""
+        return math.fsum(layer.recoating_s for layer in self.layers)
+
+    @property
+    def total_s(self) -> float:
+        """All of it, heating included where it is known."""
+        return math.fsum(layer.total_s for layer in self.layers) + (self.model.heating_s or 0.0)
+
+    def rows(self) -> list[TimeRow]:
+        """The table for people, the total last."""
+        model, total = self.model, self.total_s
+        parts: list[tuple[str, float | None]] = [
+            ("exposing", self.exposing_s),
+            ("jumping", self.jumping_s),
+            ("waiting", self.waiting_s),
+            ("starved by the line", self.starved_s if model.wire else None),
+            ("recoating", self.recoating_s if model.recoat else None),
+            ("heating", model.heating_s),
+            ("total", total),
+        ]
+        return [TimeRow(what, seconds, (seconds or 0.0) / total if total else 0.0) for what, seconds in parts]
+
+    def sentences(self) -> list[str]:
+        """What somebody should know before this build is started: a line that is too slow, a beam that stands."""
+        said = []
+        wire = self.model.wire
+        starved = [one for one in self.layers if one.late_moves and one.starved_s > STARVED_SHARE * one.exposure_s]
+        if starved and wire:
+            worst = max(starved, key=lambda layer: layer.starved_s / layer.exposure_s)
+            said.append(
+                f"{len(starved)} of {len(self.layers)} layers have vectors too short for {wire.baud} baud: the line"
+                f" adds {math.fsum(layer.starved_s for layer in starved):.1f} s, most in layer {worst.index}"
+                f" ({100.0 * worst.starved_s / worst.exposure_s:.0f} % of its exposure). Use a faster line, or longer"
+                " vectors"
+            )
+        stood = [layer for layer in self.layers if layer.dry_runs]
+        if stood:
+            said.append(
+                f"the controller runs out of lines {sum(layer.dry_runs for layer in stood)} times, and its beam may"
+                f" stand for {math.fsum(layer.stood_s for layer in stood):.2f} s in all"
+            )
+        return said
+
+    def to_dict(self) -> dict[str, Any]:
+        """Parts, total and layers as plain numbers, for JSON."""
+        parts = ("exposing_s", "jumping_s", "waiting_s", "starved_s", "recoating_s", "total_s")
+        return {
+            **{name: getattr(self, name) for name in parts},
+            "heating_s": self.model.heating_s,
+            "layers": [{**asdict(layer), "total_s": layer.total_s} for layer in self.layers],
+        }
+
+
+class PlannedLayer(Protocol):
+    """A layer with its path; a `slicer.job.JobLayer` is one."""
+
+    @property
+    def layer(self) -> Layer: ...
+    @property
+    def path(self) -> ScanPath: ...
+    @property
+    def jump_speed_mm_s(self) -> float | None: ...
+
+
+def job_time(job: Job, model: TimeModel = TimeModel(), progress: Callable[[int, int], None] | None = None) -> BuildTime:
+    """The time of a job, read layer by layer. `progress` is called with (layers done, layers in all)."""
+    count = job.manifest.layer_count
+
+    def layers() -> Iterator[PlannedLayer]:
+        for index in range(count):
+            yield job.layer(index)
+            if progress is not None:
+                progress(index + 1, count)
+
+    return build_time(layers(), job.envelope, model)
+
+
+def build_time(layers: Iterable[PlannedLayer], envelope: Envelope, model: TimeModel = TimeModel()) -> BuildTime:
+    """The time of layers as they come, lowest first, on a machine of this envelope.
+
+    Where a layer belongs to several heads, each runs its own part on a gantry and a wire of its own, and the layer
+    takes as long as the slowest.
+
+    Raises:
+        ScanError: a path whose numbers cannot be timed.
+    """
+    times = []
+    from_mm: dict[int, tuple[float, float]] = {}
+    number = FIRST_NUMBER
+    for planned in layers:
+        recoating_s = model.recoat.time_s(planned.layer.thickness_mm) if model.recoat else 0.0
+        slowest: LayerTime | None = None
+        longest = 0
+        for head, path in _by_head(planned.path):
+            at_mm = from_mm.get(head, model.from_mm)
+            one, from_mm[head], lines = _path_time(path, planned, at_mm, number, recoating_s, envelope, model)
+            longest = max(longest, lines)
+            if slowest is None or one.exposure_s > slowest.exposure_s:
+                slowest = one
+        assert slowest is not None
+        times.append(slowest)
+        number += longest + LINES_BETWEEN
+    return BuildTime(tuple(times), model)
+
+
+def _by_head(path: ScanPath) -> Iterator[tuple[int, ScanPath]]:
+    if not path.beam.any():
+        yield 0, path
+        return
+    for head in np.unique(path.beam).tolist():
+        its = path.beam == head
+        yield (
+            head,
+            ScanPath(
+                path.vectors_mm[its],
+                path.kind[its],
+                path.power_w[its],
+                path.speed_mm_s[its],
+                wait_s=path.wait_s[its],
+            ),
+        )
+
+
+def _path_time(
+    path: ScanPath,
+    planned: PlannedLayer,
+    from_mm: tuple[float, float],
+    number: int,
+    recoating_s: float,
+    envelope: Envelope,
+    model: TimeModel,
+) -> tuple[LayerTime, tuple[float, float], int]:
+    """One head's time for a layer, where it stands afterwards, and how many lines it took."""
+    if not len(path):  # a host sends nothing then
+        return LayerTime(planned.layer.index, 0.0, 0.0, 0.0, 0.0, recoating_s, 0, 0.0, 0, 0), from_mm, 0
+    program = path_program(path, envelope, planned.jump_speed_mm_s, is_sized=model.wire is not None)
+    wire = replace(model.wire, first_number=number) if model.wire else None
+    wired = program_time(program, from_mm, envelope, model.firmware, wire)
+    free = wired
+    if wire is not None and wired.late_moves + wired.dry_runs:  # else no move differs
+        free = program_time(program, from_mm, envelope, model.firmware)
+    waiting_s = free.waiting_s + free.rest_s
+    return (
+        LayerTime(
+            planned.layer.index,
+            free.exposing_s,
+            free.jumping_s,
+            waiting_s,
+            max(0.0, wired.done_s - free.exposing_s - free.jumping_s - waiting_s),
+            recoating_s,
+            wired.dry_runs,
+            wired.stood_s,
+            wired.late_moves,
+            program.moves,
+        ),
+        program.end(from_mm),
+        len(program),
+    )
