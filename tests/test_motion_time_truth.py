@@ -1,0 +1,209 @@
+"""Is the estimate what the machine then takes? Jobs printed on the emulated bench in virtual time, layer by layer.
+
+The truth is when each exposing move really began and ended, from the world's own record; the model has only the job,
+the envelope and the wire's baud rate. The bar is 1 %.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from job_helpers import BENCH, head, wire_small
+
+from control.host import Status
+from hil_sim.harness.runner import run_scenario
+from hil_sim.harness.scenario import Scenario
+from hil_sim.world.build import MACHINES
+from slicer.bricks import mortise_tenon, write_stl
+from slicer.build_time import FIRST_NUMBER, LINES_BETWEEN
+from slicer.job import Job, JobLayer, write_job
+from slicer.kernels.motion import LINE_VECTOR
+from slicer.layers import Layer
+from slicer.motion_time import FIRMWARES, Wire, path_program, program_time
+from slicer.plan import on_machine_grid, plan_job
+from slicer.scan import KIND_HATCH, ScanPath, fill_layer
+
+BAR = 0.01
+BAUD = 115_200
+
+
+# ---- jobs
+
+
+def written(folder: Path, paths: list[ScanPath], layers: list[Layer] | None = None, jump_mm_s: float = 100.0) -> Path:
+    """A job of paths as they are."""
+    square = np.array([[50.0, 50.0], [60.0, 50.0], [60.0, 60.0], [50.0, 60.0]])
+    outlines = layers or [Layer(i, 0.5 * (i + 1), 0.5, square, np.array([0, 4])) for i in range(len(paths))]
+    planned = (JobLayer(layer, on_machine_grid(path), jump_mm_s) for layer, path in zip(outlines, paths, strict=True))
+    write_job(folder / "job.kiln", head("job"), planned)
+    return folder / "job.kiln"
+
+
+def polyline(points_mm: np.ndarray, speed_mm_s: float) -> ScanPath:
+    return ScanPath.uniform(np.hstack([points_mm[:-1], points_mm[1:]]), KIND_HATCH, 100.0, speed_mm_s)
+
+
+def circle(x: float, y: float, radius: float, count: int, *, is_hole: bool = False) -> np.ndarray:
+    turn = np.linspace(0, 2 * math.pi, count, endpoint=False) * (-1 if is_hole else 1)
+    return np.stack([x + radius * np.cos(turn), y + radius * np.sin(turn)], axis=1)
+
+
+def brick(folder: Path) -> Path:
+    """A small brother of the demo brick, whole: body, mortise, tenon."""
+    sizes = {"tenon_length_mm": 8.0, "tenon_width_mm": 5.0, "tenon_height_mm": 0.5, "clearance_mm": 0.5}
+    write_stl(mortise_tenon(18.0, 12.0, 1.5, **sizes), folder / "brick.stl")
+    plan_job(folder / "brick.stl", wire_small(), BENCH, folder / "brick.kiln")
+    return folder / "brick.kiln"
+
+
+def holes(folder: Path) -> Path:
+    """Layers of a plate with four round holes, hatched 67 deg apart."""
+    rectangle = np.array([[40.0, 40.0], [80.0, 40.0], [80.0, 65.0], [40.0, 65.0]])
+    loops = [rectangle, *(circle(46 + 9 * i, 52, 3, 60, is_hole=True) for i in range(4))]
+    starts = np.cumsum([0, *map(len, loops)])
+    layers = [Layer(i, 0.5 * (i + 1), 0.5, np.concatenate(loops), starts) for i in range(2)]
+    recipe = wire_small(contours="2", hatch_spacing_mm="0.9")
+    return written(folder, [fill_layer(layer, recipe, BENCH) for layer in layers], layers, 80.0)
+
+
+def tiny(folder: Path) -> Path:
+    """Spirals of vectors of 0.1 mm, faster than 115,200 baud can tell them."""
+    turn = np.linspace(0, 10 * math.pi, 1500)
+    points = np.stack([70 + (1 + turn / 5) * np.cos(turn), 70 + (1 + turn / 5) * np.sin(turn)], axis=1)
+    return written(folder, [polyline(points, 50.0), polyline(points[::-1], 90.0)])
+
+
+def long_lines(folder: Path) -> Path:
+    """Vectors over the whole plate, slow and at the gantry's limit."""
+    rows = np.arange(12) * 0.7 + 20
+    ends = np.where(np.arange(12) % 2, 5.0, 245.0)
+    there = np.stack([250 - ends, rows, ends, rows], axis=1)
+    return written(folder, [ScanPath.uniform(there, KIND_HATCH, 100.0, speed) for speed in (100.0, 7.3)])
+
+
+def jumps_and_waits(folder: Path) -> Path:
+    """Contours, far jumps, and waits before some vectors: joined ones, jumped-to ones, several in a row."""
+    rng = np.random.default_rng(11)
+    loops = [circle(*rng.uniform(20, 120, 2), rng.uniform(2, 9), 24) for _ in range(4)]
+    contours = ScanPath.concat([polyline(np.vstack([loop, loop[:1]]), 40.0) for loop in loops])
+    strays = ScanPath.uniform(rng.uniform(10, 140, (30, 4)), KIND_HATCH, 70.0, 65.0)
+    path = ScanPath.concat([contours, strays])
+    wait_s = np.zeros(len(path))
+    wait_s[[0, 5, 6, 7, 40, 96, 97, 110]] = [0.3, 0.1, 0.02, 0.1234, 1.0, 0.2, 0.005, 0.4]
+    waiting = ScanPath(path.vectors_mm, path.kind, path.power_w, path.speed_mm_s, wait_s=wait_s)
+    return written(folder, [path, strays, waiting])
+
+
+JOBS = {job.__name__: job for job in (brick, holes, tiny, long_lines, jumps_and_waits)}
+
+
+# ---- what was, what was said
+
+
+@dataclass
+class LayerTruth:
+    """One layer as it was executed, and as it was foretold: begin and end of each vector, s."""
+
+    spans_s: np.ndarray  # (2, vectors), from the first one's begin
+    told_s: np.ndarray
+    told_without_wire_s: np.ndarray
+
+    @property
+    def truth_s(self) -> float:
+        return float(self.spans_s[1, -1])
+
+    @property
+    def error(self) -> float:
+        return float(self.told_s[1, -1]) / self.truth_s - 1
+
+    @property
+    def error_without_wire(self) -> float:
+        return float(self.told_without_wire_s[1, -1]) / self.truth_s - 1
+
+
+def printed(job_path: Path, run_dir: Path, baud: int = BAUD) -> list[LayerTruth]:
+    """Print a job on the emulated bench, and foretell it."""
+    world = None
+    if baud != BAUD:
+        text = (MACHINES / "bench.toml").read_text(encoding="utf-8")
+        world = run_dir / "slow.toml"
+        world.write_text(text.replace(f"baud = {BAUD}", f"baud = {baud}", 1), encoding="utf-8")
+    scenario = Scenario(schema_version=1, name="truth", cell_xy_mm=20.0, world=world and str(world))
+    done = run_scenario(scenario, job_path, run_dir / "run")
+    assert done.outcome is not None and done.outcome.status is Status.DONE, done.judgement
+    began = np.array([block.t0_s for block in done.record.blocks])
+    ended = np.array([block.t1_s for block in done.record.blocks])
+    with Job.open(job_path) as job:
+        return list(foretold(job, began, ended, baud))
+
+
+def foretold(job: Job, began_s: np.ndarray, ended_s: np.ndarray, baud: int) -> Iterator[LayerTruth]:
+    at, number, first = (0.0, 0.0), FIRST_NUMBER, 0
+    for index in range(job.manifest.layer_count):
+        job_layer = job.layer(index)
+        last = first + len(job_layer.path)
+        program = path_program(job_layer.path, job.envelope, job_layer.jump_speed_mm_s)
+        vectors = program.kind == LINE_VECTOR
+        spans = []
+        for wire in (Wire(baud, first_number=number), None):
+            spans_s = np.zeros((2, len(program)))
+            program_time(program, at, job.envelope, FIRMWARES["marlin"], wire, spans_s)
+            spans.append(spans_s[:, vectors] - spans_s[0, vectors][0])
+        yield LayerTruth(np.stack([began_s[first:last], ended_s[first:last]]) - began_s[first], *spans)
+        at, number, first = program.end(at), number + len(program) + LINES_BETWEEN, last
+    assert first == len(began_s), "the record holds other blocks than the job"
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[LayerTruth]]:
+    """Every job, printed once."""
+    found = {}
+    for name, job in JOBS.items():
+        folder = tmp_path_factory.mktemp(name)
+        found[name] = printed(job(folder), folder)
+        for index, layer in enumerate(found[name]):
+            print(f"{name} layer {index}: {layer.truth_s:.3f} s, foretold {100 * layer.error:+.4f} %,"
+                  f" without the wire {100 * layer.error_without_wire:+.4f} %")
+    return found
+
+
+# ---- questions
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_each_layer_takes_as_long_as_foretold(truth: dict[str, list[LayerTruth]], name: str) -> None:
+    for layer in truth[name]:
+        assert abs(layer.error) < BAR
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_every_vector_begins_when_it_was_foretold(truth: dict[str, list[LayerTruth]], name: str) -> None:
+    """To 20 ms, or a thousandth of the layer: errors do not merely cancel."""
+    for layer in truth[name]:
+        assert np.abs(layer.spans_s - layer.told_s).max() < max(0.02, 1e-3 * layer.truth_s)
+
+
+def test_a_starved_controller_is_slower_than_one_with_its_lines_at_hand(truth: dict[str, list[LayerTruth]]) -> None:
+    """So it is the line that the model must know: without it the estimate is a sixth too short."""
+    assert all(layer.error_without_wire < -0.15 for layer in truth["tiny"])
+
+
+def test_a_line_that_is_fast_enough_changes_nothing(truth: dict[str, list[LayerTruth]]) -> None:
+    for name in ("brick", "long_lines"):
+        assert all(abs(layer.error_without_wire) < 1e-3 for layer in truth[name])
+
+
+def test_a_slow_line_lets_the_planner_run_dry_as_foretold(tmp_path: Path) -> None:
+    """9,600 baud: zigzags of 0.03 mm end before the next line is there, and the beam stands."""
+    zigzag = np.array([[60 + 0.01 * i, 60 + 0.03 * (i % 2)] for i in range(120)])
+    (layer,) = printed(written(tmp_path, [polyline(zigzag, 60.0)]), tmp_path, 9_600)
+    stood = layer.spans_s[0, 1:] - layer.spans_s[1, :-1] > 1e-6
+    told = layer.told_s[0, 1:] - layer.told_s[1, :-1] > 1e-6
+    assert stood.sum() > 30  # three moves are gathered each time
+    assert (stood == told).mean() > 0.95
+    assert abs(layer.error) < BAR
