@@ -478,6 +478,7 @@ def tiled(loops, spacing, angle, phase, shortest, colours, pitch, overlap):
         vectors.append((row, column, vector))
     return vectors
 
+
 # --- a program on its controller (slicer/kernels/motion.py, `run_lines`) ----------------------------------------
 
 

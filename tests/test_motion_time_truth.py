@@ -167,8 +167,10 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[LayerTruth
         folder = tmp_path_factory.mktemp(name)
         found[name] = printed(job(folder), folder)
         for index, layer in enumerate(found[name]):
-            print(f"{name} layer {index}: {layer.truth_s:.3f} s, foretold {100 * layer.error:+.4f} %,"
-                  f" without the wire {100 * layer.error_without_wire:+.4f} %")
+            print(
+                f"{name} layer {index}: {layer.truth_s:.3f} s, foretold {100 * layer.error:+.4f} %,"
+                f" without the wire {100 * layer.error_without_wire:+.4f} %"
+            )
     return found
 
 
