@@ -84,19 +84,21 @@ class TimeModel:
     Attributes:
         firmware: of the motion controller.
         wire: the serial line that lines come over; None: they are at hand (a file on the controller's own card).
-        recoat: the powder; heating_s: until the bed is warm, once.
+        recoat: the powder; starting_s, heating_s: until the machine is homed, and the bed warm, once.
         from_mm: where the gantry stands when the build begins.
     """
 
     firmware: Firmware = FIRMWARES["marlin"]
     wire: Wire | None = None
     recoat: Recoat | None = None
+    starting_s: float | None = None
     heating_s: float | None = None
     from_mm: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
-        if self.heating_s is not None and not 0.0 <= self.heating_s < math.inf:
-            raise BuildTimeError(f"heating cannot take {self.heating_s:g} s")
+        for what, seconds in (("starting", self.starting_s), ("heating", self.heating_s)):
+            if seconds is not None and not 0.0 <= seconds < math.inf:
+                raise BuildTimeError(f"{what} cannot take {seconds:g} s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +180,9 @@ class BuildTime:
 
     @property
     def total_s(self) -> float:
-        """All of it, heating included where it is known."""
-        return math.fsum(layer.total_s for layer in self.layers) + (self.model.heating_s or 0.0)
+        """All of it, start and heating included where they are known."""
+        once_s = (self.model.starting_s or 0.0) + (self.model.heating_s or 0.0)
+        return math.fsum(layer.total_s for layer in self.layers) + once_s
 
     def rows(self) -> list[TimeRow]:
         """The table for people, the total last."""
@@ -190,6 +193,7 @@ class BuildTime:
             ("waiting", self.waiting_s),
             ("starved by the line", self.starved_s if model.wire else None),
             ("recoating", self.recoating_s if model.recoat else None),
+            ("starting", model.starting_s),
             ("heating", model.heating_s),
             ("total", total),
         ]
@@ -221,6 +225,7 @@ class BuildTime:
         parts = ("exposing_s", "jumping_s", "waiting_s", "starved_s", "recoating_s", "total_s")
         return {
             **{name: getattr(self, name) for name in parts},
+            "starting_s": self.model.starting_s,
             "heating_s": self.model.heating_s,
             "layers": [{**asdict(layer), "total_s": layer.total_s} for layer in self.layers],
         }

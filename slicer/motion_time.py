@@ -143,7 +143,8 @@ class ProgramTime:
     @property
     def rest_s(self) -> float:
         """Of that, at rest without being asked to: a controller that gathers moves before it starts again."""
-        return max(0.0, self.motion_s - self.exposing_s - self.jumping_s - self.waiting_s - self.stood_s)
+        rest_s = self.motion_s - self.exposing_s - self.jumping_s - self.waiting_s - self.stood_s
+        return rest_s if rest_s > 1e-9 * self.motion_s else 0.0  # less is the rounding of the sums
 
 
 @dataclass(frozen=True, slots=True, eq=False)
