@@ -21,13 +21,14 @@ from hil_sim.harness.scenario import Scenario
 from hil_sim.world.build import MACHINES
 from slicer.bricks import demo_brick, mortise_tenon, write_stl
 from slicer.build_time import FIRST_NUMBER, LINES_BETWEEN, AxisDrive, BuildTime, Recoat, TimeModel, job_time
+from slicer.fill import fill_layer
 from slicer.job import Job, JobLayer, write_job
 from slicer.kernels.motion import LINE_VECTOR
 from slicer.layers import Layer
 from slicer.motion_time import FIRMWARES, Wire, path_program, program_time
 from slicer.plan import on_machine_grid, plan_job
 from slicer.recipe import load_recipe
-from slicer.scan import KIND_HATCH, ScanPath, fill_layer
+from slicer.scan import KIND_HATCH, ScanPath
 
 BAR = 0.01
 BAUD = 115_200
