@@ -19,6 +19,7 @@ ENTRY_POINT_GROUP = "moonkiln.commands"
 
 # name -> (where its code is, what `moonkiln --help` says of it without loading that code)
 COMMANDS: dict[str, tuple[str, str]] = {
+    "brick": ("control.commands.brick:brick", "Make an interlocking brick by its measures, as a mesh file."),
     "slice": ("control.commands.slice:slice_part", "Turn a mesh into a job file (.kiln)."),
     "info": ("control.commands.slice:info", "Verify a job file and say what is in it."),
     "preview": ("control.commands.slice:preview", "Draw a job as a page with a layer slider."),

@@ -63,7 +63,7 @@ def test_a_draft_narrows_tenon_and_mortise_alike():
         ({"tenon_length_mm": 60.0}, "does not fit"),
         ({"tenon_height_mm": 11.6}, "does not fit"),
         ({"tenon_width_mm": float("nan")}, "tenon_width_mm is nan"),
-        ({"tenon_width_mm": -1.0}, "must be more than 0"),
+        ({"tenon_width_mm": -1.0}, "must be at least 0.1"),
         ({"clearance_mm": -0.1}, "clearance"),
         ({"tenon_height_mm": 11.0, "tenon_width_mm": 2.0, "draft_deg": 10.0}, "closes the tenon"),
         ({"draft_deg": 50.0}, "under 45"),
