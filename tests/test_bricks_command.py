@@ -84,9 +84,9 @@ def test_the_list_names_every_kind_and_measure_with_default_and_range():
 
 def test_a_brick_slices(here):
     assert run("osteomorphic", "-o", "p.3mf").exit_code == 0
-    done = CliRunner().invoke(cli, ["slice", "p.3mf", "--recipe", str(WIRE_SMALL), "--set", "layer_thickness_mm=5"])
+    done = CliRunner().invoke(cli, ["slice", "p.3mf", "--recipe", str(WIRE_SMALL), "--set", "layer_thickness_mm=0.8"])
     assert done.exit_code == 0, done.stderr
-    assert "layers of 5 mm" in done.stdout
+    assert "47 layers of 0.8 mm" in done.stdout
 
 
 BAD = [

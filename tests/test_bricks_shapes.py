@@ -198,6 +198,19 @@ def test_the_published_paver_tile_has_its_numbers():
     assert (outer + hole) / 2 == pytest.approx(516, abs=0.5)  # the track's middle
 
 
+def test_a_wave_is_as_high_as_its_lock_and_begins_flat():
+    tile = make_brick("paver", {"clearance_mm": 0, "lock_mm": 5, "chord_tolerance_mm": 0.001}).mesh
+    corners = tile.vertices_mm[tile.vertices_mm[:, 2] == 0]
+    straight = 250 / (2 * math.sqrt(3))
+    side = corners[corners[:, 1] > straight - 6]
+    assert np.ptp(side[:, 1]) == pytest.approx(10, abs=0.01) and side[:, 1].max() == pytest.approx(
+        straight + 5, abs=0.005
+    )
+    hole = 250 - 2 * math.sqrt(3) * 45
+    begin = side[np.abs(np.abs(side[:, 0]) - hole / 2) < hole / 50]
+    assert len(begin) > 2 and np.abs(begin[:, 1] - straight).max() < 0.01
+
+
 def test_a_chord_tolerance_bounds_how_far_faces_lie_from_the_wave():
     plain = {"clearance_mm": 0, "amplitude_mm": 6.0}
     coarse, fine = (make_brick("osteomorphic", {**plain, "chord_tolerance_mm": t}) for t in (0.2, 0.01))
