@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,3 +128,22 @@ def test_help_loads_neither_numpy_nor_a_geometry_kernel():
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "moonkiln brick --list" in done.stdout
+
+
+def test_the_page_tells_every_measure_as_it_is():
+    page = (Path(__file__).parent.parent / "docs" / "bricks.md").read_text(encoding="utf-8")
+    sections = {part.split("\n", 1)[0]: part for part in page.split("\n## ")}
+    for name, kind in KINDS.items():
+        told = [line for line in sections[name].splitlines() if line.startswith("| `")]
+        span = "{m.low:g} to {under}{m.high:g} {m.unit}"
+        assert told == [
+            f"| `{m.key}` | {m.default:g} | {span.format(m=m, under='under ' if m.below_high else '')} | {m.meaning} |"
+            for m in kind.measures
+        ]
+
+
+def test_the_page_shows_what_the_command_says():
+    page = (Path(__file__).parent.parent / "docs" / "bricks.md").read_text(encoding="utf-8")
+    line, *shown = page.split("```console\n$ moonkiln brick ")[1].split("\n```")[0].splitlines()
+    done = run(*line.split())
+    assert done.exit_code == 0 and done.stdout.splitlines() == shown

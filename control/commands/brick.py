@@ -13,7 +13,9 @@ from control.errors import UsageError
 if TYPE_CHECKING:  # bricks need numpy and manifold3d; `--help` does not
     from slicer.bricks import Brick, Kind
 
+FILE = click.Path(path_type=Path)
 FORMATS = (".stl", ".3mf")
+PICTURES = (".png", ".jpg")
 
 
 @click.command(
@@ -21,6 +23,7 @@ FORMATS = (".stl", ".3mf")
 Examples:
   moonkiln brick --list
   moonkiln brick osteomorphic -o part.stl
+  moonkiln brick abeille -o part.stl --picture laid.jpg
   moonkiln brick mortise-tenon --set draft_deg=5 --set clearance_mm=0.8 -o part.3mf
   moonkiln brick paver --set shrinkage_percent=2,2,29 -o tile.stl --json
 """
@@ -28,9 +31,17 @@ Examples:
 @click.argument("kind", required=False)
 @click.option("--list", "listing", is_flag=True, help="Say the kinds and their measures; of KIND alone if it is given.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A measure of the finished brick.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="A .stl or .3mf file.  [default: KIND.stl]")
+@click.option("-o", "--output", type=FILE, help="A .stl or .3mf file.  [default: KIND.stl]")
+@click.option("--picture", type=FILE, help="Draw the brick among its neighbours as well: a .png or .jpg file.")
 @json_option
-def brick(kind: str | None, listing: bool, settings: tuple[str, ...], output: Path | None, as_json: bool) -> None:
+def brick(
+    kind: str | None,
+    listing: bool,
+    settings: tuple[str, ...],
+    output: Path | None,
+    picture: Path | None,
+    as_json: bool,
+) -> None:
     """Make a brick that interlocks with its like: KIND by its measures, as a mesh file.
 
     Measures are those of the finished brick; `--set shrinkage_percent=...` enlarges what is printed by what sintering
@@ -39,8 +50,8 @@ def brick(kind: str | None, listing: bool, settings: tuple[str, ...], output: Pa
     from slicer.bricks import KINDS, make_brick
 
     if listing:
-        if settings or output is not None:
-            raise UsageError("--list makes no brick: leave --set and -o, or leave --list")
+        if settings or output is not None or picture is not None:
+            raise UsageError("--list makes no brick: leave --set, -o and --picture, or leave --list")
         names = list(KINDS) if kind is None else [make_brick(kind).kind]  # an unknown kind gets the same sentence
         _say_kinds({name: KINDS[name] for name in names}, as_json)
         return
@@ -48,18 +59,24 @@ def brick(kind: str | None, listing: bool, settings: tuple[str, ...], output: Pa
         raise UsageError(f"which kind of brick? Name one of {', '.join(KINDS)}; `moonkiln brick --list` describes them")
     output = output or Path(f"{kind}.stl")
     made = make_brick(kind, _overrides(settings))
-    _check_output(output)
-    _write(made, output)
-    _say_brick(made, output, as_json)
+    _check_output(output, "a brick", FORMATS)
+    if picture is not None:
+        _check_output(picture, "a picture", PICTURES)
+    _write(made, output, picture)
+    _say_brick(made, output, picture, as_json)
 
 
-def _write(made: Brick, output: Path) -> None:
+def _write(made: Brick, output: Path, picture: Path | None) -> None:
     from slicer.bricks import write_3mf, write_stl
 
     if output.suffix.lower() == ".3mf":
         write_3mf(made.mesh, output)
     else:
         write_stl(made.mesh, output)
+    if picture is not None:
+        from slicer.bricks.drawing import write_picture
+
+        write_picture(made, picture)
 
 
 # ---- sentences
@@ -107,7 +124,7 @@ def _kind_figures(kind: Kind) -> dict[str, Any]:
     return {"meaning": kind.meaning, "laying": kind.laying, "measures": measures}
 
 
-def _say_brick(made: Brick, output: Path, as_json: bool) -> None:
+def _say_brick(made: Brick, output: Path, picture: Path | None, as_json: bool) -> None:
     from slicer.bricks import KINDS
     from slicer.mesh import judge
 
@@ -118,6 +135,7 @@ def _say_brick(made: Brick, output: Path, as_json: bool) -> None:
             {
                 "path": str(output),
                 "bytes": output.stat().st_size,
+                "picture": None if picture is None else str(picture),
                 "kind": made.kind,
                 "measures": made.measures,
                 "shrinkage_percent": made.shrinkage_percent,
@@ -141,6 +159,8 @@ def _say_brick(made: Brick, output: Path, as_json: bool) -> None:
         )
     click.echo("  measures " + ", ".join(f"{key} {value:g}" for key, value in made.measures.items()))
     click.echo(f"  laid {KINDS[made.kind].laying}")
+    if picture is not None:
+        click.echo(f"{picture}: the brick and its neighbours, drawn apart")
 
 
 # ---- checks of arguments
@@ -158,9 +178,9 @@ def _overrides(settings: tuple[str, ...]) -> dict[str, str]:
     return overrides
 
 
-def _check_output(output: Path) -> None:
-    if output.suffix.lower() not in FORMATS:
-        raise UsageError(f"{output}: a brick is written as {' or '.join(FORMATS)}; name the file so")
+def _check_output(output: Path, what: str, endings: tuple[str, ...]) -> None:
+    if output.suffix.lower() not in endings:
+        raise UsageError(f"{output}: {what} is written as {' or '.join(endings)}; name the file so")
     if not output.parent.is_dir():
         raise UsageError(f"{output}: the folder {output.parent} does not exist")
     if output.is_dir():

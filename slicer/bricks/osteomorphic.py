@@ -90,14 +90,16 @@ def osteomorphic(
 
 
 def osteomorphic_neighbours(*, length_mm: float, height_mm: float, **_measures: float) -> dict[str, Pose]:
-    """Where bricks lie beside this one: in its course, and in the next, shifted by half a brick."""
+    """Where bricks lie beside this one: in its course, and in the next, shifted by half a brick.
+
+    The waves also fit half a wave (a quarter of the length, half of the width) on both ways at once.
+    """
     period = length_mm / 2
     return {
         "next in the course": pose(shift_mm=(length_mm, 0, 0)),
         "behind": pose(shift_mm=(0, period, 0)),
         "above, half a brick on": pose(shift_mm=(period, 0, height_mm)),
         "above, half a brick back": pose(shift_mm=(-period, 0, height_mm)),
-        "above, half a wave both ways": pose(shift_mm=(period / 2, period / 2, height_mm)),
     }
 
 
