@@ -9,6 +9,7 @@ import pytest
 from brick_helpers import assembly, gaps_across_mm, laid, solid
 
 from slicer.bricks import make_brick
+from slicer.bricks.dome import dome_place
 from slicer.bricks.solids import pose
 
 # kind, what is set, and the neighbours across whose joints the clearance is measured
@@ -22,6 +23,8 @@ LAID = [
     ("paver", {"lock_mm": 0.0}, ("behind", "right")),
     ("voussoir", {}, ("next to the left", "next to the right")),
     ("voussoir", {"clearance_mm": 3.0, "angle_deg": 60.0, "inner_radius_mm": 20.0}, ("next to the left",)),
+    ("dome-voussoir", {}, ("next to the left", "next to the right")),
+    ("dome-voussoir", {"elevation_deg": 65.0, "angle_deg": 40.0, "clearance_mm": 2.0}, ("next to the right",)),
     ("abeille", {}, ("right", "left", "behind", "before")),
     ("abeille", {"clearance_mm": 2.0, "lean_deg": 35.26}, ("right", "before")),
     ("osteomorphic", {"shrinkage_percent": "2,2,29"}, ("above, half a brick on",)),
@@ -41,7 +44,7 @@ def test_no_two_bricks_of_an_assembly_share_space(kind, settings):
         assert (a ^ b).volume() == pytest.approx(0, abs=1e-6), f"{one} and {other} overlap"
 
 
-@pytest.mark.parametrize("kind", ["osteomorphic", "paver", "voussoir", "abeille", "rectangular"])
+@pytest.mark.parametrize("kind", ["osteomorphic", "paver", "voussoir", "dome-voussoir", "abeille", "rectangular"])
 def test_without_clearance_bricks_touch_and_share_no_space(kind):
     brick = make_brick(kind, {"clearance_mm": 0.0})
     itself = solid(brick.finished())
@@ -143,6 +146,35 @@ def test_eighteen_voussoirs_close_the_ring():
     np.testing.assert_allclose(ring[-1].vertices_mm, ring[0].vertices_mm, atol=1e-9)
     assert (solid(ring[0]) ^ solid(ring[17])).volume() == pytest.approx(0, abs=1e-6)
     assert solid(ring[0]).min_gap(solid(ring[17]), 2.0) == pytest.approx(0.5, rel=1e-6)
+
+
+def in_dome(brick, turn_deg=0.0):
+    place = dome_place(**brick.measures)
+    turn = pose(turn_deg)[:, :3]
+    return laid(brick.finished(), np.column_stack([turn @ place[:, :3], turn @ place[:, 3]]))
+
+
+@pytest.mark.parametrize("turn_deg", [0.0, 4.0, 6.0, 15.0])
+def test_a_course_of_a_dome_lies_on_the_one_below_however_it_is_turned(turn_deg):
+    shell = {"inner_radius_mm": 300, "outer_radius_mm": 330, "clearance_mm": 0.8, "chord_tolerance_mm": 0.02}
+    below = make_brick("dome-voussoir", {**shell, "elevation_deg": 30, "rise_deg": 12, "angle_deg": 12})
+    above = make_brick("dome-voussoir", {**shell, "elevation_deg": 42, "rise_deg": 10, "angle_deg": 20})
+    one, other = in_dome(below), in_dome(above, turn_deg)
+    assert (solid(one) ^ solid(other)).volume() == pytest.approx(0, abs=1e-6)
+    assert solid(one).min_gap(solid(other), 3.0) == pytest.approx(0.8, abs=0.04)
+    _, gaps = gaps_across_mm(one, other, 2.4)
+    assert len(gaps) > 5
+    np.testing.assert_allclose(gaps, 0.8, rtol=0, atol=0.04)
+
+
+def test_a_dome_wedge_lies_between_its_radii_and_elevations():
+    brick = make_brick("dome-voussoir", {"clearance_mm": 0})
+    x, y, z = in_dome(brick).vertices_mm.T
+    radius = np.sqrt(x**2 + y**2 + z**2)
+    assert set(radius.round(6)) == {400.0, 440.0}
+    elevation, azimuth = np.degrees(np.arctan2(z, np.hypot(x, y))), np.degrees(np.arctan2(y, x))
+    assert (elevation.min(), elevation.max()) == (pytest.approx(20), pytest.approx(30))
+    assert (azimuth.min(), azimuth.max()) == (pytest.approx(-6), pytest.approx(6))
 
 
 def test_six_pavers_meet_around_a_corner():

@@ -28,7 +28,7 @@ def some_brick(kind):
         "tenon_length_mm": (4, 20), "tenon_width_mm": (4, 20), "tenon_height_mm": (1, 6), "clearance_mm": (0, 2),
         "draft_deg": (0, 20), "amplitude_mm": (0, 6), "chord_tolerance_mm": (0.05, 0.5), "track_mm": (5, 30),
         "lock_mm": (0, 5), "inner_radius_mm": (20, 300), "outer_radius_mm": (40, 400), "angle_deg": (2, 120),
-        "lean_deg": (1, 45),
+        "lean_deg": (1, 45), "elevation_deg": (0, 60), "rise_deg": (2, 25),
     }  # fmt: skip
     return st.fixed_dictionaries(
         {measure.key: numbers(*spans[measure.key]) for measure in KINDS[kind].measures},
@@ -92,6 +92,17 @@ def voussoir_volume(m):
     return area * m["width_mm"], m["chord_tolerance_mm"] * angle * outer * m["width_mm"]
 
 
+def dome_voussoir_volume(m):
+    """Less a strip along each of the four joints, to first order in the clearance."""
+    inner, outer, d = m["inner_radius_mm"], m["outer_radius_mm"], m["clearance_mm"] / 2
+    angle, low, rise = (math.radians(m[key]) for key in ("angle_deg", "elevation_deg", "rise_deg"))
+    whole = (outer**3 - inner**3) / 3 * angle * (math.sin(low + rise) - math.sin(low))
+    joint = (outer**2 - inner**2) / 2
+    strips = d * joint * (2 * rise + angle * (math.cos(low) + math.cos(low + rise)))
+    faces = angle * rise * (inner**2 + outer**2) + joint * angle
+    return whole - strips, 8 * d * d * (outer - inner) + m["chord_tolerance_mm"] * faces
+
+
 def abeille_volume(m):
     lean = math.radians(m["lean_deg"])
     side = m["side_mm"] - m["clearance_mm"] / math.cos(lean)
@@ -104,6 +115,7 @@ VOLUME = {
     "osteomorphic": osteomorphic_volume,
     "paver": paver_volume,
     "voussoir": voussoir_volume,
+    "dome-voussoir": dome_voussoir_volume,
     "abeille": abeille_volume,
 }
 
@@ -146,6 +158,7 @@ SYMMETRY = {  # kind -> what maps its corners onto themselves
     "osteomorphic": [lambda p: p * (-1, 1, 1), lambda p: p * (1, -1, 1), lambda p: p * (-1, -1, 1)],
     "paver": [lambda p: turned(p, 120)],
     "voussoir": [lambda p: p * (-1, 1, 1)],
+    "dome-voussoir": [lambda p: p * (-1, 1, 1)],
     "abeille": [lambda p: p * (-1, 1, 1), lambda p: p * (1, -1, 1)],
 }
 
@@ -254,6 +267,11 @@ def test_shrinkage_is_made_up_for(kind, text):
         ("voussoir", {"clearance_mm": 50, "inner_radius_mm": 50}, "leaves nothing of the inner face"),
         ("voussoir", {"angle_deg": float("inf")}, "angle_deg is inf; it must be at least 1 and at most 120 deg"),
         ("voussoir", {"clearance_mm": 0, "chord_tolerance_mm": 5, "outer_radius_mm": 155}, "too coarse for a wedge"),
+        ("dome-voussoir", {"elevation_deg": 80}, "elevation of 90 deg, more than 88"),
+        ("dome-voussoir", {"outer_radius_mm": 300}, "beyond the inner"),
+        ("dome-voussoir", {"clearance_mm": 50, "angle_deg": 2}, "too little of an inner face"),
+        ("dome-voussoir", {"clearance_mm": 0, "chord_tolerance_mm": 5, "outer_radius_mm": 410},
+         "too coarse for a shell"),
         ("abeille", {"height_mm": 90}, "must be left"),
         ("abeille", {"clearance_mm": 50, "lean_deg": 40}, "must be left"),
         ("rectangular", {"clearance_mm": 30}, "leaves nothing"),

@@ -6,6 +6,7 @@ arguments. Measures and clearances are those of finished bricks: `make_brick` en
 
 from slicer.bricks.abeille import abeille
 from slicer.bricks.blocks import demo_brick, mortise_tenon, rectangular
+from slicer.bricks.dome import dome_voussoir
 from slicer.bricks.kinds import KINDS, Brick, Kind, make_brick
 from slicer.bricks.measures import BrickError, Measure
 from slicer.bricks.mesh_writers import write_3mf, write_stl
@@ -21,6 +22,7 @@ __all__ = [
     "Measure",
     "abeille",
     "demo_brick",
+    "dome_voussoir",
     "make_brick",
     "mortise_tenon",
     "osteomorphic",

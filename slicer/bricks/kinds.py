@@ -17,6 +17,7 @@ from slicer.bricks.blocks import (
     rectangular,
     rectangular_neighbours,
 )
+from slicer.bricks.dome import DOME_VOUSSOIR, dome_voussoir, dome_voussoir_neighbours
 from slicer.bricks.measures import BrickError, Measure, nearest
 from slicer.bricks.osteomorphic import OSTEOMORPHIC, osteomorphic, osteomorphic_neighbours
 from slicer.bricks.paver import PAVER, paver, paver_neighbours
@@ -82,6 +83,13 @@ KINDS: dict[str, Kind] = {
         VOUSSOIR,
         voussoir,
         voussoir_neighbours,
+    ),
+    "dome-voussoir": Kind(
+        "wedge of one course of a dome",
+        "around the dome's axis, each course by measures of its own",
+        DOME_VOUSSOIR,
+        dome_voussoir,
+        dome_voussoir_neighbours,
     ),
     "abeille": Kind(
         "block of a flat vault, hung on two neighbours and carrying two",

@@ -20,7 +20,7 @@ from slicer.bricks.measures import (
     clearance,
     edge,
 )
-from slicer.bricks.solids import Floats, Pose, pose
+from slicer.bricks.solids import Floats, Pose, between_grids, pose
 from slicer.mesh import Mesh
 
 OSTEOMORPHIC = (
@@ -145,14 +145,7 @@ def _parallel(x: Floats, y: Floats, amplitude_mm: float, period_mm: float, dista
 
 def _between(x: Floats, y: Floats, bottom: Floats, top: Floats, name: str) -> Mesh:
     """The solid between two height fields over one grid."""
-    columns, rows = len(x), len(y)
-    number = np.arange(columns * rows).reshape(columns, rows)
-    a, b, c, d = number[:-1, :-1], number[1:, :-1], number[1:, 1:], number[:-1, 1:]
-    sheet = np.concatenate([np.stack(t, axis=-1).reshape(-1, 3) for t in ((a, b, c), (a, c, d))])
-    border = np.concatenate([number[:-1, 0], number[-1, :-1], number[:0:-1, -1], number[0, :0:-1]])
-    after, above = np.roll(border, -1), columns * rows
-    walls = [(border, after, after + above), (border, after + above, border + above)]
-    faces = np.concatenate([sheet[:, ::-1], sheet + above, *(np.stack(w, axis=1) for w in walls)])
-    flat = np.column_stack([np.repeat(x, rows), np.tile(y, columns)])
+    flat = np.column_stack([np.repeat(x, len(y)), np.tile(y, len(x))])
+    faces = between_grids(len(x), len(y)).astype(np.int32)
     heights = np.concatenate([bottom.reshape(-1), top.reshape(-1)])
-    return Mesh(np.column_stack([np.concatenate([flat, flat]), heights]), faces.astype(np.int32), name)
+    return Mesh(np.column_stack([np.concatenate([flat, flat]), heights]), faces, name)

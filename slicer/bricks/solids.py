@@ -61,6 +61,21 @@ def ladder(left: Triangles, right: Triangles) -> Triangles:
     return np.concatenate([lower, upper])
 
 
+def between_grids(columns: int, rows: int) -> Triangles:
+    """The triangles of two sheets of corners, one above the other, and of the walls between their borders.
+
+    Corners are numbered column by column, the upper sheet after the lower; seen from above, the rows lie to the left of
+    one who walks along the columns.
+    """
+    number = np.arange(columns * rows).reshape(columns, rows)
+    a, b, c, d = number[:-1, :-1], number[1:, :-1], number[1:, 1:], number[:-1, 1:]
+    sheet = np.concatenate([np.stack(t, axis=-1).reshape(-1, 3) for t in ((a, b, c), (a, c, d))])
+    border = np.concatenate([number[:-1, 0], number[-1, :-1], number[:0:-1, -1], number[0, :0:-1]])
+    after, above = np.roll(border, -1), columns * rows
+    walls = [(border, after, after + above), (border, after + above, border + above)]
+    return np.concatenate([sheet[:, ::-1], sheet + above, *(np.stack(wall, axis=1) for wall in walls)])
+
+
 def centred(low_mm: float, high_mm: float) -> float:
     """What to add to a coordinate so that low and high lie on both sides of zero alike."""
     return -0.5 * (low_mm + high_mm)
