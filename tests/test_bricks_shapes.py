@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from slicer.bricks import KINDS, BrickError, make_brick
+from slicer.bricks.dome import dome_place
 from slicer.layers import cut_layers, net_area_mm2
 from slicer.mesh import judge
 
@@ -222,6 +223,26 @@ def test_a_wave_is_as_high_as_its_lock_and_begins_flat():
     hole = 250 - 2 * math.sqrt(3) * 45
     begin = side[np.abs(np.abs(side[:, 0]) - hole / 2) < hole / 50]
     assert len(begin) > 2 and np.abs(begin[:, 1] - straight).max() < 0.01
+
+
+@pytest.mark.parametrize("tolerance", [0.3, 0.02])
+def test_a_chord_tolerance_bounds_how_far_faces_lie_from_their_sphere_or_cylinder(tolerance):
+    values = {"chord_tolerance_mm": tolerance, "clearance_mm": 0.8, "angle_deg": 40, "inner_radius_mm": 400}
+    wedge = make_brick("voussoir", {**values, "outer_radius_mm": 440})
+    dome = make_brick("dome-voussoir", {**values, "outer_radius_mm": 440, "rise_deg": 30})
+    axis = -0.5 * (440 + 400 * math.cos(math.radians(20)))
+    place = dome_place(**dome.measures)
+    for brick, centred in (
+        (wedge, (wedge.mesh.vertices_mm - (0, axis, 0)) * (1, 1, 0)),
+        (dome, dome.mesh.vertices_mm @ place[:, :3].T + place[:, 3]),
+    ):
+        corners = centred[brick.mesh.faces]
+        curved = np.ptp(np.linalg.norm(corners, axis=2), axis=1) < 1e-6
+        sides = [(corners[:, k] + corners[:, (k + 1) % 3]) / 2 for k in range(3)]
+        middles = np.concatenate([corners.mean(axis=1), *sides])
+        radius = np.linalg.norm(middles, axis=1)[np.tile(curved, 4)]
+        off = np.minimum(np.abs(radius - 400), np.abs(radius - 440)).max()
+        assert 0.2 * tolerance < off <= tolerance
 
 
 def test_a_chord_tolerance_bounds_how_far_faces_lie_from_the_wave():

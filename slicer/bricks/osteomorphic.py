@@ -138,7 +138,9 @@ def _parallel(x: Floats, y: Floats, amplitude_mm: float, period_mm: float, dista
         along_u = -amplitude_mm * k * np.sin(k * u) * np.cos(k * v)
         along_v = -amplitude_mm * k * np.cos(k * u) * np.sin(k * v)
         stretch = np.sqrt(1.0 + along_u**2 + along_v**2)
-        u, v = x + distance_mm * along_u / stretch, y + distance_mm * along_v / stretch
+        before, u, v = (u, v), x + distance_mm * along_u / stretch, y + distance_mm * along_v / stretch
+        if max(np.abs(u - before[0]).max(), np.abs(v - before[1]).max()) < 1e-13 * period_mm:
+            break
     height: Floats = amplitude_mm * np.cos(k * u) * np.cos(k * v) + distance_mm / stretch
     return height
 
