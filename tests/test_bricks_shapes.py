@@ -280,6 +280,7 @@ def test_shrinkage_is_made_up_for(kind, text):
         ("paver", {"lock_mm": 5, "clearance_mm": 30, "track_mm": 44}, "too sharply"),
         ("paver", {"chord_tolerance_mm": 1.5}, "too coarse for a clearance"),
         ("osteomorphic", {"amplitude_mm": 16}, "higher than half"),
+        ("osteomorphic", {"amplitude_mm": 8, "length_mm": 40}, "steeper .68 deg.* set amplitude_mm to 6.37 or less"),
         ("osteomorphic", {"amplitude_mm": 10, "clearance_mm": 10}, "too sharply"),
         ("osteomorphic", {"amplitude_mm": 0, "clearance_mm": 20}, "too little"),
         ("osteomorphic", {"length_mm": 5000, "height_mm": 5000, "amplitude_mm": 500, "chord_tolerance_mm": 0.001},

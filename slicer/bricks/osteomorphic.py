@@ -34,6 +34,9 @@ OSTEOMORPHIC = (
 GRID_MAX = 500
 """Grid lines along one wave: two million triangles a brick."""
 
+SLOPE_MAX = 2.0
+"""Beds steeper than this (63 deg) are walls: blocks would wedge on them, not settle."""
+
 
 def osteomorphic(
     *,
@@ -50,8 +53,9 @@ def osteomorphic(
     2 pi amplitude / width.
 
     Raises:
-        BrickError: a measure out of range, waves higher than half the brick, a clearance that leaves nothing or that
-            the waves bend too sharply for, or a chord tolerance that asks for more than `GRID_MAX` lines a wave.
+        BrickError: a measure out of range, waves higher than half the brick or too steep, a clearance that leaves
+            nothing or that the waves bend too sharply for, or a chord tolerance that asks for more than `GRID_MAX`
+            lines a wave.
     """
     check_measures(
         name,
@@ -70,14 +74,20 @@ def osteomorphic(
         raise BrickError(
             f"brick {name}: waves of {amplitude_mm:g} mm are higher than half of the brick ({height_mm / 2:g} mm)"
         )
+    slope = 2 * math.pi * amplitude_mm / period
+    if slope > SLOPE_MAX:
+        steep_deg, most_deg = (math.degrees(math.atan(rise)) for rise in (slope, SLOPE_MAX))
+        raise BrickError(
+            f"brick {name}: waves of {amplitude_mm:g} mm over {period:g} mm are steeper ({steep_deg:.0f} deg) than"
+            f" a bed may be ({most_deg:.0f} deg); set amplitude_mm to {SLOPE_MAX * period / (2 * math.pi):.3g} or less"
+        )
     bend = amplitude_mm * (2 * math.pi / period) ** 2  # the wave's greatest curvature, 1/mm
     if back * bend > 0.5:
         raise BrickError(
             f"brick {name}: waves of {amplitude_mm:g} mm over {period:g} mm bend too sharply for a clearance of"
             f" {clearance_mm:g} mm; lower amplitude_mm or clearance_mm"
         )
-    steepest = math.hypot(1.0, 2 * math.pi * amplitude_mm / period)
-    if clearance_mm >= min(period, height_mm / steepest) / 2:
+    if clearance_mm >= min(period, height_mm / math.hypot(1.0, slope)) / 2:
         raise BrickError(f"brick {name}: a clearance of {clearance_mm:g} mm leaves too little of the brick")
     x, y = (
         _lines(reach, period, _lines_a_wave(name, period, bend / (1 - back * bend), chord_tolerance_mm), back)
