@@ -189,7 +189,7 @@ def test_the_readme_shows_what_slicing_commands_really_say(tmp_path: Path, monke
             if words[0] != "moonkiln" or words[1] not in ("slice", "info", "preview", "export"):
                 continue
             result = CliRunner().invoke(cli, words[1:], prog_name="moonkiln")
-            progress = re.compile(r"(slicing|drawing): \d+%, ")
+            progress = re.compile(r"(slicing|drawing|writing): \d+%, ")
             real = [said for said in (result.stdout + result.stderr).splitlines() if not progress.match(said)]
             assert matches(shown, real), f"README shows of `{line}`:\n" + "\n".join([*shown, "but it says:", *real])
             tried += 1

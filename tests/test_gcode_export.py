@@ -111,7 +111,7 @@ def test_the_exported_file_is_what_a_print_streams_byte_for_byte(tmp_path):
             streamed += layer_program(job.layer(index), job.envelope).lines
     lines = (tmp_path / "square.gcode").read_bytes().splitlines()
     assert [line for line in lines if not line.startswith(b";")] == streamed
-    assert len(lines) == count and max(map(len, lines)) <= LINE_BYTES_MAX
+    assert (len(lines), 21) == (count.lines, count.vectors) and max(map(len, lines)) <= LINE_BYTES_MAX
     assert b"\r" not in (tmp_path / "square.gcode").read_bytes()
 
 

@@ -1,4 +1,4 @@
-"""The commands that need no machine: slice, info, preview, export."""
+"""The commands that need no machine: slice, info, preview."""
 
 from __future__ import annotations
 
@@ -155,30 +155,6 @@ def preview(job_path: Path, output: Path, layer: int, as_json: bool) -> None:
             with whole_file(output) as stream:
                 stream.write(data)
     _say_written(output, as_json)
-
-
-@click.command(
-    epilog="""\b
-Examples:
-  moonkiln export part.kiln --to gcode -o part.gcode
-"""
-)
-@click.argument("job_path", metavar="JOB.kiln", type=FILE)
-@click.option(
-    "--to", "form", type=click.Choice(["gcode"]), default="gcode", show_default=True, help="The file's language."
-)
-@click.option("-o", "--output", type=FILE, required=True, help="File to write.")
-@json_option
-def export(job_path: Path, form: str, output: Path, as_json: bool) -> None:
-    """Write a job as G-code: exactly the lines that a print streams, comments apart."""
-    from slicer.exporters.gcode import write_gcode
-    from slicer.job import Job
-
-    assert form == "gcode"
-    _check_output(output, job_path)
-    with Job.open(job_path) as job:
-        lines = write_gcode(job, output)
-    _say_written(output, as_json, lines=lines)
 
 
 # ---- sentences

@@ -1,29 +1,35 @@
 """Scan paths as G-code: the only writer of scan moves. What `export` writes is what `print` streams, line for line.
 
-The dialect is Marlin's laser build: `M4 I` makes S ride in the planner's blocks with power following the feed, `G0 ...
-S0` jumps with the beam off, `G1 ... S` exposes one vector, `M5 I` ends it. S is the fraction of the set-point that the
-beam head holds for the layer (`LayerProgram.power_set_w`), so no line carries watts. No E, no Z: blade and piston hang
-on wires of their own.
+A print speaks Marlin's laser build: `M4 I` makes S ride in the planner's blocks with power following the feed, `G0 ...
+S0` jumps with the beam off, `G1 ... S` exposes one vector, `M5 I` ends it. Other controllers' words stand in
+`slicer.exporters.dialects`. S is the fraction of the set-point that the beam head holds for the layer
+(`LayerProgram.power_set_w`), so no line carries watts. No E, no Z: blade and piston hang on wires of their own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slicer.envelope import Envelope
-from slicer.errors import SlicerError
+from slicer.exporters.dialects import MARLIN, Dialect
+from slicer.exporters.source import ExportError, Source, Written
 from slicer.job import Job, JobLayer, check_layer
+from slicer.kernels.text import gcode_lines
+from slicer.scan import ScanPath
 from slicer.whole_file import whole_file
 
-LINE_BYTES_MAX = 90  # Marlin's MAX_CMD_SIZE is 96, and a line number and checksum come on top
+__all__ = ["ExportError"]  # part of this module's promise, though other exporters share it
 
+LINE_BYTES_MAX = MARLIN.line_bytes_max
 
-class ExportError(SlicerError):
-    """A layer that cannot be told in G-code."""
+DWELL_S_MAX = 60.0
+"""A longer wait is told in several lines: a host that waits two minutes for an answer gives the controller up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,142 +47,213 @@ class LayerProgram:
     power_set_w: float
 
 
+@dataclass(frozen=True, eq=False)
+class LayerText:
+    """The same as `LayerProgram`, in one piece: `text` (bytes,) u1 holds the lines, each with its newline."""
+
+    text: NDArray[np.uint8]
+    block_of_line: NDArray[np.int32]
+    power_set_w: float
+
+
 def job_header() -> list[bytes]:
     """Sent once before the first layer: millimetres, absolute positions, beam off."""
-    return [b"G21", b"G90", b"M5 I"]
+    return [line.encode() for line in MARLIN.job_header]
 
 
 def layer_header() -> list[bytes]:
     """Sent before a layer's moves: dynamic inline power, starting from none."""
-    return [b"M4 I S0"]
+    return list(MARLIN.layer_header)
 
 
 def layer_footer() -> list[bytes]:
     """Sent after a layer's moves: beam off and inline mode left, then wait until the machine stands still."""
-    return [b"M5 I", b"M400"]
+    return list(MARLIN.layer_footer)
 
 
 def layer_blocks(job_layer: JobLayer, envelope: Envelope) -> list[bytes]:
-    """The lines of one layer; see `layer_program`."""
+    """The lines of one layer; see `layer_text`."""
     return layer_program(job_layer, envelope).lines
 
 
-def layer_program(job_layer: JobLayer, envelope: Envelope) -> LayerProgram:
+def layer_program(job_layer: JobLayer, envelope: Envelope, dialect: Dialect = MARLIN) -> LayerProgram:
+    """The G-code of one layer as lines to stream; see `layer_text`."""
+    whole = layer_text(job_layer, envelope, dialect)
+    lines = whole.text.tobytes().split(b"\n")
+    lines.pop()  # what follows the last newline
+    return LayerProgram(lines, whole.block_of_line, whole.power_set_w)
+
+
+def layer_text(job_layer: JobLayer, envelope: Envelope, dialect: Dialect = MARLIN) -> LayerText:
     """The G-code of one layer, one `G1` for each vector in order.
 
     After the last vector the beam goes back to where that began, with S0: a controller whose planner runs dry leaves
-    the power of its last move on until it has read the next line, and that move must not be an exposing one.
+    the power of its last move on until it has read the next line, and that move must not be an exposing one. The same
+    way back, and forth again, stands before a vector that waits though it begins where the one before it ended.
 
-    Positions are rounded to 0.001 mm. A vector that starts where the beam already is gets no jump; the first one
-    always does, since nobody knows where the beam was. S = round(s_max x P / P_set), P_set the layer's largest power.
+    Positions are rounded to 0.001 mm. A vector that starts where the beam already is gets no jump, unless it waits;
+    the first one always does, since nobody knows where the beam was. S = round(s_max x P / P_set), P_set the layer's
+    largest power. A wait is `G4` after the jump, with the beam off.
 
     Raises:
         JobError: the layer leaves the envelope (`slicer.job.check_layer`).
-        ExportError: a vector's power is so far under the layer's largest that its S would be 0.
+        ExportError: a vector's power is so far under the layer's largest that its S would be 0; it belongs to another
+            head; or it asks for a shift of the focus.
     """
     path, index = job_layer.path, job_layer.layer.index
     check_layer(job_layer, envelope, f"layer {index}")
-    head, foot = layer_header(), layer_footer()
-    n = len(path)
-    if not n:
-        return LayerProgram([*head, *foot], np.full(len(head) + len(foot), -1, np.int32), 0.0)
+    head, foot = _lines(dialect.layer_header), _lines(dialect.layer_footer)
+    before, after = len(dialect.layer_header), len(dialect.layer_footer)
+    if not len(path):
+        return LayerText(np.concatenate([head, foot]), np.full(before + after, -1, np.int32), 0.0)
+    _check_one_head(path, index)
 
     power_set_w = float(path.power_w.max())
-    s_words = np.rint(envelope.s_max * path.power_w / power_set_w).astype(np.int64)
-    if (s_words < 1).any():
-        raise ExportError(
-            f"layer {index}: a vector of {path.power_w.min():g} W beside one of {power_set_w:g} W is under S1 of"
-            f" S{envelope.s_max} and would not be exposed: bring the powers of a layer closer together"
-        )
-    grid = np.rint(path.vectors_mm * 1000.0).astype(np.int64)
-    jumps = np.ones(n, bool)
-    jumps[1:] = (grid[1:, :2] != grid[:-1, 2:]).any(axis=1)
-
     jump_mm_s = min(job_layer.jump_speed_mm_s or envelope.speed_mm_s_max, envelope.speed_mm_s_max)
-    jump_lines = _moves(b"G0", grid[jumps, :2], [b" F%b S0" % _feed(jump_mm_s)], np.zeros(int(jumps.sum()), np.int64))
-    tails, tail_of_vector = _exposure_tails(path.speed_mm_s, s_words)
-    vector_lines = _moves(b"G1", grid[:, 2:], tails, tail_of_vector)
+    tail_of, tails, lights = _tails(path, power_set_w, envelope.s_max, dialect, index)
+    dwell_of, dwells = _dwells(path.wait_s, dialect)
+    moves, blocks = gcode_lines(
+        np.ascontiguousarray(path.vectors_mm),
+        tail_of,
+        *_table(tails),
+        *_table(lights),
+        _lines((dialect.dark_line,) if dialect.dark_line else ()),
+        _bytes(dialect.jump_tail(jump_mm_s)),
+        dwell_of,
+        *_table(dwells),
+    )
+    block_of_line = np.full(before + len(blocks) + after, -1, np.int32)
+    block_of_line[before : before + len(blocks)] = blocks
+    return LayerText(np.concatenate([head, moves, foot]), block_of_line, power_set_w)
 
-    # a vector's line stands behind all vectors before it and all jumps up to its own
-    place = np.arange(n) + np.cumsum(jumps)
-    retreat = _moves(b"G0", grid[-1:, :2], [b" F%b S0" % _feed(jump_mm_s)], np.zeros(1, np.int64))
-    block_of_line = np.full(len(head) + n + len(jump_lines) + len(retreat) + len(foot), -1, np.int32)
-    block_of_line[len(head) + place] = np.arange(n, dtype=np.int32)
-    lines: list[bytes] = [b""] * (n + len(jump_lines))
-    for where, line in zip(place.tolist(), vector_lines, strict=True):
-        lines[where] = line
-    for where, line in zip((place[jumps] - 1).tolist(), jump_lines, strict=True):
-        lines[where] = line
-    return LayerProgram([*head, *lines, *retreat, *foot], block_of_line, power_set_w)
 
+def write_gcode(job: Job, path: str | Path, dialect: Dialect = MARLIN) -> Written:
+    """Write a whole job as one file; comments stand on lines of their own.
 
-def write_gcode(job: Job, path: str | Path) -> int:
-    """Write a whole job as one file and return its number of lines; comments stand on lines of their own.
-
-    The lines that are no comments are exactly those a print streams. Raises JobError, ExportError, OSError.
+    In Marlin's dialect, the lines that are no comments are exactly those a print streams.
+    Raises JobError, ExportError, OSError.
     """
-    count = 0
+    return write_gcode_layers(Source.of_job(job), path, dialect)
+
+
+def write_gcode_layers(source: Source, path: str | Path, dialect: Dialect = MARLIN) -> Written:
+    """Write layers as they come; no job file need stand in between. Raises JobError, ExportError, OSError."""
     with whole_file(path) as stream:
+        return stream_gcode(source, stream, dialect)
 
-        def put(lines: list[bytes]) -> None:
-            nonlocal count
-            count += len(lines)
-            stream.write(b"\n".join(lines) + b"\n")
 
-        manifest = job.manifest
+def stream_gcode(source: Source, stream: BinaryIO, dialect: Dialect = MARLIN) -> Written:
+    """The same into an open stream of bytes."""
+    head, envelope = source.head, source.head.envelope
+    lines = vectors = 0
+    count = f", {source.vector_count} vectors" if source.vector_count is not None else ""
+
+    def put(texts: Iterable[bytes]) -> None:
+        nonlocal lines
+        for text in texts:
+            lines += 1
+            stream.write(text + b"\n")
+
+    put(
+        [
+            _comment(f"{head.name}: {source.layer_count} layers{count}", dialect),
+            _comment(f"recipe {head.recipe.name}, sliced by moonkiln {source.software_version}", dialect),
+        ]
+    )
+    if dialect is MARLIN:
+        put([b"; No line moves blade or piston: where a comment says so, lay the layer's powder"])
+    else:
+        put([_comment(f"for {dialect.title}; full power is S{envelope.s_max}", dialect)])
+        put([b"; No line moves blade or piston: at each %b, lay the layer's powder" % dialect.pause])
+    put([b"; and give the beam head its set-point.", *dialect.opening(envelope)])
+    for number, job_layer in enumerate(source.layers, start=1):
+        whole = layer_text(job_layer, envelope, dialect)
         put(
             [
-                _comment(f"{manifest.name}: {manifest.layer_count} layers, {manifest.vector_count} vectors"),
-                _comment(f"recipe {manifest.recipe_name}, sliced by moonkiln {manifest.software_version}"),
-                b"; No line moves blade or piston: where a comment says so, lay the layer's powder",
-                b"; and give the beam head its set-point.",
-                *job_header(),
+                b"; layer %d of %d: powder up to z %.3f mm, beam set-point %.1f W"
+                % (number, source.layer_count, job_layer.layer.z_mm, whole.power_set_w)
             ]
         )
-        for index in range(manifest.layer_count):
-            job_layer = job.layer(index)
-            program = layer_program(job_layer, job.envelope)
-            put(
-                [
-                    b"; layer %d of %d: powder up to z %.3f mm, beam set-point %.1f W"
-                    % (index + 1, manifest.layer_count, job_layer.layer.z_mm, program.power_set_w),
-                    *program.lines,
-                ]
-            )
-    return count
+        if dialect.pause:
+            put([dialect.pause])
+        stream.write(whole.text.data)
+        lines += len(whole.block_of_line)
+        vectors += len(job_layer.path)
+    put(dialect.job_footer)
+    return Written(vectors, lines)
 
 
-def _exposure_tails(
-    speed_mm_s: NDArray[np.float64], s_words: NDArray[np.int64]
-) -> tuple[list[bytes], NDArray[np.int64]]:
-    """The ` F.. S..` ends of vector lines: the few that differ, and which one each vector has."""
-    pairs, which = np.unique(np.stack([speed_mm_s, s_words.astype(np.float64)], axis=1), axis=0, return_inverse=True)
-    return [b" F%b S%d" % (_feed(speed), int(s)) for speed, s in pairs.tolist()], which.reshape(-1)
+# ---- texts for the kernel
 
 
-def _feed(speed_mm_s: float) -> bytes:
-    """mm/s as Marlin's mm/min, three decimals at most and no idle zeros."""
-    return b"%b" % f"{speed_mm_s * 60.0:.3f}".rstrip("0").rstrip(".").encode()
-
-
-def _moves(word: bytes, grid: NDArray[np.int64], tails: list[bytes], tail_of: NDArray[np.int64]) -> list[bytes]:
-    """One line for each row of whole micrometres, (n, 2) i8: digits by integer arithmetic, text by one C-speed map."""
-    millimetres, thousandths = np.divmod(grid, 1000)
-    return list(
-        map(
-            (word + b" X%d.%03d Y%d.%03d%b").__mod__,
-            zip(
-                millimetres[:, 0].tolist(),
-                thousandths[:, 0].tolist(),
-                millimetres[:, 1].tolist(),
-                thousandths[:, 1].tolist(),
-                [tails[t] for t in tail_of.tolist()],
-                strict=True,
-            ),
+def _tails(
+    path: ScanPath, power_set_w: float, s_max: int, dialect: Dialect, index: int
+) -> tuple[NDArray[np.int64], list[bytes], list[bytes]]:
+    """Which ending each vector's line has, those endings, and the lines that set the power before them."""
+    s_words = np.rint(s_max * path.power_w / power_set_w).astype(np.int64)
+    if s_words.min() < 1:
+        raise ExportError(
+            f"layer {index}: a vector of {path.power_w.min():g} W beside one of {power_set_w:g} W is under S1 of"
+            f" S{s_max} and would not be exposed: bring the powers of a layer closer together"
         )
-    )
+    # one whole number for each (feed in 0.001 mm/min, S), so that a layer of a million vectors is sorted, not compared
+    keys = np.rint(path.speed_mm_s * 60_000.0).astype(np.int64) * 65_536 + s_words
+    if (keys == keys[0]).all():
+        first, tail_of = np.zeros(1, np.int64), np.zeros(len(path), np.int64)
+    else:
+        _, first, tail_of = np.unique(keys, return_index=True, return_inverse=True)
+    pairs = list(zip(path.speed_mm_s[first].tolist(), s_words[first].tolist(), strict=True))
+    tails = [dialect.exposing_tail(speed_mm_s, s_word) for speed_mm_s, s_word in pairs]
+    if dialect.power_line is None:
+        return tail_of, tails, [b""] * len(tails)
+    return tail_of, tails, [dialect.power_line(s_word / s_max) + b"\n" for _, s_word in pairs]
 
 
-def _comment(text: str) -> bytes:
+def _dwells(wait_s: NDArray[np.float64], dialect: Dialect) -> tuple[NDArray[np.int64], list[bytes]]:
+    """Which wait comes before each vector, -1 none, and the waits as lines; an empty array where nobody waits.
+
+    A wait is told in whole milliseconds, rounded up: it is a promise of at least so long.
+    """
+    if wait_s.strides == (0,) or not wait_s.any():
+        return np.zeros(0, np.int64), []
+    milliseconds = np.ceil(wait_s * 1000.0 - 1e-6).astype(np.int64)
+    different, dwell_of = np.unique(milliseconds, return_inverse=True)
+    texts = []
+    for wait_ms in different.tolist():
+        full, rest = divmod(wait_ms, round(DWELL_S_MAX * 1000))
+        parts = [DWELL_S_MAX] * full + ([rest / 1000.0] if rest else [])
+        texts.append(b"".join(dialect.dwell(part_s) + b"\n" for part_s in parts))
+    return np.where(milliseconds > 0, dwell_of, -1), texts
+
+
+def _check_one_head(path: ScanPath, index: int) -> None:
+    if path.beam.any():
+        raise ExportError(
+            f"layer {index}: head {int(path.beam.max())} exposes a vector, and G-code tells of head 0 alone: export the"
+            f" heads one by one"
+        )
+    if path.focus_mm.any():
+        shift_mm = float(path.focus_mm[np.abs(path.focus_mm).argmax()])
+        raise ExportError(
+            f"layer {index}: a vector's focus is shifted by {shift_mm:g} mm, and this G-code has no word for that:"
+            f" slice the part with focus_mm = 0, or export to OVF"
+        )
+
+
+def _table(texts: list[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    starts = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum([len(text) for text in texts], out=starts[1:])
+    return _bytes(b"".join(texts)), starts
+
+
+def _lines(texts: tuple[bytes, ...]) -> NDArray[np.uint8]:
+    return _bytes(b"".join(text + b"\n" for text in texts))
+
+
+def _bytes(text: bytes) -> NDArray[np.uint8]:
+    return np.array(bytearray(text), np.uint8)  # a copy: what numba is given can be written to
+
+
+def _comment(text: str, dialect: Dialect) -> bytes:
     """A comment line: one printable ASCII line, whatever the part is called."""
-    return b"; " + text.encode("ascii", "replace").translate(None, b"\r\n")[: LINE_BYTES_MAX - 2]
+    return b"; " + text.encode("ascii", "replace").translate(None, b"\r\n")[: dialect.line_bytes_max - 2]

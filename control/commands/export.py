@@ -1,0 +1,96 @@
+"""The command that writes a job in the languages of others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from control.command_line import Progress, json_option, say_json
+from control.commands.slice import FILE, _check_output
+from control.errors import UsageError
+
+if TYPE_CHECKING:  # the exporters need numpy and numba; `--help` does not
+    from slicer.exporters.source import Source, Written
+
+FORMS = {"gcode": "G-code"}
+DIALECTS = ("marlin", "rrf", "grbl", "linuxcnc")  # those of slicer.exporters.dialects; a test holds them equal
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  moonkiln export part.kiln --to gcode -o part.gcode
+  moonkiln export part.kiln --to gcode --dialect grbl -o part.nc
+"""
+)
+@click.argument("job_path", metavar="JOB.kiln", type=FILE)
+@click.option(
+    "--to",
+    "form",
+    type=click.Choice(list(FORMS)),
+    default="gcode",
+    show_default=True,
+    help="The file's language.",
+)
+@click.option("--dialect", type=click.Choice(DIALECTS), help="Of G-code.  [default: marlin, as a print streams it]")
+@click.option("--s-max", type=click.IntRange(1, 65_535), help="S of full power in G-code.  [default: the job's]")
+@click.option("--beam", type=click.IntRange(0, 255), help="Only what this head exposes.  [default: every head]")
+@click.option("-o", "--output", type=FILE, required=True, help="File to write.")
+@json_option
+def export(
+    job_path: Path,
+    form: str,
+    dialect: str | None,
+    s_max: int | None,
+    beam: int | None,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Write a job for others: as G-code exactly the lines that a print streams, comments apart."""
+    for value, option, forms in (
+        (dialect, "--dialect", ("gcode",)),
+        (s_max, "--s-max", ("gcode",)),
+    ):
+        if value is not None and form not in forms:
+            raise UsageError(f"{option} is for --to {' and '.join(forms)}, not for {form}")
+    _check_output(output, job_path)
+
+    from slicer.exporters.source import Source
+    from slicer.job import Job
+
+    with Job.open(job_path) as job, Progress("writing", quiet=as_json) as progress:
+        source = Source.of_job(job, progress.update)
+        if beam is not None:
+            source = source.of_beam(beam)
+        if s_max is not None:
+            envelope = replace(source.head.envelope, s_max=s_max)
+            source = replace(source, head=replace(source.head, envelope=envelope))
+        written = _write(source, output, form, dialect or "marlin")
+    _say_written(output, written, as_json)
+
+
+def _write(source: Source, output: Path, form: str, dialect: str) -> Written:
+    """Each exporter is loaded only when it is asked for."""
+    if form == "gcode":
+        from slicer.exporters.dialects import DIALECTS
+        from slicer.exporters.gcode import write_gcode_layers
+
+        return write_gcode_layers(source, output, DIALECTS[dialect])
+    raise UsageError(f"--to {form} is not known")
+
+
+def _say_written(path: Path, written: Written, as_json: bool) -> None:
+    figures: dict[str, Any] = {"vectors": written.vectors}
+    if written.lines:
+        figures["lines"] = written.lines
+    size = path.stat().st_size
+    if as_json:
+        say_json({"path": str(path), "bytes": size, **figures, "notes": list(written.notes)})
+        return
+    told = "".join(f", {value:,} {name}" for name, value in figures.items())
+    click.echo(f"{path}: {size / 1e3:,.0f} kB{told}")
+    for note in written.notes:
+        click.echo(f"note: {note}", err=True)
