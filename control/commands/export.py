@@ -15,7 +15,12 @@ from control.errors import UsageError
 if TYPE_CHECKING:  # the exporters need numpy and numba; `--help` does not
     from slicer.exporters.source import Source, Written
 
-FORMS = {"gcode": "G-code"}
+FORMS = {
+    "gcode": "G-code",
+    "cli": "Common Layer Interface 2.0, binary",
+    "cli-short": "the same in 16-bit numbers",
+    "cli-ascii": "the same as text",
+}
 DIALECTS = ("marlin", "rrf", "grbl", "linuxcnc")  # those of slicer.exporters.dialects; a test holds them equal
 
 
@@ -24,6 +29,8 @@ DIALECTS = ("marlin", "rrf", "grbl", "linuxcnc")  # those of slicer.exporters.di
 Examples:
   moonkiln export part.kiln --to gcode -o part.gcode
   moonkiln export part.kiln --to gcode --dialect grbl -o part.nc
+  moonkiln export part.kiln --to cli -o part.cli
+  moonkiln export part.kiln --to cli-short --unit 0.005 -o part.cli
 """
 )
 @click.argument("job_path", metavar="JOB.kiln", type=FILE)
@@ -33,10 +40,11 @@ Examples:
     type=click.Choice(list(FORMS)),
     default="gcode",
     show_default=True,
-    help="The file's language.",
+    help="; ".join(f"{name}: {words}" for name, words in FORMS.items()) + ".",
 )
 @click.option("--dialect", type=click.Choice(DIALECTS), help="Of G-code.  [default: marlin, as a print streams it]")
 @click.option("--s-max", type=click.IntRange(1, 65_535), help="S of full power in G-code.  [default: the job's]")
+@click.option("--unit", "unit_mm", type=float, metavar="MM", help="Of CLI's coordinates.  [default: 0.001]")
 @click.option("--beam", type=click.IntRange(0, 255), help="Only what this head exposes.  [default: every head]")
 @click.option("-o", "--output", type=FILE, required=True, help="File to write.")
 @json_option
@@ -45,6 +53,7 @@ def export(
     form: str,
     dialect: str | None,
     s_max: int | None,
+    unit_mm: float | None,
     beam: int | None,
     output: Path,
     as_json: bool,
@@ -53,6 +62,7 @@ def export(
     for value, option, forms in (
         (dialect, "--dialect", ("gcode",)),
         (s_max, "--s-max", ("gcode",)),
+        (unit_mm, "--unit", ("cli", "cli-short", "cli-ascii")),
     ):
         if value is not None and form not in forms:
             raise UsageError(f"{option} is for --to {' and '.join(forms)}, not for {form}")
@@ -68,18 +78,21 @@ def export(
         if s_max is not None:
             envelope = replace(source.head.envelope, s_max=s_max)
             source = replace(source, head=replace(source.head, envelope=envelope))
-        written = _write(source, output, form, dialect or "marlin")
+        written = _write(source, output, form, dialect or "marlin", unit_mm)
     _say_written(output, written, as_json)
 
 
-def _write(source: Source, output: Path, form: str, dialect: str) -> Written:
+def _write(source: Source, output: Path, form: str, dialect: str, unit_mm: float | None) -> Written:
     """Each exporter is loaded only when it is asked for."""
     if form == "gcode":
         from slicer.exporters.dialects import DIALECTS
         from slicer.exporters.gcode import write_gcode_layers
 
         return write_gcode_layers(source, output, DIALECTS[dialect])
-    raise UsageError(f"--to {form} is not known")
+    from slicer.exporters.common_layer import UNIT_MM, Form, write_cli
+
+    forms = {"cli": Form.LONG, "cli-short": Form.SHORT, "cli-ascii": Form.ASCII}
+    return write_cli(source, output, forms[form], UNIT_MM if unit_mm is None else unit_mm)
 
 
 def _say_written(path: Path, written: Written, as_json: bool) -> None:

@@ -98,8 +98,8 @@ MARLIN = Dialect(
 
 # RepRapFirmware 3 (Duet3D/RepRapFirmware: GCodes2.cpp case 452, M452 selects laser mode, S0 lets no power outlive its
 # G1, R is the S of full power; DDA.cpp scales the power with the actual speed; DDARing.cpp turns the beam off when no
-# move is under way. Duet's G-code dictionary: G0 is dark and as fast as the axes may, G4 P is in milliseconds, M226 pauses
-# as a program asks for it, M400 waits). Which pin the beam hangs on (M452 C) is config.g's matter.
+# move is under way. Duet's G-code dictionary: G0 is dark and as fast as the axes may, G4 P is in milliseconds, M226
+# pauses as a program asks for it, M400 waits). Which pin the beam hangs on (M452 C) is config.g's matter.
 RRF = Dialect(
     name="rrf",
     title="RepRapFirmware 3 in laser mode",

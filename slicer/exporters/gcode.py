@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from slicer.envelope import Envelope
 from slicer.exporters.dialects import MARLIN, Dialect
-from slicer.exporters.source import ExportError, Source, Written
-from slicer.job import Job, JobLayer, check_layer
+from slicer.exporters.source import ExportError, Source, Written, check
+from slicer.job import Job, JobLayer
 from slicer.kernels.text import gcode_lines
 from slicer.scan import ScanPath
 from slicer.whole_file import whole_file
@@ -101,7 +101,7 @@ def layer_text(job_layer: JobLayer, envelope: Envelope, dialect: Dialect = MARLI
             head; or it asks for a shift of the focus.
     """
     path, index = job_layer.path, job_layer.layer.index
-    check_layer(job_layer, envelope, f"layer {index}")
+    check(job_layer, envelope)
     head, foot = _lines(dialect.layer_header), _lines(dialect.layer_footer)
     before, after = len(dialect.layer_header), len(dialect.layer_footer)
     if not len(path):

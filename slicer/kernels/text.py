@@ -10,11 +10,15 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from slicer.kernels.blocks import direction
+
 _NEWLINE, _COMMA, _DOT, _MINUS, _ZERO = 10, 44, 46, 45, 48
+_POLYLINE = np.array(list(b"$$POLYLINE/"), np.uint8)
+_HATCHES = np.array(list(b"$$HATCHES/"), np.uint8)
 _TRIPLES = np.array([list(b"%03d" % value) for value in range(1000)], np.uint8)
 
 COORDINATE_BYTES = 14
-"""The longest coordinate: a sign, a dot and the twelve digits that `in_reach` leaves."""
+"""The longest coordinate: a sign, a dot and the twelve digits of less than UNITS_MAX."""
 
 UNITS_MAX = 10**12
 """Coordinates beyond this many units are no part of any plate; they would not fit COORDINATE_BYTES."""
@@ -171,3 +175,75 @@ def gcode_lines(
         at = _put_move(out, at, 0, from_x, from_y, jump_tail, 0, len(jump_tail))
         line += 1
     return out[:at], block_of_line[:line]
+
+
+@njit(cache=True, nogil=True)
+def cli_text(vectors_mm, per_unit, starts, set_of, is_track):
+    """The blocks of one layer as Common Layer Interface's ASCII commands.
+
+    Args:
+        vectors_mm: (n, 4) f8; per_unit: how many units a mm has.
+        starts: (blocks + 1,) i8, from `blocks.block_starts`.
+        set_of: (n,) i4; is_track: (sets,) b1. A file's ids are set numbers from 1 up.
+
+    Returns (m,) u1.
+    """
+    out = np.empty(len(vectors_mm) * 4 * COORDINATE_BYTES + (len(starts) - 1) * (80 + 2 * COORDINATE_BYTES), np.uint8)
+    at = 0
+    for block in range(len(starts) - 1):
+        begin, end = starts[block], starts[block + 1]
+        track = is_track[set_of[begin]]
+        word = _POLYLINE if track else _HATCHES
+        at = _put(out, at, word, 0, len(word))
+        at = _put_whole(out, at, np.uint64(set_of[begin] + 1))
+        out[at] = _COMMA
+        at += 1
+        if track:
+            at = _put_whole(out, at, np.uint64(direction(vectors_mm, per_unit, begin, end)))
+            out[at] = _COMMA
+            at = _put_whole(out, at + 1, np.uint64(end - begin + 1))
+            at = _put_pair(out, at, vectors_mm[begin, 0], vectors_mm[begin, 1], per_unit)
+            for i in range(begin, end):
+                at = _put_pair(out, at, vectors_mm[i, 2], vectors_mm[i, 3], per_unit)
+        else:
+            at = _put_whole(out, at, np.uint64(end - begin))
+            for i in range(begin, end):
+                at = _put_pair(out, at, vectors_mm[i, 0], vectors_mm[i, 1], per_unit)
+                at = _put_pair(out, at, vectors_mm[i, 2], vectors_mm[i, 3], per_unit)
+        out[at] = _NEWLINE
+        at += 1
+    return out[:at]
+
+
+@njit(cache=True, nogil=True)
+def _put_pair(out, at, x, y, per_unit):
+    out[at] = _COMMA
+    at = _put_integer(out, at + 1, np.int64(np.rint(x * per_unit)))
+    out[at] = _COMMA
+    return _put_integer(out, at + 1, np.int64(np.rint(y * per_unit)))
+
+
+@njit(cache=True, nogil=True)
+def csv_rows(vectors_mm, lead, tails, tail_starts, tail_of):
+    """One line `lead x0,y0,x1,y1,tail` for each vector, coordinates in mm with three decimals.
+
+    Args:
+        vectors_mm: (n, 4) f8; lead: (bytes,) u1; tails, tail_starts: texts; tail_of: (n,) i8.
+
+    Returns (m,) u1.
+    """
+    longest = 0
+    for k in range(len(tail_starts) - 1):
+        longest = max(longest, tail_starts[k + 1] - tail_starts[k])
+    out = np.empty(len(vectors_mm) * (len(lead) + 4 * (COORDINATE_BYTES + 1) + longest + 1), np.uint8)
+    at = 0
+    for i in range(len(vectors_mm)):
+        at = _put(out, at, lead, 0, len(lead))
+        for k in range(4):
+            at = _put_thousandths(out, at, np.int64(np.rint(vectors_mm[i, k] * 1000.0)))
+            out[at] = _COMMA
+            at += 1
+        at = _put(out, at, tails, tail_starts[tail_of[i]], tail_starts[tail_of[i] + 1])
+        out[at] = _NEWLINE
+        at += 1
+    return out[:at]
