@@ -120,7 +120,7 @@ def test_the_golden_file(name, tmp_path):
 
 @pytest.mark.parametrize("name", DIALECTS)
 def test_another_reader_finds_the_same_moves(name):
-    parser = pytest.importorskip("gcodeparser")
+    parser = pytest.importorskip("gcodeparser", reason="gcodeparser is not installed")
     job_layer = square_layer(0)
     program = layer_program(job_layer, BENCH, DIALECTS[name])
     moves = [

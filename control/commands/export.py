@@ -20,6 +20,7 @@ FORMS = {
     "cli": "Common Layer Interface 2.0, binary",
     "cli-short": "the same in 16-bit numbers",
     "cli-ascii": "the same as text",
+    "ovf": "Open Vector Format",
 }
 DIALECTS = ("marlin", "rrf", "grbl", "linuxcnc")  # those of slicer.exporters.dialects; a test holds them equal
 
@@ -31,6 +32,7 @@ Examples:
   moonkiln export part.kiln --to gcode --dialect grbl -o part.nc
   moonkiln export part.kiln --to cli -o part.cli
   moonkiln export part.kiln --to cli-short --unit 0.005 -o part.cli
+  moonkiln export part.kiln --to ovf -o part.ovf
 """
 )
 @click.argument("job_path", metavar="JOB.kiln", type=FILE)
@@ -89,6 +91,10 @@ def _write(source: Source, output: Path, form: str, dialect: str, unit_mm: float
         from slicer.exporters.gcode import write_gcode_layers
 
         return write_gcode_layers(source, output, DIALECTS[dialect])
+    if form == "ovf":
+        from slicer.exporters.ovf import write_ovf
+
+        return write_ovf(source, output)
     from slicer.exporters.common_layer import UNIT_MM, Form, write_cli
 
     forms = {"cli": Form.LONG, "cli-short": Form.SHORT, "cli-ascii": Form.ASCII}
