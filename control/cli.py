@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "slice": ("control.commands.slice:slice_part", "Turn a mesh into a job file (.kiln)."),
     "info": ("control.commands.slice:info", "Verify a job file and say what is in it."),
     "preview": ("control.commands.slice:preview", "Draw a job as a page with a layer slider."),
-    "export": ("control.commands.export:export", "Write a job as G-code."),
+    "export": ("control.commands.export:export", "Write a job as G-code, CLI, OVF, CSV or NPZ."),
     "print": ("control.commands.print:print_job", "Print a job on a machine."),
     "resume": ("control.commands.print:resume", "Go on with an interrupted run."),
     "report": ("control.commands.print:report", "Write the build report of a run."),

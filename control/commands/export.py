@@ -21,6 +21,8 @@ FORMS = {
     "cli-short": "the same in 16-bit numbers",
     "cli-ascii": "the same as text",
     "ovf": "Open Vector Format",
+    "csv": "a line a vector",
+    "npz": "a record a vector, for numpy",
 }
 DIALECTS = ("marlin", "rrf", "grbl", "linuxcnc")  # those of slicer.exporters.dialects; a test holds them equal
 
@@ -33,6 +35,7 @@ Examples:
   moonkiln export part.kiln --to cli -o part.cli
   moonkiln export part.kiln --to cli-short --unit 0.005 -o part.cli
   moonkiln export part.kiln --to ovf -o part.ovf
+  moonkiln export part.kiln --to csv --json -o part.csv
 """
 )
 @click.argument("job_path", metavar="JOB.kiln", type=FILE)
@@ -95,6 +98,10 @@ def _write(source: Source, output: Path, form: str, dialect: str, unit_mm: float
         from slicer.exporters.ovf import write_ovf
 
         return write_ovf(source, output)
+    if form in ("csv", "npz"):
+        from slicer.exporters.table import write_csv, write_npz
+
+        return (write_csv if form == "csv" else write_npz)(source, output)
     from slicer.exporters.common_layer import UNIT_MM, Form, write_cli
 
     forms = {"cli": Form.LONG, "cli-short": Form.SHORT, "cli-ascii": Form.ASCII}

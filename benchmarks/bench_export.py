@@ -1,0 +1,116 @@
+"""Write scan vectors in the languages of others: frame2's G-code, and a long job as binary CLI.
+
+    python benchmarks/bench_export.py
+
+G-code: the shared frame2 part (500 layers, 0.97 M vectors, 58 MB), its layers already planned, to a file on disk. The
+bar is what 3.5 times faster than PrusaSlicer's 3.2 s leaves, less the slicing itself, which `bench_slice.py` times.
+CLI: layers of 100,000 vectors until the file has a gigabyte; the layers are planned once, so that writing is timed.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from bench_slice import Parameters, frame2
+
+from slicer.envelope import Envelope
+from slicer.exporters.common_layer import Form, write_cli
+from slicer.exporters.dialects import DIALECTS
+from slicer.exporters.gcode import write_gcode_layers
+from slicer.exporters.ovf import write_ovf
+from slicer.exporters.source import Source
+from slicer.exporters.table import write_csv, write_npz
+from slicer.job import JobHead, JobLayer
+from slicer.layers import Layer, cut_layers
+from slicer.mesh import place_on_plate
+from slicer.recipe import load_recipe
+from slicer.scan import KIND_HATCH, ScanPath, fill_layers
+
+GCODE_BAR_S = 3.2 / 3.5 - 0.15
+CLI_BAR_MB_S = 150.0
+CLI_VECTORS, CLI_LAYER = 60_000_000, 100_000
+RUNS = 3
+PLATE = Envelope(250.0, 250.0, 100.0, 200.0, 200.0, 500.0)
+
+
+def head(name: str) -> JobHead:
+    """What a file says of itself."""
+    return JobHead(name, load_recipe("dsel_fibre"), PLATE, f"{name}.stl", "0" * 64)
+
+
+def planned_frame2() -> list[JobLayer]:
+    """The layers of frame2, fine."""
+    layers = cut_layers(place_on_plate(frame2(), PLATE), 0.082)
+    return [JobLayer(layer, path, 150.0) for layer, path in fill_layers(layers, Parameters())]
+
+
+def long_job() -> Source:
+    """One layer of hatch lines, again and again."""
+    rows = np.arange(CLI_LAYER)
+    x, y = rows % 20 * 12.0, rows // 20 * 0.049
+    path = ScanPath.uniform(np.round(np.stack([x, y, x + 11.5, y], axis=1), 3), KIND_HATCH, 100.0, 100.0)
+    count = CLI_VECTORS // CLI_LAYER
+    flat = Layer(0, 0.1, 0.1, np.zeros((0, 2)), np.zeros(1, np.int64))
+    layers = (JobLayer(replace(flat, index=index, z_mm=0.1 * (index + 1)), path, 150.0) for index in range(count))
+    return Source(head("long"), layers, count, CLI_VECTORS, "bench")
+
+
+def run() -> dict[str, object]:
+    """Medians of `RUNS` warm runs."""
+    layers = planned_frame2()
+    vectors = sum(len(layer.path) for layer in layers)
+
+    def source() -> Source:
+        return Source(head("frame2"), layers, len(layers), vectors, "bench")
+
+    forms = {f"gcode_{name}": lambda path, d=d: write_gcode_layers(source(), path, d) for name, d in DIALECTS.items()}
+    forms |= {f"cli_{form.value}": lambda path, f=form: write_cli(source(), path, f, 0.005) for form in Form}
+    forms |= {
+        "ovf": lambda path: write_ovf(source(), path),
+        "csv": lambda path: write_csv(source(), path),
+        "npz": lambda path: write_npz(source(), path),
+    }
+    walls: dict[str, float] = {}
+    sizes: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, write in forms.items():
+            path = Path(folder) / name
+            times = []
+            for _ in range(RUNS + 1):  # the first one warms up
+                began = time.perf_counter()
+                write(path)
+                times.append(time.perf_counter() - began)
+            walls[name] = sorted(times[1:])[RUNS // 2]
+            sizes[name] = path.stat().st_size / 1e6
+        path = Path(folder) / "long.cli"
+        began, cpu = time.perf_counter(), time.process_time()
+        write_cli(long_job(), path, Form.LONG)
+        wall_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu
+        size_mb = path.stat().st_size / 1e6
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    gcode_s = walls["gcode_marlin"]
+    return {
+        "gcode_s": gcode_s,
+        "vectors": vectors,
+        "wall_s": walls,
+        "file_mb": sizes,
+        "long_cli": {
+            "vectors": CLI_VECTORS,
+            "file_mb": size_mb,
+            "wall_s": wall_s,
+            "cpu_s": cpu_s,
+            "mb_per_s": size_mb / wall_s,
+        },
+        "peak_mb": peak_mb,
+        "passed": gcode_s <= GCODE_BAR_S and size_mb / wall_s >= CLI_BAR_MB_S,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(), indent=2))
