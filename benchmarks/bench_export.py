@@ -26,11 +26,12 @@ from slicer.exporters.gcode import write_gcode_layers
 from slicer.exporters.ovf import write_ovf
 from slicer.exporters.source import Source
 from slicer.exporters.table import write_csv, write_npz
+from slicer.fill import fill_layers
 from slicer.job import JobHead, JobLayer
 from slicer.layers import Layer, cut_layers
 from slicer.mesh import place_on_plate
 from slicer.recipe import load_recipe
-from slicer.scan import KIND_HATCH, ScanPath, fill_layers
+from slicer.scan import KIND_HATCH, ScanPath
 
 GCODE_BAR_S = 0.76  # 3.2 s / 3.5, less 0.15 s
 CLI_BAR_MB_S = 150.0

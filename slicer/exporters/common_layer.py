@@ -13,6 +13,7 @@ from __future__ import annotations
 import enum
 import math
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -20,13 +21,13 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from slicer.envelope import Envelope
 from slicer.exporters.dialects import decimals
 from slicer.exporters.parameters import ParameterTable, sidecar, write_sidecar
-from slicer.exporters.source import ExportError, Source, Written, check
+from slicer.exporters.source import ExportError, Source, Written
 from slicer.job import JobLayer
 from slicer.kernels.blocks import block_starts, cli_long, cli_short
 from slicer.kernels.text import cli_text
+from slicer.parallel import in_order, workers_here
 from slicer.whole_file import whole_file
 
 UNIT_MM = 0.001
@@ -74,59 +75,81 @@ def stream_cli(
     """The same into an open, seekable stream of bytes; the parameters are returned."""
     start = stream.tell()
     stream.write(b" " * HEADER_BYTES)
-    writer = _Writer(form, unit_mm)
-    for job_layer in source.layers:
-        for piece in writer.layer(job_layer, source.head.envelope):
+    whole = _Whole()
+    encoder = _Encoder(form, unit_mm, whole.table.is_track)
+    lines = 0
+    for pieces, blocks in in_order(encoder.layer, whole.numbered(source), workers_here()):
+        for piece in pieces:
             stream.write(piece)
+        lines += 1 + blocks
     if form is Form.ASCII:
         stream.write(b"$$GEOMETRYEND\n")
     end = stream.tell()
-    header = _header(source, writer)
+    header = _header(source, form, unit_mm, whole)
     stream.seek(start)
     stream.write(header)
     stream.seek(end)
-    lines = header.count(b"\n") + writer.lines + 1 if form is Form.ASCII else 0
-    return Written(writer.vectors, lines), writer.table
+    lines = header.count(b"\n") + lines + 1 if form is Form.ASCII else 0
+    return Written(whole.vectors, lines), whole.table
+
+
+@dataclass(frozen=True)
+class _Numbered:
+    """A layer, how far its vectors reach, and which parameter set each has."""
+
+    job_layer: JobLayer
+    extent_mm: NDArray[np.float64]
+    set_of: NDArray[np.int32]
 
 
 @dataclass
-class _Writer:
-    """Layers into bytes, and what the header will say of them."""
+class _Whole:
+    """What the header says of all layers."""
 
-    form: Form
-    unit_mm: float
     table: ParameterTable = field(default_factory=ParameterTable)
     layers: int = 0
     vectors: int = 0
-    lines: int = 0
-    low: NDArray[np.float64] = field(default_factory=lambda: np.full(3, np.inf))  # mm, of all vectors
-    high: NDArray[np.float64] = field(default_factory=lambda: np.full(3, -np.inf))
+    low_mm: NDArray[np.float64] = field(default_factory=lambda: np.full(3, np.inf))
+    high_mm: NDArray[np.float64] = field(default_factory=lambda: np.full(3, -np.inf))
 
-    def layer(self, job_layer: JobLayer, envelope: Envelope) -> list[bytes | memoryview]:
-        """The layer's commands. Raises JobError, ExportError."""
-        layer, path = job_layer.layer, job_layer.path
-        where, per_unit, form = f"layer {layer.index}", 1.0 / self.unit_mm, self.form
-        extent_mm = check(job_layer, envelope)
-        self.low = np.minimum(self.low, [*extent_mm[:2], layer.z_mm - layer.thickness_mm])
-        self.high = np.maximum(self.high, [*extent_mm[2:], layer.z_mm])
-        self.layers += 1
-        self.vectors += len(path)
-        set_of, is_track = self.table.number(path, where), self.table.is_track
+    def numbered(self, source: Source) -> Iterator[_Numbered]:
+        """The layers in order: ids are given as they first come."""
+        for job_layer, extent_mm in source.checked():
+            layer, path = job_layer.layer, job_layer.path
+            self.low_mm = np.minimum(self.low_mm, [*extent_mm[:2], layer.z_mm - layer.thickness_mm])
+            self.high_mm = np.maximum(self.high_mm, [*extent_mm[2:], layer.z_mm])
+            self.layers += 1
+            self.vectors += len(path)
+            yield _Numbered(job_layer, extent_mm, self.table.number(path, f"layer {layer.index}"))
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """A layer into bytes, whatever came before it."""
+
+    form: Form
+    unit_mm: float
+    is_track: NDArray[np.bool_]
+
+    def layer(self, numbered: _Numbered) -> tuple[list[bytes | memoryview], int]:
+        """The layer's commands in pieces, and how many blocks they are. Raises ExportError."""
+        layer, path, set_of = numbered.job_layer.layer, numbered.job_layer.path, numbered.set_of
+        form, is_track, per_unit = self.form, self.is_track, 1.0 / self.unit_mm
         vectors_mm = np.ascontiguousarray(path.vectors_mm)
         longest = SHORT_MAX if form is Form.SHORT else HATCHES_MAX
         starts = block_starts(vectors_mm, per_unit, set_of, is_track, np.zeros(1), longest)
-        self.lines += len(starts)
+        blocks = len(starts) - 1
         z = layer.z_mm * per_unit
         if form is Form.ASCII:
             text = cli_text(vectors_mm, per_unit, starts, set_of, is_track)
-            return [b"$$LAYER/%b\n" % decimals(z, 3), text.data]
+            return [b"$$LAYER/%b\n" % decimals(z, 3), text.data], blocks
         if form is Form.LONG:
             words = cli_long(vectors_mm, per_unit, starts, set_of, is_track, POLYLINE_LONG, HATCHES_LONG)
-            return [struct.pack("<Hf", LAYER_LONG, z), words.astype("<u2", copy=False).data]
+            return [struct.pack("<Hf", LAYER_LONG, z), words.astype("<u2", copy=False).data], blocks
         tracks = np.diff(starts)[is_track[set_of[starts[:-1]]]] if len(path) else np.zeros(0)
-        self._check_short(extent_mm, z, int(tracks.max(initial=0)) + 1, where)
+        self._check_short(numbered.extent_mm, z, int(tracks.max(initial=0)) + 1, f"layer {layer.index}")
         words = cli_short(vectors_mm, per_unit, starts, set_of, is_track, POLYLINE_SHORT, HATCHES_SHORT)
-        return [struct.pack("<HH", LAYER_SHORT, round(z)), words.astype("<u2", copy=False).data]
+        return [struct.pack("<HH", LAYER_SHORT, round(z)), words.astype("<u2", copy=False).data], blocks
 
     def _check_short(self, extent_mm: NDArray[np.float64], z: float, points: int, where: str) -> None:
         """Refuse what 16 bits without a sign cannot count."""
@@ -149,22 +172,22 @@ class _Writer:
             )
 
 
-def _header(source: Source, writer: _Writer) -> bytes:
+def _header(source: Source, form: Form, unit_mm: float, whole: _Whole) -> bytes:
     """Exactly HEADER_BYTES; a comment fills what the labels leave."""
-    head, table = source.head, writer.table
+    head = source.head
     data = _plain(f"job {head.name} recipe {head.recipe.name} moonkiln {source.software_version}")
-    box = [float(value) if math.isfinite(value) else 0.0 for value in (*writer.low, *writer.high)]
+    box = [float(value) if math.isfinite(value) else 0.0 for value in (*whole.low_mm, *whole.high_mm)]
     first = [
         b"$$HEADERSTART",
-        b"$$ASCII" if writer.form is Form.ASCII else b"$$BINARY",
-        b"$$UNITS/" + decimals(writer.unit_mm, 9),
+        b"$$ASCII" if form is Form.ASCII else b"$$BINARY",
+        b"$$UNITS/" + decimals(unit_mm, 9),
         b"$$VERSION/200",
         b"$$DIMENSION/" + b",".join(decimals(value, 6) for value in box),
-        b"$$LAYERS/%06d" % writer.layers,
+        b"$$LAYERS/%06d" % whole.layers,
         b"$$USERDATA/moonkiln,%d,%b" % (len(data), data),
-        *(b"$$LABEL/%d,%b" % (s.number, _plain(s.label)) for s in table.sets[:LABELS_MAX]),
+        *(b"$$LABEL/%d,%b" % (s.number, _plain(s.label)) for s in whole.table.sets[:LABELS_MAX]),
     ]
-    last = b"$$HEADEREND" + (b"\n$$GEOMETRYSTART\n" if writer.form is Form.ASCII else b"")
+    last = b"$$HEADEREND" + (b"\n$$GEOMETRYSTART\n" if form is Form.ASCII else b"")
     text = b"".join(line + b"\n" for line in first)
     room = HEADER_BYTES - len(text) - len(last)
     rows, rest = divmod(room, LABEL_BYTES_MAX)

@@ -21,6 +21,7 @@ from slicer.exporters.dialects import MARLIN, Dialect
 from slicer.exporters.source import ExportError, Source, Written, check
 from slicer.job import Job, JobLayer
 from slicer.kernels.text import gcode_lines
+from slicer.parallel import in_order, workers_here
 from slicer.scan import ScanPath
 from slicer.whole_file import whole_file
 
@@ -166,8 +167,11 @@ def stream_gcode(source: Source, stream: BinaryIO, dialect: Dialect = MARLIN) ->
         put([_comment(f"for {dialect.title}; full power is S{envelope.s_max}", dialect)])
         put([b"; No line moves blade or piston: at each %b, lay the layer's powder" % dialect.pause])
     put([b"; and give the beam head its set-point.", *dialect.opening(envelope)])
-    for number, job_layer in enumerate(source.layers, start=1):
-        whole = layer_text(job_layer, envelope, dialect)
+
+    def told(job_layer: JobLayer) -> tuple[JobLayer, LayerText]:
+        return job_layer, layer_text(job_layer, envelope, dialect)
+
+    for number, (job_layer, whole) in enumerate(in_order(told, source.layers, workers_here()), start=1):
         put(
             [
                 b"; layer %d of %d: powder up to z %.3f mm, beam set-point %.1f W"

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slicer.exporters.parameters import TRACKS, ParameterSet, ParameterTable
-from slicer.exporters.source import Source, Written, check
+from slicer.exporters.source import Source, Written
 from slicer.job import JobLayer
 from slicer.kernels.blocks import block_starts
 from slicer.recipe import Recipe
@@ -49,8 +49,7 @@ def stream_ovf(source: Source, stream: BinaryIO) -> Written:
     low, high = np.full(2, np.inf), np.full(2, -np.inf)
     jump_mm_s = 0.0
     at = stream.write(MAGIC + bytes(8))
-    for job_layer in source.layers:
-        extent_mm = check(job_layer, source.head.envelope)
+    for job_layer, extent_mm in source.checked():
         low, high = np.minimum(low, extent_mm[:2]), np.maximum(high, extent_mm[2:])
         jump_mm_s = job_layer.jump_speed_mm_s or source.head.envelope.speed_mm_s_max
         vectors += len(job_layer.path)

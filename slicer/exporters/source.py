@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +14,8 @@ from numpy.typing import NDArray
 from slicer.envelope import Envelope
 from slicer.errors import SlicerError
 from slicer.job import BEAMS_MAX, FOCUS_MM_MAX, REACH_TOLERANCE_MM, WAIT_S_MAX, Job, JobHead, JobLayer, check_layer
-from slicer.kernels.checking import in_order
+from slicer.kernels.checking import vectors_fit
+from slicer.parallel import in_order, workers_here
 from slicer.scan import KINDS, ScanPath
 
 
@@ -38,18 +42,44 @@ class Source:
     software_version: str
 
     @classmethod
-    def of_job(cls, job: Job, progress: Callable[[int, int], None] | None = None) -> Source:
-        """The layers of a job file. `progress` is called with (layers done, layers in all)."""
+    def of_job(cls, job: Job, progress: Callable[[int, int], None] | None = None, workers: int | None = None) -> Source:
+        """The layers of a job file, read and verified by `workers` threads (as many as there are processors if None).
+
+        `progress` is called with (layers done, layers in all).
+        """
         manifest = job.manifest
         head = JobHead(manifest.name, job.recipe, job.envelope, manifest.mesh_name, manifest.mesh_sha256)
+        workers = min(workers or workers_here(), manifest.layer_count)
 
         def layers() -> Iterator[JobLayer]:
-            for index in range(manifest.layer_count):
-                yield job.layer(index)
-                if progress is not None:
-                    progress(index + 1, manifest.layer_count)
+            with ExitStack() as opened:
+                # an open job is not for two threads at once: each has one of its own
+                others = [opened.enter_context(Job.open(job.path)) for _ in range(workers - 1)]
+                free = deque([job, *others])
+
+                def read(index: int) -> JobLayer:
+                    mine = free.pop()
+                    try:
+                        return mine.layer(index)
+                    finally:
+                        free.append(mine)
+
+                reading = cast(Generator[JobLayer, None, None], in_order(read, range(manifest.layer_count), workers))
+                with closing(reading) as read_layers:  # no thread reads on in a job that is closed
+                    for number, job_layer in enumerate(read_layers, start=1):
+                        yield job_layer
+                        if progress is not None:
+                            progress(number, manifest.layer_count)
 
         return cls(head, layers(), manifest.layer_count, manifest.vector_count, manifest.software_version)
+
+    def checked(self) -> Iterator[tuple[JobLayer, NDArray[np.float64]]]:
+        """The layers, each with what `check` returns of it; checked by as many threads as there are processors."""
+
+        def with_extent(job_layer: JobLayer) -> tuple[JobLayer, NDArray[np.float64]]:
+            return job_layer, check(job_layer, self.head.envelope)
+
+        return in_order(with_extent, self.layers, workers_here())
 
     def of_beam(self, number: int) -> Source:
         """Only the vectors that head `number` exposes. Waits of other heads' vectors are left to those."""
@@ -105,7 +135,7 @@ def check(job_layer: JobLayer, envelope: Envelope) -> NDArray[np.float64]:
         kind, power_w, speed_mm_s, focus_mm, wait_s, beam = columns(path)
         vectors_mm = np.ascontiguousarray(path.vectors_mm)
         rest = (focus_mm, wait_s, beam, limits, REACH_TOLERANCE_MM, extent_mm)
-        if not in_order(vectors_mm, kind, power_w, speed_mm_s, *rest):
+        if not vectors_fit(vectors_mm, kind, power_w, speed_mm_s, *rest):
             check_layer(job_layer, envelope, where)  # says what is wrong
             raise AssertionError(f"{where}: refused by one check of vectors and passed by the other")
     return extent_mm

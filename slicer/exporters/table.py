@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 
-from slicer.exporters.source import ExportError, Source, Written, check, columns
+from slicer.exporters.source import ExportError, Source, Written, columns
 from slicer.job import JobLayer
 from slicer.kernels.text import csv_rows
+from slicer.parallel import in_order, workers_here
 from slicer.whole_file import whole_file
 
 VECTOR = np.dtype(
@@ -43,17 +44,17 @@ def stream_csv(source: Source, stream: BinaryIO) -> Written:
     """The same into an open stream of bytes."""
     stream.write(CSV_HEADER)
     vectors = 0
-    for job_layer in source.layers:
-        check(job_layer, source.head.envelope)
-        if len(job_layer.path):
-            stream.write(_rows(job_layer))
-        vectors += len(job_layer.path)
+    for rows, count in in_order(_rows, (job_layer for job_layer, _ in source.checked()), workers_here()):
+        stream.write(rows)
+        vectors += count
     return Written(vectors, vectors + 1)
 
 
-def _rows(job_layer: JobLayer) -> memoryview:
-    """The lines of a layer. What stands behind the coordinates is worked out once for each way of exposing."""
+def _rows(job_layer: JobLayer) -> tuple[bytes | memoryview, int]:
+    """The lines of a layer, and how many. What follows the coordinates is worked out once for each run alike."""
     layer, path = job_layer.layer, job_layer.path
+    if not len(path):
+        return b"", 0
     table = np.zeros(len(path), VECTOR)[["kind", "power_w", "speed_mm_s", "focus_mm", "wait_s", "beam"]].copy()
     for name, column in zip(("kind", "power_w", "speed_mm_s", "focus_mm", "wait_s", "beam"), columns(path)):
         table[name] = column
@@ -68,7 +69,7 @@ def _rows(job_layer: JobLayer) -> memoryview:
     np.cumsum([len(text) for text in texts], out=starts[1:])
     lead = np.array(bytearray(f"{layer.index},{float(layer.z_mm)!r},".encode()), np.uint8)
     tails = np.array(bytearray(b"".join(texts)), np.uint8)
-    return csv_rows(np.ascontiguousarray(path.vectors_mm), lead, tails, starts, tail_of).data
+    return csv_rows(np.ascontiguousarray(path.vectors_mm), lead, tails, starts, tail_of).data, len(path)
 
 
 # ---- records
@@ -95,8 +96,7 @@ def stream_npz(source: Source, stream: BinaryIO) -> Written:
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         with archive.open(_member("vectors"), "w", force_zip64=True) as member:
             _npy_header(member, VECTOR, source.vector_count)
-            for job_layer in source.layers:
-                check(job_layer, source.head.envelope)
+            for job_layer, _ in source.checked():
                 layer = job_layer.layer
                 if count < len(layers):
                     layers[count] = layer.index, layer.z_mm, layer.thickness_mm, vectors
@@ -132,6 +132,6 @@ def _member(name: str) -> zipfile.ZipInfo:
     return info
 
 
-def _npy_header(member: BinaryIO, dtype: np.dtype, count: int) -> None:
+def _npy_header(member: IO[bytes], dtype: np.dtype, count: int) -> None:
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (count,)}
     np.lib.format.write_array_header_1_0(member, header)

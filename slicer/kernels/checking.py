@@ -7,7 +7,7 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True)
-def in_order(vectors_mm, kind, power_w, speed_mm_s, focus_mm, wait_s, beam, limits, reach_tolerance_mm, extent_mm):
+def vectors_fit(vectors_mm, kind, power_w, speed_mm_s, focus_mm, wait_s, beam, limits, reach_tolerance_mm, extent_mm):
     """Whether every number is finite and within its limits, and every vector longer than 0.001 mm can tell.
 
     Args:
