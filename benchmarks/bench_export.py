@@ -2,8 +2,8 @@
 
     python benchmarks/bench_export.py
 
-G-code: the shared frame2 part (500 layers, 0.97 M vectors, 58 MB) to a file on disk, from layers already planned and from
-the STL. The bar is 3.5 times faster than PrusaSlicer's 3.2 s, which leaves 0.76 s beside the slicing.
+G-code: the shared frame2 part (500 layers, 0.97 M vectors, 58 MB) to a file on disk, from layers already planned and
+from the STL. The bar is 3.5 times faster than PrusaSlicer's 3.2 s, which leaves 0.76 s beside the slicing.
 CLI: layers of 100,000 vectors until the file has a gigabyte; the layers are planned once, so that writing is timed.
 """
 

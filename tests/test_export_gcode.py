@@ -26,11 +26,13 @@ from slicer.exporters.gcode import (
     layer_program,
     layer_text,
     stream_gcode,
+    warm_up,
     write_gcode,
     write_gcode_layers,
 )
 from slicer.exporters.source import Source
 from slicer.job import Job, JobLayer
+from slicer.kernels.checking import vectors_fit
 from slicer.kernels.text import gcode_lines
 from slicer.layers import Layer
 from slicer.scan import ScanPath
@@ -210,3 +212,16 @@ def test_the_command_knows_every_dialect(tmp_path):
         told = json.loads(done.stdout)
         assert told["vectors"] == 14 and told["bytes"] == out.stat().st_size
         assert len(gcode_reader.read(out.read_bytes(), name, 255).vectors_mm) == 14
+
+
+def test_a_print_compiles_nothing_after_the_warm_up(tmp_path):
+    warm_up()
+    known = [list(kernel.signatures) for kernel in (gcode_lines, vectors_fit)]
+    with Job.open(write_small_job(tmp_path / "square.kiln")) as job:
+        whole = job.layer(1)
+        layer_program(whole, job.envelope)
+        layer_program(replace(whole, path=whole.path.chosen(slice(3, None))), job.envelope)
+    path = whole.path
+    waiting = replace(path, wait_s=np.full(len(path), 0.5))
+    layer_program(replace(whole, path=waiting), BENCH)
+    assert [list(kernel.signatures) for kernel in (gcode_lines, vectors_fit)] == known
