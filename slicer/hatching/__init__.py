@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from slicer.hatching.curves import concentric, concentric_outward, hilbert, spiral
 from slicer.hatching.lines import meander, one_way
 from slicer.hatching.settings import Hatch, Hatched, HatchSettings
 from slicer.hatching.tiles import hexagons, islands, stripes
@@ -14,5 +15,9 @@ HATCHES: dict[str, Hatch] = {
     "stripes": stripes,
     "islands": islands,
     "hexagons": hexagons,
+    "concentric": concentric,
+    "concentric_outward": concentric_outward,
+    "spiral": spiral,
+    "hilbert": hilbert,
 }
 """Every strategy that a recipe may name."""

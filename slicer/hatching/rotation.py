@@ -1,15 +1,15 @@
 """The angle of a layer's hatch.
 
 A hatch that keeps its angle stacks its seams and its stresses, so it is turned from layer to layer. Lines at an angle
-and at that angle + 180 degrees are the same lines; what counts is how soon, and how nearly, a direction comes back modulo
-180 degrees:
+and at that angle + 180 degrees are the same lines; what counts is how soon, and how nearly, a direction comes back
+modulo 180 degrees:
 
 - 90 degrees (ABAB): every second layer. Simple, and the seams of every other layer stand on each other.
 - 67 degrees, the usual choice: 67 and 360 have no common divisor, so no direction returns before layer 180 and no sense
   of a vector before layer 360; but layer 8 lies 4 degrees from layer 0 (8 x 67 = 3 x 180 - 4) and layer 43 1 degree.
-- `GOLDEN_DEG` = 90 (sqrt(5) - 1) = 111.246 degrees: never returns, and however many layers are stacked, their directions
-  divide the half turn as evenly as a fixed increment can (the golden section is the number worst approximated by
-  fractions; three-gap theorem): n layers keep more than 180 / (sqrt(5) n) degrees apart.
+- `GOLDEN_DEG` = 90 (sqrt(5) - 1) = 111.246 degrees: never returns, and however many layers are stacked, their
+  directions divide the half turn as evenly as a fixed increment can (the golden section is the number worst
+  approximated by fractions; three-gap theorem): n layers keep more than 180 / (sqrt(5) n) degrees apart.
 """
 
 from __future__ import annotations
