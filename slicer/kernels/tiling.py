@@ -4,8 +4,8 @@ The whole layer is hatched once for each direction that its tiles are hatched in
 the tiles of that direction (a tile's colour): along a line these borders repeat with a fixed period, so the cut is
 arithmetic in one dimension.
 
-All three tilings are one lattice: the centre of tile (q, r) lies at u = (q + shear * r) * pitch, v = r * row_height,
-and its colour is (q - r) modulo the number of colours. Turned by 90 degrees (squares) or 120 degrees (hexagons) about a
+All three tilings are one lattice: the centre of tile (q, r) lies at u = (q + shear * r) * pitch, v = r * row height, and
+its colour is (q - r) modulo the number of colours. Turned by 90 degrees (squares) or 120 degrees (hexagons) about a
 centre, the lattice and its colours fall on themselves, so the lines of every colour are cut by the same arithmetic in a
 frame turned by that much; only the numbers of the tiles change, and they do so linearly.
 """
@@ -13,9 +13,11 @@ frame turned by that much; only the numbers of the tiles change, and they do so 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from slicer.kernels.filling import crossings
 
@@ -23,12 +25,39 @@ STRIPES, SQUARES, HEXAGONS = 1, 2, 3
 """The tilings, each by the number of its colours."""
 
 
+class Tiling(NamedTuple):
+    """Of which tiles a lattice is made."""
+
+    colours: int
+    pitch: float  # mm from one to the next in a row
+    half: float  # half the width of a tile with its overlap, mm
+    shear: float  # shift of a row against the one before it, in pitches
+    rows_a_mm: float  # 0 for stripes, which lie in one endless row
+    row_overlap: float  # how far a tile reaches beyond the middle between two rows, in rows
+    turn: float  # of the frame of each colour against that of the one before it, rad
+
+
+class Frame(NamedTuple):
+    """Lines of one colour's direction, and the rows of its tiles that they cross; u along the lines, v across."""
+
+    cos: float
+    sin: float
+    line_0: float  # v of the first line
+    first: NDArray[np.int64]
+    crossing: NDArray[np.float64]  # u, as `filling.crossings` returns it
+    across: float  # v of row 0
+    row_0: int
+    centre: NDArray[np.float64]  # u of a tile of this colour in row `row_0 + i`; the others lie whole periods from it ...
+    number: NDArray[np.int64]  # ... and the number of that tile
+    step: int  # what a period adds to the number
+
+
 @njit(cache=True, nogil=True)
 def tiled_vectors(points, starts, spacing, angle, phase, shortest, colours, pitch, overlap):
     """Vectors of a hatch in tiles, tile by tile; within a tile its lines run there and back by turns.
 
     Args:
-        points: (p, 2) f8; starts: (l + 1,) i8, loops that do not overlap.
+        points: (p, 2) f8, at least one; starts: (l + 1,) i8, loops that do not overlap.
         spacing: between lines, mm; angle: of the tiles' grid against x, rad.
         phase: shift of the lines in spacings, and of the grid in tiles along both axes.
         shortest: vectors up to this length are left out, mm.
@@ -37,141 +66,176 @@ def tiled_vectors(points, starts, spacing, angle, phase, shortest, colours, pitc
 
     Returns ((n, 4) f8, (n,) i4 number of the tile), row of tiles after row of tiles.
     """
-    shear = 0.5 if colours == HEXAGONS else 0.0
-    row_height = math.inf
-    row_overlap = 0.0  # how far a tile reaches into the next row, in rows
-    turn = 0.5 * math.pi
-    if colours == SQUARES:
-        row_height = pitch
-        row_overlap = 0.5 * overlap / pitch
-    elif colours == HEXAGONS:
-        row_height = 0.5 * math.sqrt(3.0) * pitch
-        row_overlap = (pitch + overlap) / math.sqrt(3.0) / row_height - 0.5
-        turn = 2.0 * math.pi / 3.0
-    else:
-        angle += turn
-    half = 0.5 * (pitch + overlap)
+    tiling = _tiling(colours, pitch, overlap)
+    if colours == STRIPES:
+        angle += tiling.turn
     shift = (phase - math.floor(phase)) * pitch
+    q_low, q_high, r_low, r_high = _extent(points, angle, shift, tiling)
+    frames = [
+        _frame(points, starts, spacing, angle, phase, shift, tiling, colour, q_low, r_low, q_high - q_low + 1)
+        for colour in range(colours)
+    ]
+    cells = (q_high - q_low + 1) * (r_high - r_low + 1)
+    place = np.zeros(cells + 1, np.int64)  # first how many vectors a tile has, then where the next of them goes
+    for frame in frames:
+        _count(frame, tiling, spacing, shortest, place)
+    for cell in range(cells):
+        place[cell + 1] += place[cell]
+    out = np.empty((place[cells], 4))
+    tile = np.empty(place[cells], np.int32)
+    number = 0
+    for cell in range(cells):
+        for i in range(place[cell], place[cell + 1]):
+            tile[i] = number
+        number += place[cell + 1] > place[cell]
+    for frame in frames:
+        _write(frame, tiling, spacing, shortest, place.view(np.uint64), out)
+    return out, tile
 
+
+@njit(cache=True, nogil=True)
+def _tiling(colours, pitch, overlap):
+    half = 0.5 * (pitch + overlap)
+    if colours == STRIPES:
+        return Tiling(colours, pitch, half, 0.0, 0.0, 0.0, 0.5 * math.pi)
+    if colours == SQUARES:
+        return Tiling(colours, pitch, half, 0.0, 1.0 / pitch, 0.5 * overlap / pitch, 0.5 * math.pi)
+    row_height = 0.5 * math.sqrt(3.0) * pitch
+    beyond = 2.0 * half / math.sqrt(3.0) / row_height - 0.5
+    return Tiling(colours, pitch, half, 0.5, 1.0 / row_height, beyond, 2.0 * math.pi / 3.0)
+
+
+@njit(cache=True, nogil=True)
+def _extent(points, angle, shift, tiling):
+    """(lowest q, highest q, lowest r, highest r) of the tiles that points can lie in, and of some around them."""
     cos, sin = math.cos(angle), math.sin(angle)
     u_low, u_high, v_low, v_high = math.inf, -math.inf, math.inf, -math.inf
     for i in range(len(points)):
         u = points[i, 0] * cos + points[i, 1] * sin
         v = points[i, 1] * cos - points[i, 0] * sin
         u_low, u_high, v_low, v_high = min(u_low, u), max(u_high, u), min(v_low, v), max(v_high, v)
-    reach = 1.5 + row_overlap  # of a tile from its centre, in rows, and one for rounding
-    row_low = math.floor((v_low - shift) / row_height - reach)
-    row_high = math.ceil((v_high - shift) / row_height + reach)
-    column_low = math.floor((u_low - shift) / pitch - shear * row_high) - 2
-    column_high = math.ceil((u_high - shift) / pitch - shear * row_low) + 2
-    columns = column_high - column_low + 1
-    cells = (row_high - row_low + 1) * columns
-
-    frames = [crossings(points, starts, spacing, angle + colour * turn, phase) for colour in range(colours)]
-    cursor = np.zeros(cells + 1, np.int64)
-    for colour in range(colours):
-        line_0, first, crossing = frames[colour]
-        along, across = _turned(shift, shift, -colour * turn)
-        origin, by_column, by_row = _numbering(colours, colour, columns, column_low, row_low)
-        for k in range(len(first) - 1):
-            begin, end = first[k], first[k + 1]
-            if begin == end:
-                continue
-            v = line_0 + k * spacing - across
-            row_at = v / row_height - 0.5
-            for row in range(math.ceil(row_at - row_overlap), math.ceil(row_at + row_overlap) + 1):
-                width = _half_width(colours, half, v - row * row_height)
-                if 2.0 * width <= shortest:
-                    continue
-                step = (colour + row) % colours
-                centre = along + (shear * row + step) * pitch
-                number = origin + row * by_row + step * by_column
-                for i in range(begin, end - 1, 2):
-                    from_m, to_m = _tiles_met(crossing[i], crossing[i + 1], centre, width, colours * pitch, shortest)
-                    for m in range(from_m, to_m + 1):
-                        cursor[number + m * colours * by_column + 1] += 1
-    tiles = 0
-    for cell in range(cells):
-        cursor[cell + 1] += cursor[cell]
-    out = np.empty((cursor[cells], 4))
-    tile = np.empty(cursor[cells], np.int32)
-    for cell in range(cells):
-        if cursor[cell + 1] > cursor[cell]:
-            tile[cursor[cell] : cursor[cell + 1]] = tiles
-            tiles += 1
-
-    for colour in range(colours):
-        line_0, first, crossing = frames[colour]
-        along, across = _turned(shift, shift, -colour * turn)
-        origin, by_column, by_row = _numbering(colours, colour, columns, column_low, row_low)
-        cos, sin = math.cos(angle + colour * turn), math.sin(angle + colour * turn)
-        period = colours * pitch
-        for k in range(len(first) - 1):
-            begin, end = first[k], first[k + 1]
-            if begin == end:
-                continue
-            height = line_0 + k * spacing
-            v = height - across
-            x_0, y_0 = -height * sin, height * cos
-            backwards = k % 2 == 1
-            row_at = v / row_height - 0.5
-            for row in range(math.ceil(row_at - row_overlap), math.ceil(row_at + row_overlap) + 1):
-                width = _half_width(colours, half, v - row * row_height)
-                if 2.0 * width <= shortest:
-                    continue
-                step = (colour + row) % colours
-                centre = along + (shear * row + step) * pitch
-                number = origin + row * by_row + step * by_column
-                for i in range(begin, end - 1, 2):
-                    at = end - 2 - (i - begin) if backwards else i
-                    low, high = crossing[at], crossing[at + 1]
-                    from_m, to_m = _tiles_met(low, high, centre, width, period, shortest)
-                    for m in range(from_m, to_m + 1):
-                        cell = number + m * colours * by_column
-                        n = cursor[cell]
-                        cursor[cell] = n + 1
-                        left = max(low, centre + m * period - width)
-                        right = min(high, centre + m * period + width)
-                        from_u, to_u = (right, left) if backwards else (left, right)
-                        out[n, 0] = x_0 + from_u * cos
-                        out[n, 1] = y_0 + from_u * sin
-                        out[n, 2] = x_0 + to_u * cos
-                        out[n, 3] = y_0 + to_u * sin
-    return out, tile
+    reach = 1.5 + tiling.row_overlap  # of a tile from its centre, in rows, and one for rounding
+    r_low = math.floor((v_low - shift) * tiling.rows_a_mm - reach)
+    r_high = math.ceil((v_high - shift) * tiling.rows_a_mm + reach)
+    q_low = math.floor((u_low - shift) / tiling.pitch - tiling.shear * r_high) - 2
+    q_high = math.ceil((u_high - shift) / tiling.pitch - tiling.shear * r_low) + 2
+    return q_low, q_high, r_low, r_high
 
 
 @njit(cache=True, nogil=True)
-def _turned(u, v, by):
-    cos, sin = math.cos(by), math.sin(by)
-    return u * cos - v * sin, u * sin + v * cos
-
-
-@njit(cache=True, nogil=True)
-def _numbering(colours, colour, columns, column_low, row_low):
-    """(number of tile (0, 0), step a column, step a row) in the frame of a colour; counted in rows of the first."""
-    # where the first frame has this frame's tiles (1, 0) and (0, 1): 90 degrees on for squares, 120 for hexagons
+def _frame(points, starts, spacing, angle, phase, shift, tiling, colour, q_low, r_low, columns):
+    """The frame of a colour, with tiles numbered along the rows of the first colour's frame from (q_low, r_low) on."""
+    turned = angle + colour * tiling.turn
+    line_0, first, crossing = crossings(points, starts, spacing, turned, phase)
+    cos, sin = math.cos(colour * tiling.turn), math.sin(colour * tiling.turn)
+    along, across = shift * (cos + sin), shift * (cos - sin)
+    # where the first frame has this frame's tiles (1, 0) and (0, 1)
     q_of_q, r_of_q, q_of_r, r_of_r = 1, 0, 0, 1
     for _ in range(colour):
-        if colours == HEXAGONS:
+        if tiling.colours == HEXAGONS:
             q_of_q, r_of_q, q_of_r, r_of_r = -q_of_q - r_of_q, q_of_q, -q_of_r - r_of_r, q_of_r
         else:
             q_of_q, r_of_q, q_of_r, r_of_r = -r_of_q, q_of_q, -r_of_r, q_of_r
-    return -row_low * columns - column_low, r_of_q * columns + q_of_q, r_of_r * columns + q_of_r
+    row_0, _ = _rows_met(line_0 - across, tiling)
+    _, row_1 = _rows_met(line_0 + (len(first) - 2) * spacing - across, tiling)
+    centre = np.empty(row_1 - row_0 + 1)
+    number = np.empty(row_1 - row_0 + 1, np.int64)
+    for i in range(row_1 - row_0 + 1):
+        r = row_0 + i
+        q = (colour + r) % tiling.colours
+        centre[i] = along + (tiling.shear * r + q) * tiling.pitch
+        number[i] = (r_of_q * q + r_of_r * r - r_low) * columns + q_of_q * q + q_of_r * r - q_low
+    step = tiling.colours * (r_of_q * columns + q_of_q)
+    return Frame(math.cos(turned), math.sin(turned), line_0, first, crossing, across, row_0, centre, number, step)
 
 
 @njit(cache=True, nogil=True)
-def _half_width(colours, half, away):
-    """Half the chord of a tile along a line that passes its centre at a distance."""
-    if colours == HEXAGONS:
-        return min(half, 2.0 * half - math.sqrt(3.0) * abs(away))
-    return half
+def _count(frame, tiling, spacing, shortest, place):
+    """Add the number of vectors of each tile to `place`, one on."""
+    first, crossing = frame.first, frame.crossing
+    if len(crossing) == 0:
+        return
+    period = tiling.colours * tiling.pitch
+    lowest, highest = crossing.min(), crossing.max()
+    # a stretch of line adds one to a run of tiles: mark where the run begins and where it has ended
+    marks = np.zeros((len(frame.centre), math.ceil((highest - lowest + 2.0 * tiling.half) / period) + 4), np.int64)
+    begins = np.empty(len(frame.centre), np.int64)
+    for i in range(len(begins)):
+        begins[i] = math.floor((lowest - frame.centre[i] - tiling.half) / period)
+    for k in range(len(first) - 1):
+        v = frame.line_0 + k * spacing - frame.across
+        row_from, row_to = _rows_met(v, tiling)
+        for row in range(row_from - frame.row_0, row_to - frame.row_0 + 1):
+            width = _half_chord(v, row + frame.row_0, tiling)
+            if 2.0 * width <= shortest:
+                continue
+            for i in range(first[k], first[k + 1] - 1, 2):
+                m_from, m_to = _tiles_met(crossing[i], crossing[i + 1], frame.centre[row], width, 1.0 / period, shortest)
+                if m_from <= m_to:
+                    marks[row, m_from - begins[row]] += 1
+                    marks[row, m_to + 1 - begins[row]] -= 1
+    for row in range(len(begins)):
+        vectors = 0
+        for i in range(marks.shape[1]):
+            vectors += marks[row, i]
+            if vectors > 0:
+                place[frame.number[row] + (begins[row] + i) * frame.step + 1] = vectors
 
 
 @njit(cache=True, nogil=True)
-def _tiles_met(low, high, centre, width, period, shortest):
-    """First and last m for which low..high has more than `shortest` in common with centre + m * period +- width."""
+def _write(frame, tiling, spacing, shortest, place, out):
+    """Put every vector of this colour where `place` says, and move that on."""
+    first, crossing = frame.first, frame.crossing
+    cos, sin = frame.cos, frame.sin
+    period = tiling.colours * tiling.pitch
+    for k in range(len(first) - 1):
+        height = frame.line_0 + k * spacing
+        x_0, y_0 = -height * sin, height * cos
+        backwards = k % 2 == 1
+        v = height - frame.across
+        row_from, row_to = _rows_met(v, tiling)
+        for row in range(row_from - frame.row_0, row_to - frame.row_0 + 1):
+            width = _half_chord(v, row + frame.row_0, tiling)
+            if 2.0 * width <= shortest:
+                continue
+            centre, number = frame.centre[row], frame.number[row]
+            for i in range(first[k], first[k + 1] - 1, 2):
+                at = first[k] + first[k + 1] - 2 - i if backwards else i
+                low, high = crossing[at], crossing[at + 1]
+                m_from, m_to = _tiles_met(low, high, centre, width, 1.0 / period, shortest)
+                for m in range(m_from, m_to + 1):
+                    left = max(low, centre + m * period - width)
+                    right = min(high, centre + m * period + width)
+                    from_u, to_u = (right, left) if backwards else (left, right)
+                    cell = np.uint64(number + m * frame.step)  # unsigned: no index counts from the end
+                    n = place[cell]
+                    place[cell] = n + np.uint64(1)
+                    out[n, 0] = x_0 + from_u * cos
+                    out[n, 1] = y_0 + from_u * sin
+                    out[n, 2] = x_0 + to_u * cos
+                    out[n, 3] = y_0 + to_u * sin
+
+
+@njit(cache=True, nogil=True)
+def _rows_met(v, tiling):
+    """First and last row that a line at v, from row 0, crosses tiles of."""
+    row_at = v * tiling.rows_a_mm - 0.5
+    return math.ceil(row_at - tiling.row_overlap), math.ceil(row_at + tiling.row_overlap)
+
+
+@njit(cache=True, nogil=True)
+def _half_chord(v, row, tiling):
+    """Half of what a tile of a row has of a line at v, from row 0."""
+    if tiling.colours == HEXAGONS:
+        return min(tiling.half, 2.0 * tiling.half - math.sqrt(3.0) * abs(v - row / tiling.rows_a_mm))
+    return tiling.half
+
+
+@njit(cache=True, nogil=True)
+def _tiles_met(low, high, centre, width, periods_a_mm, shortest):
+    """First and last m for which low..high has more than `shortest` in common with centre + m periods +- width."""
     if high - low <= shortest:
         return 1, 0
-    from_m = math.floor((low + shortest - centre - width) / period) + 1
-    to_m = math.ceil((high - shortest - centre + width) / period) - 1
-    return from_m, to_m
+    m_from = math.floor((low + shortest - centre - width) * periods_a_mm) + 1
+    m_to = math.ceil((high - shortest - centre + width) * periods_a_mm) - 1
+    return m_from, m_to
