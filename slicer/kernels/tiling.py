@@ -47,7 +47,9 @@ class Frame(NamedTuple):
     crossing: NDArray[np.float64]  # u, as `filling.crossings` returns it
     across: float  # v of row 0
     row_0: int
-    centre: NDArray[np.float64]  # u of a tile of this colour in row `row_0 + i`; the others lie whole periods from it ...
+    centre: NDArray[
+        np.float64
+    ]  # u of a tile of this colour in row `row_0 + i`; the others lie whole periods from it ...
     number: NDArray[np.int64]  # ... and the number of that tile
     step: int  # what a period adds to the number
 
@@ -170,7 +172,9 @@ def _count(frame, tiling, spacing, shortest, place):
             if 2.0 * width <= shortest:
                 continue
             for i in range(first[k], first[k + 1] - 1, 2):
-                m_from, m_to = _tiles_met(crossing[i], crossing[i + 1], frame.centre[row], width, 1.0 / period, shortest)
+                m_from, m_to = _tiles_met(
+                    crossing[i], crossing[i + 1], frame.centre[row], width, 1.0 / period, shortest
+                )
                 if m_from <= m_to:
                     marks[row, m_from - begins[row]] += 1
                     marks[row, m_to + 1 - begins[row]] -= 1
