@@ -37,17 +37,18 @@ def parallel_vectors(points, starts, spacing, angle, phase, shortest, turning):
         begin, end = first[k], first[k + 1]
         height = line_0 + k * spacing
         before_line = count
-        for pair in range((end - begin) // 2):
-            if backwards:
-                from_u, to_u = crossing[end - 1 - 2 * pair], crossing[end - 2 - 2 * pair]
-            else:
-                from_u, to_u = crossing[begin + 2 * pair], crossing[begin + 2 * pair + 1]
-            if abs(to_u - from_u) <= shortest:
+        x_0, y_0 = -height * sin, height * cos
+        for i in range(begin, end - 1, 2):
+            at = begin + end - 2 - i if backwards else i
+            low, high = crossing[np.uint64(at)], crossing[np.uint64(at + 1)]
+            if high - low <= shortest:
                 continue
-            out[count, 0] = from_u * cos - height * sin
-            out[count, 1] = from_u * sin + height * cos
-            out[count, 2] = to_u * cos - height * sin
-            out[count, 3] = to_u * sin + height * cos
+            from_u, to_u = (high, low) if backwards else (low, high)
+            row = np.uint64(count)  # unsigned: no index counts from the end
+            out[row, 0] = x_0 + from_u * cos
+            out[row, 1] = y_0 + from_u * sin
+            out[row, 2] = x_0 + to_u * cos
+            out[row, 3] = y_0 + to_u * sin
             count += 1
         if turning and count > before_line:
             backwards = not backwards
@@ -81,18 +82,22 @@ def crossings(points, starts, spacing, angle, phase):
     for i in range(n):
         level[i] = min(max(math.floor((v[i] - line_0) / spacing) + 1, 0), lines)
 
-    first = np.zeros(lines + 1, np.int64)
+    # an edge adds one crossing to a run of lines: mark where the run begins and where it has ended
+    first = np.zeros(lines + 2, np.int64)
     for loop in range(len(starts) - 1):
         before = starts[loop + 1] - 1
         for i in range(starts[loop], starts[loop + 1]):
-            for k in range(min(level[before], level[i]), max(level[before], level[i])):
-                first[k + 1] += 1
+            first[min(level[before], level[i]) + 1] += 1
+            first[max(level[before], level[i]) + 1] -= 1
             before = i
-    for k in range(lines):
-        first[k + 1] += first[k]
+    crossed = 0  # by edges
+    for k in range(1, lines + 1):
+        crossed += first[k]
+        first[k] = first[k - 1] + crossed
+    first = first[: lines + 1]
 
     crossing = np.empty(first[lines])
-    cursor = first[:-1].copy()
+    cursor = first.astype(np.uint64)  # unsigned: no index counts from the end
     for loop in range(len(starts) - 1):
         before = starts[loop + 1] - 1
         for i in range(starts[loop], starts[loop + 1]):
@@ -100,14 +105,21 @@ def crossings(points, starts, spacing, angle, phase):
             if level[low] < level[high]:
                 slope = (u[high] - u[low]) / (v[high] - v[low])
                 left, right = min(u[low], u[high]), max(u[low], u[high])
+                u_low, v_low = u[low], v[low]
                 for k in range(level[low], level[high]):
-                    at = u[low] + (line_0 + k * spacing - v[low]) * slope
-                    crossing[cursor[k]] = min(max(at, left), right)
-                    cursor[k] += 1
+                    at = u_low + (line_0 + k * spacing - v_low) * slope
+                    line = np.uint64(k)
+                    crossing[cursor[line]] = min(max(at, left), right)
+                    cursor[line] += np.uint64(1)
             before = i
 
     for k in range(lines):
-        _sort(crossing, first[k], first[k + 1])
+        begin, end = first[k], first[k + 1]
+        if end - begin == 2:
+            one, other = crossing[np.uint64(begin)], crossing[np.uint64(end - 1)]
+            crossing[np.uint64(begin)], crossing[np.uint64(end - 1)] = min(one, other), max(one, other)
+        elif end - begin > 2:
+            _sort(crossing, begin, end)
     return line_0, first, crossing
 
 
@@ -118,9 +130,9 @@ def _sort(values, begin, end):
         values[begin:end].sort()
         return
     for i in range(begin + 1, end):
-        value = values[i]
+        value = values[np.uint64(i)]
         j = i
-        while j > begin and values[j - 1] > value:
-            values[j] = values[j - 1]
+        while j > begin and values[np.uint64(j - 1)] > value:
+            values[np.uint64(j)] = values[np.uint64(j - 1)]
             j -= 1
-        values[j] = value
+        values[np.uint64(j)] = value

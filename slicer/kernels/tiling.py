@@ -4,8 +4,8 @@ The whole layer is hatched once for each direction that its tiles are hatched in
 the tiles of that direction (a tile's colour): along a line these borders repeat with a fixed period, so the cut is
 arithmetic in one dimension.
 
-All three tilings are one lattice: the centre of tile (q, r) lies at u = (q + shear * r) * pitch, v = r * row height, and
-its colour is (q - r) modulo the number of colours. Turned by 90 degrees (squares) or 120 degrees (hexagons) about a
+All three tilings are one lattice: the centre of tile (q, r) lies at u = (q + shear * r) * pitch, v = r * row height,
+and its colour is (q - r) modulo the number of colours. Turned by 90 degrees (squares) or 120 degrees (hexagons) about a
 centre, the lattice and its colours fall on themselves, so the lines of every colour are cut by the same arithmetic in a
 frame turned by that much; only the numbers of the tiles change, and they do so linearly.
 """
