@@ -45,7 +45,10 @@ def plate() -> Loops:
     """The rectangle with 12 x 7 holes of 12 mm, 64 corners each."""
     turn = np.linspace(0.0, -2.0 * np.pi, 64, endpoint=False)
     hole = 6.0 * np.stack([np.cos(turn), np.sin(turn)], axis=1)
-    rings = [rectangle()[0], *(hole + np.array([15.0 + 20.0 * i, 12.0 + 21.0 * j]) for i in range(12) for j in range(7))]
+    rings = [
+        rectangle()[0],
+        *(hole + np.array([15.0 + 20.0 * i, 12.0 + 21.0 * j]) for i in range(12) for j in range(7)),
+    ]
     return np.concatenate(rings), np.cumsum([0, *map(len, rings)])
 
 

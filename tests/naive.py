@@ -508,7 +508,7 @@ def ring_order(rings, level, direction):
 
 
 def spiral(loops, spacing, angle, phase, shortest, rays):
-    """[(chain, vector)] of the spiral, every chord met with every side; twin of `spiral_vectors`."""
+    """[(chain, vector)] of the spiral, every chord met with every side; twin of both its kernels."""
     cos, sin = math.cos(angle), math.sin(angle)
     turned = [[(x * cos + y * sin, y * cos - x * sin) for x, y in loop] for loop in loops]
     us, vs = [u for loop in turned for u, _ in loop], [v for loop in turned for _, v in loop]

@@ -61,7 +61,7 @@ def test_spiral_agrees_with_its_twin(rings, spacing, angle, phase, rays):
         naive.spiral(sides, spacing, angle, phase + more, short * (1 + longer), rays)
         for more, longer in ((1e-8, 0.0), (-1e-8, 0.0), (0.0, 1e-6))
     ]
-    vectors, chain = curving.spiral_vectors(*outline, spacing, angle, phase, short, rays)
+    vectors, chain = curves.spiral_chains(*outline, angle, HatchSettings(spacing, phase=phase), rays)
     check_against(twin, curves.Hatched(vectors, chain), others)
 
 

@@ -78,11 +78,22 @@ def spiral(
     radius = 0.5 * float(np.hypot(*np.ptp(turned, axis=0)))
     behind = min(BEHIND_PART * settings.spacing_mm / max(radius, settings.spacing_mm), 0.5)
     rays = max(math.ceil(math.pi / math.acos(1.0 - behind)), 16)
-    vectors, chain = curving.spiral_vectors(
-        points_mm, loop_starts, float(settings.spacing_mm), float(angle_rad), float(settings.phase),
-        settings.shortest_mm, rays,
-    )  # fmt: skip
+    vectors, chain = spiral_chains(points_mm, loop_starts, angle_rad, settings, rays)
     return Hatched(vectors, chain)
+
+
+def spiral_chains(
+    points_mm: NDArray[np.float64], loop_starts: NDArray[np.int64], angle_rad: float, settings: HatchSettings, rays: int
+) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """`spiral` with a given number of chords a turn: (n, 4) f8 vectors and (n,) i4 chains."""
+    spacing, angle, phase = float(settings.spacing_mm), float(angle_rad), float(settings.phase)
+    u, v, chord, part = curving.spiral_crossings(points_mm, loop_starts, spacing, angle, phase, rays)
+    along = np.lexsort((part, chord))
+    chord, part = chord[along], part[along]
+    if len(chord) % 2:  # outside all loops it ends outside, so it began inside
+        chord, part = np.append(np.int64(0), chord), np.append(0.0, part)
+    vectors, chain = curving.spiral_vectors(u, v, chord, part, spacing, angle, phase, rays, settings.shortest_mm)
+    return vectors, chain
 
 
 def hilbert(

@@ -150,34 +150,34 @@ def _distance_to_ring(points, begin, end, x, y):
 
 
 @njit(cache=True, nogil=True)
-def spiral_vectors(points, starts, spacing, angle, phase, shortest, rays):
-    """Vectors of one spiral from the middle of the loops' extent outward, counter-clockwise, where it is inside.
+def spiral_crossings(points, starts, spacing, angle, phase, rays):
+    """Where the loops cross a spiral about the middle of their extent.
 
-    The spiral is straight between `rays` rays that divide the turn, from r_n,j = pitch (n + phase + j / rays) on ray j
-    of turn n on; its pitch is wider than the spacing by as much as makes the sides of neighbouring turns lie one
-    spacing apart. Between two rays, the turn that passes through a point is the root of a quadratic equation.
+    The spiral is straight between `rays` rays that divide the turn: chord n * rays + j runs from ray j to the next, and
+    from pitch * (n + phase + j / rays) from the middle to pitch / rays more. The pitch is wider than the spacing by as
+    much as makes the sides of neighbouring turns lie one spacing apart. Between two rays, the turn that passes through
+    a point is the root of a quadratic equation.
 
     Args:
         points: (p, 2) f8; starts: (l + 1,) i8, loops that do not overlap.
         spacing: between turns, mm; angle: of the first ray, rad; phase: shift outward in spacings.
-        shortest: chains up to this length, and first and last vectors of a chain, are left out, mm.
 
-    Returns ((n, 4) f8, (n,) i4 number of the unbroken chain).
+    Returns (middle_u, middle_v, chord (c,) i8, part (c,) f8 of the chord's length), the crossings edge by edge; u runs
+    along the angle, v across it.
     """
     cos, sin = math.cos(angle), math.sin(angle)
     n_points = len(points)
     u, v = np.empty(n_points), np.empty(n_points)
+    u_low, u_high, v_low, v_high = math.inf, -math.inf, math.inf, -math.inf
     for i in range(n_points):
         u[i] = points[i, 0] * cos + points[i, 1] * sin
         v[i] = points[i, 1] * cos - points[i, 0] * sin
-    middle_u, middle_v = 0.5 * (u.min() + u.max()), 0.5 * (v.min() + v.max())
-    u -= middle_u
-    v -= middle_v
-    pitch = spacing / math.cos(math.pi / rays)
-    phase -= math.floor(phase)
-    ray_u, ray_v = np.empty(rays + 1), np.empty(rays + 1)
-    for j in range(rays + 1):
-        ray_u[j], ray_v[j] = math.cos(2.0 * math.pi * (j % rays) / rays), math.sin(2.0 * math.pi * (j % rays) / rays)
+        u_low, u_high, v_low, v_high = min(u_low, u[i]), max(u_high, u[i]), min(v_low, v[i]), max(v_high, v[i])
+    middle_u, middle_v = 0.5 * (u_low + u_high), 0.5 * (v_low + v_high)
+    for i in range(n_points):
+        u[i] -= middle_u
+        v[i] -= middle_v
+    pitch, phase, ray_u, ray_v = _rays(spacing, phase, rays)
     sector, turn = np.empty(n_points, np.int64), np.empty(n_points, np.int64)
     for i in range(n_points):
         sector[i] = _sector_of(u[i], v[i], ray_u, ray_v, rays)
@@ -225,18 +225,19 @@ def spiral_vectors(points, starts, spacing, angle, phase, shortest, rays):
                 j = (j + 1) % rays if counter_clockwise else (j - 1) % rays
             a = b
 
-    order = np.argsort(chord[:count] + part[:count])
-    chord, part = chord[order], part[order]
-    for i in range(1, count):  # the sum above has lost digits
-        c, p = chord[i], part[i]
-        k = i
-        while k > 0 and (chord[k - 1] > c or (chord[k - 1] == c and part[k - 1] > p)):
-            chord[k], part[k] = chord[k - 1], part[k - 1]
-            k -= 1
-        chord[k], part[k] = c, p
-    if count % 2:  # it begins inside
-        chord, part = np.concatenate((np.zeros(1, np.int64), chord)), np.concatenate((np.zeros(1), part))
+    return middle_u, middle_v, chord[:count], part[:count]
 
+
+@njit(cache=True, nogil=True)
+def spiral_vectors(middle_u, middle_v, chord, part, spacing, angle, phase, rays, shortest):
+    """Vectors of the spiral from its crossings 0 to 1, 2 to 3 and so on; they rise along it. Else as above.
+
+    First and last vectors of a chain up to `shortest` mm are left out.
+
+    Returns ((n, 4) f8, (n,) i4 number of the unbroken chain).
+    """
+    cos, sin = math.cos(angle), math.sin(angle)
+    pitch, phase, ray_u, ray_v = _rays(spacing, phase, rays)
     total = 0
     for i in range(0, len(chord), 2):
         total += chord[i + 1] - chord[i] + 1
@@ -264,6 +265,15 @@ def spiral_vectors(points, starts, spacing, angle, phase, shortest, rays):
         if filled > begin:
             chain += 1
     return out[:filled], tile[:filled]
+
+
+@njit(cache=True, nogil=True)
+def _rays(spacing, phase, rays):
+    """(pitch, phase from 0 to 1, directions of the rays, the first once more at the end)."""
+    ray_u, ray_v = np.empty(rays + 1), np.empty(rays + 1)
+    for j in range(rays + 1):
+        ray_u[j], ray_v[j] = math.cos(2.0 * math.pi * (j % rays) / rays), math.sin(2.0 * math.pi * (j % rays) / rays)
+    return spacing / math.cos(math.pi / rays), phase - math.floor(phase), ray_u, ray_v
 
 
 @njit(cache=True, nogil=True)
@@ -306,8 +316,9 @@ def _reach_on_ray(u, v, du, dv, ray_u, ray_v):
 @njit(cache=True, nogil=True)
 def _doubled(values):
     """A copy with room for twice as many."""
-    out = np.empty((2 * len(values), *values.shape[1:]), values.dtype)
-    out[: len(values)] = values
+    out = np.empty(2 * len(values), values.dtype)
+    for i in range(len(values)):
+        out[i] = values[i]
     return out
 
 
@@ -337,13 +348,14 @@ def hilbert_vectors(points, starts, spacing, angle, phase, shortest):
     block[0, 2], block[0, 3], block[0, 4], block[0, 5], block[0, 6] = side, 0, 0, side, depth
     waiting = 1
 
-    out = np.empty((256, 4))
+    ends = np.empty(1024)  # four numbers a vector, along and across
     tile = np.empty(256, np.int32)
     count, chain = 0, -1
     last_column, last_row, last_end = -2, -2, False  # whether the last vector ends on the last cell
     while waiting:
         waiting -= 1
-        x, y, xi, xj, yi, yj, level = block[waiting]
+        x, y, level = block[waiting, 0], block[waiting, 1], block[waiting, 6]
+        xi, xj, yi, yj = block[waiting, 2], block[waiting, 3], block[waiting, 4], block[waiting, 5]
         if (
             max(x, x + xi + yi) <= 0 or min(x, x + xi + yi) >= columns
             or max(y, y + xj + yj) <= 0 or min(y, y + xj + yj) >= rows
@@ -379,7 +391,13 @@ def hilbert_vectors(points, starts, spacing, angle, phase, shortest):
             origin, low_cell, backwards = v_0, min(row, before_row), row < before_row
         low, high = origin + low_cell * spacing, origin + (low_cell + 1) * spacing
         begin, end = met[line], met[line + 1]
-        i = begin + np.searchsorted(place[begin:end], low, side="right")
+        i, beyond = begin, end
+        while i < beyond:
+            half = (i + beyond) // 2
+            if place[half] <= low:
+                i = half + 1
+            else:
+                beyond = half
         i -= (i - begin) % 2  # the stretch that holds `low`, or the first after it
         last = i
         while last < end and place[last] < high:
@@ -396,24 +414,23 @@ def hilbert_vectors(points, starts, spacing, angle, phase, shortest):
                 from_u = to_u = u_0 + column * spacing
             whole_start = right == high if backwards else left == low
             joined = step == 0 and connected and whole_start
-            if count == len(out):
-                out, tile = _doubled(out), _doubled(tile)
+            if count == len(tile):
+                ends, tile = _doubled(ends), _doubled(tile)
             if joined:
-                ahead = (out[count - 1, 2] - out[count - 1, 0]) * (to_v - from_v) - (
-                    out[count - 1, 3] - out[count - 1, 1]
-                ) * (to_u - from_u)
-                if ahead == 0.0:
+                before_u, before_v = ends[4 * count - 4], ends[4 * count - 3]
+                if (from_u - before_u) * (to_v - from_v) == (from_v - before_v) * (to_u - from_u):
                     count -= 1
-                    from_u, from_v = out[count, 0], out[count, 1]
+                    from_u, from_v = before_u, before_v
             else:
                 chain += 1
-            out[count, 0], out[count, 1], out[count, 2], out[count, 3] = from_u, from_v, to_u, to_v
+            ends[4 * count], ends[4 * count + 1] = from_u, from_v
+            ends[4 * count + 2], ends[4 * count + 3] = to_u, to_v
             tile[count] = chain
             count += 1
             last_end = left == low if backwards else right == high
-    out, tile = out[:count].copy(), tile[:count].copy()
+    out = np.empty((count, 4))
     for i in range(count):
         for end in range(0, 4, 2):
-            u, v = out[i, end], out[i, end + 1]
+            u, v = ends[4 * i + end], ends[4 * i + end + 1]
             out[i, end], out[i, end + 1] = u * cos - v * sin, u * sin + v * cos
-    return out, tile
+    return out, tile[:count].copy()

@@ -193,6 +193,7 @@ def _write(frame, tiling, spacing, shortest, place, out):
     cos, sin = frame.cos, frame.sin
     period = tiling.colours * tiling.pitch
     for k in range(len(first) - 1):
+        begin, end = first[k], first[k + 1]
         height = frame.line_0 + k * spacing
         x_0, y_0 = -height * sin, height * cos
         backwards = k % 2 == 1
@@ -203,9 +204,9 @@ def _write(frame, tiling, spacing, shortest, place, out):
             if 2.0 * width <= shortest:
                 continue
             centre, number = frame.centre[row], frame.number[row]
-            for i in range(first[k], first[k + 1] - 1, 2):
-                at = first[k] + first[k + 1] - 2 - i if backwards else i
-                low, high = crossing[at], crossing[at + 1]
+            for i in range(begin, end - 1, 2):
+                at = begin + end - 2 - i if backwards else i
+                low, high = crossing[np.uint64(at)], crossing[np.uint64(at + 1)]
                 m_from, m_to = _tiles_met(low, high, centre, width, 1.0 / period, shortest)
                 for m in range(m_from, m_to + 1):
                     left = max(low, centre + m * period - width)
