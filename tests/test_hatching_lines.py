@@ -162,6 +162,16 @@ def test_lines_keep_their_phase_across_holes_and_between_parts():
         np.testing.assert_allclose(steps, steps.round(), atol=1e-9)
 
 
+@settings(deadline=None, max_examples=30)
+@given(st.sampled_from([meander, one_way]), st.floats(-3.0, 3.0), st.floats(-1.0, 1.0))
+def test_numbers_turn_with_the_part(fill, turn, angle):
+    corners, starts = loops_of([(1.3, 2.1), (40.7, 5.5), (33.1, 29.9), (8.8, 31.2)], [(15, 11), (15, 20), (23, 20)])
+    there = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
+    found = lines((corners, starts), 0.777, angle, 0.217, fill)
+    turned = lines((corners @ there, starts), 0.777, angle + turn, 0.217, fill)
+    np.testing.assert_allclose((found.reshape(-1, 2) @ there).reshape(-1, 4), turned, atol=1e-9)
+
+
 @settings(deadline=None)
 @given(tangles, coordinate, coordinate)
 def test_loops_are_traced_nearest_first(rings, x, y):

@@ -125,14 +125,16 @@ def crossings(points, starts, spacing, angle, phase):
 
 @njit(cache=True, nogil=True)
 def _sort(values, begin, end):
-    """Sort values[begin:end]: by insertion while they are few, which they nearly always are."""
-    if end - begin > 48:
-        values[begin:end].sort()
-        return
-    for i in range(begin + 1, end):
-        value = values[np.uint64(i)]
-        j = i
-        while j > begin and values[np.uint64(j - 1)] > value:
-            values[np.uint64(j)] = values[np.uint64(j - 1)]
-            j -= 1
-        values[np.uint64(j)] = value
+    """Sort values[begin:end] (Shell 1959): by plain insertion while they are few, which they nearly always are."""
+    gap = 1
+    while 16 * gap < end - begin:
+        gap = 9 * gap // 4 + 1  # gaps that grow like those of Tokuda (1992)
+    while gap > 0:
+        for i in range(begin + gap, end):
+            value = values[np.uint64(i)]
+            j = i
+            while j - gap >= begin and values[np.uint64(j - gap)] > value:
+                values[np.uint64(j)] = values[np.uint64(j - gap)]
+                j -= gap
+            values[np.uint64(j)] = value
+        gap = 4 * gap // 9
