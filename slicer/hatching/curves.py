@@ -128,7 +128,7 @@ def hilbert(
 
 
 def rings_of(points_mm: NDArray[np.float64], loop_starts: NDArray[np.int64], settings: HatchSettings) -> list[Loops]:
-    """The loops of each ring inward, to the last that there is; without points and loops too small for a beam to draw."""
+    """The loops of each ring inward, to the last that there is; without what is too small for a beam to draw."""
     spacing = settings.spacing_mm
     extent = float(np.ptp(points_mm, axis=0).min())
     if not 0.5 * extent / spacing < RINGS_MAX:
