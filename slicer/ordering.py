@@ -1,11 +1,245 @@
-"""The order in which loops are exposed, and where each begins."""
+"""Which vector next: the order in which hatch vectors are exposed, and where each loop begins.
+
+An order takes the vectors of one hatch and says which comes i-th, whether it runs backwards, and how long the beam
+waits before it. Orders are pure and deterministic: what ties is decided by the vectors' numbers.
+"""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from slicer.errors import ScanError
+from slicer.hatching import Hatched
 from slicer.kernels import sequencing
+
+TOUCH_MM = 1e-6
+"""Ends this near to each other are one point: the beam passes it without a jump."""
+
+PASSES, SPAN, WORK = 3, 25_000, 200
+"""Bounds of the improvement in `nearest`: looks at every jump, vectors renumbered by a move, and by all per vector."""
+
+RECENT_PART, RECENT_MAX = 0.25, 64
+"""`farthest` keeps away from this part of the tiles, but from no more than so many."""
+
+POOL = 4096
+"""Tiles that `farthest` weighs against each other; of more, every other (third, ...) one comes first."""
+
+
+@dataclass(frozen=True)
+class OrderSettings:
+    """What the orders may be told.
+
+    Attributes:
+        sweep_deg: where the gas or the dust drifts, counter-clockwise from x; exposures of the order `sweep` advance
+            against it.
+        return_time_s: least time of the order `return_time` from the end of a vector to the start of a neighbour.
+        return_radius_mm: vectors nearer to each other than this are neighbours.
+    """
+
+    sweep_deg: float = 0.0
+    return_time_s: float = 0.0
+    return_radius_mm: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Ordered:
+    """An order of n vectors.
+
+    Attributes:
+        index: (n,) i8, which vector comes i-th.
+        flipped: (n,) b1, the i-th vector runs from its end to its start.
+        wait_s: (n,) f8, the beam stays off at the start of the i-th vector for so long before it.
+    """
+
+    index: NDArray[np.int64]
+    flipped: NDArray[np.bool_]
+    wait_s: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        n = len(self.index)
+        assert self.flipped.shape == self.wait_s.shape == (n,), "an order has one row a vector"
+
+    def vectors_of(self, hatched: Hatched) -> NDArray[np.float64]:
+        """(n, 4) f8: the vectors as they are exposed."""
+        vectors = hatched.vectors_mm[self.index]
+        vectors[self.flipped] = vectors[self.flipped][:, [2, 3, 0, 1]]
+        return vectors
+
+
+Order = Callable[[Hatched, float, float, tuple[float, float], OrderSettings], Ordered]
+"""(hatched, speed_mm_s, jump_speed_mm_s, from_mm: where the beam is before, settings) -> Ordered.
+
+Raises ScanError where a number is none to plan with.
+"""
+
+
+def as_hatched(
+    hatched: Hatched,
+    speed_mm_s: float,
+    jump_speed_mm_s: float,
+    from_mm: tuple[float, float],
+    settings: OrderSettings,
+) -> Ordered:
+    """The order of the hatch itself."""
+    _check(speed_mm_s, jump_speed_mm_s, from_mm, settings)
+    return _ordered(np.arange(len(hatched.vectors_mm)))
+
+
+def nearest(
+    hatched: Hatched,
+    speed_mm_s: float,
+    jump_speed_mm_s: float,
+    from_mm: tuple[float, float],
+    settings: OrderSettings,
+) -> Ordered:
+    """Short jumps: the nearest end next, then 2-opt and Or-opt moves (Croes 1958; Or 1976) within bounds.
+
+    Either end of a vector may begin. The jumps, that from `from_mm` included, are never longer in sum than as hatched:
+    where they would be, it is as hatched.
+    """
+    hatch = as_hatched(hatched, speed_mm_s, jump_speed_mm_s, from_mm, settings)
+    n = len(hatched.vectors_mm)
+    if n == 0:
+        return hatch
+    vectors = _contiguous(hatched)
+    tour = sequencing.chain_nearest(vectors, float(from_mm[0]), float(from_mm[1]))
+    sequencing.shorten(vectors, tour, float(from_mm[0]), float(from_mm[1]), PASSES, SPAN, WORK * n)
+    found = _ordered(tour >> 1, tour & 1 == 1)
+    longer = jump_length_mm(found.vectors_of(hatched), from_mm) > jump_length_mm(hatched.vectors_mm, from_mm)
+    return hatch if longer else found
+
+
+def sweep(
+    hatched: Hatched,
+    speed_mm_s: float,
+    jump_speed_mm_s: float,
+    from_mm: tuple[float, float],
+    settings: OrderSettings,
+) -> Ordered:
+    """Exposures advance against the stream of gas or dust, so that it blows over what is exposed, not over powder.
+
+    The stream drifts towards `sweep_deg`, so what lies farthest that way comes first. Tiles come by the middle of their
+    extent along the stream; within a tile vectors keep the hatch's order, or its reverse where that advances. Where
+    there is one tile only, its vectors are sorted themselves: by line where they are parallel (so that no vector lies
+    downstream of one that is exposed before it), by their middles otherwise. Each vector runs against the stream too,
+    and one across the stream always to the same side.
+    """
+    _check(speed_mm_s, jump_speed_mm_s, from_mm, settings)
+    vectors = hatched.vectors_mm
+    if len(vectors) == 0:
+        return _ordered(np.arange(0))
+    turn = math.radians(math.fmod(settings.sweep_deg, 360.0) + 180.0)
+    along, across = np.array([math.cos(turn), math.sin(turn)]), np.array([-math.sin(turn), math.cos(turn)])
+    ways = vectors[:, 2:] - vectors[:, :2]
+    flat = np.abs(ways @ along) <= TOUCH_MM
+    backwards = np.where(flat, ways @ across < 0.0, ways @ along < 0.0)
+    starts, ends = vectors[:, :2] @ along, vectors[:, 2:] @ along
+    low, high = np.minimum(starts, ends), np.maximum(starts, ends)
+    first = _tile_firsts(hatched)
+    if len(first) == 1:
+        index = np.argsort(_advance(vectors, ways, along), kind="stable")
+        return _ordered(index, backwards[index])
+    middle = np.minimum.reduceat(low, first) + np.maximum.reduceat(high, first)
+    stops = np.append(first[1:], len(vectors))
+    index = np.concatenate(
+        [
+            _advancing(np.arange(first[tile], stops[tile]), low + high)
+            for tile in np.argsort(middle, kind="stable").tolist()
+        ]
+    )
+    return _ordered(index, backwards[index])
+
+
+def farthest(
+    hatched: Hatched,
+    speed_mm_s: float,
+    jump_speed_mm_s: float,
+    from_mm: tuple[float, float],
+    settings: OrderSettings,
+) -> Ordered:
+    """Tiles farthest-first: next is the tile whose distance to those exposed last is largest.
+
+    A tile's place is the middle of its vectors, weighed by length, so that stripes are spread in one dimension and
+    islands in two. Within a tile vectors come as hatched. "Last" are a quarter of all tiles, at most 64. The first tile
+    is the one nearest to where the beam is. One tile alone stays as hatched.
+    """
+    _check(speed_mm_s, jump_speed_mm_s, from_mm, settings)
+    vectors = hatched.vectors_mm
+    first = _tile_firsts(hatched)
+    if len(first) < 2:
+        return _ordered(np.arange(len(vectors)))
+    weight = np.hypot(vectors[:, 2] - vectors[:, 0], vectors[:, 3] - vectors[:, 1])[:, None] + 1e-12
+    middles = np.add.reduceat(0.5 * (vectors[:, :2] + vectors[:, 2:]) * weight, first) / np.add.reduceat(weight, first)
+    recent = min(max(int(RECENT_PART * len(first)), 1), RECENT_MAX)
+    tiles = sequencing.farthest_order(middles, float(from_mm[0]), float(from_mm[1]), recent, POOL)
+    stops = np.append(first[1:], len(vectors))
+    return _ordered(np.concatenate([np.arange(first[tile], stops[tile]) for tile in tiles.tolist()]))
+
+
+def return_time(
+    hatched: Hatched,
+    speed_mm_s: float,
+    jump_speed_mm_s: float,
+    from_mm: tuple[float, float],
+    settings: OrderSettings,
+) -> Ordered:
+    """A guaranteed least time between neighbours: none begins sooner than `return_time_s` after another ended.
+
+    Neighbours are vectors nearer to each other than `return_radius_mm`, segment to segment. Always next is the vector
+    that can begin first; where all must wait, the beam waits. Interleaved orders (every third line, then those between)
+    come out by themselves.
+
+    Vectors that touch end to start in the hatch and share a tile form a chain, which keeps its direction. While the
+    beam runs on along a chain, vectors that follow each other, and those less than the radius apart along it, are no
+    neighbours: a beam cannot leave the point where it is. What lies farther back along the chain counts (the spiral's
+    turn before), and where the beam stops in a chain and comes back later, everything counts.
+
+    Time is length / speed and jump / jump speed. A machine that accelerates takes longer for both, so the guarantee
+    holds on it as long as it does not exceed these speeds and waits in full.
+    """
+    _check(speed_mm_s, jump_speed_mm_s, from_mm, settings)
+    if len(hatched.vectors_mm) == 0:
+        return _ordered(np.arange(0))
+    tour, wait_s = sequencing.return_time_order(
+        _contiguous(hatched),
+        follows_before(hatched),
+        float(from_mm[0]),
+        float(from_mm[1]),
+        float(speed_mm_s),
+        float(jump_speed_mm_s),
+        float(settings.return_time_s),
+        float(settings.return_radius_mm),
+    )
+    return _ordered(tour >> 1, tour & 1 == 1, wait_s)
+
+
+ORDERS: dict[str, Order] = {
+    "as_hatched": as_hatched,
+    "nearest": nearest,
+    "sweep": sweep,
+    "return_time": return_time,
+    "farthest": farthest,
+}
+
+
+def follows_before(hatched: Hatched) -> NDArray[np.bool_]:
+    """(n,) b1: the vector begins where the one before it in the hatch ends, in the same tile: both are of one chain."""
+    vectors, tile = hatched.vectors_mm, hatched.tile
+    follows = np.zeros(len(vectors), np.bool_)
+    gap = vectors[1:, :2] - vectors[:-1, 2:]
+    follows[1:] = (np.hypot(gap[:, 0], gap[:, 1]) <= TOUCH_MM) & (tile[1:] == tile[:-1])
+    return follows
+
+
+def jump_length_mm(vectors_mm: NDArray[np.float64], from_mm: tuple[float, float]) -> float:
+    """The way with the beam off: from `from_mm` to the first vector, and from each vector's end to the next's start."""
+    gap = vectors_mm[:, :2] - np.concatenate([np.reshape(from_mm, (1, 2)), vectors_mm[:-1, 2:]])[: len(vectors_mm)]
+    return float(np.hypot(gap[:, 0], gap[:, 1]).sum())
 
 
 def trace_loops(
@@ -18,3 +252,65 @@ def trace_loops(
     if len(points_mm) == 0:
         return np.zeros((0, 4))
     return sequencing.trace_nearest(points_mm, loop_starts, float(from_mm[0]), float(from_mm[1]))
+
+
+def _ordered(
+    index: NDArray[np.integer],
+    flipped: NDArray[np.bool_] | None = None,
+    wait_s: NDArray[np.float64] | None = None,
+) -> Ordered:
+    n = len(index)
+    return Ordered(
+        index.astype(np.int64),
+        np.zeros(n, np.bool_) if flipped is None else flipped,
+        np.zeros(n) if wait_s is None else wait_s,
+    )
+
+
+def _contiguous(hatched: Hatched) -> NDArray[np.float64]:
+    return np.ascontiguousarray(hatched.vectors_mm, np.float64)
+
+
+def _tile_firsts(hatched: Hatched) -> NDArray[np.int64]:
+    """The number of each tile's first vector."""
+    if len(hatched.tile) == 0:
+        return np.zeros(0, np.int64)
+    return np.concatenate([[0], 1 + np.flatnonzero(np.diff(hatched.tile))]).astype(np.int64)
+
+
+def _advance(
+    vectors: NDArray[np.float64], ways: NDArray[np.float64], along: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(n,) f8 to sort vectors by: how far their line lies along a direction, or their middle where they differ."""
+    middles = 0.5 * (vectors[:, :2] + vectors[:, 2:])
+    longest = ways[np.argmax(np.hypot(ways[:, 0], ways[:, 1]))]
+    normal = np.array([-longest[1], longest[0]])
+    size = float(np.hypot(*normal))
+    if size <= TOUCH_MM or np.abs(ways @ normal).max() > TOUCH_MM * size:
+        return np.asarray(middles @ along)
+    lean = float(normal @ along) / size
+    if abs(lean) <= 1e-9:  # lines along the stream: piece by piece, upstream last
+        return np.asarray(middles @ along)
+    return np.asarray(np.round(middles @ normal / (size * lean * TOUCH_MM)) * TOUCH_MM)
+
+
+def _advancing(index: NDArray[np.int64], place: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The vectors of a tile in their order, or in its reverse where that rather advances."""
+    steps = np.arange(len(index)) - 0.5 * (len(index) - 1)
+    return index[::-1] if float(steps @ place[index]) < 0.0 else index
+
+
+def _check(
+    speed_mm_s: float, jump_speed_mm_s: float, from_mm: tuple[float, float], settings: OrderSettings
+) -> None:
+    for name, value in (("speed_mm_s", speed_mm_s), ("jump_speed_mm_s", jump_speed_mm_s)):
+        if not (math.isfinite(value) and value > 0.0):
+            raise ScanError(f"{name} is {value:g}, but an order of exposure needs a positive speed there.")
+    for name in ("return_time_s", "return_radius_mm"):
+        value = getattr(settings, name)
+        if not (math.isfinite(value) and value >= 0.0):
+            raise ScanError(f"{name} is {value:g}; give a finite number that is not negative.")
+    if not (math.isfinite(settings.sweep_deg) and math.isfinite(from_mm[0]) and math.isfinite(from_mm[1])):
+        raise ScanError(
+            f"An order of exposure needs a finite sweep_deg and start, not {settings.sweep_deg:g} deg from {from_mm}."
+        )

@@ -876,3 +876,91 @@ def block_starts(vectors, set_of, is_track, wait_s, longest):
             else:
                 block.append(i)
     return [block[0] for block in blocks] + [len(vectors)]
+# ---- orders and return times (slicer/kernels/nearby.py, sequencing.py, heat.py)
+
+
+def segment_gaps(vector, others):
+    """Distances (m,) from one segment (4,) to others (m, 4): crossing ones 0, else the least of ends to segments."""
+
+    def to_segments(points, tails, heads):
+        ways = heads - tails
+        square = (ways**2).sum(axis=-1)
+        part = ((points - tails) * ways).sum(axis=-1) / np.where(square > 0.0, square, 1.0)
+        feet = tails + np.clip(part, 0.0, 1.0)[..., None] * ways
+        return np.sqrt(((points - feet) ** 2).sum(axis=-1))
+
+    def turn(a, b, c):
+        return (b[..., 0] - a[..., 0]) * (c[..., 1] - a[..., 1]) - (b[..., 1] - a[..., 1]) * (c[..., 0] - a[..., 0])
+
+    a, b = np.broadcast_to(vector[:2], (len(others), 2)), np.broadcast_to(vector[2:], (len(others), 2))
+    c, d = others[:, :2], others[:, 2:]
+    gaps = np.min([to_segments(a, c, d), to_segments(b, c, d), to_segments(c, a, b), to_segments(d, a, b)], axis=0)
+    crossing = (turn(a, b, c) * turn(a, b, d) < 0.0) & (turn(c, d, a) * turn(c, d, b) < 0.0)
+    return np.where(crossing, 0.0, gaps)
+
+
+def exposure_times(vectors, wait_s, speeds, jump_speed, at):
+    """(begin, end) of each vector exposed in turn: jump, wait, expose."""
+    begin, end = [], []
+    now = 0.0
+    for (x0, y0, x1, y1), wait, speed in zip(vectors.tolist(), wait_s.tolist(), speeds.tolist()):
+        now += math.dist(at, (x0, y0)) / jump_speed + wait
+        begin.append(now)
+        now += math.dist((x0, y0), (x1, y1)) / speed
+        end.append(now)
+        at = (x1, y1)
+    return np.array(begin), np.array(end)
+
+
+def runs_of(vectors, wait_s, may_follow):
+    """The number of the run that each vector belongs to: a run goes on where the beam neither jumps nor waits."""
+    run, runs = 0, []
+    for i, vector in enumerate(vectors):
+        if i and not (may_follow[i] and wait_s[i] == 0.0 and math.dist(vector[:2], vectors[i - 1][2:]) <= 1e-6):
+            run += 1
+        runs.append(run)
+    return np.array(runs)
+
+
+def return_times(vectors, wait_s, speeds, jump_speed, at, radius, may_follow=None):
+    """Per exposed vector the least time since a neighbour ended, inf where none; every pair is looked at.
+
+    No neighbours are two of one run between which the run is shorter than the radius. may_follow: (n,) b1, where a run
+    may go on at all; everywhere if left out.
+    """
+    begin, end = exposure_times(vectors, wait_s, speeds, jump_speed, at)
+    run = runs_of(vectors, wait_s, np.ones(len(vectors), bool) if may_follow is None else may_follow)
+    lengths = np.hypot(vectors[:, 2] - vectors[:, 0], vectors[:, 3] - vectors[:, 1])
+    found = np.full(len(vectors), math.inf)
+    for i in range(1, len(vectors)):
+        near = segment_gaps(vectors[i], vectors[:i]) < radius
+        between = np.array([lengths[j + 1 : i].sum() if run[j] == run[i] else math.inf for j in range(i)])
+        near &= ~(between < radius)
+        if near.any():
+            found[i] = begin[i] - end[:i][near].max()
+    return found
+
+
+def greedy_nearest(vectors, at):
+    """Entries 2 k (start of vector k first) or 2 k + 1, always the nearest end; twin of `chain_nearest`."""
+    left, tour = set(range(len(vectors))), []
+    while left:
+        ends = [(math.dist(at, vectors[k][2 * side : 2 * side + 2]), 2 * k + side) for k in left for side in (0, 1)]
+        entry = min(ends)[1]
+        tour.append(entry)
+        left.remove(entry >> 1)
+        at = vectors[entry >> 1][2:] if entry % 2 == 0 else vectors[entry >> 1][:2]
+    return tour
+
+
+def farthest_tiles(centres, at, recent):
+    """Tiles so ordered that the next is farthest from the `recent` ones before it; twin of `farthest_order`."""
+    left = list(range(len(centres)))
+    order = [min(left, key=lambda k: (math.dist(at, centres[k]), k))]
+    left.remove(order[0])
+    while left:
+        best = max(left, key=lambda k: (min(math.dist(centres[k], centres[o]) for o in order[-recent:]), -k))
+        order.append(best)
+        left.remove(best)
+    return order
+

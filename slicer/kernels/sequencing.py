@@ -1,4 +1,4 @@
-"""Which loop next, and from which of its points: nearest first."""
+"""What comes next: which loop and from which of its points, which vector and from which of its ends, which tile."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 from numba import njit
+
+from slicer.kernels import nearby
 
 
 @njit(cache=True)
@@ -45,3 +47,336 @@ def trace_nearest(points, starts, x, y):
             i = after
         x, y = points[entry, 0], points[entry, 1]
     return out
+
+
+# ---- the shortest way through vectors of which either end may come first
+
+
+@njit(cache=True, nogil=True)
+def chain_nearest(vectors, x, y):
+    """Vectors one after the other, each begun at the end that is nearest to where the beam then is.
+
+    Args:
+        vectors: (n, 4) f8, n > 0; x, y: where the beam is, mm.
+
+    Returns (n,) i4: the end at which the i-th vector is entered, 2 k for the start of vector k and 2 k + 1 for its end.
+    """
+    n = len(vectors)
+    ends = vectors.copy().reshape(2 * n, 2)
+    tree = nearby.tree_of(ends, np.ones(2 * n, np.bool_))
+    stack = np.empty(nearby.BOXES_DEEP, np.int32)
+    tour = np.empty(n, np.int32)
+    for i in range(n):
+        entry, _ = nearby.nearest_in(tree, x, y, stack)
+        nearby.take_out(tree, entry)
+        nearby.take_out(tree, entry ^ 1)
+        tour[i] = entry
+        x, y = ends[entry ^ 1]
+    return tour
+
+
+@njit(cache=True, nogil=True)
+def _away(ends, a, b):
+    """Distance of two ends; 0 to the end -1, that of the tour, after which nothing comes."""
+    if b < 0:
+        return 0.0
+    return math.hypot(ends[a, 0] - ends[b, 0], ends[a, 1] - ends[b, 1])
+
+
+@njit(cache=True, nogil=True)
+def shorten(vectors, tour, x, y, passes, span, work):
+    """Shorten the jumps of a tour, in place, by 2-opt and Or-opt moves.
+
+    A move ends one jump (a, b) in favour of a shorter one to one of the few ends nearest to a or to b: either the
+    stretch between is run backwards (2-opt), or one vector is taken from where it is and put in there (Or-opt).
+
+    Args:
+        vectors: (n, 4) f8; tour: (n,) i4 as from `chain_nearest`; x, y: where the beam is before, mm.
+        passes: times that all jumps are looked at; span: vectors that a move may renumber; work: those that all moves
+            together may.
+    """
+    n = len(vectors)
+    ends = np.empty((2 * n + 1, 2))
+    ends[: 2 * n] = vectors.copy().reshape(2 * n, 2)
+    ends[2 * n, 0], ends[2 * n, 1] = x, y
+    tree = nearby.tree_of(ends[: 2 * n], np.zeros(2 * n, np.bool_))
+    stack = np.empty(nearby.BOXES_DEEP, np.int32)
+    found = np.empty(8, np.int32)
+    found_sq = np.empty(8)
+    place = np.empty(n, np.int32)
+    for i in range(n):
+        place[tour[i] >> 1] = i
+    for _ in range(passes):
+        moved = 0
+        for i in range(-1, n - 1):  # the jump from the i-th vector (-1: from where the beam is) to the next
+            a = tour[i] ^ 1 if i >= 0 else 2 * n
+            b = tour[i + 1]
+            jump = _away(ends, a, b)
+            gain = 1e-9
+            move, at = 0, 0  # 1: reverse a stretch to or from `at`; 2, 3: put vector `at` in, entered or left there
+            first, last = 0, 0
+            for side in range(2):
+                here = a if side == 0 else b
+                many = nearby.few_nearest(
+                    tree, ends[here, 0], ends[here, 1], jump * jump * (1.0 - 1e-9), found, found_sq, stack
+                )
+                for f in range(many):
+                    p = found[f]
+                    j = place[p >> 1]
+                    if j == i and side == 0 or j == i + 1 and side == 1:
+                        continue
+                    to_p = math.sqrt(found_sq[f])
+                    before = tour[j - 1] ^ 1 if j > 0 else 2 * n
+                    after = tour[j + 1] if j + 1 < n else -1
+                    if side == 0 and p == tour[j] ^ 1:  # a meets an exit: what lies between turns round
+                        won = jump + _away(ends, p, after) - to_p - _away(ends, b, after)
+                        low, high = (i + 1, j) if j > i else (j + 1, i)
+                        if won > gain and high - low < span:
+                            gain, move, first, last = won, 1, low, high
+                    elif side == 1 and p == tour[j]:  # b meets an entry
+                        won = jump + _away(ends, before, p) - to_p - _away(ends, a, before)
+                        low, high = (i + 1, j - 1) if j > i else (j, i)
+                        if won > gain and high - low < span:
+                            gain, move, first, last = won, 1, low, high
+                    if j != i and j != i + 1 and abs(j - i) < span:
+                        won = _away(ends, before, tour[j]) + _away(ends, tour[j] ^ 1, after) - _away(ends, before, after)
+                        won += jump - to_p - _away(ends, p ^ 1, b if side == 0 else a)
+                        if won > gain:
+                            gain, move, at = won, 2 + side, p
+            if move == 0:
+                continue
+            if move == 1:
+                low, high = first, last
+                while low < high:
+                    tour[low], tour[high] = tour[high] ^ 1, tour[low] ^ 1
+                    low += 1
+                    high -= 1
+                if low == high:
+                    tour[low] ^= 1
+            else:
+                j = place[at >> 1]
+                first, last = min(i + 1, j), max(i, j)
+                if j > i:
+                    for k in range(j, i + 1, -1):
+                        tour[k] = tour[k - 1]
+                    tour[i + 1] = at ^ (move - 2)
+                else:
+                    for k in range(j, i):
+                        tour[k] = tour[k + 1]
+                    tour[i] = at ^ (move - 2)
+            for k in range(first, last + 1):
+                place[tour[k] >> 1] = k
+            moved += 1
+            work -= last + 1 - first
+            if work < 0:
+                return
+        if moved == 0:
+            return
+
+
+# ---- a least time between neighbours
+
+LOOK = 64
+"""Vectors that are not ready yet of which the one that could begin first is looked for, soonest ready first."""
+
+
+@njit(cache=True, nogil=True)
+def return_time_order(vectors, follows, x, y, speed, jump_speed, least_s, radius):
+    """An order in which no vector begins sooner than `least_s` after a neighbour ended.
+
+    Always next is the vector that can begin first: the nearest of those that are ready, or one that becomes ready
+    sooner than the beam could be there. Vectors that are not ready stand in a queue by the time they become so: each
+    exposure sends its neighbours to the queue's end, where the latest time belongs.
+
+    Vectors of a chain (each begins where the one before ends) keep their direction and begin with the first that is
+    left; while the beam runs on along the chain, what it passed less than the radius ago, measured along the chain,
+    does not hold it up. Where the beam stops, it does.
+
+    Args:
+        vectors: (n, 4) f8, n > 0; follows: (n,) b1, vector k continues the chain of vector k - 1.
+        x, y: where the beam is, mm; speed, jump_speed: mm/s; least_s: s; radius: mm, below it two vectors are neighbours.
+
+    Returns (tour (n,) i4 as from `chain_nearest`, wait_s (n,) f8: beam off at the start of the i-th vector).
+    """
+    n = len(vectors)
+    ends = vectors.copy().reshape(2 * n, 2)
+    present = np.ones(2 * n, np.bool_)
+    heads = np.zeros(n, np.bool_)  # what may come next at all: not the inner vectors of a chain
+    turns = np.zeros(n, np.bool_)  # what may be run either way: vectors in no chain
+    for k in range(n):
+        continued = k + 1 < n and follows[k + 1]
+        heads[k] = not follows[k]
+        turns[k] = heads[k] and not continued
+        present[2 * k] = heads[k]
+        present[2 * k + 1] = turns[k]
+    tree = nearby.tree_of(ends, present)
+    stack = np.empty(nearby.BOXES_DEEP, np.int32)
+    guarded = least_s > 0.0 and radius > 0.0
+    reach = radius * (1.0 + 1e-9)  # where rounding decides, two vectors are neighbours
+    frame, shape, first, noted = nearby.grid_of(vectors, reach)
+    asked = np.full(n, -1, np.int32)
+    done = np.zeros(n, np.bool_)
+    ready = np.zeros(n)
+    earlier, later = np.full(n + 1, n, np.int32), np.full(n + 1, n, np.int32)  # the queue, a ring closed by entry n
+    queued = np.zeros(n, np.bool_)
+    tour = np.empty(n, np.int32)
+    wait_s = np.zeros(n)
+    now = 0.0
+    last = -1
+    for i in range(n):
+        entry = -1
+        if last >= 0 and last + 1 < n and follows[last + 1]:
+            if ready[last + 1] <= now:
+                entry = 2 * (last + 1)
+            else:  # the beam leaves the chain: now what it just passed counts
+                _hold_spared(vectors, follows, last, radius, now + least_s, ready)
+                heads[last + 1] = True
+                _queue(last + 1, earlier, later, queued)
+        begin = now
+        if entry < 0:
+            while later[n] < n and ready[later[n]] <= now:
+                k = later[n]
+                _unqueue(k, earlier, later, queued)
+                nearby.put_in(tree, 2 * k)
+                if turns[k]:
+                    nearby.put_in(tree, 2 * k + 1)
+            entry, away_sq = nearby.nearest_in(tree, x, y, stack)
+            away = math.sqrt(away_sq)
+            begin = now + away / jump_speed
+            k = later[n]
+            for _ in range(LOOK):
+                if k == n or ready[k] > begin:
+                    break
+                for end in range(2 * k, 2 * k + (2 if turns[k] else 1)):
+                    to_end = math.hypot(ends[end, 0] - x, ends[end, 1] - y)
+                    could = max(now + to_end / jump_speed, ready[k])
+                    if could < begin or (could == begin and to_end < away):
+                        entry, begin, away = end, could, to_end
+                k = later[k]
+            wait_s[i] = max(begin - (now + away / jump_speed), 0.0)
+        k = entry >> 1
+        tour[i] = entry
+        done[k] = True
+        nearby.take_out(tree, 2 * k)
+        nearby.take_out(tree, 2 * k + 1)
+        if queued[k]:
+            _unqueue(k, earlier, later, queued)
+        x, y = ends[entry ^ 1]
+        now = begin + math.hypot(vectors[k, 2] - vectors[k, 0], vectors[k, 3] - vectors[k, 1]) / speed
+        last = k
+        if not guarded:
+            continue
+        spared = _spared(vectors, follows, k, radius)
+        low, high = nearby.rows_near(vectors[k], reach, frame, shape)
+        for row in range(low, high + 1):
+            left, right = nearby.columns_near(vectors[k], reach, row, frame, shape)
+            cell = row * shape[0]
+            for c in range(first[cell + left], first[cell + right + 1] if right >= left else first[cell + left]):
+                j = noted[c]
+                if done[j] or asked[j] == i:
+                    continue
+                asked[j] = i
+                if k < j <= spared or nearby.segments_gap_sq(vectors[k], vectors[j]) >= reach * reach:
+                    continue
+                ready[j] = now + least_s
+                if heads[j]:
+                    nearby.take_out(tree, 2 * j)
+                    nearby.take_out(tree, 2 * j + 1)
+                    if queued[j]:
+                        _unqueue(j, earlier, later, queued)
+                    _queue(j, earlier, later, queued)
+    return tour, wait_s
+
+
+@njit(cache=True, nogil=True)
+def _spared(vectors, follows, k, radius):
+    """The last vector of the chain that begins less than the radius, along the chain, after vector k ends."""
+    passed = 0.0
+    j = k
+    while j + 1 < len(vectors) and follows[j + 1] and passed < radius:
+        j += 1
+        passed += math.hypot(vectors[j, 2] - vectors[j, 0], vectors[j, 3] - vectors[j, 1])
+    return j
+
+
+@njit(cache=True, nogil=True)
+def _hold_spared(vectors, follows, k, radius, until_s, ready):
+    """Make what was spared after vector k wait, as its other neighbours do."""
+    for j in range(k + 1, _spared(vectors, follows, k, radius) + 1):
+        ready[j] = until_s
+
+
+@njit(cache=True, nogil=True)
+def _queue(k, earlier, later, queued):
+    """Put a vector at the end of the queue."""
+    end = len(earlier) - 1
+    earlier[k], later[k] = earlier[end], end
+    later[earlier[end]] = k
+    earlier[end] = k
+    queued[k] = True
+
+
+@njit(cache=True, nogil=True)
+def _unqueue(k, earlier, later, queued):
+    """Take a vector out of the queue, wherever it stands."""
+    later[earlier[k]] = later[k]
+    earlier[later[k]] = earlier[k]
+    queued[k] = False
+
+
+# ---- tiles far from each other
+
+
+@njit(cache=True, nogil=True)
+def farthest_order(centres, x, y, recent, pool):
+    """Tiles so ordered that the next is farthest from those exposed last.
+
+    Args:
+        centres: (m, 2) f8; x, y: where the beam is, mm: the first tile is the one nearest to it.
+        recent: how many tiles before count as exposed last; pool: of more tiles than this, every other one (every
+            third, ...) is exposed first, then the ones between, so that the cost stays m x pool.
+
+    Returns (m,) i4.
+    """
+    m = len(centres)
+    order = np.empty(m, np.int32)
+    left = np.empty(m, np.int32)
+    gap_sq = np.empty(m)  # of each tile, to the nearest of those exposed last ...
+    owner = np.empty(m, np.int32)  # ... and the place in the order of that one
+    rounds = (m + pool - 1) // pool
+    count = 0
+    for turn in range(rounds):
+        many = 0
+        for k in range(turn, m, rounds):
+            left[many] = k
+            gap_sq[k] = -1.0
+            many += 1
+        while many:
+            best = 0
+            best_sq = -1.0
+            for i in range(many):
+                k = left[i]
+                if count == 0:
+                    away_sq = -((centres[k, 0] - x) ** 2 + (centres[k, 1] - y) ** 2)
+                    if i == 0 or away_sq > best_sq:
+                        best, best_sq = i, away_sq
+                    continue
+                if gap_sq[k] < 0.0 or owner[k] < count - recent:
+                    gap_sq[k] = math.inf
+                    from_place = max(count - recent, 0)
+                else:
+                    from_place = count - 1
+                for place in range(from_place, count):
+                    other = order[place]
+                    away_sq = (centres[k, 0] - centres[other, 0]) ** 2 + (centres[k, 1] - centres[other, 1]) ** 2
+                    if away_sq <= gap_sq[k]:
+                        gap_sq[k] = away_sq
+                        owner[k] = place
+                if gap_sq[k] > best_sq:
+                    best, best_sq = i, gap_sq[k]
+            order[count] = left[best]
+            count += 1
+            many -= 1
+            for i in range(best, many):  # keeps the numbers rising, so that of equals the first is taken
+                left[i] = left[i + 1]
+    return order

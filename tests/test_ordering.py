@@ -1,0 +1,299 @@
+"""Does every order expose each vector once, and keep what it promises?"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slicer.errors import ScanError
+from slicer.hatching import Hatched
+from slicer.kernels import nearby, sequencing
+from slicer.ordering import ORDERS, RECENT_MAX, OrderSettings, follows_before, jump_length_mm
+from tests import naive
+
+PLAIN = OrderSettings()
+ORIGIN = (0.0, 0.0)
+coordinate = st.integers(-200, 200).map(lambda n: n / 10)
+vectors_of = st.lists(st.tuples(coordinate, coordinate, coordinate, coordinate), max_size=40).map(
+    lambda rows: np.array(rows, np.float64).reshape(-1, 4)
+)
+
+
+def hatched(vectors: np.ndarray, tile: np.ndarray | None = None) -> Hatched:
+    tile = np.zeros(len(vectors)) if tile is None else tile
+    return Hatched(np.asarray(vectors, np.float64), np.asarray(tile, np.int32))
+
+
+def lines(count: int, length: float = 10.0, spacing: float = 1.0) -> np.ndarray:
+    """A meander of level lines, from the lowest up."""
+    rows = np.array([[0.0, i * spacing, length, i * spacing] for i in range(count)])
+    rows[1::2] = rows[1::2][:, [2, 3, 0, 1]]
+    return rows
+
+
+def islands(across: int, up: int, size: float = 5.0, per_tile: int = 4) -> Hatched:
+    """A plate of square tiles, numbered row by row, neighbours hatched at right angles."""
+    rows, tile = [], []
+    for j in range(up):
+        for i in range(across):
+            for k in range(per_tile):
+                far = (k + 0.5) * size / per_tile
+                row = [0.0, far, size, far] if (i + j) % 2 else [far, 0.0, far, size]
+                rows.append(np.array(row) + np.array([i, j, i, j]) * size)
+                tile.append(j * across + i)
+    return hatched(np.array(rows), np.array(tile))
+
+
+@pytest.mark.parametrize("name", ORDERS)
+@settings(deadline=None, max_examples=60)
+@given(vectors_of, st.data())
+def test_every_vector_comes_once(name, vectors, data):
+    tile = np.sort(data.draw(st.lists(st.integers(0, 4), min_size=len(vectors), max_size=len(vectors))))
+    had = vectors.copy()
+    found = ORDERS[name](hatched(vectors, tile), 50.0, 200.0, (3.0, -4.0), OrderSettings(30.0, 0.5, 2.0))
+    assert sorted(found.index.tolist()) == list(range(len(vectors)))
+    assert (found.index.dtype, found.flipped.dtype, found.wait_s.dtype) == (np.int64, np.bool_, np.float64)
+    assert (found.wait_s >= 0.0).all() and np.isfinite(found.wait_s).all()
+    assert np.array_equal(vectors, had), "an order leaves the hatch as it was"
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_same_hatch_same_order(name):
+    hatch, numbers = islands(7, 5), OrderSettings(40.0, 0.7, 1.4)
+    one, two = (ORDERS[name](hatch, 50.0, 200.0, ORIGIN, numbers) for _ in range(2))
+    for field in ("index", "flipped", "wait_s"):
+        assert getattr(one, field).tobytes() == getattr(two, field).tobytes()
+
+
+@pytest.mark.parametrize("name", ORDERS)
+@pytest.mark.parametrize(
+    ("numbers", "says"),
+    [
+        ((0.0, 200.0, ORIGIN, PLAIN), "speed_mm_s is 0"),
+        ((50.0, math.nan, ORIGIN, PLAIN), "jump_speed_mm_s is nan"),
+        ((50.0, 200.0, (0.0, math.inf), PLAIN), "finite sweep_deg and start"),
+        ((50.0, 200.0, ORIGIN, OrderSettings(sweep_deg=math.inf)), "finite sweep_deg and start"),
+        ((50.0, 200.0, ORIGIN, OrderSettings(return_time_s=-1.0)), "return_time_s is -1"),
+        ((50.0, 200.0, ORIGIN, OrderSettings(return_radius_mm=math.inf)), "return_radius_mm is inf"),
+    ],
+)
+def test_impossible_numbers_are_a_sentence(name, numbers, says):
+    with pytest.raises(ScanError, match=says):
+        ORDERS[name](hatched(lines(3)), *numbers)
+
+
+def test_as_hatched_is_the_hatch():
+    found = ORDERS["as_hatched"](hatched(lines(5)), 50.0, 200.0, ORIGIN, PLAIN)
+    assert found.index.tolist() == [0, 1, 2, 3, 4] and not found.flipped.any() and not found.wait_s.any()
+
+
+def test_flipped_vectors_run_backwards():
+    vectors = np.array([[0.0, 0.0, 10.0, 0.0], [0.0, 1.0, 10.0, 1.0]])
+    found = ORDERS["nearest"](hatched(vectors), 50.0, 200.0, ORIGIN, PLAIN)
+    np.testing.assert_array_equal(found.vectors_of(hatched(vectors)), [[0, 0, 10, 0], [10, 1, 0, 1]])
+
+
+# ---- nearest
+
+
+@settings(deadline=None, max_examples=80)
+@given(vectors_of.filter(len), coordinate, coordinate)
+def test_greedy_choice_agrees_with_its_twin(vectors, x, y):
+    """Where ends are equally far, either may win by rounding; the coordinates' squares are exact enough to agree."""
+    found = sequencing.chain_nearest(vectors, x, y).tolist()
+    at, left = (x, y), set(range(len(vectors)))
+    for entry in found:
+        ends = vectors.reshape(-1, 2)
+        best = min(math.dist(at, ends[2 * k + side]) for k in left for side in (0, 1))
+        assert math.dist(at, ends[entry]) == pytest.approx(best, abs=1e-9)
+        left.remove(entry >> 1)
+        at = tuple(ends[entry ^ 1])
+
+
+def test_greedy_choice_is_the_twins_where_nothing_ties():
+    vectors = np.random.default_rng(5).uniform(0, 100, (300, 4))
+    assert sequencing.chain_nearest(vectors, 50.0, 20.0).tolist() == naive.greedy_nearest(vectors.tolist(), (50.0, 20.0))
+
+
+@settings(deadline=None, max_examples=80)
+@given(vectors_of, coordinate, coordinate)
+def test_nearest_never_jumps_farther_than_the_hatch(vectors, x, y):
+    found = ORDERS["nearest"](hatched(vectors), 50.0, 200.0, (x, y), PLAIN)
+    assert jump_length_mm(found.vectors_of(hatched(vectors)), (x, y)) <= jump_length_mm(vectors, (x, y))
+
+
+@settings(deadline=None, max_examples=80)
+@given(vectors_of.filter(lambda vectors: len(vectors) > 2), coordinate, coordinate)
+def test_improvement_only_ever_shortens(vectors, x, y):
+    tour = np.random.default_rng(len(vectors)).permutation(len(vectors)).astype(np.int32) * 2
+    ends = vectors.reshape(-1, 2)
+
+    def jumps() -> float:
+        return float(np.hypot(*(ends[tour] - np.vstack([[[x, y]], ends[tour ^ 1][:-1]])).T).sum())
+
+    before = jumps()
+    sequencing.shorten(vectors, tour, x, y, 3, 1000, 10_000)
+    assert sorted((tour >> 1).tolist()) == list(range(len(vectors)))
+    assert jumps() <= before + 1e-9
+
+
+def test_improvement_finds_the_shortest_tour_of_shuffled_lines():
+    tour = np.random.default_rng(3).permutation(60).astype(np.int32) * 2
+    sequencing.shorten(lines(60), tour, 0.0, 0.0, 20, 1000, 10**6)
+    assert jump_length_mm(lines(60), ORIGIN) == 59.0
+    ends = lines(60).reshape(-1, 2)
+    assert np.hypot(*(ends[tour] - np.vstack([[[0, 0]], ends[tour ^ 1][:-1]])).T).sum() < 3.0 * 59.0
+
+
+def test_nearest_halves_the_jumps_across_holes():
+    """Lines that a row of holes parts: as hatched the beam jumps over every hole on every line."""
+    rows = [[x, y, x + 4.0, y] for y in np.arange(0, 20, 0.5) for x in (0.0, 10.0, 20.0)]
+    vectors = np.array(rows)
+    found = ORDERS["nearest"](hatched(vectors), 50.0, 200.0, ORIGIN, PLAIN)
+    assert jump_length_mm(found.vectors_of(hatched(vectors)), ORIGIN) < 0.1 * jump_length_mm(vectors, ORIGIN)
+
+
+# ---- the tree of points and the grid of segments under them
+
+
+@settings(deadline=None, max_examples=80)
+@given(vectors_of.filter(len), coordinate, coordinate, st.data())
+def test_tree_finds_the_nearest_of_those_present(vectors, x, y, data):
+    points = vectors.reshape(-1, 2)
+    present = np.array(data.draw(st.lists(st.booleans(), min_size=len(points), max_size=len(points))))
+    tree = nearby.tree_of(points, ~present)
+    for k in range(len(points)):
+        (nearby.put_in if present[k] else nearby.take_out)(tree, k)
+    stack = np.empty(nearby.BOXES_DEEP, np.int32)
+    away = [(p[0] - x) ** 2 + (p[1] - y) ** 2 if here else math.inf for p, here in zip(points.tolist(), present)]
+    found, found_sq = nearby.nearest_in(tree, x, y, stack)
+    assert found_sq == min(away)
+    assert found == (away.index(min(away)) if present.any() else -1)
+    few, few_sq = np.empty(5, np.int32), np.empty(5)
+    many = nearby.few_nearest(tree, x, y, 100.0, few, few_sq, stack)
+    every = sorted(d for d in ((p[0] - x) ** 2 + (p[1] - y) ** 2 for p in points.tolist()) if d < 100.0)
+    assert few_sq[:many].tolist() == every[:5]
+
+
+@settings(deadline=None, max_examples=80)
+@given(vectors_of.filter(len), st.floats(0.01, 30.0))
+def test_grid_notes_every_segment_within_reach(vectors, reach):
+    frame, shape, first, noted = nearby.grid_of(vectors, reach)
+    for k, vector in enumerate(vectors):
+        low, high = nearby.rows_near(vector, reach, frame, shape)
+        seen = set()
+        for row in range(low, high + 1):
+            left, right = nearby.columns_near(vector, reach, row, frame, shape)
+            for cell in range(row * shape[0] + left, row * shape[0] + right + 1):
+                seen.update(noted[first[cell] : first[cell + 1]].tolist())
+        gaps = naive.segment_gaps(vector, vectors)
+        assert set(np.flatnonzero(gaps < reach).tolist()) <= seen, f"vector {k}"
+        found = [nearby.segments_gap_sq(vector, other) for other in vectors]
+        np.testing.assert_allclose(np.sqrt(found), gaps, atol=1e-7)
+
+
+# ---- sweep
+
+
+@pytest.mark.parametrize("drift_deg", [0.0, 37.0, 90.0, 200.0, -60.0])
+@pytest.mark.parametrize("hatch_deg", [0.0, 67.0, 90.0])
+def test_no_vector_is_exposed_upstream_of_powder(drift_deg, hatch_deg):
+    """Smoke drifts from a vector over those that lie downstream of any of its points: they must have come before."""
+    turn = np.radians(hatch_deg)
+    rotation = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    vectors = (lines(24, 20.0).reshape(-1, 2) @ rotation).reshape(-1, 4)
+    cut = np.concatenate([np.c_[vectors[:, :2], 0.6 * vectors[:, :2] + 0.4 * vectors[:, 2:]],
+                          np.c_[0.4 * vectors[:, :2] + 0.6 * vectors[:, 2:], vectors[:, 2:]]])  # fmt: skip
+    hatch = hatched(cut[np.random.default_rng(1).permutation(len(cut))])
+    found = ORDERS["sweep"](hatch, 50.0, 200.0, ORIGIN, OrderSettings(sweep_deg=drift_deg))
+    exposed = found.vectors_of(hatch)
+    drift = np.array([math.cos(math.radians(drift_deg)), math.sin(math.radians(drift_deg))])
+    for i, vector in enumerate(exposed[:-1]):
+        for part in (0.02, 0.3, 0.5, 0.8, 0.98):
+            point = vector[:2] + part * (vector[2:] - vector[:2])
+            wind = np.concatenate([point + 1e-4 * drift, point + 100.0 * drift])
+            assert naive.segment_gaps(wind, exposed[i + 1 :]).min() > 1e-5, f"vector {i} blows over powder"
+    assert ((exposed[:, 2:] - exposed[:, :2]) @ drift <= 1e-6).all(), "each runs against the stream"
+
+
+def test_vectors_across_the_stream_all_run_the_same_way():
+    found = ORDERS["sweep"](hatched(lines(10)), 50.0, 200.0, ORIGIN, OrderSettings(sweep_deg=-90.0))
+    assert found.index.tolist() == list(range(10)), "dust drifts down, exposures advance up"
+    ways = np.diff(found.vectors_of(hatched(lines(10)))[:, [0, 2]])
+    assert len(set(np.sign(ways).ravel().tolist())) == 1
+
+
+@pytest.mark.parametrize("drift_deg", [0.0, 30.0, 90.0, 180.0, 270.0])
+def test_tiles_advance_against_the_stream(drift_deg):
+    hatch = islands(6, 5)
+    found = ORDERS["sweep"](hatch, 50.0, 200.0, ORIGIN, OrderSettings(sweep_deg=drift_deg))
+    tile = hatch.tile[found.index]
+    assert np.count_nonzero(np.diff(tile)) == 29, "a tile's vectors stay together"
+    drift = np.array([math.cos(math.radians(drift_deg)), math.sin(math.radians(drift_deg))])
+    order = tile[np.flatnonzero(np.diff(tile, prepend=-1))]
+    middles = np.c_[order % 6, order // 6] @ drift
+    assert (np.diff(middles) <= 1e-9).all()
+
+
+def test_a_tile_hatched_the_wrong_way_is_run_from_its_other_end():
+    two = np.concatenate([lines(4), lines(4) + [0.0, 10.0, 0.0, 10.0]])
+    hatch = hatched(two, np.repeat([0, 1], 4))
+    up = ORDERS["sweep"](hatch, 50.0, 200.0, ORIGIN, OrderSettings(sweep_deg=-90.0)).index
+    down = ORDERS["sweep"](hatch, 50.0, 200.0, ORIGIN, OrderSettings(sweep_deg=90.0)).index
+    assert up.tolist() == list(range(8)) and down.tolist() == list(range(7, -1, -1))
+
+
+# ---- farthest
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(coordinate, coordinate), min_size=1, max_size=30), coordinate, coordinate, st.integers(1, 8))
+def test_farthest_agrees_with_its_twin(centres, x, y, recent):
+    found = sequencing.farthest_order(np.array(centres), x, y, recent, 100)
+    gaps = [min(math.dist(centres[k], centres[o]) for o in found[max(i - recent, 0) : i]) for i, k in enumerate(found) if i]
+    for i, gap in enumerate(gaps, 1):
+        left = found[i:]
+        best = max(min(math.dist(centres[k], centres[o]) for o in found[max(i - recent, 0) : i]) for k in left)
+        assert gap == pytest.approx(best, abs=1e-9)
+
+
+def test_farthest_is_the_twins_where_nothing_ties():
+    centres = np.random.default_rng(2).uniform(0, 100, (150, 2))
+    found = sequencing.farthest_order(centres, 10.0, 20.0, 12, 1000).tolist()
+    assert found == naive.farthest_tiles(centres.tolist(), (10.0, 20.0), 12)
+
+
+def test_many_tiles_are_taken_in_turns():
+    centres = np.random.default_rng(2).uniform(0, 100, (50, 2))
+    found = sequencing.farthest_order(centres, 0.0, 0.0, 5, 20).tolist()
+    assert sorted(found) == list(range(50))
+    assert {k % 3 for k in found[:17]} == {0} and {k % 3 for k in found[17:34]} == {1}
+
+
+@pytest.mark.parametrize("hatch", [islands(8, 8), islands(40, 1), islands(20, 13)], ids=["square", "stripes", "plate"])
+def test_tiles_exposed_one_after_the_other_never_touch(hatch):
+    found = ORDERS["farthest"](hatch, 50.0, 200.0, ORIGIN, PLAIN)
+    tile = hatch.tile[found.index]
+    order = tile[np.flatnonzero(np.diff(tile, prepend=-1))]
+    assert len(order) == hatch.tile[-1] + 1, "a tile's vectors stay together"
+    assert np.array_equal(found.index[np.argsort(tile, kind="stable")], np.arange(len(tile))), "... as hatched"
+    across = {64: 8, 40: 40, 260: 20}[len(order)]
+    places = np.c_[order % across, order // across]
+    steps = min(len(order) // 16, RECENT_MAX)
+    for back in range(1, steps + 1):
+        apart = np.abs(places[back:] - places[:-back]).max(axis=1)
+        assert apart.min() >= 2, f"tiles {back} apart in the order share a border or a corner"
+
+
+def test_one_tile_has_nothing_to_be_far_from():
+    assert ORDERS["farthest"](hatched(lines(9)), 50.0, 200.0, ORIGIN, PLAIN).index.tolist() == list(range(9))
+
+
+def test_chains_are_seen_within_a_tile_only():
+    ring = np.array([[0, 0, 1, 0], [1, 0, 1, 1], [1, 1, 2, 1], [5, 5, 6, 6]], np.float64)
+    assert follows_before(hatched(ring)).tolist() == [False, True, True, False]
+    assert follows_before(hatched(ring, np.array([0, 0, 1, 1]))).tolist() == [False, True, False, False]
