@@ -17,16 +17,19 @@ from slicer.errors import ScanError
 from slicer.hatching import Hatched
 from slicer.kernels import sequencing
 
-TOUCH_MM = 1e-6
+TOUCH_MM = sequencing.TOUCH
 """Ends this near to each other are one point: the beam passes it without a jump."""
 
 PASSES, SPAN, WORK = 3, 25_000, 200
 """Bounds of the improvement in `nearest`: looks at every jump, vectors renumbered by a move, and by all per vector."""
 
-RECENT_PART, RECENT_MAX = 0.25, 64
-"""`farthest` keeps away from this part of the tiles, but from no more than so many."""
+RECENT_PART, RECENT_PART_IN_LINE, RECENT_MAX = 1 / 8, 1 / 2, 128
+"""`farthest` keeps away from this part of all tiles, or of all in a line, but from no more than so many."""
 
-POOL = 4096
+IN_LINE = 0.1
+"""Tiles stand in a line where they spread across it by less than this part of how they spread along it."""
+
+POOL = 512
 """Tiles that `farthest` weighs against each other; of more, every other (third, ...) one comes first."""
 
 
@@ -165,8 +168,9 @@ def farthest(
     """Tiles farthest-first: next is the tile whose distance to those exposed last is largest.
 
     A tile's place is the middle of its vectors, weighed by length, so that stripes are spread in one dimension and
-    islands in two. Within a tile vectors come as hatched. "Last" are a quarter of all tiles, at most 64. The first tile
-    is the one nearest to where the beam is. One tile alone stays as hatched.
+    islands in two. Within a tile vectors come as hatched. "Last" are an eighth of all tiles (half of tiles in a line),
+    at most 128, the longer ago the less they count. The first tile is the one nearest to where the beam is. One tile
+    alone stays as hatched.
     """
     _check(speed_mm_s, jump_speed_mm_s, from_mm, settings)
     vectors = hatched.vectors_mm
@@ -175,7 +179,9 @@ def farthest(
         return _ordered(np.arange(len(vectors)))
     weight = np.hypot(vectors[:, 2] - vectors[:, 0], vectors[:, 3] - vectors[:, 1])[:, None] + 1e-12
     middles = np.add.reduceat(0.5 * (vectors[:, :2] + vectors[:, 2:]) * weight, first) / np.add.reduceat(weight, first)
-    recent = min(max(int(RECENT_PART * len(first)), 1), RECENT_MAX)
+    spread = np.linalg.svd(middles - middles.mean(axis=0), compute_uv=False)
+    part = RECENT_PART_IN_LINE if spread[1] < IN_LINE * spread[0] else RECENT_PART
+    recent = min(max(int(part * len(first)), 1), RECENT_MAX)
     tiles = sequencing.farthest_order(middles, float(from_mm[0]), float(from_mm[1]), recent, POOL)
     stops = np.append(first[1:], len(vectors))
     return _ordered(np.concatenate([np.arange(first[tile], stops[tile]) for tile in tiles.tolist()]))
@@ -196,8 +202,9 @@ def return_time(
 
     Vectors that touch end to start in the hatch and share a tile form a chain, which keeps its direction. While the
     beam runs on along a chain, vectors that follow each other, and those less than the radius apart along it, are no
-    neighbours: a beam cannot leave the point where it is. What lies farther back along the chain counts (the spiral's
-    turn before), and where the beam stops in a chain and comes back later, everything counts.
+    neighbours: a beam cannot leave the point where it is. Nor are the two ends of a ring that closes. What lies farther
+    back along the chain counts (the spiral's turn before), and where the beam stops in a chain and comes back later,
+    everything counts.
 
     Time is length / speed and jump / jump speed. A machine that accelerates takes longer for both, so the guarantee
     holds on it as long as it does not exceed these speeds and waits in full.
@@ -300,9 +307,7 @@ def _advancing(index: NDArray[np.int64], place: NDArray[np.float64]) -> NDArray[
     return index[::-1] if float(steps @ place[index]) < 0.0 else index
 
 
-def _check(
-    speed_mm_s: float, jump_speed_mm_s: float, from_mm: tuple[float, float], settings: OrderSettings
-) -> None:
+def _check(speed_mm_s: float, jump_speed_mm_s: float, from_mm: tuple[float, float], settings: OrderSettings) -> None:
     for name, value in (("speed_mm_s", speed_mm_s), ("jump_speed_mm_s", jump_speed_mm_s)):
         if not (math.isfinite(value) and value > 0.0):
             raise ScanError(f"{name} is {value:g}, but an order of exposure needs a positive speed there.")

@@ -896,7 +896,9 @@ def segment_gaps(vector, others):
     c, d = others[:, :2], others[:, 2:]
     gaps = np.min([to_segments(a, c, d), to_segments(b, c, d), to_segments(c, a, b), to_segments(d, a, b)], axis=0)
     crossing = (turn(a, b, c) * turn(a, b, d) < 0.0) & (turn(c, d, a) * turn(c, d, b) < 0.0)
-    return np.where(crossing, 0.0, gaps)
+    low, high = np.minimum(c, d), np.maximum(c, d)
+    meet = ((np.minimum(a, b) <= high) & (low <= np.maximum(a, b))).all(axis=1)  # not pieces of one line
+    return np.where(crossing & meet, 0.0, gaps)
 
 
 def exposure_times(vectors, wait_s, speeds, jump_speed, at):
@@ -925,8 +927,8 @@ def runs_of(vectors, wait_s, may_follow):
 def return_times(vectors, wait_s, speeds, jump_speed, at, radius, may_follow=None):
     """Per exposed vector the least time since a neighbour ended, inf where none; every pair is looked at.
 
-    No neighbours are two of one run between which the run is shorter than the radius. may_follow: (n,) b1, where a run
-    may go on at all; everywhere if left out.
+    No neighbours are two of one run between which the run is shorter than the radius, or, where a run ends at the point
+    it began at, those about that point. may_follow: (n,) b1, where a run may go on at all; everywhere if left out.
     """
     begin, end = exposure_times(vectors, wait_s, speeds, jump_speed, at)
     run = runs_of(vectors, wait_s, np.ones(len(vectors), bool) if may_follow is None else may_follow)
@@ -934,8 +936,12 @@ def return_times(vectors, wait_s, speeds, jump_speed, at, radius, may_follow=Non
     found = np.full(len(vectors), math.inf)
     for i in range(1, len(vectors)):
         near = segment_gaps(vectors[i], vectors[:i]) < radius
-        between = np.array([lengths[j + 1 : i].sum() if run[j] == run[i] else math.inf for j in range(i)])
-        near &= ~(between < radius)
+        for j in np.flatnonzero(near & (run[:i] == run[i])).tolist():
+            first, last = (np.flatnonzero(run == run[i])[k] for k in (0, -1))
+            between = lengths[j + 1 : i].sum()
+            if last > first and math.dist(vectors[first][:2], vectors[last][2:]) <= 1e-6:
+                between = min(between, lengths[first:j].sum() + lengths[i + 1 : last + 1].sum())
+            near[j] = between >= radius
         if near.any():
             found[i] = begin[i] - end[:i][near].max()
     return found
@@ -959,7 +965,8 @@ def farthest_tiles(centres, at, recent):
     order = [min(left, key=lambda k: (math.dist(at, centres[k]), k))]
     left.remove(order[0])
     while left:
-        best = max(left, key=lambda k: (min(math.dist(centres[k], centres[o]) for o in order[-recent:]), -k))
+        last = list(enumerate(order[: -recent - 1 : -1], 1))
+        best = max(left, key=lambda k: (min(math.dist(centres[k], centres[o]) * age**0.25 for age, o in last), -k))
         order.append(best)
         left.remove(best)
     return order

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from slicer.errors import ScanError
 from slicer.hatching import Hatched
 from slicer.kernels import nearby, sequencing
-from slicer.ordering import ORDERS, RECENT_MAX, OrderSettings, follows_before, jump_length_mm
+from slicer.ordering import ORDERS, OrderSettings, follows_before, jump_length_mm
 from tests import naive
 
 PLAIN = OrderSettings()
@@ -116,7 +116,9 @@ def test_greedy_choice_agrees_with_its_twin(vectors, x, y):
 
 def test_greedy_choice_is_the_twins_where_nothing_ties():
     vectors = np.random.default_rng(5).uniform(0, 100, (300, 4))
-    assert sequencing.chain_nearest(vectors, 50.0, 20.0).tolist() == naive.greedy_nearest(vectors.tolist(), (50.0, 20.0))
+    assert sequencing.chain_nearest(vectors, 50.0, 20.0).tolist() == naive.greedy_nearest(
+        vectors.tolist(), (50.0, 20.0)
+    )
 
 
 @settings(deadline=None, max_examples=80)
@@ -240,7 +242,7 @@ def test_tiles_advance_against_the_stream(drift_deg):
 
 
 def test_a_tile_hatched_the_wrong_way_is_run_from_its_other_end():
-    two = np.concatenate([lines(4), lines(4) + [0.0, 10.0, 0.0, 10.0]])
+    two = np.concatenate([lines(4), lines(4) + np.array([0.0, 10.0, 0.0, 10.0])])
     hatch = hatched(two, np.repeat([0, 1], 4))
     up = ORDERS["sweep"](hatch, 50.0, 200.0, ORIGIN, OrderSettings(sweep_deg=-90.0)).index
     down = ORDERS["sweep"](hatch, 50.0, 200.0, ORIGIN, OrderSettings(sweep_deg=90.0)).index
@@ -252,13 +254,14 @@ def test_a_tile_hatched_the_wrong_way_is_run_from_its_other_end():
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(coordinate, coordinate), min_size=1, max_size=30), coordinate, coordinate, st.integers(1, 8))
-def test_farthest_agrees_with_its_twin(centres, x, y, recent):
-    found = sequencing.farthest_order(np.array(centres), x, y, recent, 100)
-    gaps = [min(math.dist(centres[k], centres[o]) for o in found[max(i - recent, 0) : i]) for i, k in enumerate(found) if i]
-    for i, gap in enumerate(gaps, 1):
-        left = found[i:]
-        best = max(min(math.dist(centres[k], centres[o]) for o in found[max(i - recent, 0) : i]) for k in left)
-        assert gap == pytest.approx(best, abs=1e-9)
+def test_farthest_is_as_far_as_its_twin_says(centres, x, y, recent):
+    """Where tiles are equally far, either may win by rounding, so each choice is judged by itself."""
+    found = sequencing.farthest_order(np.array(centres), x, y, recent, 100).tolist()
+    assert sorted(found) == list(range(len(centres)))
+    for i in range(1, len(found)):
+        last = list(enumerate(found[max(i - recent, 0) : i][::-1], 1))
+        far = [min(math.dist(centres[k], centres[o]) * age**0.25 for age, o in last) for k in found[i:]]
+        assert far[0] == pytest.approx(max(far), rel=1e-8)
 
 
 def test_farthest_is_the_twins_where_nothing_ties():
@@ -274,19 +277,22 @@ def test_many_tiles_are_taken_in_turns():
     assert {k % 3 for k in found[:17]} == {0} and {k % 3 for k in found[17:34]} == {1}
 
 
-@pytest.mark.parametrize("hatch", [islands(8, 8), islands(40, 1), islands(20, 13)], ids=["square", "stripes", "plate"])
-def test_tiles_exposed_one_after_the_other_never_touch(hatch):
+@pytest.mark.parametrize(
+    ("across", "up", "least", "most"), [(8, 8, 6, 8), (20, 13, 16, 32), (40, 1, 13, 13), (30, 30, 50, 110)]
+)
+def test_tiles_that_touch_come_long_after_each_other(across, up, least, most):
+    """So many tiles lie at least between any two that share a border or a corner, and between 19 of 20 such pairs."""
+    hatch = islands(across, up)
     found = ORDERS["farthest"](hatch, 50.0, 200.0, ORIGIN, PLAIN)
     tile = hatch.tile[found.index]
     order = tile[np.flatnonzero(np.diff(tile, prepend=-1))]
-    assert len(order) == hatch.tile[-1] + 1, "a tile's vectors stay together"
+    assert len(order) == across * up, "a tile's vectors stay together"
     assert np.array_equal(found.index[np.argsort(tile, kind="stable")], np.arange(len(tile))), "... as hatched"
-    across = {64: 8, 40: 40, 260: 20}[len(order)]
-    places = np.c_[order % across, order // across]
-    steps = min(len(order) // 16, RECENT_MAX)
-    for back in range(1, steps + 1):
-        apart = np.abs(places[back:] - places[:-back]).max(axis=1)
-        assert apart.min() >= 2, f"tiles {back} apart in the order share a border or a corner"
+    when = np.argsort(order).reshape(up, across)
+    gaps = [np.abs(when[j:, i:] - when[: up - j, : across - i]) for j, i in ((0, 1), (1, 0), (1, 1)) if up > j]
+    gaps += [np.abs(when[1:, :-1] - when[:-1, 1:])] if up > 1 else []
+    every = np.concatenate([gap.ravel() for gap in gaps])
+    assert every.min() >= least and np.percentile(every, 5) >= most
 
 
 def test_one_tile_has_nothing_to_be_far_from():

@@ -1,4 +1,4 @@
-"""What lies near: a k-d tree of points that come and go, and a grid that finds the segments within reach of a segment."""
+"""What lies near: a k-d tree of points that come and go, and a grid of segments that finds those within reach."""
 
 from __future__ import annotations
 
@@ -290,7 +290,10 @@ def segments_gap_sq(a, b):
     d_side = ux * (dy - ay) - uy * (dx - ax)
     a_side = vx * (ay - cy) - vy * (ax - cx)
     b_side = vx * (by - cy) - vy * (bx - cx)
-    if c_side * d_side < 0.0 and a_side * b_side < 0.0:
+    apart = (
+        max(ax, bx) < min(cx, dx) or max(cx, dx) < min(ax, bx) or max(ay, by) < min(cy, dy) or max(cy, dy) < min(ay, by)
+    )
+    if not apart and c_side * d_side < 0.0 and a_side * b_side < 0.0:  # pieces of one line only seem to cross
         return 0.0
     u_sq, v_sq = ux * ux + uy * uy, vx * vx + vy * vy
     return min(

@@ -123,7 +123,7 @@ def shorten(vectors, tour, x, y, passes, span, work):
                 for f in range(many):
                     p = found[f]
                     j = place[p >> 1]
-                    if j == i and side == 0 or j == i + 1 and side == 1:
+                    if j == i + side:
                         continue
                     to_p = math.sqrt(found_sq[f])
                     before = tour[j - 1] ^ 1 if j > 0 else 2 * n
@@ -139,7 +139,9 @@ def shorten(vectors, tour, x, y, passes, span, work):
                         if won > gain and high - low < span:
                             gain, move, first, last = won, 1, low, high
                     if j != i and j != i + 1 and abs(j - i) < span:
-                        won = _away(ends, before, tour[j]) + _away(ends, tour[j] ^ 1, after) - _away(ends, before, after)
+                        won = (
+                            _away(ends, before, tour[j]) + _away(ends, tour[j] ^ 1, after) - _away(ends, before, after)
+                        )
                         won += jump - to_p - _away(ends, p ^ 1, b if side == 0 else a)
                         if won > gain:
                             gain, move, at = won, 2 + side, p
@@ -176,6 +178,9 @@ def shorten(vectors, tour, x, y, passes, span, work):
 
 # ---- a least time between neighbours
 
+TOUCH = 1e-6
+"""Ends this near to each other are one point, mm."""
+
 LOOK = 64
 """Vectors that are not ready yet of which the one that could begin first is looked for, soonest ready first."""
 
@@ -189,30 +194,35 @@ def return_time_order(vectors, follows, x, y, speed, jump_speed, least_s, radius
     exposure sends its neighbours to the queue's end, where the latest time belongs.
 
     Vectors of a chain (each begins where the one before ends) keep their direction and begin with the first that is
-    left; while the beam runs on along the chain, what it passed less than the radius ago, measured along the chain,
-    does not hold it up. Where the beam stops, it does.
+    left. While the beam runs on along the chain, what it passed less than the radius ago, measured along the chain,
+    does not hold it up, nor does the beginning of a ring when it closes. Where the beam stops, they do.
 
     Args:
         vectors: (n, 4) f8, n > 0; follows: (n,) b1, vector k continues the chain of vector k - 1.
-        x, y: where the beam is, mm; speed, jump_speed: mm/s; least_s: s; radius: mm, below it two vectors are neighbours.
+        x, y: where the beam is, mm; speed, jump_speed: mm/s; least_s: s.
+        radius: vectors nearer to each other than this are neighbours, mm.
 
     Returns (tour (n,) i4 as from `chain_nearest`, wait_s (n,) f8: beam off at the start of the i-th vector).
     """
     n = len(vectors)
     ends = vectors.copy().reshape(2 * n, 2)
-    present = np.ones(2 * n, np.bool_)
+    chains = chains_of(vectors, follows)
+    head_of, last_of, _, _, _ = chains
+    present = np.zeros(2 * n, np.bool_)
     heads = np.zeros(n, np.bool_)  # what may come next at all: not the inner vectors of a chain
     turns = np.zeros(n, np.bool_)  # what may be run either way: vectors in no chain
     for k in range(n):
-        continued = k + 1 < n and follows[k + 1]
-        heads[k] = not follows[k]
-        turns[k] = heads[k] and not continued
+        heads[k] = head_of[k] == k
+        turns[k] = heads[k] and last_of[k] == k
         present[2 * k] = heads[k]
         present[2 * k + 1] = turns[k]
     tree = nearby.tree_of(ends, present)
     stack = np.empty(nearby.BOXES_DEEP, np.int32)
     guarded = least_s > 0.0 and radius > 0.0
-    reach = radius * (1.0 + 1e-9)  # where rounding decides, two vectors are neighbours
+    reach, run_on = (
+        radius * (1.0 + 1e-9) + 1e-9,
+        radius * (1.0 - 1e-9),
+    )  # where rounding decides, two vectors are neighbours
     frame, shape, first, noted = nearby.grid_of(vectors, reach)
     asked = np.full(n, -1, np.int32)
     done = np.zeros(n, np.bool_)
@@ -222,14 +232,14 @@ def return_time_order(vectors, follows, x, y, speed, jump_speed, least_s, radius
     tour = np.empty(n, np.int32)
     wait_s = np.zeros(n)
     now = 0.0
-    last = -1
+    last = run = -1  # the vector exposed before, and the one that the beam's run began with
     for i in range(n):
         entry = -1
-        if last >= 0 and last + 1 < n and follows[last + 1]:
+        if last >= 0 and last_of[last] > last:
             if ready[last + 1] <= now:
                 entry = 2 * (last + 1)
             else:  # the beam leaves the chain: now what it just passed counts
-                _hold_spared(vectors, follows, last, radius, now + least_s, ready)
+                _hold_spared(chains, last, run, run_on, now + least_s, ready)
                 heads[last + 1] = True
                 _queue(last + 1, earlier, later, queued)
         begin = now
@@ -254,6 +264,7 @@ def return_time_order(vectors, follows, x, y, speed, jump_speed, least_s, radius
                         entry, begin, away = end, could, to_end
                 k = later[k]
             wait_s[i] = max(begin - (now + away / jump_speed), 0.0)
+            run = entry >> 1
         k = entry >> 1
         tour[i] = entry
         done[k] = True
@@ -266,7 +277,6 @@ def return_time_order(vectors, follows, x, y, speed, jump_speed, least_s, radius
         last = k
         if not guarded:
             continue
-        spared = _spared(vectors, follows, k, radius)
         low, high = nearby.rows_near(vectors[k], reach, frame, shape)
         for row in range(low, high + 1):
             left, right = nearby.columns_near(vectors[k], reach, row, frame, shape)
@@ -276,7 +286,9 @@ def return_time_order(vectors, follows, x, y, speed, jump_speed, least_s, radius
                 if done[j] or asked[j] == i:
                     continue
                 asked[j] = i
-                if k < j <= spared or nearby.segments_gap_sq(vectors[k], vectors[j]) >= reach * reach:
+                if is_spared(chains, k, j, run, run_on):
+                    continue
+                if nearby.segments_gap_sq(vectors[k], vectors[j]) >= reach * reach:
                     continue
                 ready[j] = now + least_s
                 if heads[j]:
@@ -289,21 +301,62 @@ def return_time_order(vectors, follows, x, y, speed, jump_speed, least_s, radius
 
 
 @njit(cache=True, nogil=True)
-def _spared(vectors, follows, k, radius):
-    """The last vector of the chain that begins less than the radius, along the chain, after vector k ends."""
-    passed = 0.0
-    j = k
-    while j + 1 < len(vectors) and follows[j + 1] and passed < radius:
-        j += 1
-        passed += math.hypot(vectors[j, 2] - vectors[j, 0], vectors[j, 3] - vectors[j, 1])
-    return j
+def chains_of(vectors, follows):
+    """Where each vector stands in its chain; a vector alone is a chain too.
+
+    Returns (head_of (n,) i4, last_of (n,) i4: the chain's first and last vector; before (n,) f8, after (n,) f8: length
+    of the chain before the vector and after it, mm; closed (n,) b1: the chain ends where it begins).
+    """
+    n = len(vectors)
+    head_of, last_of = np.empty(n, np.int32), np.empty(n, np.int32)
+    before, after = np.empty(n), np.empty(n)
+    closed = np.zeros(n, np.bool_)
+    for k in range(n):
+        goes_on = k > 0 and follows[k]
+        head_of[k] = head_of[k - 1] if goes_on else k
+        before[k] = before[k - 1] + _length(vectors[k - 1]) if goes_on else 0.0
+    for k in range(n - 1, -1, -1):
+        goes_on = k + 1 < n and follows[k + 1]
+        last_of[k] = last_of[k + 1] if goes_on else k
+        after[k] = after[k + 1] + _length(vectors[k + 1]) if goes_on else 0.0
+        head, last = vectors[head_of[k]], vectors[last_of[k]]
+        closed[k] = last_of[k] > head_of[k] and math.hypot(last[2] - head[0], last[3] - head[1]) <= TOUCH
+    return head_of, last_of, before, after, closed
 
 
 @njit(cache=True, nogil=True)
-def _hold_spared(vectors, follows, k, radius, until_s, ready):
-    """Make what was spared after vector k wait, as its other neighbours do."""
-    for j in range(k + 1, _spared(vectors, follows, k, radius) + 1):
+def _length(vector):
+    return math.hypot(vector[2] - vector[0], vector[3] - vector[1])
+
+
+@njit(cache=True, nogil=True)
+def is_spared(chains, k, j, run, run_on):
+    """Whether vector j, later in the chain of vector k, is no neighbour of it as long as the beam runs on.
+
+    That is where the chain between them is shorter than run_on, or where both lie so near to the beginning of a ring
+    that has been exposed from there (run: the vector that the beam's run began with).
+    """
+    head_of, _, before, after, closed = chains
+    if j <= k or head_of[j] != head_of[k]:
+        return False
+    if before[j] - before[k + 1] < run_on:
+        return True
+    return closed[k] and run == head_of[k] and before[k] + after[j] < run_on
+
+
+@njit(cache=True, nogil=True)
+def _hold_spared(chains, k, run, run_on, until_s, ready):
+    """Make what was spared up to vector k wait, as its other neighbours do."""
+    head_of, last_of, _, after, closed = chains
+    j = k + 1
+    while j <= last_of[k] and is_spared(chains, k, j, run, run_on):
         ready[j] = until_s
+        j += 1
+    if closed[k] and run == head_of[k]:
+        j = last_of[k]
+        while j > k and after[j] < run_on:
+            ready[j] = until_s
+            j -= 1
 
 
 @njit(cache=True, nogil=True)
@@ -331,49 +384,45 @@ def _unqueue(k, earlier, later, queued):
 def farthest_order(centres, x, y, recent, pool):
     """Tiles so ordered that the next is farthest from those exposed last.
 
+    A tile's distance from one that was exposed `age` tiles ago counts age^(1/4)-fold: without that all of the last
+    count alike, and where each tile that is left lies near some of them, the one exposed just now is as good as any.
+
     Args:
         centres: (m, 2) f8; x, y: where the beam is, mm: the first tile is the one nearest to it.
         recent: how many tiles before count as exposed last; pool: of more tiles than this, every other one (every
-            third, ...) is exposed first, then the ones between, so that the cost stays m x pool.
+            third, ...) is exposed first, then the ones between, so that the cost stays m x pool x recent.
 
     Returns (m,) i4.
     """
     m = len(centres)
     order = np.empty(m, np.int32)
     left = np.empty(m, np.int32)
-    gap_sq = np.empty(m)  # of each tile, to the nearest of those exposed last ...
-    owner = np.empty(m, np.int32)  # ... and the place in the order of that one
+    weight = np.sqrt(np.arange(recent + 1))  # of squared distances
     rounds = (m + pool - 1) // pool
     count = 0
     for turn in range(rounds):
         many = 0
         for k in range(turn, m, rounds):
             left[many] = k
-            gap_sq[k] = -1.0
             many += 1
         while many:
             best = 0
-            best_sq = -1.0
+            beaten = -math.inf  # a little more than the best score: tiles that only rounding tells apart are equal
             for i in range(many):
                 k = left[i]
                 if count == 0:
-                    away_sq = -((centres[k, 0] - x) ** 2 + (centres[k, 1] - y) ** 2)
-                    if i == 0 or away_sq > best_sq:
-                        best, best_sq = i, away_sq
-                    continue
-                if gap_sq[k] < 0.0 or owner[k] < count - recent:
-                    gap_sq[k] = math.inf
-                    from_place = max(count - recent, 0)
+                    score = -((centres[k, 0] - x) ** 2 + (centres[k, 1] - y) ** 2)
                 else:
-                    from_place = count - 1
-                for place in range(from_place, count):
-                    other = order[place]
+                    score = math.inf
+                for age in range(1, min(count, recent) + 1):
+                    other = order[count - age]
                     away_sq = (centres[k, 0] - centres[other, 0]) ** 2 + (centres[k, 1] - centres[other, 1]) ** 2
-                    if away_sq <= gap_sq[k]:
-                        gap_sq[k] = away_sq
-                        owner[k] = place
-                if gap_sq[k] > best_sq:
-                    best, best_sq = i, gap_sq[k]
+                    score = min(score, away_sq * weight[age])
+                    if score <= beaten:
+                        break
+                if score > beaten:
+                    best = i
+                    beaten = score + 1e-9 * abs(score)
             order[count] = left[best]
             count += 1
             many -= 1
