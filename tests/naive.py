@@ -914,36 +914,51 @@ def exposure_times(vectors, wait_s, speeds, jump_speed, at):
     return np.array(begin), np.array(end)
 
 
-def runs_of(vectors, wait_s, may_follow):
-    """The number of the run that each vector belongs to: a run goes on where the beam neither jumps nor waits."""
-    run, runs = 0, []
+def chains_in(vectors, may_follow):
+    """[[numbers of vectors] per chain]: each begins where the one before ends, and may follow it."""
+    chains = []
     for i, vector in enumerate(vectors):
-        if i and not (may_follow[i] and wait_s[i] == 0.0 and math.dist(vector[:2], vectors[i - 1][2:]) <= 1e-6):
-            run += 1
-        runs.append(run)
-    return np.array(runs)
+        if i and may_follow[i] and math.dist(vector[:2], vectors[i - 1][2:]) <= 1e-6:
+            chains[-1].append(i)
+        else:
+            chains.append([i])
+    return chains
 
 
-def return_times(vectors, wait_s, speeds, jump_speed, at, radius, may_follow=None):
+def left_of_rings(vectors, may_follow):
+    """Per vector (whether a ring begins with it, what is left of its ring after it): a ring ends where it begins."""
+    found = [(False, math.inf)] * len(vectors)
+    for chain in chains_in(vectors, may_follow):
+        if len(chain) > 1 and math.dist(vectors[chain[0]][:2], vectors[chain[-1]][2:]) <= 1e-6:
+            for k, i in enumerate(chain):
+                found[i] = (k == 0, sum(math.dist(vectors[j][:2], vectors[j][2:]) for j in chain[k + 1 :]))
+    return found
+
+
+def return_times(vectors, wait_s, speeds, jump_speed, at, radius, may_follow=None, rings=None):
     """Per exposed vector the least time since a neighbour ended, inf where none; every pair is looked at.
 
-    No neighbours are two of one run between which the run is shorter than the radius, or, where a run ends at the point
-    it began at, those about that point. may_follow: (n,) b1, where a run may go on at all; everywhere if left out.
+    A run goes on where the beam neither jumps nor waits. No neighbours are two of one run between which the run is
+    shorter than the radius, or, of a run that began with a ring, two so near to where the ring closes. may_follow: (n,)
+    b1, where a run may go on at all (everywhere if left out); rings: as from `left_of_rings`, of the path if left out.
     """
+    every = np.ones(len(vectors), bool)
+    may_follow = every if may_follow is None else may_follow
+    rings = left_of_rings(vectors, every) if rings is None else rings
     begin, end = exposure_times(vectors, wait_s, speeds, jump_speed, at)
-    run = runs_of(vectors, wait_s, np.ones(len(vectors), bool) if may_follow is None else may_follow)
     lengths = np.hypot(vectors[:, 2] - vectors[:, 0], vectors[:, 3] - vectors[:, 1])
     found = np.full(len(vectors), math.inf)
-    for i in range(1, len(vectors)):
-        near = segment_gaps(vectors[i], vectors[:i]) < radius
-        for j in np.flatnonzero(near & (run[:i] == run[i])).tolist():
-            first, last = (np.flatnonzero(run == run[i])[k] for k in (0, -1))
-            between = lengths[j + 1 : i].sum()
-            if last > first and math.dist(vectors[first][:2], vectors[last][2:]) <= 1e-6:
-                between = min(between, lengths[first:j].sum() + lengths[i + 1 : last + 1].sum())
-            near[j] = between >= radius
-        if near.any():
-            found[i] = begin[i] - end[:i][near].max()
+    for run in chains_in(vectors, may_follow & (wait_s == 0.0)):
+        first = run[0]
+        for i in run:
+            near = segment_gaps(vectors[i], vectors[:i]) < radius
+            for j in range(first, i):
+                between = lengths[j + 1 : i].sum()
+                if rings[first][0]:
+                    between = min(between, lengths[first:j].sum() + rings[i][1])
+                near[j] &= between >= radius
+            if near.any():
+                found[i] = begin[i] - end[:i][near].max()
     return found
 
 
@@ -970,4 +985,23 @@ def farthest_tiles(centres, at, recent):
         order.append(best)
         left.remove(best)
     return order
+
+
+def residual_rises(vectors, begin, end, power, a, heat_m3, sigma):
+    """(n, 3): what earlier exposures left at start, middle and end of each vector, summed over small steps, in SI."""
+    rises = np.zeros((len(vectors), 3))
+    for i, vector in enumerate(vectors):
+        for place, part in enumerate((0.0, 0.5, 1.0)):
+            point = vector[:2] + part * (vector[2:] - vector[:2])
+            at = begin[i] + part * (end[i] - begin[i])
+            for j in range(i):
+                # equal steps in the root of the age, in which the sum has no pole
+                edges = np.linspace(math.sqrt(at - end[j]), math.sqrt(at - begin[j]), 4001)
+                age = (0.5 * (edges[1:] + edges[:-1])) ** 2
+                gone = (at - age - begin[j]) / (end[j] - begin[j])
+                spots = vectors[j][:2] + gone[:, None] * (vectors[j][2:] - vectors[j][:2])
+                width = sigma**2 + 2.0 * a * age
+                warm = np.exp(-((spots - point) ** 2).sum(axis=1) / (2.0 * width)) / width
+                rises[i, place] += power[j] * (2.0 * np.diff(edges) * warm).sum()
+    return rises / (math.pi * heat_m3 * math.sqrt(4.0 * math.pi * a))
 

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from solid_helpers import loops_of
 from test_ordering import ORIGIN, hatched, islands, lines
 
-from slicer.hatching import Hatched
-from slicer.kernels import filling
+from slicer.hatching import HATCHES, Hatched, HatchSettings
 from slicer.layers import cut_layers
 from slicer.mesh import read_mesh
 from slicer.offsets import offset_loops
@@ -33,9 +32,13 @@ def ordered(hatch: Hatched, return_time_s: float, radius: float, at: tuple[float
 
 def returns(hatch: Hatched, found: Ordered, radius: float, at: tuple[float, float] = ORIGIN) -> np.ndarray:
     """By the judge: the return time of each vector in its turn. Runs may go on along the hatch's chains."""
-    goes_on = np.r_[False, np.diff(found.index) == 1] & follows_before(hatch)[found.index] & ~found.flipped
-    speeds = np.full(len(found.index), SPEED)
-    return naive.return_times(found.vectors_of(hatch), found.wait_s, speeds, JUMP_SPEED, at, radius, goes_on)
+    follows = follows_before(hatch)
+    goes_on = np.r_[False, np.diff(found.index) == 1] & follows[found.index] & ~found.flipped
+    rings = naive.left_of_rings(hatch.vectors_mm, follows)
+    exposed, speeds = found.vectors_of(hatch), np.full(len(found.index), SPEED)
+    return naive.return_times(
+        exposed, found.wait_s, speeds, JUMP_SPEED, at, radius, goes_on, [rings[k] for k in found.index]
+    )
 
 
 def total_s(hatch: Hatched, found: Ordered) -> float:
@@ -49,8 +52,8 @@ def spiral(turns: int, spacing: float = 1.0, sides: int = 24) -> np.ndarray:
     return np.array([[*a, *b] for a, b in pairwise(points)])
 
 
-def meander(outline: tuple[np.ndarray, np.ndarray], spacing: float, angle: float) -> np.ndarray:
-    return filling.parallel_vectors(*outline, spacing, angle, 0.0, 0.1 * spacing)
+def meander(outline: tuple[np.ndarray, np.ndarray], spacing: float, angle: float) -> Hatched:
+    return HATCHES["meander"](*outline, angle, HatchSettings(spacing))
 
 
 coordinate = st.integers(-150, 150).map(lambda n: n / 10)
@@ -81,7 +84,7 @@ def test_guarantee_holds_on_real_layers(shared_data, mesh, angle_deg):
     for layer in layers[1::2]:
         outline = offset_loops((layer.points_mm, layer.loop_starts), 0.0)
         spacing = math.sqrt(float(np.prod(np.ptp(layer.points_mm, axis=0)))) / 250
-        hatch = hatched(meander(outline, spacing, math.radians(angle_deg)))
+        hatch = meander(outline, spacing, math.radians(angle_deg))
         plain = ORDERS["as_hatched"](hatch, SPEED, JUMP_SPEED, ORIGIN, OrderSettings())
         least = 1.7 * np.median(np.hypot(*(hatch.vectors_mm[:, 2:] - hatch.vectors_mm[:, :2]).T)) / SPEED
         found = ordered(hatch, least, 2.5 * spacing)
@@ -174,7 +177,7 @@ def test_twenty_thousand_vectors_of_a_plate_with_holes():
         for x in np.arange(10.0, 200.0, 16.0)
         for y in np.arange(10.0, 200.0, 16.0)
     ]
-    hatch = hatched(meander(loops_of(*rings), 0.1, math.radians(67)))
+    hatch = meander(loops_of(*rings), 0.1, math.radians(67))
     assert len(hatch.vectors_mm) > 15_000
     found = ordered(hatch, 1.0, 0.35)
     exposed = found.vectors_of(hatch)
