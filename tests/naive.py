@@ -996,7 +996,7 @@ def residual_rises(vectors, begin, end, power, a, heat_m3, sigma):
             at = begin[i] + part * (end[i] - begin[i])
             for j in range(i):
                 # equal steps in the root of the age, in which the sum has no pole
-                edges = np.linspace(math.sqrt(at - end[j]), math.sqrt(at - begin[j]), 4001)
+                edges = np.linspace(math.sqrt(max(at - end[j], 0.0)), math.sqrt(at - begin[j]), 4001)
                 age = (0.5 * (edges[1:] + edges[:-1])) ** 2
                 gone = (at - age - begin[j]) / (end[j] - begin[j])
                 spots = vectors[j][:2] + gone[:, None] * (vectors[j][2:] - vectors[j][:2])

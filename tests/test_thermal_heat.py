@@ -62,6 +62,15 @@ def test_rises_are_the_sum_over_small_steps(seed):
     np.testing.assert_allclose(found, expected, rtol=0.02, atol=0.005 * expected.max())
 
 
+def test_beam_that_runs_on_finds_its_own_warmth():
+    """Vectors that touch: the one before ended just now, give or take a rounding."""
+    turn = np.linspace(0.0, 9.0, 80)
+    points = np.c_[np.cos(turn), np.sin(turn)] * turn[:, None]
+    path = path_of(np.c_[points[:-1], points[1:]], speed=7.3)
+    found, expected = residual_rise_k(path, replace(MODEL, cut=6.0), JUMP_SPEED), by_sum(path, MODEL)
+    np.testing.assert_allclose(found[1:], expected[1:], rtol=0.02, atol=0.005 * expected.max())
+
+
 def test_cutting_off_what_is_far_or_long_ago_changes_little():
     path = path_of(lines(24, 6.0, 0.5))
     whole = residual_rise_k(path, replace(MODEL, cut=10.0, memory_s=1e9), JUMP_SPEED)

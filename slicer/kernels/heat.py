@@ -127,9 +127,9 @@ def residual_rises(vectors, begin, end, power, chosen, diffusivity, heat_m3, sig
             for j in range(i - 1, -1, -1):
                 if end[j] < at_s - memory_s:
                     break
-                total += power[j] * _line_rise(
-                    vectors[j], at_s - end[j], at_s - begin[j], x, y, diffusivity, sigma, cut
-                )
+                youngest_s = max(at_s - end[j], 0.0)  # one that ended just now may be a rounding younger
+                warmth = _line_rise(vectors[j], youngest_s, at_s - begin[j], x, y, diffusivity, sigma, cut)
+                total += power[j] * warmth
             rises[row, place] = total / (math.pi * heat_m3 * math.sqrt(4.0 * math.pi * diffusivity))
 
 
