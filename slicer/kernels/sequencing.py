@@ -238,8 +238,8 @@ def return_time_order(vectors, follows, x, y, speed, jump_speed, least_s, radius
         if last >= 0 and last_of[last] > last:
             if ready[last + 1] <= now:
                 entry = 2 * (last + 1)
-            else:  # the beam leaves the chain: now what it just passed counts
-                _hold_spared(chains, last, run, run_on, now + least_s, ready)
+            else:  # the beam leaves the chain: now what it just passed counts, for this vector and so for all after it
+                ready[last + 1] = now + least_s
                 heads[last + 1] = True
                 _queue(last + 1, earlier, later, queued)
         begin = now
@@ -342,21 +342,6 @@ def is_spared(chains, k, j, run, run_on):
     if before[j] - before[k + 1] < run_on:
         return True
     return closed[k] and run == head_of[k] and before[k] + after[j] < run_on
-
-
-@njit(cache=True, nogil=True)
-def _hold_spared(chains, k, run, run_on, until_s, ready):
-    """Make what was spared up to vector k wait, as its other neighbours do."""
-    head_of, last_of, _, after, closed = chains
-    j = k + 1
-    while j <= last_of[k] and is_spared(chains, k, j, run, run_on):
-        ready[j] = until_s
-        j += 1
-    if closed[k] and run == head_of[k]:
-        j = last_of[k]
-        while j > k and after[j] < run_on:
-            ready[j] = until_s
-            j -= 1
 
 
 @njit(cache=True, nogil=True)
