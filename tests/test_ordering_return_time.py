@@ -99,6 +99,17 @@ def test_guarantee_holds_across_the_borders_of_tiles(radius):
     assert returns(hatch, ordered(hatch, 1.5, radius), radius).min() >= 1.5 - ROUNDING_S
 
 
+@pytest.mark.parametrize("name", HATCHES)
+def test_guarantee_holds_for_every_hatch(name):
+    ring = 10.0 * np.c_[np.cos(-np.linspace(0.0, 6.0, 13)), np.sin(-np.linspace(0.0, 6.0, 13))]
+    outline = loops_of([(0, 0), (40, 0), (40, 30), (0, 30)], [(20.0 + x, 15.0 + y) for x, y in ring.tolist()])
+    hatch = HATCHES[name](*outline, 0.4, HatchSettings(1.5, tile_mm=8.0))
+    found = ordered(hatch, 0.8, 2.0)
+    assert returns(hatch, found, 2.0).min() >= 0.8 - ROUNDING_S
+    plain = ORDERS["as_hatched"](hatch, SPEED, JUMP_SPEED, ORIGIN, OrderSettings())
+    assert returns(hatch, plain, 2.0).min() < 0.8, "the hatch does not keep it by itself"
+
+
 def test_the_judge_would_see_a_broken_promise():
     hatch = hatched(lines(20))
     found = ordered(hatch, 4.0, 1.5)
