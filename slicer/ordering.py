@@ -126,35 +126,33 @@ def sweep(
 ) -> Ordered:
     """Exposures advance against the stream of gas or dust, so that it blows over what is exposed, not over powder.
 
-    The stream drifts towards `sweep_deg`, so what lies farthest that way comes first. Tiles come by the middle of their
-    extent along the stream; within a tile vectors keep the hatch's order, or its reverse where that advances. Where
-    there is one tile only, its vectors are sorted themselves: by line where they are parallel (so that no vector lies
-    downstream of one that is exposed before it), by their middles otherwise. Each vector runs against the stream too,
-    and one across the stream always to the same side.
+    The stream drifts towards `sweep_deg`, so what lies farthest that way comes first: no tile lies downstream of one
+    that is exposed before it. Within a tile vectors keep the hatch's order, or its reverse where that advances. Where
+    there is one tile only, all this holds for its vectors. Of what may come next, that comes whose middle lies farthest down
+    the stream; it also goes first where tiles block each other (rings in rings, tiles that overlap).
+
+    Each vector runs against the stream too, and one across the stream always to the same side.
     """
     _check(speed_mm_s, jump_speed_mm_s, from_mm, settings)
-    vectors = hatched.vectors_mm
-    if len(vectors) == 0:
+    n = len(hatched.vectors_mm)
+    if n == 0:
         return _ordered(np.arange(0))
     turn = math.radians(math.fmod(settings.sweep_deg, 360.0) + 180.0)
-    along, across = np.array([math.cos(turn), math.sin(turn)]), np.array([-math.sin(turn), math.cos(turn)])
+    along = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+    vectors = (hatched.vectors_mm.reshape(-1, 2) @ along).reshape(-1, 4)  # x is now against the stream
     ways = vectors[:, 2:] - vectors[:, :2]
-    flat = np.abs(ways @ along) <= TOUCH_MM
-    backwards = np.where(flat, ways @ across < 0.0, ways @ along < 0.0)
-    starts, ends = vectors[:, :2] @ along, vectors[:, 2:] @ along
-    low, high = np.minimum(starts, ends), np.maximum(starts, ends)
+    backwards = np.where(np.abs(ways[:, 0]) <= TOUCH_MM, ways[:, 1] < 0.0, ways[:, 0] < 0.0)
     first = _tile_firsts(hatched)
     if len(first) == 1:
-        index = np.argsort(_advance(vectors, ways, along), kind="stable")
-        return _ordered(index, backwards[index])
-    middle = np.minimum.reduceat(low, first) + np.maximum.reduceat(high, first)
-    stops = np.append(first[1:], len(vectors))
-    index = np.concatenate(
-        [
-            _advancing(np.arange(first[tile], stops[tile]), low + high)
-            for tile in np.argsort(middle, kind="stable").tolist()
-        ]
-    )
+        first = np.arange(n)
+    low, high = vectors[:, ::2].min(axis=1), vectors[:, ::2].max(axis=1)
+    middle = np.round((np.minimum.reduceat(low, first) + np.maximum.reduceat(high, first)) / TOUCH_MM)
+    rank = np.empty(len(first), np.int64)
+    rank[np.argsort(middle, kind="stable")] = np.arange(len(first))
+    stops = np.append(first[1:], n)
+    group = np.repeat(np.arange(len(first)), stops - first)
+    order, votes = sequencing.upstream_order(vectors, group, rank, len(first))
+    index = np.concatenate([np.arange(first[g], stops[g])[:: -1 if votes[g] < 0 else 1] for g in order.tolist()])
     return _ordered(index, backwards[index])
 
 
@@ -283,28 +281,6 @@ def _tile_firsts(hatched: Hatched) -> NDArray[np.int64]:
     if len(hatched.tile) == 0:
         return np.zeros(0, np.int64)
     return np.concatenate([[0], 1 + np.flatnonzero(np.diff(hatched.tile))]).astype(np.int64)
-
-
-def _advance(
-    vectors: NDArray[np.float64], ways: NDArray[np.float64], along: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """(n,) f8 to sort vectors by: how far their line lies along a direction, or their middle where they differ."""
-    middles = 0.5 * (vectors[:, :2] + vectors[:, 2:])
-    longest = ways[np.argmax(np.hypot(ways[:, 0], ways[:, 1]))]
-    normal = np.array([-longest[1], longest[0]])
-    size = float(np.hypot(*normal))
-    if size <= TOUCH_MM or np.abs(ways @ normal).max() > TOUCH_MM * size:
-        return np.asarray(middles @ along)
-    lean = float(normal @ along) / size
-    if abs(lean) <= 1e-9:  # lines along the stream: piece by piece, upstream last
-        return np.asarray(middles @ along)
-    return np.asarray(np.round(middles @ normal / (size * lean * TOUCH_MM)) * TOUCH_MM)
-
-
-def _advancing(index: NDArray[np.int64], place: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The vectors of a tile in their order, or in its reverse where that rather advances."""
-    steps = np.arange(len(index)) - 0.5 * (len(index) - 1)
-    return index[::-1] if float(steps @ place[index]) < 0.0 else index
 
 
 def _check(speed_mm_s: float, jump_speed_mm_s: float, from_mm: tuple[float, float], settings: OrderSettings) -> None:

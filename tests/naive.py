@@ -1005,3 +1005,33 @@ def residual_rises(vectors, begin, end, power, a, heat_m3, sigma):
                 rises[i, place] += power[j] * (2.0 * np.diff(edges) * warm).sum()
     return rises / (math.pi * heat_m3 * math.sqrt(4.0 * math.pi * a))
 
+
+def blown_over(vectors, drift_deg):
+    """[(i, j)]: vector j, exposed after vector i, lies downstream of a point of it, by more than ends that touch."""
+    turn = math.radians(drift_deg)
+    along = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+    turned = (vectors.reshape(-1, 2) @ along).reshape(-1, 4).tolist()
+
+    def x_at(vector, y):
+        x0, y0, x1, y1 = vector
+        return 0.5 * (x0 + x1) if abs(y1 - y0) < 1e-9 else x0 + (y - y0) / (y1 - y0) * (x1 - x0)
+
+    def both_at(one, other):
+        """A height at which the stream meets both, or None."""
+        low, high = max(min(one[1::2]), min(other[1::2])), min(max(one[1::2]), max(other[1::2]))
+        widths = [abs(vector[3] - vector[1]) for vector in (one, other)]
+        if max(widths) < 1e-9:  # both along the stream
+            return low if abs(low - high) < 1e-7 else None
+        if min(widths) < 1e-9:  # one of them: the other must pass it, not end there
+            flat, other = (one, other) if widths[0] < 1e-9 else (other, one)
+            return flat[1] if min(other[1::2]) + 1e-4 < flat[1] < max(other[1::2]) - 1e-4 else None
+        return 0.5 * (low + high) if high - low > 1e-4 else None
+
+    found = []
+    for i, one in enumerate(turned):
+        for j in range(i + 1, len(turned)):
+            y = both_at(one, turned[j])
+            if y is not None and x_at(turned[j], y) > x_at(one, y) + 1e-6:
+                found.append((i, j))
+    return found
+

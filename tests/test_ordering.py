@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from solid_helpers import loops_of
 
 from slicer.errors import ScanError
-from slicer.hatching import Hatched
+from slicer.hatching import HATCHES, Hatched, HatchSettings
 from slicer.kernels import nearby, sequencing
 from slicer.ordering import ORDERS, OrderSettings, follows_before, jump_length_mm
 from tests import naive
@@ -201,25 +202,41 @@ def test_grid_notes_every_segment_within_reach(vectors, reach):
 # ---- sweep
 
 
-@pytest.mark.parametrize("drift_deg", [0.0, 37.0, 90.0, 200.0, -60.0])
-@pytest.mark.parametrize("hatch_deg", [0.0, 67.0, 90.0])
-def test_no_vector_is_exposed_upstream_of_powder(drift_deg, hatch_deg):
-    """Smoke drifts from a vector over those that lie downstream of any of its points: they must have come before."""
-    turn = np.radians(hatch_deg)
-    rotation = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-    vectors = (lines(24, 20.0).reshape(-1, 2) @ rotation).reshape(-1, 4)
-    cut = np.concatenate([np.c_[vectors[:, :2], 0.6 * vectors[:, :2] + 0.4 * vectors[:, 2:]],
-                          np.c_[0.4 * vectors[:, :2] + 0.6 * vectors[:, 2:], vectors[:, 2:]]])  # fmt: skip
-    hatch = hatched(cut[np.random.default_rng(1).permutation(len(cut))])
+@pytest.mark.parametrize("drift_deg", [0.0, 33.0, 67.0, 90.0, 157.0, 201.0, -60.0])
+@pytest.mark.parametrize("name", ["meander", "one_way", "stripes", "islands", "hexagons"])
+def test_no_vector_is_exposed_upstream_of_powder(name, drift_deg):
+    """Smoke drifts from a vector over all that lies downstream of any of its points: that must have come before."""
+    outline = loops_of([(0, 0), (30, 0), (30, 20), (0, 20)], [(8, 5), (8, 15), (14, 12), (20, 15), (20, 5)])
+    hatch = HATCHES[name](*outline, math.radians(67), HatchSettings(1.0, tile_mm=5.0))
     found = ORDERS["sweep"](hatch, 50.0, 200.0, ORIGIN, OrderSettings(sweep_deg=drift_deg))
     exposed = found.vectors_of(hatch)
+    assert naive.blown_over(exposed, drift_deg) == []
+    assert naive.blown_over(exposed[::-1], drift_deg) != []
     drift = np.array([math.cos(math.radians(drift_deg)), math.sin(math.radians(drift_deg))])
-    for i, vector in enumerate(exposed[:-1]):
-        for part in (0.02, 0.3, 0.5, 0.8, 0.98):
-            point = vector[:2] + part * (vector[2:] - vector[:2])
-            wind = np.concatenate([point + 1e-4 * drift, point + 100.0 * drift])
-            assert naive.segment_gaps(wind, exposed[i + 1 :]).min() > 1e-5, f"vector {i} blows over powder"
     assert ((exposed[:, 2:] - exposed[:, :2]) @ drift <= 1e-6).all(), "each runs against the stream"
+
+
+@settings(deadline=None, max_examples=80)
+@given(vectors_of, st.floats(-400.0, 400.0))
+def test_vectors_that_keep_apart_have_an_order_against_any_stream(vectors, drift_deg):
+    apart: list[np.ndarray] = []
+    for vector in vectors:
+        if not apart or naive.segment_gaps(vector, np.array(apart)).min() > 0.01:
+            apart.append(vector)
+    hatch = hatched(np.array(apart).reshape(-1, 4))
+    found = ORDERS["sweep"](hatch, 50.0, 200.0, ORIGIN, OrderSettings(sweep_deg=drift_deg))
+    assert naive.blown_over(found.vectors_of(hatch), drift_deg) == []
+
+
+def test_rings_in_rings_have_no_such_order_and_still_come_whole():
+    rings = [
+        [(20 - r, 20 - r, 20 + r, 20 - r), (20 + r, 20 - r, 20 + r, 20 + r),
+         (20 + r, 20 + r, 20 - r, 20 + r), (20 - r, 20 + r, 20 - r, 20 - r)] for r in (3, 5, 7)
+    ]  # fmt: skip
+    hatch = hatched(np.array(rings).reshape(-1, 4), np.repeat([0, 1, 2], 4))
+    found = ORDERS["sweep"](hatch, 50.0, 200.0, ORIGIN, OrderSettings(sweep_deg=20.0))
+    assert sorted(found.index.tolist()) == list(range(12))
+    assert np.count_nonzero(np.diff(hatch.tile[found.index])) == 2
 
 
 def test_vectors_across_the_stream_all_run_the_same_way():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 
 import numpy as np
@@ -414,3 +415,125 @@ def farthest_order(centres, x, y, recent, pool):
             for i in range(best, many):  # keeps the numbers rising, so that of equals the first is taken
                 left[i] = left[i + 1]
     return order
+
+
+# ---- against a stream
+
+
+@njit(cache=True, nogil=True)
+def upstream_order(vectors, group, rank, groups):
+    """Groups of vectors so ordered that none lies downstream of one that comes before it.
+
+    The stream drifts towards -x. A line along y sweeps over the vectors and keeps those it meets sorted by x; each pair
+    that is ever next to each other there has an order, and all these together make the groups' (topological sort).
+    Vectors that touch at their ends or cross count as well as one can tell. Where groups block each other (rings in
+    rings) the one of lowest rank goes first.
+
+    Args:
+        vectors: (n, 4) f8, n > 0; group: (n,) i8, from 0; rank: (groups,) i8, each number once: of groups that may come
+            next the lowest does.
+
+    Returns (order (groups,) i8, votes (groups,) i4: negative where a group's vectors should come in reverse).
+    """
+    n = len(vectors)
+    low, high = np.empty(n), np.empty(n)
+    for k in range(n):
+        below, above = min(vectors[k, 1], vectors[k, 3]), max(vectors[k, 1], vectors[k, 3])
+        # ends that touch are not passed over; a vector along the stream is as wide as a touch
+        narrow = above - below < 4.0 * TOUCH
+        low[k] = 0.5 * (below + above) - TOUCH if narrow else below + TOUCH
+        high[k] = 0.5 * (below + above) + TOUCH if narrow else above - TOUCH
+    entering, leaving = np.argsort(low, kind="mergesort"), np.argsort(high, kind="mergesort")
+    met = np.empty(n, np.int32)
+    many = 0
+    first_of, edge_to, edge_after = np.full(groups, -1), np.empty(3 * n, np.int32), np.empty(3 * n, np.int32)
+    blocked, votes = np.zeros(groups, np.int32), np.zeros(groups, np.int32)
+    edges = 0
+    gone = 0
+    for k in entering:
+        while high[leaving[gone]] <= low[k]:
+            out = leaving[gone]
+            gone += 1
+            place = _place_among(vectors, met, many, out, high[out])
+            if place >= many or met[place] != out:  # vectors that cross stand elsewhere than they did
+                place = 0
+                while met[place] != out:
+                    place += 1
+            many -= 1
+            for i in range(place, many):
+                met[i] = met[i + 1]
+            if 0 < place < many:
+                edges = _follow(met[place - 1], met[place], group, first_of, edge_to, edge_after, blocked, votes, edges)
+        place = _place_among(vectors, met, many, k, low[k])
+        for i in range(many, place, -1):
+            met[i] = met[i - 1]
+        met[place] = k
+        many += 1
+        if place > 0:
+            edges = _follow(met[place - 1], k, group, first_of, edge_to, edge_after, blocked, votes, edges)
+        if place + 1 < many:
+            edges = _follow(k, met[place + 1], group, first_of, edge_to, edge_after, blocked, votes, edges)
+    by_rank = np.argsort(rank)
+    free = [np.int64(0)]
+    free.clear()
+    for g in range(groups):
+        if blocked[g] == 0:
+            heapq.heappush(free, rank[g])
+    done = np.zeros(groups, np.bool_)
+    order = np.empty(groups, np.int64)
+    lowest = 0
+    for i in range(groups):
+        if len(free) > 0:
+            g = by_rank[heapq.heappop(free)]
+        else:
+            while done[by_rank[lowest]]:
+                lowest += 1
+            g = by_rank[lowest]
+        order[i] = g
+        done[g] = True
+        edge = first_of[g]
+        while edge >= 0:
+            after = edge_to[edge]
+            blocked[after] -= 1
+            if blocked[after] == 0 and not done[after]:
+                heapq.heappush(free, rank[after])
+            edge = edge_after[edge]
+    return order, votes
+
+
+@njit(cache=True, nogil=True)
+def _x_at(vector, y):
+    """Where a vector passes a height; its middle if it lies along it."""
+    rise = vector[3] - vector[1]
+    if abs(rise) < 4.0 * TOUCH:
+        return 0.5 * (vector[0] + vector[2])
+    return vector[0] + (y - vector[1]) / rise * (vector[2] - vector[0])
+
+
+@njit(cache=True, nogil=True)
+def _place_among(vectors, met, many, k, y):
+    """Where vector k stands, or would stand, among those met at height y, sorted by x and then by number."""
+    x = _x_at(vectors[k], y)
+    first, last = 0, many
+    while first < last:
+        middle = (first + last) // 2
+        other = _x_at(vectors[met[middle]], y)
+        if other < x or (other == x and met[middle] < k):
+            first = middle + 1
+        else:
+            last = middle
+    return first
+
+
+@njit(cache=True, nogil=True)
+def _follow(k, j, group, first_of, edge_to, edge_after, blocked, votes, edges):
+    """Note that the group of one vector comes before that of another; returns how many such notes there are."""
+    before, after = group[k], group[j]
+    if before == after:
+        votes[before] += 1 if k < j else -1
+        return edges
+    edge_to[edges] = after
+    edge_after[edges] = first_of[before]
+    first_of[before] = edges
+    blocked[after] += 1
+    return edges + 1
