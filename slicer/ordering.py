@@ -128,8 +128,8 @@ def sweep(
 
     The stream drifts towards `sweep_deg`, so what lies farthest that way comes first: no tile lies downstream of one
     that is exposed before it. Within a tile vectors keep the hatch's order, or its reverse where that advances. Where
-    there is one tile only, all this holds for its vectors. Of what may come next, that comes whose middle lies farthest down
-    the stream; it also goes first where tiles block each other (rings in rings, tiles that overlap).
+    there is one tile only, all this holds for its vectors. Of what may come next, that comes whose middle lies farthest
+    down the stream; it also goes first where tiles block each other (rings in rings, tiles that overlap).
 
     Each vector runs against the stream too, and one across the stream always to the same side.
     """

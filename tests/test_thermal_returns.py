@@ -14,9 +14,10 @@ from solid_helpers import Parameters, box
 from test_ordering import ORIGIN, hatched, islands, lines
 
 from slicer.errors import ScanError
+from slicer.fill import fill_layer
 from slicer.layers import cut_layers
 from slicer.ordering import ORDERS, OrderSettings
-from slicer.scan import KIND_CONTOUR, KIND_HATCH, ScanPath, fill_layer
+from slicer.scan import KIND_CONTOUR, KIND_HATCH, ScanPath
 from slicer.thermal import return_time_histogram, return_times, with_return_time
 from tests import naive
 
@@ -87,6 +88,15 @@ def test_meander_is_back_at_once_and_the_order_is_not():
     found = ORDERS["return_time"](hatch, 50.0, JUMP_SPEED, ORIGIN, OrderSettings(0.0, 1.0, 1.5))
     path = ScanPath(found.vectors_of(hatch), meander.kind, meander.power_w, speed, wait_s=found.wait_s)
     assert return_times(path, 1.5, JUMP_SPEED).min() >= 1.0 - 1e-9
+
+
+def test_ring_closes_freely_only_if_it_was_run_from_its_beginning():
+    """Its last side ends a millimetre from its second. A wait before the second cuts the run."""
+    ring = [(0.0, 0.0), (1.0, 0.0), (20.0, 10.0), (0.0, 10.0), (0.0, 0.0)]
+    path = ScanPath.uniform(np.array([[*a, *b] for a, b in pairwise(ring)]), KIND_CONTOUR, 100.0, 50.0)
+    assert return_times(path, 3.0, JUMP_SPEED).tolist() == [math.inf] * 4
+    paused = replace(path, wait_s=np.array([0.0, 0.5, 0.0, 0.0]))
+    assert return_times(paused, 3.0, JUMP_SPEED).tolist() == pytest.approx([math.inf, 0.5, math.inf, 20.0 / 50.0])
 
 
 def test_heads_work_side_by_side():
