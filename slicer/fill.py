@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +15,7 @@ from slicer.hatching import HATCHES, HatchSettings
 from slicer.hatching.lines import line_phase
 from slicer.layers import Layer
 from slicer.offsets import Loops, offset_each, offset_loops, thinned
-from slicer.ordering import trace_loops
+from slicer.ordering import ORDERS, OrderSettings, trace_loops
 from slicer.scan import KIND_CONTOUR, KIND_DOWN_SKIN, KIND_HATCH, KIND_THIN, KIND_UP_SKIN, ScanPath
 from slicer.skins import Neighbours, skin_regions
 from slicer.strategy import PLAIN, Strategy
@@ -122,7 +122,8 @@ def fill(
     contours = ScanPath.concat([_contours(outlines[: len(contours_mm)], parameters, strategy), tracks])
     hatch = ScanPath.empty()
     if parameters.hatch_spacing_mm is not None:
-        hatch = _hatch(layer, outlines[-1], parameters, strategy, neighbours)
+        at = contours.vectors_mm[-1, 2:].tolist() if len(contours) and strategy.contour_order == "first" else (0.0, 0.0)
+        hatch = _hatch(layer, outlines[-1], parameters, strategy, neighbours, (at[0], at[1]))
     path = ScanPath.concat([contours, hatch] if strategy.contour_order == "first" else [hatch, contours])
     if plate is not None:
         _hold_on_plate(layer, path, plate)
@@ -172,9 +173,17 @@ def _thin(
 
 
 def _hatch(
-    layer: Layer, inside: Loops, parameters: FillParameters, strategy: Strategy, neighbours: Neighbours | None
+    layer: Layer,
+    inside: Loops,
+    parameters: FillParameters,
+    strategy: Strategy,
+    neighbours: Neighbours | None,
+    at_mm: tuple[float, float],
 ) -> ScanPath:
-    """Down-skin, hatch and up-skin, each filled by the strategy's hatch; lines go on from one to the other."""
+    """Down-skin, hatch and up-skin, each filled and ordered as the strategy says, from where the beam is on.
+
+    Lines go on from one to the other.
+    """
     spacing = parameters.hatch_spacing_mm
     assert spacing is not None
     angle = math.radians(math.fmod(parameters.hatch_rotation_deg * layer.index, 360.0))
@@ -188,6 +197,8 @@ def _hatch(
             (KIND_HATCH, core, power_w, speed_mm_s),
             (KIND_UP_SKIN, up, s.up_skin_power_w or power_w, s.up_skin_speed_mm_s or speed_mm_s),
         ]
+    order = OrderSettings(strategy.sweep_deg, strategy.return_time_s, strategy.return_radius_mm)
+    jump_speed_mm_s = getattr(parameters, "jump_speed_mm_s", None) or speed_mm_s
     paths = []
     for kind, region, power, speed in regions:
         if not len(region[0]):
@@ -197,7 +208,13 @@ def _hatch(
             phase = line_phase(inside[0], spacing, angle) - line_phase(region[0], spacing, angle)
         settings = HatchSettings(spacing, strategy.tile_mm, strategy.tile_overlap_mm, phase)
         hatched = HATCHES[strategy.hatch](*region, angle, settings)
-        paths.append(ScanPath.uniform(hatched.vectors_mm, kind, power, speed, strategy.focus_mm))
+        ordered = ORDERS[strategy.order](hatched, speed, jump_speed_mm_s, at_mm, order)
+        path = ScanPath.uniform(ordered.vectors_of(hatched), kind, power, speed, strategy.focus_mm)
+        if ordered.wait_s.any():
+            path = replace(path, wait_s=ordered.wait_s)
+        paths.append(path)
+        if len(path):
+            at_mm = (float(path.vectors_mm[-1, 2]), float(path.vectors_mm[-1, 3]))
     return ScanPath.concat(paths)
 
 

@@ -1,4 +1,4 @@
-"""Layers beside each other: a map over threads whose results come in order, so that any number of them gives one result.
+"""Layers beside each other: a map over threads whose results come in order, whatever their number.
 
 The slicer's kernels let go of the interpreter, so threads are enough; what is planned never depends on how many.
 """

@@ -21,6 +21,7 @@ from slicer.parallel import in_order, workers_here
 from slicer.recipe import Recipe, RecipeError, with_bounds_of
 from slicer.scan import ScanPath
 from slicer.skins import Neighbours, overhangs
+from slicer.thermal import with_return_time
 from slicer.thin_walls import NarrowPlace
 
 THINNEST_PART = 0.25
@@ -121,7 +122,10 @@ def _filled(
         path = exposure_scaled(found.path, layer.thickness_mm, recipe, envelope)
         if strategy.heads > 1:
             path = split_among(path, [Head(0.0, envelope.x_mm)] * strategy.heads, strategy.stitch_mm, index)
-        return JobLayer(layer, on_machine_grid(path), recipe.jump_speed_mm_s), found.narrow
+        path = on_machine_grid(path)
+        if strategy.order == "return_time":  # last, so that every vector of the layer keeps it as it will be run
+            path = with_return_time(path, strategy.return_time_s, strategy.return_radius_mm, recipe.jump_speed_mm_s)
+        return JobLayer(layer, path, recipe.jump_speed_mm_s), found.narrow
 
     for index, (job_layer, narrow) in enumerate(in_order(filled, range(len(layers)), workers)):
         notes.add_narrow(index, narrow)

@@ -14,7 +14,17 @@ from typing import Any
 
 from slicer.errors import SlicerError
 
-HATCH_NAMES = ("meander", "one_way", "stripes", "islands", "hexagons", "concentric", "spiral", "hilbert")
+HATCH_NAMES = (
+    "meander",
+    "one_way",
+    "stripes",
+    "islands",
+    "hexagons",
+    "concentric",
+    "concentric_outward",
+    "spiral",
+    "hilbert",
+)
 ORDER_NAMES = ("as_hatched", "nearest", "sweep", "farthest", "return_time")
 WORDS: dict[str, tuple[str, ...]] = {
     "hatch": HATCH_NAMES,
@@ -81,7 +91,7 @@ class Strategy:
         cusp_mm: the largest step that the layers may leave on a slope; auto is layers of one thickness. With it layers
             are between layer_thickness_min_mm (auto: a quarter) and the recipe's thickness.
         fill_rule: what is inside where surfaces overlap.
-        heads: how many beams share the plate, each reaching all of it; stitch_mm: how wide their seams are exposed twice.
+        heads: how many beams share the plate, each reaching all of it; stitch_mm: how wide seams are exposed twice.
     """
 
     hatch: str = "meander"
@@ -118,8 +128,8 @@ class Strategy:
         """Check a table of keys and make the strategy. `where` names the file in sentences.
 
         Raises:
-            StrategyError: an unknown key, a value of the wrong kind or out of range, a return time without a radius,
-                or the smallest layer thickness without a cusp height.
+            StrategyError: an unknown key, a value of the wrong kind or out of range, a return time without a radius
+                or with several heads, or the smallest layer thickness without a cusp height.
         """
         if not isinstance(table, Mapping):
             raise StrategyError(f"{where}: it must be a table of key = value")
@@ -132,6 +142,8 @@ class Strategy:
         strategy = cls(**{key: _value(key, value, where) for key, value in table.items()})
         if strategy.order == "return_time" and not (strategy.return_time_s > 0 and strategy.return_radius_mm > 0):
             raise StrategyError(f"{where}: order return_time needs return_time_s and return_radius_mm, both over 0")
+        if strategy.order == "return_time" and strategy.heads > 1:
+            raise StrategyError(f"{where}: a return time can only be kept by one head; set heads = 1 or another order")
         if strategy.layer_thickness_min_mm is not None and strategy.cusp_mm is None:
             raise StrategyError(f"{where}: layer_thickness_min_mm says nothing without cusp_mm; give both or neither")
         return strategy

@@ -876,6 +876,8 @@ def block_starts(vectors, set_of, is_track, wait_s, longest):
             else:
                 block.append(i)
     return [block[0] for block in blocks] + [len(vectors)]
+
+
 # ---- orders and return times (slicer/kernels/nearby.py, sequencing.py, heat.py)
 
 
@@ -1034,4 +1036,3 @@ def blown_over(vectors, drift_deg):
             if y is not None and x_at(turned[j], y) > x_at(one, y) + 1e-6:
                 found.append((i, j))
     return found
-

@@ -14,9 +14,10 @@ from slicer.fill import fill, fill_layer, track_distances_mm
 from slicer.hatching import HATCHES
 from slicer.layers import Layer, cut_layers, loops_area_mm2, net_area_mm2
 from slicer.offsets import offset_each, offset_loops
+from slicer.ordering import ORDERS
 from slicer.scan import KIND_CONTOUR, KIND_DOWN_SKIN, KIND_HATCH, KIND_THIN, KIND_UP_SKIN
 from slicer.skins import Neighbours, overhangs, skin_regions
-from slicer.strategy import Strategy
+from slicer.strategy import HATCH_NAMES, ORDER_NAMES, Strategy
 
 PLATE_WITH_HOLE = mesh_of(
     manifold3d.Manifold.cube((30, 20, 4)) - manifold3d.Manifold.cylinder(10, 5, 5, 64).translate((15, 10, -1))
@@ -145,6 +146,23 @@ def test_every_hatch_fills_a_layer_with_its_area(name):
     inner = -track_distances_mm(Parameters())[1]
     area = loops_area_mm2(*offset_loops(STEPPED[0], inner))
     assert area_of(path, KIND_HATCH) == pytest.approx(area, rel=0.03)
+
+
+def test_names_of_a_strategy_are_those_that_there_are():
+    assert set(HATCH_NAMES) == set(HATCHES) and set(ORDER_NAMES) == set(ORDERS)
+
+
+@pytest.mark.parametrize("name", sorted(ORDERS))
+def test_every_order_exposes_the_same_vectors(name):
+    strategy = Strategy(order=name, hatch="islands", return_time_s=0.5, return_radius_mm=0.5)
+    plain = fill_layer(STEPPED[0], Parameters(hatch_spacing_mm=0.5), None, Strategy(hatch="islands"))
+    path = fill_layer(STEPPED[0], Parameters(hatch_spacing_mm=0.5), None, strategy)
+
+    def undirected(vectors):
+        ends = np.sort(vectors.round(6).view("f8,f8").reshape(-1, 2), axis=1)
+        return sorted(map(tuple, ends.view("f8").reshape(-1, 4).tolist()))
+
+    assert undirected(path.vectors_mm) == undirected(plain.vectors_mm)
 
 
 def test_overhangs_are_told_with_their_place():

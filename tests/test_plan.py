@@ -21,6 +21,7 @@ from slicer.notes import PLACES_MAX, NoteBook, sentences
 from slicer.plan import on_machine_grid, plan_job
 from slicer.recipe import RecipeError, load_recipe
 from slicer.scan import KIND_CONTOUR, KIND_DOWN_SKIN, KIND_HATCH, KIND_UP_SKIN, ScanPath
+from slicer.thermal import return_times
 from slicer.thin_walls import NarrowPlace
 
 
@@ -120,6 +121,16 @@ def test_a_strategy_reaches_the_job(tmp_path):
         energy = hatch.power_w / (hatch.speed_mm_s * layer.layer.thickness_mm)
         assert energy == pytest.approx(recipe.power_w / (recipe.scan_speed_mm_s * recipe.layer_thickness_mm))
         assert hatch.speed_mm_s.max(initial=0.0) <= BENCH.speed_mm_s_max
+
+
+def test_the_return_time_holds_over_a_whole_layer_of_a_job(plate, tmp_path):
+    recipe = wire_small(order="return_time", return_time_s="1.5", return_radius_mm="1.2")
+    manifest = plan_job(plate, recipe, BENCH, tmp_path / "cool.kiln")
+    with Job.open(tmp_path / "cool.kiln") as job:
+        for index in range(manifest.layer_count):
+            path = job.layer(index).path
+            assert return_times(path, 1.2, recipe.jump_speed_mm_s).min() >= 1.5 - 1e-9
+            assert path.wait_s.sum() > 0
 
 
 def test_several_heads_share_the_plate(plate, tmp_path):

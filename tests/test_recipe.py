@@ -136,6 +136,7 @@ def test_a_strategy_is_set_beside_the_numbers_and_survives_the_way_through_a_tab
         ({"skin_layers": "1.5"}, "is not a whole number"),
         ({"order": "return_time"}, "needs return_time_s and return_radius_mm"),
         ({"layer_thickness_min_mm": "0.2"}, "without cusp_mm"),
+        ({"order": "return_time", "return_time_s": "1", "return_radius_mm": "1", "heads": "2"}, "only be kept by one"),
         ({"skin_layers": "1", "down_skin_power_w": "1"}, "the down-skin gives the powder too little energy"),
     ],
 )
