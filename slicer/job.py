@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from slicer.envelope import Envelope
 from slicer.errors import SlicerError
+from slicer.kernels.checking import vectors_fit
 from slicer.layers import Layer
 from slicer.motion_time import path_time
 from slicer.recipe import Recipe
@@ -250,15 +251,28 @@ class Job:
         self.close()
 
 
-def check_layer(job_layer: JobLayer, envelope: Envelope, where: str) -> None:
+def columns(path: ScanPath) -> tuple[NDArray[Any], ...]:
+    """kind, power_w, speed_mm_s, focus_mm, wait_s and beam as kernels take them: a column that is the same for all
+    because it was left out comes as (1,), which costs nothing."""
+    return tuple(
+        np.array(column[:1]) if column.strides == (0,) else np.ascontiguousarray(column)
+        for column in (path.kind, path.power_w, path.speed_mm_s, path.focus_mm, path.wait_s, path.beam)
+    )
+
+
+def check_layer(job_layer: JobLayer, envelope: Envelope, where: str) -> NDArray[np.float64]:
     """Refuse a layer that no machine of this envelope may be given.
+
+    Returns (4,) f8, the lowest x and y and the highest x and y of its vectors in mm; infinities without any.
 
     Raises:
         JobError: a number that is not finite, a loop table that does not fit its points, an unknown kind, a power or
             speed outside the envelope, a vector that leaves the plate, or one too short to have a direction.
     """
     layer, path = job_layer.layer, job_layer.path
-    for name, array in _arrays_of(job_layer).items():
+    extent_mm = np.array([np.inf, np.inf, -np.inf, -np.inf])
+    sound = not len(path) or _fits(path, envelope, extent_mm)
+    for name, array in ({"points_mm": layer.points_mm} if sound else _arrays_of(job_layer)).items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise JobError(f"{where}: {name} holds a value that is not a finite number")
     starts = layer.loop_starts
@@ -269,8 +283,27 @@ def check_layer(job_layer: JobLayer, envelope: Envelope, where: str) -> None:
             f"{where}: a top at z {layer.z_mm:g} mm and a thickness of {layer.thickness_mm:g} mm do not fit a build"
             f" height of {envelope.z_mm:g} mm"
         )
-    if not len(path):
-        return
+    if not sound:
+        _say_what_is_wrong(path, envelope, where)
+        raise AssertionError(f"{where}: refused by one check of vectors and passed by the other")
+    return extent_mm
+
+
+def _fits(path: ScanPath, envelope: Envelope, extent_mm: NDArray[np.float64]) -> bool:
+    """One look at each vector, instead of one for each of the sentences below."""
+    limits = np.array(
+        [
+            *(envelope.x_mm, envelope.y_mm, envelope.beam_power_w_max, envelope.speed_mm_s_max),
+            *(FOCUS_MM_MAX, WAIT_S_MAX, BEAMS_MAX - 1, len(KINDS) - 1),
+        ]
+    )
+    kind, power_w, speed_mm_s, focus_mm, wait_s, beam = columns(path)
+    rest = (focus_mm, wait_s, beam, limits, REACH_TOLERANCE_MM, extent_mm)
+    return bool(vectors_fit(np.ascontiguousarray(path.vectors_mm), kind, power_w, speed_mm_s, *rest))
+
+
+def _say_what_is_wrong(path: ScanPath, envelope: Envelope, where: str) -> None:
+    """Raises JobError for the first thing by which vectors do not fit the envelope."""
     if (path.kind >= len(KINDS)).any():
         raise JobError(f"{where}: a vector is none of {', '.join(KINDS)}")
     if (path.power_w <= 0).any() or path.power_w.max() > envelope.beam_power_w_max:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from slicer.envelope import Envelope
 from slicer.exporters.dialects import MARLIN, Dialect
-from slicer.exporters.source import ExportError, Source, Written, check
-from slicer.job import Job, JobLayer
+from slicer.exporters.source import ExportError, Source, Written
+from slicer.job import Job, JobLayer, check_layer
 from slicer.kernels.text import gcode_lines
 from slicer.layers import Layer
 from slicer.parallel import in_order, workers_here
@@ -103,7 +103,7 @@ def layer_text(job_layer: JobLayer, envelope: Envelope, dialect: Dialect = MARLI
             head; or it asks for a shift of the focus.
     """
     path, index = job_layer.path, job_layer.layer.index
-    check(job_layer, envelope)
+    check_layer(job_layer, envelope, f"layer {index}")
     head, foot = _lines(dialect.layer_header), _lines(dialect.layer_footer)
     before, after = len(dialect.layer_header), len(dialect.layer_footer)
     if not len(path):

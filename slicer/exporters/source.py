@@ -11,12 +11,9 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from slicer.envelope import Envelope
 from slicer.errors import SlicerError
-from slicer.job import BEAMS_MAX, FOCUS_MM_MAX, REACH_TOLERANCE_MM, WAIT_S_MAX, Job, JobHead, JobLayer, check_layer
-from slicer.kernels.checking import vectors_fit
+from slicer.job import Job, JobHead, JobLayer, check_layer
 from slicer.parallel import in_order, workers_here
-from slicer.scan import KINDS, ScanPath
 
 
 class ExportError(SlicerError):
@@ -74,10 +71,11 @@ class Source:
         return cls(head, layers(), manifest.layer_count, manifest.vector_count, manifest.software_version)
 
     def checked(self) -> Iterator[tuple[JobLayer, NDArray[np.float64]]]:
-        """The layers, each with what `check` returns of it; checked by as many threads as there are processors."""
+        """The layers, each with how far its vectors reach (see `slicer.job.check_layer`); checked by as many threads as
+        there are processors."""
 
         def with_extent(job_layer: JobLayer) -> tuple[JobLayer, NDArray[np.float64]]:
-            return job_layer, check(job_layer, self.head.envelope)
+            return job_layer, check_layer(job_layer, self.head.envelope, f"layer {job_layer.layer.index}")
 
         return in_order(with_extent, self.layers, workers_here())
 
@@ -106,36 +104,3 @@ class Written:
     vectors: int
     lines: int = 0
     notes: tuple[str, ...] = ()
-
-
-def columns(path: ScanPath) -> tuple[NDArray, ...]:
-    """kind, power_w, speed_mm_s, focus_mm, wait_s and beam as kernels take them: a column that is the same for all
-    because it was left out comes as (1,), which costs nothing."""
-    return tuple(
-        np.array(column[:1]) if column.strides == (0,) else np.ascontiguousarray(column)
-        for column in (path.kind, path.power_w, path.speed_mm_s, path.focus_mm, path.wait_s, path.beam)
-    )
-
-
-def check(job_layer: JobLayer, envelope: Envelope) -> NDArray[np.float64]:
-    """Refuse what `slicer.job.check_layer` refuses, after one quick look instead of many.
-
-    Returns (4,) f8, lowest x and y, highest x and y of the vectors; infinities without any. Raises JobError.
-    """
-    path, where = job_layer.path, f"layer {job_layer.layer.index}"
-    extent_mm = np.array([np.inf, np.inf, -np.inf, -np.inf])
-    check_layer(replace(job_layer, path=ScanPath.empty()), envelope, where)
-    if len(path):
-        limits = np.array(
-            [
-                *(envelope.x_mm, envelope.y_mm, envelope.beam_power_w_max, envelope.speed_mm_s_max),
-                *(FOCUS_MM_MAX, WAIT_S_MAX, BEAMS_MAX - 1, len(KINDS) - 1),
-            ]
-        )
-        kind, power_w, speed_mm_s, focus_mm, wait_s, beam = columns(path)
-        vectors_mm = np.ascontiguousarray(path.vectors_mm)
-        rest = (focus_mm, wait_s, beam, limits, REACH_TOLERANCE_MM, extent_mm)
-        if not vectors_fit(vectors_mm, kind, power_w, speed_mm_s, *rest):
-            check_layer(job_layer, envelope, where)  # says what is wrong
-            raise AssertionError(f"{where}: refused by one check of vectors and passed by the other")
-    return extent_mm
