@@ -16,7 +16,7 @@ from job_helpers import BENCH, square_layer, write_small_job
 from slicer.build_time import AxisDrive, BuildTimeError, Recoat, TimeModel, build_time, job_time
 from slicer.job import Job
 from slicer.layers import Layer
-from slicer.motion_time import FIRMWARES, Wire, path_time
+from slicer.motion_time import FIRMWARES, Wire, path_program, path_time, program_time
 from slicer.scan import KIND_HATCH, ScanPath
 
 BLADE, PISTON = AxisDrive(150.0, 0.0225), AxisDrive(2.0, 0.0024)
@@ -124,6 +124,16 @@ def test_a_line_that_does_not_keep_up_says_so():
         "1 of 2 layers" in sentence and "115200 baud" in sentence and "layer 0" in sentence
     )  # both are drawn as layer 0
     assert not build_time([Planned(pieces(800, 0.1))], BENCH).sentences()
+
+
+def test_lines_are_numbered_on_from_layer_to_layer():
+    """A number's digits are bytes too: 10 lines come before the first layer, two between layers."""
+    path = pieces(800, 0.1)
+    program = path_program(path, BENCH, 100.0)
+    (_, second) = build_time([Planned(path)] * 2, BENCH, WIRED).layers
+    wire = Wire(115_200, first_number=10 + len(program) + 2)
+    alone = program_time(program, program.end((0.0, 0.0)), BENCH, wire=wire)
+    assert second.exposure_s == pytest.approx(alone.done_s, rel=1e-9)
 
 
 def test_a_planner_that_runs_dry_says_so():

@@ -214,11 +214,19 @@ def paths(draw):
 SHORT = ScanPath.uniform(np.array([[50 + 0.05 * i, 50.0, 50.05 + 0.05 * i, 50.0] for i in range(60)]), 0, 100.0, 90.0)
 
 
+LONGER = ScanPath.uniform(np.array([[50 + 0.5 * i, 50.0, 50.5 + 0.5 * i, 50.0] for i in range(80)]), 0, 100.0, 90.0)
+CONTROLLERS = {**FIRMWARES, "narrow": replace(MARLIN, ring_moves=4, first_moves=2, window_lines=2)}
+WIRES = [None, Wire(9_600), SLOW_WIRE, Wire(115_200), Wire(1_000_000)]
+
+
 @example(SHORT, "marlin", SLOW_WIRE)
+@example(SHORT, "narrow", SLOW_WIRE)
 @example(SHORT, "grbl", SLOW_WIRE)
-@given(paths(), st.sampled_from(sorted(FIRMWARES)), st.sampled_from([None, Wire(115_200), SLOW_WIRE, Wire(1_000_000)]))
+@example(LONGER, "grbl", SLOW_WIRE)  # lines come while a move brakes already
+@example(LONGER, "grbl", Wire(9_600))
+@given(paths(), st.sampled_from(sorted(CONTROLLERS)), st.sampled_from(WIRES))
 def test_kernel_and_slow_twin_agree_on_any_program(path, name, wire):
-    firmware = FIRMWARES[name]
+    firmware = CONTROLLERS[name]
     program = path_program(path, BENCH, 80.0)
     spans_s = np.zeros((2, len(program)))
     program_time(program, (30.0, 20.0), BENCH, firmware, wire, spans_s)

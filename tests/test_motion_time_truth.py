@@ -297,7 +297,7 @@ def test_any_job_takes_as_long_as_foretold(tmp_path: Path, seed: int) -> None:
 
 @pytest.mark.soak
 def test_the_demo_brick_takes_as_long_as_foretold(tmp_path: Path) -> None:
-    """60 x 40 x 16 mm by the preset for thick layers: some five hours."""
+    """60 x 40 x 16 mm by the preset for thick layers: two and a half hours."""
     write_stl(demo_brick(), tmp_path / "brick.stl")
     plan_job(tmp_path / "brick.stl", load_recipe("dsel_fibre"), BENCH, tmp_path / "brick.kiln")
     for layer in printed(tmp_path / "brick.kiln", tmp_path):
