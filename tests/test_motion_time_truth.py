@@ -6,8 +6,9 @@ the envelope and the wire's baud rate. The bar is 1 %.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -186,43 +187,47 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: job(tmp_path_factory.mktemp(name)) for name, job in JOBS.items()}
 
 
+Truth = Callable[[str], list[LayerTruth]]
+
+
 @pytest.fixture(scope="module")
-def truth(jobs: dict[str, Path]) -> dict[str, list[LayerTruth]]:
-    """Every job, printed once."""
-    found = {}
-    for name, job_path in jobs.items():
-        found[name] = printed(job_path, job_path.parent)
-        for index, layer in enumerate(found[name]):
+def truth(jobs: dict[str, Path]) -> Truth:
+    """A job by its name, printed once, when somebody first asks."""
+
+    @functools.cache
+    def once(name: str) -> list[LayerTruth]:
+        layers = printed(jobs[name], jobs[name].parent)
+        for index, layer in enumerate(layers):
             print(
                 f"{name} layer {index}: {layer.truth_s:.3f} s, foretold {100 * layer.error:+.4f} %,"
                 f" without the wire {100 * layer.error_without_wire:+.4f} %"
             )
-    return found
+        return layers
+
+    return once
 
 
 # ---- questions
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_each_layer_takes_as_long_as_foretold(truth: dict[str, list[LayerTruth]], name: str) -> None:
-    for layer in truth[name]:
+def test_each_layer_takes_as_long_as_foretold(truth: Truth, name: str) -> None:
+    for layer in truth(name):
         assert abs(layer.error) < BAR
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_every_vector_begins_when_it_was_foretold(truth: dict[str, list[LayerTruth]], name: str) -> None:
+def test_every_vector_begins_when_it_was_foretold(truth: Truth, name: str) -> None:
     """To 20 ms, or a thousandth of the layer: errors do not merely cancel."""
-    for layer in truth[name]:
+    for layer in truth(name):
         assert np.abs(layer.spans_s - layer.told_s).max() < max(0.02, 1e-3 * layer.truth_s)
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_a_build_goes_from_layer_to_layer_as_fast_as_foretold(
-    jobs: dict[str, Path], truth: dict[str, list[LayerTruth]], name: str
-) -> None:
+def test_a_build_goes_from_layer_to_layer_as_fast_as_foretold(jobs: dict[str, Path], truth: Truth, name: str) -> None:
     """From the first vector of a layer to that of the next: exposure, way back, telegrams, powder, way there."""
     told = timed(jobs[name])
-    cycles_s = np.diff([layer.began_s for layer in truth[name]])
+    cycles_s = np.diff([layer.began_s for layer in truth(name)])
     told_s = [one.exposure_s + two.recoating_s for one, two in zip(told.layers, told.layers[1:])]
     # the ways there differ from layer to layer, and belong to the one before the cycle and to the one in it
     ways_s = np.diff(_way_there_s(jobs[name]))
@@ -243,14 +248,14 @@ def _way_there_s(job_path: Path) -> list[float]:
     return ways
 
 
-def test_a_starved_controller_is_slower_than_one_with_its_lines_at_hand(truth: dict[str, list[LayerTruth]]) -> None:
+def test_a_starved_controller_is_slower_than_one_with_its_lines_at_hand(truth: Truth) -> None:
     """So it is the line that the model must know: without it the estimate is a sixth too short."""
-    assert all(layer.error_without_wire < -0.15 for layer in truth["tiny"])
+    assert all(layer.error_without_wire < -0.15 for layer in truth("tiny"))
 
 
-def test_a_line_that_is_fast_enough_changes_nothing(truth: dict[str, list[LayerTruth]]) -> None:
+def test_a_line_that_is_fast_enough_changes_nothing(truth: Truth) -> None:
     for name in ("brick", "long_lines"):
-        assert all(abs(layer.error_without_wire) < 1e-3 for layer in truth[name])
+        assert all(abs(layer.error_without_wire) < 1e-3 for layer in truth(name))
 
 
 def test_a_slow_line_lets_the_planner_run_dry_as_foretold(tmp_path: Path) -> None:
