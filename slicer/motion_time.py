@@ -121,7 +121,7 @@ class ProgramTime:
         stood_s, dry_runs: at rest between two moves because the next one's line was not there yet, and how often: the
             beam of an exposing move stands then.
         late_moves: moves that ended slower than they might have, because the lines after them were not there yet.
-        began_s, ended_s: the first move's start and the last one's end, from the first byte on.
+        began_s, ended_s: the first move's or wait's start and the last move's end, from the first byte on.
         done_s: until the last line was answered.
     """
 
@@ -137,7 +137,7 @@ class ProgramTime:
 
     @property
     def motion_s(self) -> float:
-        """From the first move's start to the last one's end."""
+        """From the first move's or wait's start to the last move's end."""
         return self.ended_s - self.began_s
 
     @property

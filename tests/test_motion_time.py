@@ -244,7 +244,8 @@ def test_the_sums_are_those_of_the_lines(path, wire):
     assert found.jumping_s == pytest.approx(spent[program.kind == motion.LINE_JUMP].sum())
     assert found.waiting_s == pytest.approx(spent[program.kind == motion.LINE_WAIT].sum())
     ran = (program.kind <= motion.LINE_VECTOR) & (spent > 0)
-    assert found.began_s == pytest.approx(spans_s[0][ran].min())
+    waits = program.kind == motion.LINE_WAIT
+    assert found.began_s == pytest.approx(spans_s[0][ran | waits].min())
     assert found.ended_s == pytest.approx(spans_s[1][ran].max())
     order = np.flatnonzero(ran)
     gaps = spans_s[0][order[1:]] - spans_s[1][order[:-1]]
@@ -336,6 +337,16 @@ def test_waits_are_counted_and_so_is_the_controller_s_rest_after_them():
     assert time.waiting_s >= 0.25 * len(path)
     assert time.waiting_s == pytest.approx(0.25 * len(path), abs=0.1 * len(path) + 1e-9)
     assert time.total_s > path_time(path, BENCH, 100.0).total_s + 0.25 * len(path)
+
+
+def test_a_wait_before_the_first_vector_is_counted_and_hides_no_rest():
+    path = square_layer(0).path
+    last, first_and_last = np.zeros(len(path)), np.zeros(len(path))
+    last[-1] = first_and_last[-1] = first_and_last[0] = 2.0
+    once, twice = (path_time(replace(path, wait_s=wait_s), BENCH, 100.0) for wait_s in (last, first_and_last))
+    assert once.waiting_s == pytest.approx(2.1)  # one move follows it: the controller waits 100 ms for more
+    assert twice.waiting_s == pytest.approx(4.1)
+    assert twice.beam_on_s == pytest.approx(once.beam_on_s)
 
 
 def test_an_empty_path_takes_no_time():

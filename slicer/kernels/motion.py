@@ -283,7 +283,7 @@ def run_lines(
         first_number: of the first line; negative: lines carry none. ok_bytes: of an answer without its numbers.
         sums: (SUMS,) f8, out: seconds of vectors, jumps, waits; seconds and times that the machine stood between two
             moves because the next was not there yet; moves that began when too little was known of what follows to
-            leave them as fast as could be; when the first move began, the last one ended, all was answered.
+            leave them as fast as could be; when the first move or wait began, the last move ended, all was answered.
         start_s, stop_s: (lines,) f8, out, or (0,): begin and end of each line's move or wait; a line without is at one
             time.
 
@@ -380,6 +380,8 @@ def run_lines(
                 if kind[k] == LINE_WAIT:
                     done_s = now + value[k]
                     sums[SUM_WAITING] += value[k]
+                    if sums[SUM_BEGAN] < 0.0:
+                        sums[SUM_BEGAN] = now
                 is_dry = False
                 if keeps_times:
                     start_s[k] = now
