@@ -16,7 +16,7 @@ import numpy as np
 from slicer.envelope import Envelope
 from slicer.errors import SlicerError
 from slicer.layers import Layer
-from slicer.motion_time import FIRMWARES, Firmware, Wire, path_program, program_time
+from slicer.motion_time import FIRMWARES, Firmware, Program, Wire, path_program, program_time
 from slicer.scan import ScanPath
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FIRST_NUMBER = 10  # what a host has sent before the first line of a build: its greeting, homing, millimetres
 LINES_BETWEEN = 2  # and between two layers: it asks where the machine stands
 STARVED_SHARE = 0.01  # of a layer's time, from which a starving line is worth a sentence
+BAUD_RATES = (57_600, 115_200, 250_000, 500_000, 1_000_000, 2_000_000)  # what boards and adapters offer
 
 
 class BuildTimeError(SlicerError):
@@ -113,6 +114,7 @@ class LayerTime:
         dry_runs, stood_s: times and seconds that the beam stood between two moves for want of lines.
         late_moves: moves that were slowed for want of lines.
         moves: vectors and jumps.
+        enough_baud: the slowest usual line that would not starve it; None if it is not starved, or by every line.
     """
 
     index: int
@@ -125,6 +127,12 @@ class LayerTime:
     stood_s: float
     late_moves: int
     moves: int
+    enough_baud: int | None = None
+
+    @property
+    def is_starved(self) -> bool:
+        """Whether its lines come so late that it is worth a sentence."""
+        return self.late_moves > 0 and self.starved_s > STARVED_SHARE * self.exposure_s
 
     @property
     def exposure_s(self) -> float:
@@ -203,13 +211,15 @@ class BuildTime:
         """What somebody should know before this build is started: a line that is too slow, a beam that stands."""
         said = []
         wire = self.model.wire
-        starved = [one for one in self.layers if one.late_moves and one.starved_s > STARVED_SHARE * one.exposure_s]
+        starved = [layer for layer in self.layers if layer.is_starved]
         if starved and wire:
             worst = max(starved, key=lambda layer: layer.starved_s / layer.exposure_s)
+            enough = [layer.enough_baud for layer in starved]
+            faster = "a faster line" if None in enough else f"a line of {max(baud or 0 for baud in enough)} baud"
             said.append(
                 f"{len(starved)} of {len(self.layers)} layers have vectors too short for {wire.baud} baud: the line"
                 f" adds {math.fsum(layer.starved_s for layer in starved):.1f} s, most in layer {worst.index}"
-                f" ({100.0 * worst.starved_s / worst.exposure_s:.0f} % of its exposure). Use a faster line, or longer"
+                f" ({100.0 * worst.starved_s / worst.exposure_s:.0f} % of its exposure). Use {faster}, or longer"
                 " vectors"
             )
         stood = [layer for layer in self.layers if layer.dry_runs]
@@ -320,19 +330,36 @@ def _path_time(
     if wire is not None and wired.late_moves + wired.dry_runs:  # else no move differs
         free = program_time(program, from_mm, envelope, model.firmware)
     waiting_s = free.waiting_s + free.rest_s
-    return (
-        LayerTime(
-            planned.layer.index,
-            free.exposing_s,
-            free.jumping_s,
-            waiting_s,
-            max(0.0, wired.done_s - free.exposing_s - free.jumping_s - waiting_s),
-            recoating_s,
-            wired.dry_runs,
-            wired.stood_s,
-            wired.late_moves,
-            program.moves,
-        ),
-        program.end(from_mm),
-        len(program),
+    one = LayerTime(
+        planned.layer.index,
+        free.exposing_s,
+        free.jumping_s,
+        waiting_s,
+        max(0.0, wired.done_s - free.exposing_s - free.jumping_s - waiting_s),
+        recoating_s,
+        wired.dry_runs,
+        wired.stood_s,
+        wired.late_moves,
+        program.moves,
     )
+    if wire is not None and one.is_starved:
+        motion_s = one.exposing_s + one.jumping_s + one.waiting_s
+        one = replace(one, enough_baud=_enough_baud(program, from_mm, envelope, model.firmware, wire, motion_s))
+    return one, program.end(from_mm), len(program)
+
+
+def _enough_baud(
+    program: Program,
+    from_mm: tuple[float, float],
+    envelope: Envelope,
+    firmware: Firmware,
+    wire: Wire,
+    motion_s: float,
+) -> int | None:
+    """The slowest usual line, faster than this one, that adds next to nothing to `motion_s`."""
+    for baud in BAUD_RATES:
+        if baud > wire.baud:
+            faster = program_time(program, from_mm, envelope, firmware, replace(wire, baud=baud))
+            if faster.done_s <= motion_s / (1.0 - STARVED_SHARE):
+                return baud
+    return None

@@ -126,6 +126,22 @@ def test_a_line_that_does_not_keep_up_says_so():
     assert not build_time([Planned(pieces(800, 0.1))], BENCH).sentences()
 
 
+def test_the_line_that_would_do_is_named_and_does():
+    build = build_time([Planned(pieces(800, 0.1))], BENCH, TimeModel(wire=Wire(38_400)))
+    enough = build.layers[0].enough_baud
+    assert enough is not None and enough > 115_200
+    slower = {250_000: 115_200, 500_000: 250_000}[enough]
+    assert not build_time([Planned(pieces(800, 0.1))], BENCH, TimeModel(wire=Wire(enough))).layers[0].is_starved
+    assert build_time([Planned(pieces(800, 0.1))], BENCH, TimeModel(wire=Wire(slower))).layers[0].is_starved
+
+
+def test_a_layer_that_every_line_starves_names_none():
+    slow_answers = Wire(115_200, latency_s=0.05)
+    build = build_time([Planned(pieces(400, 0.1))], BENCH, TimeModel(wire=slow_answers))
+    assert build.layers[0].enough_baud is None
+    assert any("Use a faster line" in sentence for sentence in build.sentences())
+
+
 def test_lines_are_numbered_on_from_layer_to_layer():
     """A number's digits are bytes too: 10 lines come before the first layer, two between layers."""
     path = pieces(800, 0.1)
