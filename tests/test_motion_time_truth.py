@@ -95,20 +95,21 @@ def long_lines(folder: Path) -> Path:
     return written(folder, [ScanPath.uniform(there, KIND_HATCH, 100.0, speed) for speed in (100.0, 7.3)])
 
 
-def jumps_and_waits(folder: Path) -> Path:
-    """Contours, far jumps, and waits before some vectors: joined ones, jumped-to ones, several in a row."""
+def jumps(folder: Path) -> Path:
+    """Contours and far jumps between them, then strays."""
+    path, strays = loops_and_strays()
+    return written(folder, [path, strays])
+
+
+def loops_and_strays() -> tuple[ScanPath, ScanPath]:
     rng = np.random.default_rng(11)
     loops = [circle(*rng.uniform(20, 120, 2), rng.uniform(2, 9), 24) for _ in range(4)]
     contours = ScanPath.concat([polyline(np.vstack([loop, loop[:1]]), 40.0) for loop in loops])
     strays = ScanPath.uniform(rng.uniform(10, 140, (30, 4)), KIND_HATCH, 70.0, 65.0)
-    path = ScanPath.concat([contours, strays])
-    wait_s = np.zeros(len(path))
-    wait_s[[0, 5, 6, 7, 40, 96, 97, 110]] = [0.3, 0.1, 0.02, 0.1234, 1.0, 0.2, 0.005, 0.4]
-    waiting = ScanPath(path.vectors_mm, path.kind, path.power_w, path.speed_mm_s, wait_s=wait_s)
-    return written(folder, [path, strays, waiting])
+    return ScanPath.concat([contours, strays]), strays
 
 
-JOBS = {job.__name__: job for job in (brick, holes, tiny, long_lines, jumps_and_waits)}
+JOBS = {job.__name__: job for job in (brick, holes, tiny, long_lines, jumps)}
 
 
 # ---- what was, what was said
