@@ -266,9 +266,11 @@ def test_lines_are_as_long_as_the_ones_that_are_sent_and_have_their_checksum(spe
     vectors = np.concatenate([square.path.vectors_mm, loose, joined])
     power = rng.uniform(1, 100, len(vectors))
     path = ScanPath(vectors, np.zeros(len(vectors), np.uint8), power, np.full(len(vectors), speed))
-    for jump_mm_s in (100.0, 12.3456):
-        sent = layer_program(JobLayer(square.layer, path, jump_mm_s), BENCH).lines
-        program = path_program(path, BENCH, jump_mm_s)
+    wait_s = np.zeros(len(vectors))
+    wait_s[[0, 3, 4, -1]] = [0.25, 1.0, 0.0004, 12.0]
+    for jump_mm_s, told in ((100.0, path), (12.3456, path), (100.0, replace(path, wait_s=wait_s))):
+        sent = layer_program(JobLayer(square.layer, told, jump_mm_s), BENCH).lines
+        program = path_program(told, BENCH, jump_mm_s)
         assert program.size.tolist() == [len(line) for line in sent]
         assert program.check.tolist() == [functools.reduce(int.__xor__, line, 0) for line in sent]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +101,14 @@ def jumps(folder: Path) -> Path:
     return written(folder, [path, strays])
 
 
+def waits(folder: Path) -> Path:
+    """The same with waits before some vectors: the first one, joined ones, jumped-to ones, several in a row."""
+    path, _ = loops_and_strays()
+    wait_s = np.zeros(len(path))
+    wait_s[[0, 5, 6, 7, 40, 96, 97, 110]] = [0.3, 0.1, 0.02, 0.1234, 1.0, 0.2, 0.005, 0.4]
+    return written(folder, [replace(path, wait_s=wait_s)])
+
+
 def loops_and_strays() -> tuple[ScanPath, ScanPath]:
     rng = np.random.default_rng(11)
     loops = [circle(*rng.uniform(20, 120, 2), rng.uniform(2, 9), 24) for _ in range(4)]
@@ -109,7 +117,7 @@ def loops_and_strays() -> tuple[ScanPath, ScanPath]:
     return ScanPath.concat([contours, strays]), strays
 
 
-JOBS = {job.__name__: job for job in (brick, holes, tiny, long_lines, jumps)}
+JOBS = {job.__name__: job for job in (brick, holes, tiny, long_lines, jumps, waits)}
 
 
 # ---- what was, what was said
