@@ -14,6 +14,7 @@ import numpy as np
 from slicer.envelope import Envelope
 from slicer.motion_time import chain_times_s
 
+_DWELL = re.compile(rb"G4 P(\d+)$")
 _MOVE = re.compile(rb"G[01] X(-?[\d.]+) Y(-?[\d.]+)(?: F([\d.]+))?")
 
 LATE_S = 0.1  # the way to the controller and back, and the first lines, before it can look ahead
@@ -21,10 +22,16 @@ LATE_SHARE = 0.002  # of the whole: rounding of speeds and corners
 
 
 def motion_time_s(lines: Sequence[bytes], start_mm: tuple[float, float], envelope: Envelope) -> float:
-    """Seconds that G0 and G1 lines need from rest at `start_mm` (x, y) to rest, if none of them comes late."""
-    points_mm, speeds_mm_s = [start_mm], []
+    """Seconds that G0, G1 and G4 lines need from rest at `start_mm` (x, y) to rest, if none of them comes late."""
+    points_mm: list[tuple[float, float]] = [start_mm]
+    speeds_mm_s: list[float] = []
     speed_mm_s = envelope.speed_mm_s_max
+    whole_s = 0.0
     for line in lines:
+        dwell = _DWELL.match(line)
+        if dwell is not None:  # it stands still before, and then as long as it is told
+            whole_s += _chain_s(points_mm, speeds_mm_s, envelope) + float(dwell[1]) / 1000.0
+            points_mm, speeds_mm_s = [points_mm[-1]], []
         move = _MOVE.match(line)
         if move is None:
             continue
@@ -33,6 +40,10 @@ def motion_time_s(lines: Sequence[bytes], start_mm: tuple[float, float], envelop
         if end_mm != points_mm[-1]:
             points_mm.append(end_mm)
             speeds_mm_s.append(speed_mm_s)
+    return whole_s + _chain_s(points_mm, speeds_mm_s, envelope)
+
+
+def _chain_s(points_mm: list[tuple[float, float]], speeds_mm_s: list[float], envelope: Envelope) -> float:
     if not speeds_mm_s:
         return 0.0
     return float(chain_times_s(np.array(points_mm), np.array(speeds_mm_s), envelope).sum())

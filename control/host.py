@@ -44,6 +44,7 @@ from control.rover.surroundings import Surroundings, extent_m, map_of, surroundi
 from control.telemetry import Telemetry
 from firmware_bridge.errors import BridgeError
 from slicer.envelope import Envelope
+from slicer.exporters.gcode import warm_up
 from slicer.job import Job
 
 JOB_NAME, MACHINE_NAME, JOURNAL_NAME, TELEMETRY_NAME = "part.kiln", "machine.toml", "run.sqlite", "telemetry.mcap"
@@ -288,6 +289,7 @@ async def _host(
     progress: Callable[[Progress], None] | None,
 ) -> Outcome:
     """Run, write the telemetry's end, close the journal, and only then leave the outcome."""
+    warm_up()  # before a wire is opened: none may wait for a compiler
     with (
         Job.open(run_dir / JOB_NAME) as job,
         Telemetry.open(run_dir / TELEMETRY_NAME, run_start_ns(), progress) as telemetry,

@@ -24,6 +24,14 @@ def test_a_straight_move_takes_the_time_of_its_trapezoid() -> None:
     assert motion_time_s([b"M400"], (0.0, 0.0), ENVELOPE) == 0.0
 
 
+def test_a_dwell_parts_the_motion_and_is_none_of_the_standing() -> None:
+    out, back = b"G1 X50.000 Y0.000 F3000 S1000", b"G1 X0.000 Y0.000 S1000"
+    apart = [out, b"G4 P2500", back]
+    needed_s = 2 * motion_time_s([out], (0.0, 0.0), ENVELOPE) + 2.5
+    assert motion_time_s(apart, (0.0, 0.0), ENVELOPE) == pytest.approx(needed_s)
+    assert stood_s(needed_s, apart, (0.0, 0.0), ENVELOPE) == 0.0
+
+
 def test_a_speed_holds_until_another_is_given_and_is_bounded_by_the_machine() -> None:
     there_and_back = [b"G0 X50.000 Y0.000 F60000 S0", b"G0 X0.000 Y0.000 S0"]
     assert motion_time_s(there_and_back, (0.0, 0.0), ENVELOPE) == pytest.approx(2 * (50 / 100 + 100 / 500), rel=0.01)
