@@ -1,34 +1,39 @@
-"""Mesh: the surface of a part, as read from a file, welded, wound and judged."""
+"""Mesh: the surface of a part, as read from a file, welded, mended, wound and judged."""
 
 from __future__ import annotations
 
-import io
-import logging
-import zipfile
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slicer.errors import MeshError
-from slicer.kernels import cutting
+from slicer.kernels import cutting, mending
+from slicer.mesh_files import TRIANGLES_MAX, read_triangles
 
 UNITS_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "inch": 25.4}
 """Millimetres in each unit that a mesh may be given in."""
 
-UNITS_3MF_MM = {"micron": 1e-3, "millimeter": 1.0, "centimeter": 10.0, "meter": 1000.0, "inch": 25.4, "foot": 304.8}
-"""Millimetres in each unit that a 3MF file may name (3MF core specification, section 3.4)."""
-
-FORMATS = (".stl", ".obj", ".ply", ".3mf")
-FILE_BYTES_MAX = 2_000_000_000
-TRIANGLES_MAX = 50_000_000
 EXTENT_MIN_MM, EXTENT_MAX_MM = 1e-3, 1e5
 """A part is neither smaller than a grain of dust nor longer than a hundred metres: its unit is wrong."""
 
 WELD_STEPS = 2**20
 """Corners closer than the extent of the part over this (0.2 um on 250 mm) are one; a key has 21 bits an axis."""
+
+GAP_MM_MAX = 10.0
+"""Gaps wider than this are holes: to close them is a design, not a repair."""
+
+PLACES_TOLD = 5
+"""How many borders, edges and patches a report names the place of; the count is always whole."""
+
+PAIRS_MAX = 20_000_000
+SWEEP_STEPS_MAX = 2_000_000_000
+"""Bounds of the search for gaps: a soup of loose triangles is refused rather than searched for hours."""
+
+Point = tuple[float, float, float]
 
 
 class Volume(Protocol):
@@ -63,18 +68,47 @@ class Mesh:
         return np.stack([used.min(axis=0), used.max(axis=0)])
 
 
+@dataclass(frozen=True)
+class Border:
+    """Open edges that hang together: the rim of a hole, or of a sheet.
+
+    Attributes:
+        edges: how many; length_mm: of all of them; centre_mm: the middle of their ends; z_mm: lowest and highest.
+    """
+
+    edges: int
+    length_mm: float
+    centre_mm: Point
+    z_mm: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Triangles that hang together: how many, and the middle of their corners."""
+
+    triangles: int
+    centre_mm: Point
+
+
 @dataclass(frozen=True, eq=False)
 class MeshReport:
-    """What was found in a mesh, and what was put right.
+    """What was found in a mesh, where, and what was put right. Places are in the coordinates of the file, in mm.
 
     Attributes:
         triangles: that are left; bodies: connected surfaces among them.
         bounds_mm: (2, 3) f8; volume_mm3: enclosed, cavities taken away (meaningless while edges are open).
-        open_edges: with a triangle on one side only; non_manifold_edges: with more than two triangles.
-        flipped_faces: triangles that wound the wrong way and were turned; inside_out: whether whole bodies did.
+        open_edges: with nothing on their other side; borders: the longest of what they form.
+        border_count: how many borders there are in all.
+        non_manifold_edges: with more than two triangles; non_manifold_mm: the middles of the first of them.
+        flipped_faces: triangles that wound the wrong way and were turned; inside_out: whether whole bodies did;
+            flipped: the largest patches of them.
         one_sided: the surface cannot be wound, inside and outside are one (a Moebius strip).
         degenerate_dropped: triangles without area that were dropped; welded_vertices: corners merged into others.
-        coordinate_step_mm: how finely single precision, in which STL is written, divides coordinates at the part.
+        duplicates_dropped: triangles that were there twice.
+        gaps_closed: open edges that were stitched; edges_split: by a corner that lay on them (T-junctions).
+        gap_mm: how wide a gap could be to be stitched.
+        coordinate_step_mm: how finely the file divides coordinates where the part lies; 0 for double precision.
+        notes: what the file holds and the mesh leaves out.
     """
 
     triangles: int
@@ -89,6 +123,15 @@ class MeshReport:
     degenerate_dropped: int
     welded_vertices: int
     coordinate_step_mm: float
+    duplicates_dropped: int = 0
+    gaps_closed: int = 0
+    edges_split: int = 0
+    gap_mm: float = 0.0
+    border_count: int = 0
+    borders: tuple[Border, ...] = ()
+    non_manifold_mm: tuple[Point, ...] = ()
+    flipped: tuple[Patch, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def is_closed(self) -> bool:
@@ -97,17 +140,35 @@ class MeshReport:
 
     def sentences(self) -> list[str]:
         """What a user should know before printing this part; empty when nothing is wrong."""
-        told = []
+        told = list(self.notes[:PLACES_TOLD])
+        if len(self.notes) > PLACES_TOLD:
+            told.append(f"{len(self.notes) - PLACES_TOLD} more remarks of this kind were left out.")
         if self.open_edges:
-            told.append(f"The surface is not closed: {self.open_edges} edges have a triangle on one side only.")
+            told.append(
+                f"The surface is not closed: {_edges(self.open_edges)} a triangle on one side only. "
+                f"{_borders_told(self.borders, self.border_count)}"
+            )
         if self.one_sided:
             told.append("The surface has no inside: its triangles cannot be wound to agree.")
         if self.non_manifold_edges:
-            told.append(f"More than two triangles meet at {self.non_manifold_edges} edges: bodies touch there.")
+            told.append(
+                f"More than two triangles meet at {self.non_manifold_edges} edges: bodies touch there"
+                f"{_at(self.non_manifold_mm, self.non_manifold_edges)}."
+            )
         if self.inside_out:
             told.append("The part was inside out; its triangles were turned.")
         elif self.flipped_faces:
-            told.append(f"{self.flipped_faces} triangles faced the wrong way and were turned.")
+            centres = tuple(patch.centre_mm for patch in self.flipped)
+            told.append(
+                f"{self.flipped_faces} triangles faced the wrong way and were turned{_at(centres, len(centres))}."
+            )
+        if self.gaps_closed:
+            split = f", {self.edges_split} edges split at corners that lay on them" if self.edges_split else ""
+            told.append(
+                f"{self.gaps_closed} open edges lay within {self.gap_mm:.2g} mm of others and were closed{split}."
+            )
+        if self.duplicates_dropped:
+            told.append(f"{self.duplicates_dropped} triangles that were there twice were dropped.")
         if self.degenerate_dropped:
             told.append(f"{self.degenerate_dropped} triangles without area were dropped.")
         if self.coordinate_step_mm > 0.005:
@@ -118,12 +179,38 @@ class MeshReport:
         return told
 
 
-def read_mesh(path: str | Path, *, unit: str = "mm") -> tuple[Mesh, MeshReport]:
-    """Read an STL (binary or ASCII), OBJ, PLY or 3MF file.
+def _edges(count: int) -> str:
+    return "1 edge has" if count == 1 else f"{count} edges have"
+
+
+def _spot(point: Point) -> str:
+    return "({:.2f}, {:.2f}, {:.2f})".format(*point)
+
+
+def _at(points: tuple[Point, ...], count: int) -> str:
+    if not points:
+        return ""
+    more = f" and {count - len(points)} more" if count > len(points) else ""
+    return f" (at {', '.join(map(_spot, points))}{more}, mm)"
+
+
+def _borders_told(borders: tuple[Border, ...], count: int) -> str:
+    longest = "; ".join(
+        f"{border.length_mm:.2f} mm about {_spot(border.centre_mm)}, z {border.z_mm[0]:.2f} to {border.z_mm[1]:.2f}"
+        for border in borders
+    )
+    if count > len(borders):
+        return f"The longest of {count} borders: {longest} (mm)."
+    return f"{'The border' if count == 1 else 'The borders'}: {longest} (mm)."
+
+
+def read_mesh(path: str | Path, *, unit: str = "mm", gap_mm: float = 0.0) -> tuple[Mesh, MeshReport]:
+    """Read an STL (binary or ASCII), OBJ, PLY, 3MF or (with gmsh) STEP file.
 
     Args:
         path: the file; its ending tells the format.
-        unit: of the file's numbers, one of `UNITS_MM`; a 3MF file names its own, which then holds.
+        unit: of the file's numbers, one of `UNITS_MM`; 3MF and STEP files name their own, which then holds.
+        gap_mm: gaps up to this width are stitched.
 
     Returns:
         The mesh in mm, corners welded, triangles wound outwards, and the report on it. An open surface is reported, not
@@ -136,10 +223,12 @@ def read_mesh(path: str | Path, *, unit: str = "mm") -> tuple[Mesh, MeshReport]:
     path = Path(path)
     if unit not in UNITS_MM:
         raise MeshError(f"{unit!r} is not a unit of length here; use one of {', '.join(UNITS_MM)}.")
-    vertices, faces, own_scale = _load(path, _read_bytes(path))
-    scale = UNITS_MM[unit] if own_scale is None else own_scale
+    _check_gap(gap_mm)
+    found = read_triangles(path)
+    vertices, faces = found.vertices, found.faces
     if len(faces) == 0:
-        raise MeshError(f"{path} holds no triangle; export the part as a surface mesh.")
+        told = "".join(f" {note}" for note in found.notes[:PLACES_TOLD])
+        raise MeshError(f"{path} holds no triangle; export the part as a surface mesh.{told}")
     if len(faces) > TRIANGLES_MAX:
         raise MeshError(f"{path} holds {len(faces)} triangles, more than {TRIANGLES_MAX}; export it more coarsely.")
     if faces.min() < 0 or faces.max() >= len(vertices):
@@ -150,45 +239,89 @@ def read_mesh(path: str | Path, *, unit: str = "mm") -> tuple[Mesh, MeshReport]:
             f"{path} is damaged: {int(bad.sum())} triangles have a corner that is no number (NaN or infinite), "
             f"the first is triangle {int(np.argmax(bad))}; export the part again."
         )
-    used = vertices[faces.reshape(-1)] * scale
-    largest = float(np.ptp(used, axis=0).max())
+    scale = UNITS_MM[unit] if found.mm_per_unit is None else found.mm_per_unit
+    with np.errstate(over="ignore"):
+        vertices = vertices * scale
+        largest = float(np.ptp(vertices[faces.reshape(-1)], axis=0).max())
     if not EXTENT_MIN_MM <= largest <= EXTENT_MAX_MM:
         raise MeshError(f"{path} is {largest:.4g} mm across in its largest direction; check its unit (--unit).")
-    return judge(Mesh(vertices * scale, faces.astype(np.int32), path.stem))
+    reach = float(np.abs(vertices[faces.reshape(-1)]).max())
+    if largest < reach * 2.0**-40:
+        raise MeshError(
+            f"{path} lies {reach:.3g} mm from its origin, where no number tells its corners apart; export it near it."
+        )
+    mesh, report = judge(Mesh(vertices, faces.astype(np.int32), path.stem), gap_mm=gap_mm)
+    step = float(np.spacing(np.float32(np.abs(mesh.bounds_mm).max()))) if found.single_precision else 0.0
+    return mesh, replace(report, coordinate_step_mm=step, notes=found.notes)
 
 
-def judge(mesh: Mesh) -> tuple[Mesh, MeshReport]:
-    """Weld, clean and wind a mesh, and report on it.
+def judge(mesh: Mesh, *, gap_mm: float = 0.0) -> tuple[Mesh, MeshReport]:
+    """Weld, mend and wind a mesh, and report on it.
+
+    Open edges that lie on each other but for the welding grid (T-junctions among them) are always stitched, wider gaps
+    up to `gap_mm`.
 
     Raises:
-        MeshError: no triangle with an area is left.
+        MeshError: no triangle with an area is left, or the gap is no width.
     """
+    _check_gap(gap_mm)
     given = mesh
-    mesh = _weld(mesh, 0.0)
-    _, opened, _, _ = cutting.pair_edges(mesh.faces)
-    if opened:  # twins that a border of the welding grid parted meet on the grid's other half-step
-        mesh = _weld(mesh, 0.5)
+    mesh, step = _weld(mesh)
     corners = len(np.unique(given.faces))
     mesh = _drop_flat(mesh)
+    degenerate = len(given.faces) - len(mesh.faces)
     if len(mesh.faces) == 0:
         raise MeshError(f"{given.name} has no triangle with an area; export the part again.")
-    mesh, bodies, flipped, inside_out, one_sided = _wind(mesh)
-    _, opened, crowded, _ = cutting.pair_edges(mesh.faces)
-    reach = float(np.abs(mesh.bounds_mm).max())
+    duplicates = closed = split = 0
+    pair, _, crowded, clashing = cutting.pair_edges(mesh.faces)
+    if crowded or clashing:
+        mesh, duplicates = _drop_duplicates(mesh)
+        pair, _, crowded, _ = cutting.pair_edges(mesh.faces)
+    reach = max(2.0 * step, gap_mm)
+    if (pair < 0).any():
+        mesh, closed, split = _close_gaps(mesh, reach, insist=gap_mm > 0.0)
+        pair, _, crowded, _ = cutting.pair_edges(mesh.faces)
+    mesh, bodies, turned, inside_out, one_sided = _wind(mesh, pair)
+    if turned.any():
+        pair = cutting.pair_edges(mesh.faces)[0]
+    open_half_edges = np.flatnonzero(pair < 0)
+    borders, border_count = _borders(mesh, open_half_edges)
     return mesh, MeshReport(
         triangles=len(mesh.faces),
         bodies=bodies,
         bounds_mm=mesh.bounds_mm,
         volume_mm3=float(_signed_volumes(mesh).sum()),
-        open_edges=opened,
+        open_edges=len(open_half_edges),
         non_manifold_edges=crowded,
-        flipped_faces=flipped,
+        flipped_faces=int(turned.sum()),
         inside_out=inside_out,
         one_sided=one_sided,
-        degenerate_dropped=len(given.faces) - len(mesh.faces),
+        degenerate_dropped=degenerate,
         welded_vertices=corners - len(mesh.vertices_mm),
-        coordinate_step_mm=float(np.spacing(np.float32(reach))),
+        coordinate_step_mm=0.0,
+        duplicates_dropped=duplicates,
+        gaps_closed=closed,
+        edges_split=split,
+        gap_mm=reach if closed else 0.0,
+        border_count=border_count,
+        borders=borders,
+        non_manifold_mm=_crowded_places(mesh) if crowded else (),
+        flipped=_patches(mesh, pair, turned) if turned.any() else (),
     )
+
+
+def close_gaps(mesh: Mesh, tolerance_mm: float) -> tuple[Mesh, int]:
+    """Stitch open borders that lie no farther than `tolerance_mm` from each other.
+
+    Corners of borders are joined, nearest first and never over more than the tolerance; a corner that lies on another
+    border's edge splits that edge. Returns the mesh and how many open edges were closed.
+
+    Raises:
+        MeshError: the tolerance is no width, or there are too many open edges to search.
+    """
+    _check_gap(tolerance_mm)
+    mesh, closed, _ = _close_gaps(mesh, tolerance_mm, insist=True)
+    return mesh, closed
 
 
 def place_on_plate(mesh: Mesh, envelope: Volume) -> Mesh:
@@ -211,126 +344,30 @@ def place_on_plate(mesh: Mesh, envelope: Volume) -> Mesh:
     return replace(mesh, vertices_mm=mesh.vertices_mm + shift)
 
 
-def _read_bytes(path: Path) -> bytes:
-    if path.suffix.lower() not in FORMATS:
-        raise MeshError(f"{path} does not end in a mesh format known here: {', '.join(FORMATS)}.")
-    try:
-        size = path.stat().st_size
-        if size > FILE_BYTES_MAX:
-            raise MeshError(f"{path} is {size / 1e9:.1f} GB, more than a mesh may be here; export it more coarsely.")
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise MeshError(f"{path} does not exist.") from None
-    except OSError as error:
-        raise MeshError(f"{path} cannot be read: {error.strerror or error}.") from error
-    if not data:
-        raise MeshError(f"{path} is empty.")
-    return data
+def _check_gap(gap_mm: float) -> None:
+    if not 0.0 <= gap_mm <= GAP_MM_MAX:
+        raise MeshError(f"A gap to close cannot be {gap_mm:g} mm wide; give 0 to {GAP_MM_MAX:g} mm.")
 
 
-def _load(path: Path, data: bytes) -> tuple[NDArray[np.float64], NDArray[np.int64], float | None]:
-    """Vertices and faces of a file's bytes, in the file's unit, and mm per unit where the file says so."""
-    kind = path.suffix.lower()
-    if kind == ".stl":
-        data = _whole_stl(path, data)
-    elif kind == ".obj":
-        data = _as_utf8(data)
-    elif kind == ".3mf":
-        _hold_unpacked_size(path, data)
-    import trimesh  # here, so that whoever only handles meshes need not wait for it
-
-    log = logging.getLogger("trimesh")
-    level = log.level
-    log.setLevel(logging.CRITICAL)  # what trimesh would print, the sentence below says
-    try:
-        extra: dict[str, Any] = {"skip_materials": True} if kind == ".obj" else {}
-        scene = trimesh.load_scene(io.BytesIO(data), file_type=kind[1:], process=False, **extra)
-        parts = []
-        for node in scene.graph.nodes_geometry:
-            matrix, name = scene.graph[node]
-            part = scene.geometry[name]
-            if not isinstance(part, trimesh.Trimesh):
-                continue
-            with np.errstate(invalid="ignore"):  # what is no number is found and named by the caller
-                corners = np.asarray(part.vertices, np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
-            mirrored = np.linalg.det(matrix[:3, :3]) < 0
-            triangles = np.asarray(part.faces, np.int64)
-            parts.append((corners, triangles[:, ::-1] if mirrored else triangles))
-        unit = str(scene.units).lower() if kind == ".3mf" else None
-    except Exception as error:  # trimesh raises whatever its parsers stumble on
-        what = f"{type(error).__name__}: {error}".splitlines()[0][:120]
-        raise MeshError(f"{path} is no {kind[1:].upper()} mesh, or is damaged ({what}).") from error
-    finally:
-        log.setLevel(level)
-    scale = None
-    if unit is not None:
-        scale = UNITS_3MF_MM.get(unit.removesuffix("s"))
-        if scale is None:
-            raise MeshError(f"{path} is given in {unit!r}; a 3MF unit is one of {', '.join(UNITS_3MF_MM)}.")
-    if not parts:
-        return np.zeros((0, 3)), np.zeros((0, 3), np.int64), scale
-    first = np.cumsum([0, *(len(corners) for corners, _ in parts)])
-    faces = np.concatenate([triangles + start for (_, triangles), start in zip(parts, first)])
-    return np.concatenate([corners for corners, _ in parts]), faces, scale
+# ---- cleaning
 
 
-def _whole_stl(path: Path, data: bytes) -> bytes:
-    """The bytes of a complete STL file, whichever of its two forms it has (binary ones may begin with "solid" too)."""
-    promised = 84 + 50 * int.from_bytes(data[80:84], "little") if len(data) >= 84 else -1
-    if promised == len(data):
-        return data
-    text = data.lstrip()[:5].lower() == b"solid"
-    if text and b"\0" not in data[:1000]:
-        lower = data.lower()
-        begun, ended = lower.count(b"outer loop"), lower.count(b"endloop")
-        corners = lower.count(b"vertex")
-        if begun != ended or corners != 3 * begun or b"endsolid" not in lower:
-            raise MeshError(
-                f"{path} is truncated: of {begun} triangles that begin, {ended} end, and 'endsolid' is "
-                f"{'there' if b'endsolid' in lower else 'missing'}; export or copy the part again."
-            )
-        return _as_utf8(data)
-    if len(data) < 84 or not any(data[80:84]):
-        raise MeshError(f"{path} is no STL mesh: {len(data)} bytes without a triangle count.")
-    if promised > len(data):
-        raise MeshError(
-            f"{path} is truncated or no STL mesh: it promises {(promised - 84) // 50} triangles in {promised} bytes "
-            f"and has {len(data)} bytes; export or copy the part again."
-        )
-    return data[:promised]  # some programs append their own data
-
-
-def _as_utf8(data: bytes) -> bytes:
-    """Text in UTF-8; where it is not, names and comments are taken for Latin-1, which reads any byte."""
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode("latin-1").encode("utf-8")
-    return data
-
-
-def _hold_unpacked_size(path: Path, data: bytes) -> None:
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise MeshError(f"{path} is no 3MF mesh, or is damaged ({error}).") from error
-    if size > FILE_BYTES_MAX:
-        raise MeshError(f"{path} unpacks to {size / 1e9:.1f} GB, more than a mesh may be here.")
-
-
-def _weld(mesh: Mesh, shift: float) -> Mesh:
-    """One vertex for all corners in a cell of a fine grid (shifted by a part of a cell); drops faces that collapse."""
+def _weld(mesh: Mesh) -> tuple[Mesh, float]:
+    """One vertex for all corners in a cell of a fine grid; drops faces that collapse. Returns the cell's size too."""
     used, corner = np.unique(mesh.faces, return_inverse=True)
     points = mesh.vertices_mm[used]
     low = points.min(axis=0)
     step = float(np.ptp(points, axis=0).max()) / WELD_STEPS or 1.0
-    cell = np.floor((points - low) / step + shift).astype(np.int64)
+    cell = np.floor((points - low) / step).astype(np.int64)
     key = (cell[:, 0] << 42) | (cell[:, 1] << 21) | cell[:, 2]
     _, first, number = np.unique(key, return_index=True, return_inverse=True)
     faces = number[corner.reshape(-1, 3)].astype(np.int32)
+    return Mesh(points[first], _not_collapsed(faces), mesh.name), step
+
+
+def _not_collapsed(faces: NDArray[np.int32]) -> NDArray[np.int32]:
     a, b, c = faces.T
-    return Mesh(points[first], faces[(a != b) & (b != c) & (c != a)], mesh.name)
+    return faces[(a != b) & (b != c) & (c != a)]
 
 
 def _drop_flat(mesh: Mesh) -> Mesh:
@@ -345,14 +382,187 @@ def _drop_flat(mesh: Mesh) -> Mesh:
     if not flat.any():
         return mesh
     trimmed = replace(mesh, faces=mesh.faces[~flat])
-    if flat.all() or cutting.pair_edges(trimmed.faces)[1] <= cutting.pair_edges(mesh.faces)[1]:
+    if flat.all() or _open_edges(trimmed.faces) <= _open_edges(mesh.faces):
         return trimmed
     return mesh
 
 
-def _wind(mesh: Mesh) -> tuple[Mesh, int, int, bool, bool]:
-    """Wind all triangles outwards: (mesh, bodies, turned triangles, whether whole bodies were, whether none can be)."""
-    pair = cutting.pair_edges(mesh.faces)[0]
+def _open_edges(faces: NDArray[np.int32]) -> int:
+    return int(np.count_nonzero(cutting.pair_edges(faces)[0] < 0))
+
+
+def _drop_duplicates(mesh: Mesh) -> tuple[Mesh, int]:
+    """Drop triangles that are there more than once.
+
+    Where whole walls are double (two bodies that touch there), both sheets stay: of each patch of repeated triangles
+    one copy is kept, or two, whichever leaves fewer edges with an odd number of triangles.
+    """
+    key = np.sort(mesh.faces, axis=1)
+    unique, first, group, copies = np.unique(key, axis=0, return_index=True, return_inverse=True, return_counts=True)
+    group = group.reshape(-1)
+    if len(unique) == len(mesh.faces):
+        return mesh, 0
+    repeated = copies > 1
+    ends = np.stack([unique[:, [0, 1]], unique[:, [1, 2]], unique[:, [0, 2]]], axis=1).reshape(-1, 2)
+    _, edge = np.unique(ends, axis=0, return_inverse=True)
+    edge = edge.reshape(-1, 3)
+    single = np.bincount(edge[~repeated].reshape(-1), minlength=edge.max() + 1)
+    double = np.bincount(edge[repeated].reshape(-1), minlength=edge.max() + 1)
+    # patches: repeated triangles that share an edge; edges are nodes of the graph too
+    label = np.empty(len(unique) + edge.max() + 1, np.int64)
+    rows = np.repeat(np.flatnonzero(repeated), 3)
+    mending.label_components(rows, edge[repeated].reshape(-1) + len(unique), label)
+    patch_of_edge = label[len(unique) :]
+    touched = double > 0
+    patches = label.max() + 1
+    odd_if_one = np.bincount(patch_of_edge[touched], (single + double)[touched] % 2, patches)
+    odd_if_two = np.bincount(patch_of_edge[touched], single[touched] % 2, patches)
+    keep_two = repeated & (odd_if_two < odd_if_one)[label[: len(unique)]]
+    kept = np.zeros(len(mesh.faces), np.bool_)
+    kept[first] = True
+    if keep_two.any():  # the second sheet: a copy that winds against the first, or else any
+        winds = _winding(mesh.faces)
+        for other in (winds != winds[first][group], np.ones(len(kept), np.bool_)):
+            candidates = np.flatnonzero(other & ~kept & keep_two[group])
+            groups, at = np.unique(group[candidates], return_index=True)
+            kept[candidates[at]] = True
+            keep_two[groups] = False
+    return replace(mesh, faces=mesh.faces[kept]), int(np.count_nonzero(~kept))
+
+
+def _winding(faces: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """(m,) b1: whether the vertex numbers rise in the triangle's own sense."""
+    a, b, c = faces.T
+    return (a < b) ^ (b < c) ^ (c < a)
+
+
+def _close_gaps(mesh: Mesh, tolerance_mm: float, *, insist: bool) -> tuple[Mesh, int, int]:
+    """(mesh, open edges closed, edges split). A mesh with too much to search is left alone unless `insist`."""
+    before = after = _open_edges(mesh.faces)
+    split = 0
+    for _ in range(8):  # each round stitches what the last one made stitchable
+        if after == 0:
+            break
+        try:
+            joined = _join_border_corners(mesh, tolerance_mm)
+            joined, cut = _split_border_edges(joined, tolerance_mm)
+        except _TooMuchToSearch:
+            if insist:
+                raise MeshError(
+                    f"{mesh.name} has {after} open edges, too many to look for gaps of {tolerance_mm:g} mm among them; "
+                    "use a smaller gap or export the part as a closed surface."
+                ) from None
+            break
+        if len(joined.faces) == 0:
+            break
+        left = _open_edges(joined.faces)
+        if left >= after and cut == 0:
+            break
+        mesh, after, split = joined, left, split + cut
+    return mesh, before - after, split
+
+
+class _TooMuchToSearch(Exception):
+    pass
+
+
+def _border(mesh: Mesh) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Open half-edges, the vertices on them in the order of the sweep, and where the sweep meets those."""
+    half_edges = np.flatnonzero(cutting.pair_edges(mesh.faces)[0] < 0)
+    tail, head = _ends(mesh.faces, half_edges)
+    corners = np.union1d(tail, head)
+    centre = mesh.bounds_mm.mean(axis=0)
+    along = (mesh.vertices_mm[corners] - centre) @ np.array(mending.SWEEP)
+    order = np.argsort(along, kind="stable")
+    return half_edges, corners[order].astype(np.int64), along[order]
+
+
+def _ends(faces: NDArray[np.int32], half_edges: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    t, j = half_edges // 3, half_edges % 3
+    return faces[t, j].astype(np.int64), faces[t, (j + 1) % 3].astype(np.int64)
+
+
+def _join_border_corners(mesh: Mesh, reach: float) -> Mesh:
+    _, corners, along = _border(mesh)
+    steps = int((np.searchsorted(along, along + reach, side="right") - np.arange(len(along))).sum())
+    if steps > SWEEP_STEPS_MAX:
+        raise _TooMuchToSearch
+    points = mesh.vertices_mm[corners]
+    none = np.empty(0, np.int64)
+    count = mending.near_pairs(points, along, reach, none, none, np.empty(0))
+    if count == 0:
+        return mesh
+    if count > PAIRS_MAX:
+        raise _TooMuchToSearch
+    first, second, distance = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count)
+    mending.near_pairs(points, along, reach, first, second, distance)
+    # the ends of one edge come last: to join them shortens the border instead of stitching it
+    span = len(mesh.vertices_mm)
+    tail, head = mesh.faces.reshape(-1).astype(np.int64), np.roll(mesh.faces, -1, axis=1).reshape(-1).astype(np.int64)
+    edges = np.minimum(tail, head) * span + np.maximum(tail, head)
+    a, b = corners[first], corners[second]
+    is_edge = np.isin(np.minimum(a, b) * span + np.maximum(a, b), edges)
+    order = np.lexsort((np.maximum(a, b), np.minimum(a, b), distance, is_edge))
+    parent = np.empty(len(corners), np.int64)
+    mending.merge_pairs(points, first[order], second[order], reach, parent)
+    number = np.arange(span)
+    number[corners] = corners[parent]
+    return _compact(replace(mesh, faces=_not_collapsed(number[mesh.faces].astype(np.int32))))
+
+
+def _split_border_edges(mesh: Mesh, reach: float) -> tuple[Mesh, int]:
+    """Split open edges at the corners of borders that lie on them; one edge a triangle, a later round sees the next."""
+    half_edges, corners, along = _border(mesh)
+    tail, head = (np.searchsorted(np.sort(corners), ends) for ends in _ends(mesh.faces, half_edges))
+    rank = np.argsort(corners, kind="stable")  # sorted place -> place in the sweep
+    tail, head = rank[tail], rank[head]
+    low, high = np.minimum(along[tail], along[head]) - reach, np.maximum(along[tail], along[head]) + reach
+    if int((np.searchsorted(along, high, side="right") - np.searchsorted(along, low)).sum()) > SWEEP_STEPS_MAX:
+        raise _TooMuchToSearch
+    points = mesh.vertices_mm[corners]
+    none = np.empty(0, np.int64)
+    count = mending.corners_on_edges(points, along, tail, head, reach, none, none, np.empty(0))
+    if count == 0:
+        return mesh, 0
+    if count > PAIRS_MAX:
+        raise _TooMuchToSearch
+    edge, corner, place = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count)
+    mending.corners_on_edges(points, along, tail, head, reach, edge, corner, place)
+    at, vertex = half_edges[edge], corners[corner]
+    apex = mesh.faces[at // 3, (at % 3 + 2) % 3]
+    chosen = vertex != apex
+    at, vertex, place = at[chosen], vertex[chosen], place[chosen]
+    order = np.lexsort((vertex, place, at))
+    at, vertex = at[order], vertex[order]
+    triangle = at // 3
+    starts = np.flatnonzero(np.diff(at, prepend=-1))
+    starts = starts[np.unique(triangle[starts], return_index=True)[1]]
+    if len(starts) == 0:
+        return mesh, 0
+    fans: list[tuple[int, int, int]] = []
+    for start in starts:
+        h = at[start]
+        on_edge = vertex[start : np.searchsorted(at, h, side="right")]
+        t, j = divmod(int(h), 3)
+        a, b, c = (int(mesh.faces[t, (j + k) % 3]) for k in range(3))
+        chain = [a, *map(int, on_edge), b]
+        fans.extend((p, q, c) for p, q in pairwise(chain))
+    faces = np.delete(mesh.faces, triangle[starts], axis=0)
+    faces = np.concatenate([faces, np.array(fans, np.int32)])
+    return replace(mesh, faces=_not_collapsed(faces)), len(starts)
+
+
+def _compact(mesh: Mesh) -> Mesh:
+    """The mesh without the vertices that no triangle uses."""
+    used, number = np.unique(mesh.faces, return_inverse=True)
+    return Mesh(mesh.vertices_mm[used], number.reshape(-1, 3).astype(np.int32), mesh.name)
+
+
+# ---- winding and judging
+
+
+def _wind(mesh: Mesh, pair: NDArray[np.int32]) -> tuple[Mesh, int, NDArray[np.bool_], bool, bool]:
+    """Wind triangles outwards: (mesh, bodies, which were turned, whether whole bodies were, whether none can be)."""
     upward = (mesh.faces < np.roll(mesh.faces, -1, axis=1)).reshape(-1)
     body = np.empty(len(mesh.faces), np.int32)
     turned = np.zeros(len(mesh.faces), np.bool_)
@@ -377,7 +587,7 @@ def _wind(mesh: Mesh) -> tuple[Mesh, int, int, bool, bool]:
             wrong[b] ^= not around.any()
     turned ^= wrong[body]
     mesh = replace(mesh, faces=np.where(wrong[body][:, None], mesh.faces[:, ::-1], mesh.faces))
-    return mesh, bodies, int(turned.sum()), bool(wrong.any()), bool(contradictions)
+    return mesh, bodies, turned, bool(wrong.any()), bool(contradictions)
 
 
 def _signed_volumes(mesh: Mesh) -> NDArray[np.float64]:
@@ -385,3 +595,51 @@ def _signed_volumes(mesh: Mesh) -> NDArray[np.float64]:
     centre = mesh.bounds_mm.mean(axis=0)  # keeps the digits of a part that lies far away
     a, b, c = (mesh.vertices_mm[mesh.faces[:, i]] - centre for i in range(3))
     return np.einsum("ij,ij->i", a, np.cross(b, c)) / 6.0
+
+
+def _borders(mesh: Mesh, half_edges: NDArray[np.int64]) -> tuple[tuple[Border, ...], int]:
+    """The longest borders, and how many there are."""
+    if len(half_edges) == 0:
+        return (), 0
+    corners, ends = np.unique(np.stack(_ends(mesh.faces, half_edges)), return_inverse=True)
+    ends = ends.reshape(2, -1)
+    label = np.empty(len(corners), np.int64)
+    count = int(mending.label_components(ends[0], ends[1], label))
+    points = mesh.vertices_mm[corners]
+    length = np.bincount(label[ends[0]], np.linalg.norm(points[ends[1]] - points[ends[0]], axis=1), count)
+    told = []
+    for border in np.argsort(-length, kind="stable")[:PLACES_TOLD]:
+        own = points[label == border]
+        edges = int(np.count_nonzero(label[ends[0]] == border))
+        z_mm = (float(own[:, 2].min()), float(own[:, 2].max()))
+        told.append(Border(edges, float(length[border]), _middle(own), z_mm))
+    return tuple(told), count
+
+
+def _crowded_places(mesh: Mesh) -> tuple[Point, ...]:
+    """The middles of the first edges at which more than two triangles meet."""
+    tail, head = mesh.faces.reshape(-1).astype(np.int64), np.roll(mesh.faces, -1, axis=1).reshape(-1).astype(np.int64)
+    span = len(mesh.vertices_mm)
+    edges, count = np.unique(np.minimum(tail, head) * span + np.maximum(tail, head), return_counts=True)
+    crowded = edges[count > 2][:PLACES_TOLD]
+    return tuple(_middle(mesh.vertices_mm[[edge // span, edge % span]]) for edge in crowded)
+
+
+def _patches(mesh: Mesh, pair: NDArray[np.int32], chosen: NDArray[np.bool_]) -> tuple[Patch, ...]:
+    """The largest patches of the chosen triangles."""
+    half = np.flatnonzero((pair >= 0) & np.repeat(chosen, 3))
+    half = half[chosen[pair[half] // 3]]
+    label = np.empty(len(mesh.faces), np.int64)
+    mending.label_components(half // 3, (pair[half] // 3).astype(np.int64), label)
+    size = np.bincount(label[chosen])
+    largest = np.argsort(-size, kind="stable")[:PLACES_TOLD]
+    return tuple(
+        Patch(int(size[patch]), _middle(mesh.vertices_mm[np.unique(mesh.faces[chosen & (label == patch)])]))
+        for patch in largest
+        if size[patch]
+    )
+
+
+def _middle(points: NDArray[np.float64]) -> Point:
+    x, y, z = (float(value) for value in points.mean(axis=0))
+    return x, y, z

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from solid_helpers import box
 
 from slicer.errors import MeshError, SlicerError
-from slicer.mesh import UNITS_3MF_MM, UNITS_MM, read_mesh
+from slicer.mesh import UNITS_MM, read_mesh
+from slicer.mesh_3mf import UNITS_3MF_MM
 
 
 def as_trimesh(mesh) -> trimesh.Trimesh:
@@ -56,6 +57,7 @@ def three_mf(unit: str | None = "millimeter", transform: str = "") -> bytes:
         ("solid.stl", b"solid looks like text".ljust(80, b" ") + STL[80:]),
         ("trailing.stl", STL + b"colour data of some program"),
         ("ascii.stl", BOX.export(file_type="stl_ascii")),
+        ("named.stl", BOX.export(file_type="stl_ascii").replace("solid ", "solid outer loop vertex facet ")),
         ("latin.stl", BOX.export(file_type="stl_ascii").replace("solid ", "solid T\xe4", 1).encode("latin-1")),
         ("box.obj", BOX.export(file_type="obj")),
         ("quads.obj", "v 0 0 0\nv 10 0 0\nv 10 20 0\nv 0 20 0\nv 0 0 30\nv 10 0 30\nv 10 20 30\nv 0 20 30\n"
@@ -115,6 +117,8 @@ HUGE[3, 1, 2] = np.inf
         ("inf.stl", binary_stl(HUGE), "the first is triangle 3"),
         ("nan.obj", "v 0 0 0\nv nan 0 0\nv 0 1 0\nf 1 2 3\n", "damaged"),
         ("flat.stl", binary_stl([[[0, 0, 0], [1, 1, 1], [3, 3, 3]]] * 4), "no triangle with an area"),
+        ("comma.stl", BOX.export(file_type="stl_ascii").replace("vertex 0.0", "vertex 0,0", 1), "'0,0'"),
+        ("long.stl", BOX.export(file_type="stl_ascii").replace("0.0", "0." + "0" * 99, 5), "are whole"),
         ("point.stl", binary_stl([[[5, 5, 5]] * 3]), "check its unit"),
         ("tiny.stl", binary_stl(CORNERS * 1e-7), "check its unit"),
         ("vast.stl", binary_stl(CORNERS * 1e6), "check its unit"),
@@ -128,7 +132,7 @@ HUGE[3, 1, 2] = np.inf
         ("noise.3mf", b"PK\3\4xxxx", "3MF"),
         ("truncated.3mf", three_mf()[:-40], "3MF"),
         ("other.3mf", three_mf("furlong"), "furlong"),
-        ("part.step", b"ISO-10303-21;", ".stl, .obj, .ply, .3mf"),
+        ("part.igs", b"S      1", ".stl, .obj, .ply, .3mf, .step"),
     ],
 )  # fmt: skip
 def test_bad_file_is_a_sentence(tmp_path, name, data, says):
