@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slicer.errors import MeshError
-from slicer.kernels import cutting, mending
+from slicer.kernels import cutting, judging, mending
 from slicer.mesh_files import TRIANGLES_MAX, read_triangles
 
 UNITS_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "inch": 25.4}
@@ -64,8 +64,9 @@ class Mesh:
     @property
     def bounds_mm(self) -> NDArray[np.float64]:
         """(2, 3) f8, the lowest and the highest corner of the vertices in use."""
-        used = self.vertices_mm[self.faces.reshape(-1)]
-        return np.stack([used.min(axis=0), used.max(axis=0)])
+        box = np.empty((2, 3))
+        judging.bounds(self.vertices_mm, self.faces, box)
+        return box
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ def _edges(count: int) -> str:
 
 
 def _spot(point: Point) -> str:
-    return "({:.2f}, {:.2f}, {:.2f})".format(*point)
+    return "({:.2f}, {:.2f}, {:.2f})".format(*(round(value, 2) + 0.0 for value in point))  # no -0.00
 
 
 def _at(points: tuple[Point, ...], count: int) -> str:
@@ -233,24 +234,25 @@ def read_mesh(path: str | Path, *, unit: str = "mm", gap_mm: float = 0.0) -> tup
         raise MeshError(f"{path} holds {len(faces)} triangles, more than {TRIANGLES_MAX}; export it more coarsely.")
     if faces.min() < 0 or faces.max() >= len(vertices):
         raise MeshError(f"{path} is damaged: a triangle names a corner that the file does not hold.")
-    bad = ~np.isfinite(vertices[faces]).all(axis=(1, 2))
-    if bad.any():
-        raise MeshError(
-            f"{path} is damaged: {int(bad.sum())} triangles have a corner that is no number (NaN or infinite), "
-            f"the first is triangle {int(np.argmax(bad))}; export the part again."
-        )
+    if not np.isfinite(vertices).all():
+        bad = ~np.isfinite(vertices[faces]).all(axis=(1, 2))
+        if bad.any():
+            raise MeshError(
+                f"{path} is damaged: {int(bad.sum())} triangles have a corner that is no number (NaN or infinite), "
+                f"the first is triangle {int(np.argmax(bad))}; export the part again."
+            )
     scale = UNITS_MM[unit] if found.mm_per_unit is None else found.mm_per_unit
     with np.errstate(over="ignore"):
-        vertices = vertices * scale
-        largest = float(np.ptp(vertices[faces.reshape(-1)], axis=0).max())
+        mesh = Mesh(vertices * scale, faces.astype(np.int32), path.stem)
+        low, high = mesh.bounds_mm
+        largest, reach = float((high - low).max()), float(np.maximum(-low, high).max())
     if not EXTENT_MIN_MM <= largest <= EXTENT_MAX_MM:
         raise MeshError(f"{path} is {largest:.4g} mm across in its largest direction; check its unit (--unit).")
-    reach = float(np.abs(vertices[faces.reshape(-1)]).max())
     if largest < reach * 2.0**-40:
         raise MeshError(
             f"{path} lies {reach:.3g} mm from its origin, where no number tells its corners apart; export it near it."
         )
-    mesh, report = judge(Mesh(vertices, faces.astype(np.int32), path.stem), gap_mm=gap_mm)
+    mesh, report = judge(mesh, gap_mm=gap_mm)
     step = float(np.spacing(np.float32(np.abs(mesh.bounds_mm).max()))) if found.single_precision else 0.0
     return mesh, replace(report, coordinate_step_mm=step, notes=found.notes)
 
@@ -266,8 +268,7 @@ def judge(mesh: Mesh, *, gap_mm: float = 0.0) -> tuple[Mesh, MeshReport]:
     """
     _check_gap(gap_mm)
     given = mesh
-    mesh, step = _weld(mesh)
-    corners = len(np.unique(given.faces))
+    mesh, step, corners = _weld(mesh)
     mesh = _drop_flat(mesh)
     degenerate = len(given.faces) - len(mesh.faces)
     if len(mesh.faces) == 0:
@@ -290,7 +291,7 @@ def judge(mesh: Mesh, *, gap_mm: float = 0.0) -> tuple[Mesh, MeshReport]:
         triangles=len(mesh.faces),
         bodies=bodies,
         bounds_mm=mesh.bounds_mm,
-        volume_mm3=float(_signed_volumes(mesh).sum()),
+        volume_mm3=float(_volumes(mesh, np.zeros(len(mesh.faces), np.int32), 1)[0]),
         open_edges=len(open_half_edges),
         non_manifold_edges=crowded,
         flipped_faces=int(turned.sum()),
@@ -352,17 +353,20 @@ def _check_gap(gap_mm: float) -> None:
 # ---- cleaning
 
 
-def _weld(mesh: Mesh) -> tuple[Mesh, float]:
-    """One vertex for all corners in a cell of a fine grid; drops faces that collapse. Returns the cell's size too."""
+def _weld(mesh: Mesh) -> tuple[Mesh, float, int]:
+    """One vertex for all corners in a cell of a fine grid; drops faces that collapse.
+
+    Returns the mesh, the cell's size in mm and how many corners there were.
+    """
     used, corner = np.unique(mesh.faces, return_inverse=True)
     points = mesh.vertices_mm[used]
-    low = points.min(axis=0)
-    step = float(np.ptp(points, axis=0).max()) / WELD_STEPS or 1.0
+    low, high = mesh.bounds_mm
+    step = float((high - low).max()) / WELD_STEPS or 1.0
     cell = np.floor((points - low) / step).astype(np.int64)
     key = (cell[:, 0] << 42) | (cell[:, 1] << 21) | cell[:, 2]
     _, first, number = np.unique(key, return_index=True, return_inverse=True)
     faces = number[corner.reshape(-1, 3)].astype(np.int32)
-    return Mesh(points[first], _not_collapsed(faces), mesh.name), step
+    return Mesh(points[first], _not_collapsed(faces), mesh.name), step, len(used)
 
 
 def _not_collapsed(faces: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -374,12 +378,8 @@ def _drop_flat(mesh: Mesh) -> Mesh:
     """Drop triangles whose corners lie in a line, unless the surface needs them to be closed."""
     if len(mesh.faces) == 0:
         return mesh
-    corner = mesh.vertices_mm[mesh.faces]
-    edges = corner - np.roll(corner, 1, axis=1)
-    longest = np.sqrt((edges**2).sum(axis=2)).max(axis=1)
-    doubled = np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1)
-    flat = doubled <= 1e-8 * longest * longest.max()
-    if not flat.any():
+    flat = np.empty(len(mesh.faces), np.bool_)
+    if judging.mark_flat(mesh.vertices_mm, mesh.faces, 1e-8, flat) == 0:
         return mesh
     trimmed = replace(mesh, faces=mesh.faces[~flat])
     if flat.all() or _open_edges(trimmed.faces) <= _open_edges(mesh.faces):
@@ -571,7 +571,7 @@ def _wind(mesh: Mesh, pair: NDArray[np.int32]) -> tuple[Mesh, int, NDArray[np.bo
     against = np.bincount(body, weights=turned, minlength=bodies)
     turned ^= (2 * against > size)[body]  # the majority of a body is right until its volume says otherwise
     mesh = replace(mesh, faces=np.where(turned[:, None], mesh.faces[:, ::-1], mesh.faces))
-    volume = np.bincount(body, weights=_signed_volumes(mesh), minlength=bodies)
+    volume = _volumes(mesh, body, bodies)
     sense = np.sign(volume.sum()) or 1.0
     hollow = np.flatnonzero(volume * sense < 0)
     wrong = np.full(bodies, sense < 0)
@@ -590,11 +590,11 @@ def _wind(mesh: Mesh, pair: NDArray[np.int32]) -> tuple[Mesh, int, NDArray[np.bo
     return mesh, bodies, turned, bool(wrong.any()), bool(contradictions)
 
 
-def _signed_volumes(mesh: Mesh) -> NDArray[np.float64]:
-    """(m,) f8: the tetrahedron between each triangle and the middle of the part, positive seen from inside, mm3."""
-    centre = mesh.bounds_mm.mean(axis=0)  # keeps the digits of a part that lies far away
-    a, b, c = (mesh.vertices_mm[mesh.faces[:, i]] - centre for i in range(3))
-    return np.einsum("ij,ij->i", a, np.cross(b, c)) / 6.0
+def _volumes(mesh: Mesh, body: NDArray[np.int32], bodies: int) -> NDArray[np.float64]:
+    """(bodies,) f8: what each body encloses, mm3, negative where its triangles face inwards."""
+    volume = np.empty(bodies)
+    judging.body_volumes(mesh.vertices_mm, mesh.faces, mesh.bounds_mm.mean(axis=0), body, volume)
+    return volume
 
 
 def _borders(mesh: Mesh, half_edges: NDArray[np.int64]) -> tuple[tuple[Border, ...], int]:

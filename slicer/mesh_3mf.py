@@ -15,6 +15,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 from xml.parsers import expat
 
@@ -92,19 +93,19 @@ def read_3mf(path: Path, data: bytes) -> Triangles:
     Raises:
         MeshError: the package is damaged, a bomb, refers to what it does not hold, or requires an unknown extension.
     """
-    try:
-        with zipfile.ZipFile(io.BytesIO(_checked_size(path, data))) as archive:
-            return _Build(path, _Package(path, archive)).triangles()
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-        raise MeshError(f"{path} is no 3MF mesh, or is damaged ({error}).") from error
-
-
-def _checked_size(path: Path, data: bytes) -> bytes:
-    """Count the entries of the directory before zipfile makes an object of each."""
-    members = data.count(b"PK\x01\x02")
+    members = data.count(b"PK\x01\x02")  # entries of the directory, before zipfile makes an object of each
     if members > MEMBERS_MAX:
         raise MeshError(f"{path} holds {members} files, more than the {MEMBERS_MAX} that a 3MF package may have here.")
-    return data
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+    except _ZIP_ERRORS as error:
+        raise MeshError(f"{path} is no 3MF mesh, or is damaged ({error}).") from error
+    with archive:
+        return _Build(path, _Package(path, archive)).triangles()
+
+
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
+"""What zipfile raises where an archive lies, is locked, packed in an unknown way or cut off."""
 
 
 class _Package:
@@ -193,8 +194,9 @@ class _Package:
             raise MeshError(f"{self.path} is damaged: it refers to {name[:80]!r}, which it does not hold.")
         bound = max(RATIO_FREE_BYTES, RATIO_MAX * member.compress_size)
         size = 0
-        with self._archive.open(member) as stream:
-            while chunk := stream.read(_CHUNK_BYTES):
+        stream = self._checked(self._archive.open, member)
+        with stream:
+            while chunk := self._checked(stream.read, _CHUNK_BYTES):
                 size += len(chunk)
                 if size > bound:
                     raise MeshError(
@@ -202,6 +204,12 @@ class _Package:
                         "bytes; it was not read further."
                     )
                 yield chunk
+
+    def _checked(self, action: Callable[[Any], Any], argument: object) -> Any:
+        try:
+            return action(argument)
+        except _ZIP_ERRORS as error:
+            raise MeshError(f"{self.path} is no 3MF mesh, or is damaged ({error}).") from error
 
 
 def _part_name(name: str) -> str:

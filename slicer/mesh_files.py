@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
-import logging
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +54,11 @@ def read_triangles(path: Path) -> Triangles:
         from slicer.mesh_step import read_step
 
         return read_step(path)
-    return _read_by_trimesh(path, data)
+    if kind == ".ply":
+        from slicer.mesh_ply import read_ply
+
+        return read_ply(path, data)
+    return _read_obj(path, data)
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -129,42 +131,39 @@ def _one_by_one(count: int) -> NDArray[np.int64]:
     return np.arange(3 * count).reshape(-1, 3)
 
 
-# ---- OBJ and PLY
-
-_PLY_SINGLE = re.compile(rb"property\s+float(?:32)?\s+x\b")
+# ---- OBJ
 
 
-def _read_by_trimesh(path: Path, data: bytes) -> Triangles:
-    kind = path.suffix.lower()
-    if kind == ".obj":
-        data = _as_utf8(data)
-    import trimesh  # here, so that who reads an STL need not wait for it
-
-    log = logging.getLogger("trimesh")
-    level = log.level
-    log.setLevel(logging.CRITICAL)  # what trimesh would print, the sentence below says
+def _read_obj(path: Path, data: bytes) -> Triangles:
+    """Corners and faces of an OBJ file; polygons are split into fans, everything else is passed over."""
+    vertices: list[list[bytes]] = []
+    faces: list[tuple[int, int, int]] = []
+    for number, line in enumerate(data.replace(b"\\\n", b" ").replace(b"\\\r\n", b" ").splitlines(), start=1):
+        words = line.split()
+        if not words:
+            continue
+        if words[0] == b"v":
+            if len(words) < 4:
+                raise _damaged_line(path, number, line)
+            vertices.append(words[1:4])
+        elif words[0] == b"f":
+            try:
+                corners = [int(word.split(b"/")[0]) for word in words[1:]]
+            except ValueError:
+                raise _damaged_line(path, number, line) from None
+            if len(corners) < 3 or 0 in corners:
+                raise _damaged_line(path, number, line)
+            if max(map(abs, corners)) > len(data):
+                raise MeshError(f"{path} is damaged: a triangle names a corner that the file does not hold.")
+            # counted from 1, or backwards from the corners so far
+            corners = [corner - 1 if corner > 0 else len(vertices) + corner for corner in corners]
+            faces.extend((corners[0], b, c) for b, c in pairwise(corners[1:]))
     try:
-        extra: dict[str, Any] = {"skip_materials": True} if kind == ".obj" else {}
-        scene = trimesh.load_scene(io.BytesIO(data), file_type=kind[1:], process=False, **extra)
-        parts = [part for part in scene.geometry.values() if isinstance(part, trimesh.Trimesh)]
-        corners = [np.asarray(part.vertices, np.float64).reshape(-1, 3) for part in parts]
-        first = np.cumsum([0, *map(len, corners)])
-        faces = [np.asarray(part.faces, np.int64).reshape(-1, 3) + start for part, start in zip(parts, first)]
-    except Exception as error:  # trimesh raises whatever its parsers stumble on
-        what = f"{type(error).__name__}: {error}".splitlines()[0][:120]
-        raise MeshError(f"{path} is no {kind[1:].upper()} mesh, or is damaged ({what}).") from error
-    finally:
-        log.setLevel(level)
-    single = kind == ".ply" and _PLY_SINGLE.search(data[:10_000]) is not None
-    if not parts:
-        return Triangles(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
-    return Triangles(np.concatenate(corners), np.concatenate(faces), single_precision=single)
+        points = np.array([[float(word) for word in row] for row in vertices]).reshape(-1, 3)
+    except ValueError as error:
+        raise MeshError(f"{path} is damaged: a coordinate is no number ({str(error)[:80]}).") from error
+    return Triangles(points, np.array(faces, np.int64).reshape(-1, 3))
 
 
-def _as_utf8(data: bytes) -> bytes:
-    """Text in UTF-8; where it is not, names and comments are taken for Latin-1, which reads any byte."""
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode("latin-1").encode("utf-8")
-    return data
+def _damaged_line(path: Path, number: int, line: bytes) -> MeshError:
+    return MeshError(f"{path} is damaged: line {number} is {line[:60].decode('latin-1')!r}; export the part again.")

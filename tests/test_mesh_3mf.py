@@ -220,7 +220,7 @@ def peak_mb(action) -> float:
 
 
 def test_a_zip_bomb_is_refused_in_little_memory(tmp_path):
-    bomb = package(model(ONE, ITEM).replace("<resources>", "<n/>\n" * 2_000_000 + "<resources>"))
+    bomb = package(model(ONE, ITEM).replace("<resources>", "\n" * 10_000_000 + "<resources>"))
     assert len(bomb) < 20_000
     said = []
     assert peak_mb(lambda: said.append(refusal(tmp_path, bomb))) < 5.0

@@ -128,7 +128,7 @@ HUGE[3, 1, 2] = np.inf
         ("noise.ply", b"ply\nformat nonsense", "PLY"),
         ("cloud.ply", "ply\nformat ascii 1.0\nelement vertex 2\nproperty float x\nproperty float y\nproperty float z\n"
          "end_header\n0 0 0\n1 1 1\n", "no triangle"),
-        ("truncated.ply", BOX.export(file_type="ply")[:-40], "PLY"),
+        ("truncated.ply", BOX.export(file_type="ply")[:-40], "is truncated"),
         ("noise.3mf", b"PK\3\4xxxx", "3MF"),
         ("truncated.3mf", three_mf()[:-40], "3MF"),
         ("other.3mf", three_mf("furlong"), "furlong"),

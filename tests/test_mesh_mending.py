@@ -1,0 +1,277 @@
+"""Is a torn surface stitched where it may be and nowhere else, and is every fault told with its place?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import manifold3d
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from solid_helpers import box, joined, mesh_of
+
+from slicer import mesh as mesh_module
+from slicer.errors import MeshError
+from slicer.kernels import cutting, judging, mending
+from slicer.layers import cut_layers, net_area_mm2
+from slicer.mesh import Mesh, close_gaps, judge
+from tests import naive
+
+Solid = manifold3d.Manifold
+BALL = mesh_of(Solid.sphere(10.0, 32))
+VOLUME = judge(BALL)[1].volume_mm3
+
+
+def soup(corners: np.ndarray, name: str = "part") -> Mesh:
+    """Triangles, (m, 3, 3), with corners of their own."""
+    return Mesh(corners.reshape(-1, 3).copy(), np.arange(corners.size // 3, dtype=np.int32).reshape(-1, 3), name)
+
+
+def torn_ball(apart) -> Mesh:
+    """A ball whose upper half has been moved."""
+    corners = BALL.vertices_mm[BALL.faces]
+    upper = corners[:, :, 2].mean(axis=1) > 0
+    corners[upper] += apart
+    return soup(corners)
+
+
+# ---- gaps
+
+
+def test_gap_within_the_tolerance_is_closed_and_told():
+    mesh, report = judge(torn_ball((0.03, 0.02, 0.01)), gap_mm=0.05)
+    assert report.is_closed and report.gaps_closed == 64 and report.bodies == 1
+    assert report.volume_mm3 == pytest.approx(VOLUME, rel=2e-3)
+    assert report.sentences() == ["64 open edges lay within 0.05 mm of others and were closed."]
+    assert cutting.pair_edges(mesh.faces)[3] == 0
+
+
+def test_gap_wider_than_the_tolerance_stays_open_and_is_placed():
+    _, report = judge(torn_ball((0.0, 0.0, 0.2)), gap_mm=0.1)
+    assert report.open_edges == 64 and report.gaps_closed == 0 and report.border_count == 2
+    for border, z in zip(report.borders, (0.0, 0.2)):
+        assert border.edges == 32 and border.length_mm == pytest.approx(62.73, abs=0.01)
+        assert border.centre_mm == pytest.approx((0, 0, z), abs=1e-9) and border.z_mm == pytest.approx((z, z))
+    assert report.sentences() == [
+        "The surface is not closed: 64 edges have a triangle on one side only. The borders: 62.73 mm about "
+        "(0.00, 0.00, 0.00), z 0.00 to 0.00; 62.73 mm about (0.00, 0.00, 0.20), z 0.20 to 0.20 (mm)."
+    ]
+
+
+def test_nothing_is_closed_unasked():
+    assert judge(torn_ball((0.0, 0.0, 0.01)))[1].open_edges == 64
+
+
+def test_close_gaps_by_itself_says_how_many_edges_it_closed():
+    welded, _ = judge(torn_ball((0.03, 0.02, 0.01)))
+    mesh, closed = close_gaps(welded, 0.05)
+    assert closed == 64 and judge(mesh)[1].is_closed
+    assert close_gaps(mesh, 0.05) == (mesh, 0), "a closed surface is left alone"
+
+
+@pytest.mark.parametrize("gap", [-0.1, float("nan"), float("inf"), 11.0])
+def test_a_gap_that_is_none_is_a_sentence(gap):
+    with pytest.raises(MeshError, match="gap to close cannot be"):
+        judge(BALL, gap_mm=gap)
+
+
+def test_halves_of_different_facets_are_stitched():
+    """The rims meet in no corner but a few: every edge is split at the other's corners."""
+    upper, lower = (Solid.cylinder(10, 8, 8, sides).translate((0, 0, z)) for sides, z in ((40, 10), (24, 0)))
+    parts = []
+    for solid, z in ((upper, 10.0), (lower, 10.0)):
+        part = mesh_of(solid)
+        parts.append(replace(part, faces=part.faces[~np.isclose(part.vertices_mm[part.faces, 2], z).all(axis=1)]))
+    assert judge(joined(*parts))[1].open_edges == 64
+    mesh, report = judge(joined(*parts), gap_mm=0.1)
+    assert report.is_closed and report.edges_split > 0
+    assert report.volume_mm3 == pytest.approx(upper.volume() + lower.volume(), rel=5e-3)
+    for layer in cut_layers(mesh, 1.0):
+        assert net_area_mm2(layer) == pytest.approx(np.pi * 64, rel=0.015)
+
+
+def split_top(mesh: Mesh) -> np.ndarray:
+    """The triangles of a box, those of its top cut in four: corners in the middle of whole edges."""
+    corners = mesh.vertices_mm[mesh.faces]
+    top = (corners[:, :, 2] == corners[:, :, 2].max()).all(axis=1)
+    pieces = []
+    for a, b, c in corners[top]:
+        ab, bc, ca = (a + b) / 2, (b + c) / 2, (c + a) / 2
+        pieces += [(a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca)]
+    return np.concatenate([corners[~top], np.array(pieces)])
+
+
+def test_t_junctions_are_closed_unasked():
+    mesh, report = judge(soup(split_top(box(10, 10, 10))))
+    assert report.is_closed and report.edges_split == 4 and report.volume_mm3 == pytest.approx(1000)
+    assert "4 edges split at corners that lay on them" in report.sentences()[0]
+    assert all(net_area_mm2(layer) == pytest.approx(100) for layer in cut_layers(mesh, 1.0))
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(0, 11), max_size=8), st.integers(0, 2**31))
+def test_triangles_split_at_random_corners_close_again(which, seed):
+    random = np.random.default_rng(seed)
+    corners = list(box(10, 7, 5).vertices_mm[box(10, 7, 5).faces])
+    for t in which:  # split one edge of a triangle, not its neighbour's
+        t %= len(corners)
+        a, b, c = np.roll(corners.pop(t), int(random.integers(3)), axis=0)
+        middle = a + random.uniform(0.2, 0.8) * (b - a)
+        corners += [np.array([a, middle, c]), np.array([middle, b, c])]
+    _, report = judge(soup(np.array(corners)))
+    assert report.is_closed and report.volume_mm3 == pytest.approx(350, rel=1e-5)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 2**31), st.sampled_from([1e-4, 1e-3, 1e-2]))
+def test_corners_that_each_moved_a_little_are_stitched(seed, jitter):
+    corners = BALL.vertices_mm[BALL.faces]
+    corners = corners + np.random.default_rng(seed).uniform(-jitter / 4, jitter / 4, corners.shape)
+    _, report = judge(soup(corners), gap_mm=jitter)
+    assert report.is_closed and report.volume_mm3 == pytest.approx(VOLUME, rel=1e-2)
+
+
+def test_a_soup_too_large_to_search_is_refused_only_when_asked(monkeypatch):
+    monkeypatch.setattr(mesh_module, "SWEEP_STEPS_MAX", 10)
+    assert judge(torn_ball((0.0, 0.0, 0.01)))[1].open_edges == 64
+    with pytest.raises(MeshError, match="64 open edges, too many to look for gaps"):
+        judge(torn_ball((0.0, 0.0, 0.01)), gap_mm=0.05)
+
+
+# ---- duplicates
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_repeated_triangles_are_dropped_whichever_way_they_face(seed):
+    random = np.random.default_rng(seed)
+    again = BALL.faces[random.integers(0, len(BALL.faces), 60)]
+    again[::2] = again[::2, ::-1]
+    faces = random.permutation(np.concatenate([BALL.faces, again]))
+    mesh, report = judge(replace(BALL, faces=faces))
+    assert report.duplicates_dropped == 60 and report.is_closed and report.non_manifold_edges == 0
+    assert report.triangles == len(BALL.faces) and report.volume_mm3 == pytest.approx(VOLUME)
+    assert "60 triangles that were there twice were dropped." in report.sentences()
+    assert sum(map(net_area_mm2, cut_layers(mesh, 0.1))) * 0.1 == pytest.approx(VOLUME, rel=1e-3)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_part_that_is_there_twice_is_there_once(turned):
+    other = replace(BALL, faces=BALL.faces[:, ::-1]) if turned else BALL
+    _, report = judge(joined(BALL, other, BALL))
+    assert report.duplicates_dropped == 2 * len(BALL.faces) and report.volume_mm3 == pytest.approx(VOLUME)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_walls_between_bodies_that_touch_are_no_duplicates(turned):
+    second = box(10, 10, 10, (10, 0, 0))
+    if turned:
+        second = replace(second, faces=second.faces[:, ::-1])
+    mesh, report = judge(joined(box(10, 10, 10), second))
+    assert report.duplicates_dropped == 0 and report.is_closed and report.non_manifold_edges == 4
+    assert report.volume_mm3 == pytest.approx(2000)
+    assert all(net_area_mm2(layer) == pytest.approx(200) for layer in cut_layers(mesh, 1.0))
+
+
+def test_a_repeated_triangle_does_not_hide_the_hole_beside_it():
+    faces = BALL.faces[1:]
+    beside = np.isin(faces, BALL.faces[0]).sum(axis=1) == 2
+    _, report = judge(replace(BALL, faces=np.concatenate([faces, faces[beside]])))
+    assert report.duplicates_dropped == 3 and report.open_edges == 3
+
+
+# ---- places
+
+
+def test_places_of_holes_edges_and_turned_triangles_are_told():
+    cube = box(10, 10, 10, (100, 0, 0))
+    hole = int(np.argmax(cube.vertices_mm[cube.faces, 2].mean(axis=1)))
+    _, report = judge(joined(replace(cube, faces=np.delete(cube.faces, hole, axis=0)), BALL))
+    assert report.border_count == 1 and report.borders[0].edges == 3 and report.borders[0].z_mm == (10.0, 10.0)
+    assert report.borders[0].centre_mm == pytest.approx(tuple(cube.vertices_mm[cube.faces[hole]].mean(axis=0)))
+
+    _, report = judge(joined(box(10, 10, 10), box(10, 10, 10, (10, 10, 0))))
+    assert report.non_manifold_mm == ((10.0, 10.0, 5.0),)
+    assert "bodies touch there (at (10.00, 10.00, 5.00), mm)" in report.sentences()[0]
+
+    chosen = BALL.vertices_mm[BALL.faces][:, :, 0].min(axis=1) > 9.0
+    _, report = judge(replace(BALL, faces=np.where(chosen[:, None], BALL.faces[:, ::-1], BALL.faces)))
+    assert [patch.triangles for patch in report.flipped] == [int(chosen.sum())]
+    assert report.flipped[0].centre_mm[0] > 9.0 and "were turned (at (9." in report.sentences()[0]
+
+
+def test_only_the_longest_borders_are_named_and_all_are_counted():
+    random = np.random.default_rng(1)
+    balls = [
+        replace(BALL, vertices_mm=BALL.vertices_mm + np.array([30.0 * i, 0, 0]), faces=BALL.faces[1:]) for i in range(8)
+    ]
+    bigger = replace(balls[3], faces=np.delete(balls[3].faces, random.integers(0, 900, 1), axis=0))
+    _, report = judge(joined(*balls[:3], bigger, *balls[4:]))
+    assert report.border_count >= 8 and len(report.borders) == 5
+    lengths = [border.length_mm for border in report.borders]
+    assert lengths == sorted(lengths, reverse=True) and f"longest of {report.border_count}" in report.sentences()[0]
+
+
+# ---- kernels beside their twins
+
+COORDINATE = st.integers(0, 6).map(float)
+POINTS = st.lists(st.tuples(*[COORDINATE] * 3), min_size=2, max_size=14)
+
+
+@given(st.integers(1, 12).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.tuples(*[st.integers(0, n - 1)] * 2)))))
+def test_components_agree_with_their_twin(graph):
+    count, edges = graph
+    a, b = np.array(edges, np.int64).reshape(-1, 2).T
+    label = np.empty(count, np.int64)
+    pieces = mending.label_components(a, b, label)
+    assert label.tolist() == naive.components(edges, count) and pieces == label.max() + 1
+
+
+def swept(points) -> tuple[np.ndarray, np.ndarray]:
+    points = np.array(points)
+    along = points @ np.array(mending.SWEEP)
+    order = np.argsort(along, kind="stable")
+    return points[order], along[order]
+
+
+@given(POINTS, st.sampled_from([0.5, 1.0, 1.8, 3.0]))
+def test_near_pairs_and_their_merging_agree_with_their_twins(points, reach):
+    points, along = swept(points)
+    room = len(points) ** 2
+    first, second, distance = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room)
+    count = mending.near_pairs(points, along, reach, first, second, distance)
+    pairs = list(zip(first[:count].tolist(), second[:count].tolist()))
+    assert set(pairs) == naive.near_pairs(points.tolist(), reach) and len(set(pairs)) == count
+    order = np.argsort(distance[:count], kind="stable")
+    parent = np.empty(len(points), np.int64)
+    merged = mending.merge_pairs(points, first[order], second[order], reach, parent)
+    assert parent.tolist() == naive.merged_points(points.tolist(), [pairs[i] for i in order], reach)
+    assert merged == np.count_nonzero(parent != np.arange(len(points)))
+
+
+@given(POINTS, st.data(), st.sampled_from([0.01, 0.4, 1.0]))
+def test_corners_on_edges_agree_with_their_twin(points, data, reach):
+    points, along = swept(points)
+    end = st.integers(0, len(points) - 1)
+    edges = data.draw(st.lists(st.tuples(end, end), min_size=1, max_size=6))
+    tail, head = np.array(edges, np.int64).T.copy()
+    room = len(points) * len(edges)
+    edge, corner, place = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room)
+    count = mending.corners_on_edges(points, along, tail, head, reach, edge, corner, place)
+    assert set(zip(edge[:count].tolist(), corner[:count].tolist())) == naive.corners_on_edges(points, edges, reach)
+
+
+@given(POINTS.filter(lambda points: len(points) > 3), st.data())
+def test_measures_agree_with_their_twins(points, data):
+    vertices = np.array(points)
+    corner = st.integers(0, len(points) - 1)
+    faces = np.array(data.draw(st.lists(st.tuples(corner, corner, corner), min_size=1, max_size=9)), np.int32)
+    used = vertices[faces].reshape(-1, 3)
+    assert Mesh(vertices, faces, "x").bounds_mm.tolist() == [used.min(axis=0).tolist(), used.max(axis=0).tolist()]
+    volume = np.empty(1)
+    judging.body_volumes(vertices, faces, np.zeros(3), np.zeros(len(faces), np.int32), volume)
+    assert volume[0] == pytest.approx(naive.tetrahedra_volume(vertices, faces.tolist()), abs=1e-9)
+    flat = np.empty(len(faces), np.bool_)
+    count = judging.mark_flat(vertices, faces, 1e-8, flat)
+    area = np.linalg.norm(np.cross(*(vertices[faces[:, k]] - vertices[faces[:, 0]] for k in (1, 2))), axis=1)
+    assert flat.tolist() == (area < 1e-9).tolist() and count == flat.sum()
