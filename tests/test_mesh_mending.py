@@ -76,19 +76,37 @@ def test_a_gap_that_is_none_is_a_sentence(gap):
         judge(BALL, gap_mm=gap)
 
 
+def without_lid(solid: manifold3d.Manifold, z: float) -> Mesh:
+    """The surface of a solid, its facets at one height left out."""
+    mesh = mesh_of(solid)
+    return replace(mesh, faces=mesh.faces[~np.isclose(mesh.vertices_mm[mesh.faces, 2], z).all(axis=1)])
+
+
 def test_halves_of_different_facets_are_stitched():
     """The rims meet in no corner but a few: every edge is split at the other's corners."""
     upper, lower = (Solid.cylinder(10, 8, 8, sides).translate((0, 0, z)) for sides, z in ((40, 10), (24, 0)))
-    parts = []
-    for solid, z in ((upper, 10.0), (lower, 10.0)):
-        part = mesh_of(solid)
-        parts.append(replace(part, faces=part.faces[~np.isclose(part.vertices_mm[part.faces, 2], z).all(axis=1)]))
-    assert judge(joined(*parts))[1].open_edges == 64
-    mesh, report = judge(joined(*parts), gap_mm=0.1)
+    torn = joined(without_lid(upper, 10.0), without_lid(lower, 10.0))
+    assert judge(torn)[1].open_edges == 64
+    mesh, report = judge(torn, gap_mm=0.1)
     assert report.is_closed and report.edges_split > 0
     assert report.volume_mm3 == pytest.approx(upper.volume() + lower.volume(), rel=5e-3)
     for layer in cut_layers(mesh, 1.0):
         assert net_area_mm2(layer) == pytest.approx(np.pi * 64, rel=0.015)
+
+
+def test_edges_shorter_than_the_gap_are_not_what_is_joined():
+    """A rim of 0.03 mm steps, torn by 0.05 mm: its corners are nearer to each other than to the other side."""
+    lower, upper = Solid.cylinder(1, 1, 1, 200), Solid.cylinder(1, 1, 1, 200).translate((0, 0, 1.05))
+    torn = joined(without_lid(lower, 1.0), without_lid(upper, 1.05))
+    assert judge(torn)[1].open_edges == 400
+    _, report = judge(torn, gap_mm=0.055)
+    assert report.is_closed and report.triangles == len(torn.faces)
+
+
+def test_a_thin_triangle_with_an_open_edge_is_kept_and_told():
+    sliver = Mesh(np.array([[20.0, 0, 0], [30, 0, 0], [25, 0, 0.05]]), np.array([[0, 1, 2]], np.int32), "sliver")
+    _, report = judge(joined(box(10, 10, 10), sliver), gap_mm=0.1)
+    assert report.triangles == 13 and report.open_edges == 3
 
 
 def split_top(mesh: Mesh) -> np.ndarray:
@@ -164,12 +182,13 @@ def test_a_part_that_is_there_twice_is_there_once(turned):
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_walls_between_bodies_that_touch_are_no_duplicates(turned):
-    second = box(10, 10, 10, (10, 0, 0))
+    first = box(10, 10, 10)  # and its mirror image, so that the wall's triangles are the same twice
+    second = replace(first, vertices_mm=first.vertices_mm * (-1, 1, 1) + (20, 0, 0), faces=first.faces[:, ::-1])
     if turned:
         second = replace(second, faces=second.faces[:, ::-1])
-    mesh, report = judge(joined(box(10, 10, 10), second))
-    assert report.duplicates_dropped == 0 and report.is_closed and report.non_manifold_edges == 4
-    assert report.volume_mm3 == pytest.approx(2000)
+    mesh, report = judge(joined(first, second))
+    assert report.duplicates_dropped == 0 and report.is_closed and report.non_manifold_edges == 5
+    assert report.volume_mm3 == pytest.approx(2000) and report.bodies == 2
     assert all(net_area_mm2(layer) == pytest.approx(200) for layer in cut_layers(mesh, 1.0))
 
 
