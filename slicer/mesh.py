@@ -358,15 +358,19 @@ def _weld(mesh: Mesh) -> tuple[Mesh, float, int]:
 
     Returns the mesh, the cell's size in mm and how many corners there were.
     """
-    used, corner = np.unique(mesh.faces, return_inverse=True)
-    points = mesh.vertices_mm[used]
     low, high = mesh.bounds_mm
     step = float((high - low).max()) / WELD_STEPS or 1.0
-    cell = np.floor((points - low) / step).astype(np.int64)
-    key = (cell[:, 0] << 42) | (cell[:, 1] << 21) | cell[:, 2]
-    _, first, number = np.unique(key, return_index=True, return_inverse=True)
-    faces = number[corner.reshape(-1, 3)].astype(np.int32)
-    return Mesh(points[first], _not_collapsed(faces), mesh.name), step, len(used)
+    count = len(mesh.vertices_mm)
+    key, first, number = np.empty(count, np.int64), np.empty(count, np.int32), np.zeros(count, np.int32)
+    table = np.full(1 << (2 * count).bit_length(), -1, np.int32)
+    corners, cells = mending.weld(
+        mesh.vertices_mm, mesh.faces, low, step, np.zeros(count, np.bool_), key, first, table, number
+    )
+    order = np.argsort(key[:cells])  # neighbours in space are neighbours in memory, whatever the order of the file
+    rank = np.empty(cells, np.int32)
+    rank[order] = np.arange(cells, dtype=np.int32)
+    faces = rank[number[mesh.faces]]
+    return Mesh(mesh.vertices_mm[first[:cells][order]], _not_collapsed(faces), mesh.name), step, corners
 
 
 def _not_collapsed(faces: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -1039,6 +1039,14 @@ def blown_over(vectors, drift_deg):
 # ---- mending and judging meshes (slicer.kernels.mending, slicer.kernels.judging)
 
 
+def grid_cells(vertices, used, low, step):
+    """The corners in use of each cell of a grid, cells in the order of their first corner."""
+    cells = {}
+    for v in sorted(used):
+        cells.setdefault(tuple(math.floor((vertices[v][axis] - low[axis]) / step) for axis in range(3)), []).append(v)
+    return list(cells.values())
+
+
 def components(edges, count):
     """The piece of each node, numbered in the order of their first node."""
     pieces = [{i} for i in range(count)]

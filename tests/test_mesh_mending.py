@@ -253,6 +253,25 @@ def swept(points) -> tuple[np.ndarray, np.ndarray]:
     return points[order], along[order]
 
 
+@given(POINTS, st.data(), st.sampled_from([0.3, 1.0, 2.5]))
+def test_welding_agrees_with_its_twin(points, data, step):
+    vertices = np.array(points)
+    n = len(points)
+    corner = st.integers(0, n - 1)
+    faces = np.array(data.draw(st.lists(st.tuples(corner, corner, corner), min_size=1, max_size=9)), np.int32)
+    low = vertices.min(axis=0)
+    key, first, number = np.empty(n, np.int64), np.empty(n, np.int32), np.full(n, -1, np.int32)
+    table = np.full(32, -1, np.int32)
+    corners, cells = mending.weld(vertices, faces, low, step, np.zeros(n, np.bool_), key, first, table, number)
+    used = set(faces.reshape(-1).tolist())
+    expected = naive.grid_cells(points, used, low, step)
+    assert (corners, cells) == (len(used), len(expected))
+    assert first[:cells].tolist() == [cell[0] for cell in expected]
+    assert [number[v] for v in range(n)] == [
+        next((k for k, cell in enumerate(expected) if v in cell), -1) for v in range(n)
+    ]
+
+
 @given(POINTS, st.sampled_from([0.5, 1.0, 1.8, 3.0]))
 def test_near_pairs_and_their_merging_agree_with_their_twins(points, reach):
     points, along = swept(points)

@@ -116,6 +116,7 @@ def test_parts_that_touch_or_come_near_are_told_of():
         ([Placed(BRICK, rotate_deg=(0.0, 0.0, 0.0)), Placed(box(5, 5, 101))], 1, "101.00 mm in z where 100"),
         ([Placed(box(151, 5, 5), rotate_deg=(0.0, 0.0, 90.0))], 1, "151.00 mm in y where 150"),
         ([Placed(BRICK)], 13, "no room left on the plate of 250 x 150 mm for brick 13"),
+        ([Placed(box(250, 50, 5), (125.0, 125.0)), Placed(box(60, 98.5, 5))], 1, "no room left"),  # 1.5 mm before it
         ([Placed(BRICK)], 0, "at least one of each"),
         ([Placed(BRICK)], 1001, "1 to 1000 parts"),
         ([Placed(BRICK)], [1, 2], "1 parts cannot be placed in 2"),

@@ -14,6 +14,47 @@ SWEEP = (0.5345224838248488, 0.2672612419124244, 0.8017837257372732)
 """The direction of the sweep: (2, 1, 3) made a unit vector."""
 
 
+_HASH = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden section: spreads neighbouring cells
+
+
+@njit(cache=True, nogil=True)
+def weld(vertices, faces, low, step, used, key, first, table, number):
+    """Number the cells of a grid that hold corners of triangles.
+
+    Args:
+        vertices: (n, 3) f8; faces: (m, 3) i4; low: (3,) f8, the grid's origin; step: its cell, mm, so large that a
+            cell's number has 21 bits an axis.
+        used: (n,) b1 scratch, false; table: (2^k,) i4 scratch of more than n places, -1.
+        key: (n,) i8, out: the cells, in the order of their first corner; first: (n,) i4, out: that corner.
+        number: (n,) i4, out: the cell of each corner in use.
+
+    Returns (corners in use, cells).
+    """
+    for t in range(len(faces)):
+        for j in range(3):
+            used[faces[t, j]] = True
+    mask = np.uint64(len(table) - 1)
+    corners = 0
+    cells = 0
+    for v in range(len(vertices)):
+        if not used[v]:
+            continue
+        corners += 1
+        x = np.int64(math.floor((vertices[v, 0] - low[0]) / step))
+        y = np.int64(math.floor((vertices[v, 1] - low[1]) / step))
+        z = np.int64(math.floor((vertices[v, 2] - low[2]) / step))
+        cell = (x << 42) | (y << 21) | z
+        place = (np.uint64(cell) * _HASH >> np.uint64(20)) & mask
+        while table[place] >= 0 and key[table[place]] != cell:
+            place = (place + np.uint64(1)) & mask
+        if table[place] < 0:
+            table[place] = cells
+            key[cells], first[cells] = cell, v
+            cells += 1
+        number[v] = table[place]
+    return corners, cells
+
+
 @njit(cache=True, nogil=True)
 def _root(parent, i):
     while parent[i] != i:
