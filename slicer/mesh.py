@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
@@ -61,7 +62,7 @@ class Mesh:
     faces: NDArray[np.int32]
     name: str
 
-    @property
+    @cached_property
     def bounds_mm(self) -> NDArray[np.float64]:
         """(2, 3) f8, the lowest and the highest corner of the vertices in use."""
         box = np.empty((2, 3))
