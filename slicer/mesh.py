@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -278,14 +278,15 @@ def judge(mesh: Mesh, *, gap_mm: float = 0.0) -> tuple[Mesh, MeshReport]:
     pair, _, crowded, clashing = cutting.pair_edges(mesh.faces)
     if crowded or clashing:
         mesh, duplicates = _drop_duplicates(mesh)
-        pair, _, crowded, _ = cutting.pair_edges(mesh.faces)
+        if duplicates:
+            pair, _, crowded, _ = cutting.pair_edges(mesh.faces)
     reach = max(2.0 * step, gap_mm)
     if (pair < 0).any():
         mesh, closed, split = _close_gaps(mesh, reach, insist=gap_mm > 0.0)
         pair, _, crowded, _ = cutting.pair_edges(mesh.faces)
-    mesh, bodies, turned, inside_out, one_sided = _wind(mesh, pair)
-    if turned.any():
-        pair = cutting.pair_edges(mesh.faces)[0]
+    mesh, pair, patched = _wind_patches(mesh, pair) if crowded else (mesh, pair, np.zeros(len(mesh.faces), np.bool_))
+    mesh, pair, bodies, turned, inside_out, one_sided = _wind(mesh, pair)
+    turned ^= patched
     open_half_edges = np.flatnonzero(pair < 0)
     borders, border_count = _borders(mesh, open_half_edges)
     return mesh, MeshReport(
@@ -399,46 +400,75 @@ def _open_edges(faces: NDArray[np.int32]) -> int:
 def _drop_duplicates(mesh: Mesh) -> tuple[Mesh, int]:
     """Drop triangles that are there more than once.
 
-    Where whole walls are double (two bodies that touch there), both sheets stay: of each patch of repeated triangles
-    one copy is kept, or two, whichever leaves fewer edges with an odd number of triangles.
+    Not all of them are faults: where bodies touch or stand in each other, each has its own sheet of the wall. So of
+    each patch of repeated triangles one copy is kept, or two (facing both ways where both are there), or all,
+    whichever leaves fewest edges with an odd number of triangles; then that which leaves the senses in which triangles
+    run along their edges best balanced; then the fewest triangles.
     """
-    key = np.sort(mesh.faces, axis=1)
-    unique, first, group, copies = np.unique(key, axis=0, return_index=True, return_inverse=True, return_counts=True)
+    unique, first, group, copies = np.unique(
+        np.sort(mesh.faces, axis=1), axis=0, return_index=True, return_inverse=True, return_counts=True
+    )
     group = group.reshape(-1)
     if len(unique) == len(mesh.faces):
         return mesh, 0
     repeated = copies > 1
-    ends = np.stack([unique[:, [0, 1]], unique[:, [1, 2]], unique[:, [0, 2]]], axis=1).reshape(-1, 2)
-    _, edge = np.unique(ends, axis=0, return_inverse=True)
+    _, edge = np.unique(unique[:, [[0, 1], [1, 2], [0, 2]]].reshape(-1, 2), axis=0, return_inverse=True)
     edge = edge.reshape(-1, 3)
-    single = np.bincount(edge[~repeated].reshape(-1), minlength=edge.max() + 1)
-    double = np.bincount(edge[repeated].reshape(-1), minlength=edge.max() + 1)
-    # patches: repeated triangles that share an edge; edges are nodes of the graph too
-    label = np.empty(len(unique) + edge.max() + 1, np.int64)
-    rows = np.repeat(np.flatnonzero(repeated), 3)
-    mending.label_components(rows, edge[repeated].reshape(-1) + len(unique), label)
-    patch_of_edge = label[len(unique) :]
-    touched = double > 0
-    patches = label.max() + 1
-    odd_if_one = np.bincount(patch_of_edge[touched], (single + double)[touched] % 2, patches)
-    odd_if_two = np.bincount(patch_of_edge[touched], single[touched] % 2, patches)
-    keep_two = repeated & (odd_if_two < odd_if_one)[label[: len(unique)]]
-    kept = np.zeros(len(mesh.faces), np.bool_)
-    kept[first] = True
-    if keep_two.any():  # the second sheet: a copy that winds against the first, or else any
-        winds = _winding(mesh.faces)
-        for other in (winds != winds[first][group], np.ones(len(kept), np.bool_)):
-            candidates = np.flatnonzero(other & ~kept & keep_two[group])
-            groups, at = np.unique(group[candidates], return_index=True)
-            kept[candidates[at]] = True
-            keep_two[groups] = False
+    edges = int(edge.max()) + 1
+    sense = np.where(_rises(mesh.faces), 1, -1)
+    senses = np.bincount(group, sense, len(unique))
+    along = np.array([1, 1, -1])  # a rising triangle runs up its first two sorted edges and down the third
+
+    # patches: repeated triangles that share an edge; in this graph edges are nodes, too
+    label = np.empty(len(unique) + edges, np.int64)
+    ends = edge[repeated]
+    patches = int(
+        mending.label_components(np.repeat(np.flatnonzero(repeated), 3), ends.reshape(-1) + len(unique), label)
+    )
+    touched = np.bincount(ends.reshape(-1), minlength=edges) > 0
+    patch_of_edge = label[len(unique) :][touched]
+
+    def faults(count: NDArray[np.int64], sum_of_senses: NDArray[Any]) -> NDArray[np.float64]:
+        """(2, patches) of keeping so many copies of each triangle: odd edges, and how far senses are off balance."""
+        number = np.bincount(edge.reshape(-1), np.repeat(count, 3), edges)[touched]
+        balance = np.bincount(edge.reshape(-1), (sum_of_senses[:, None] * along).reshape(-1), edges)[touched]
+        return np.stack(
+            [np.bincount(patch_of_edge, number % 2, patches), np.bincount(patch_of_edge, np.abs(balance), patches)]
+        )
+
+    own = np.where(senses == 0, sense[first], np.sign(senses))  # the sense of most copies
+    both_ways = np.abs(senses) < copies
+    choices = np.array(
+        [
+            faults(np.ones_like(copies), own),
+            faults(np.minimum(copies, 2), np.where(repeated, np.where(both_ways, 0, 2 * own), own)),
+            faults(copies, senses),
+        ]
+    )
+    # where as many copies face either way, balance says nothing: they cancel, however many are kept
+    tells = np.bincount(label[: len(unique)][repeated], senses[repeated] != 0, patches) > 0
+    best = np.zeros(patches, np.int64)
+    for choice in (1, 2):
+        odd, unbalanced = choices[choice] - np.take_along_axis(choices, best[None, None], axis=0)[0]
+        best[(odd < 0) | ((odd == 0) & (unbalanced < 0) & tells)] = choice
+    kept = _copies_kept(group, sense == own[group], np.where(repeated, best[label[: len(unique)]], 0))
     return replace(mesh, faces=mesh.faces[kept]), int(np.count_nonzero(~kept))
 
 
-def _winding(faces: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """(m,) b1: whether the vertex numbers rise in the triangle's own sense."""
+def _copies_kept(group: NDArray[np.int64], leads: NDArray[np.bool_], choice: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(m,) b1: of each group the first that leads (choice 0), one more, of the others if there is one (1), all (2)."""
+    kept = choice[group] == 2
+    for wanted, candidates in ((choice < 2, leads), (choice == 1, ~leads), (choice == 1, leads)):
+        still = wanted & (np.bincount(group, kept, len(choice)) < 1 + (choice == 1))
+        left = np.flatnonzero(candidates & ~kept & still[group])
+        kept[left[np.unique(group[left], return_index=True)[1]]] = True
+    return kept
+
+
+def _rises(faces: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """(m,) b1: whether a triangle meets its vertices in rising order, begun at its lowest."""
     a, b, c = faces.T
-    return (a < b) ^ (b < c) ^ (c < a)
+    return ~((a < b) ^ (b < c) ^ (c < a))
 
 
 def _close_gaps(mesh: Mesh, tolerance_mm: float, *, insist: bool) -> tuple[Mesh, int, int]:
@@ -502,15 +532,12 @@ def _join_border_corners(mesh: Mesh, reach: float) -> Mesh:
     first, second, distance = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count)
     mending.near_pairs(points, along, reach, first, second, distance)
     # the ends of one edge come last: to join them shortens the border instead of stitching it
-    span = len(mesh.vertices_mm)
-    tail, head = mesh.faces.reshape(-1).astype(np.int64), np.roll(mesh.faces, -1, axis=1).reshape(-1).astype(np.int64)
-    edges = np.minimum(tail, head) * span + np.maximum(tail, head)
     a, b = corners[first], corners[second]
-    is_edge = np.isin(np.minimum(a, b) * span + np.maximum(a, b), edges)
+    is_edge = np.isin(np.minimum(a, b) << 32 | np.maximum(a, b), _edge_keys(mesh.faces))
     order = np.lexsort((np.maximum(a, b), np.minimum(a, b), distance, is_edge))
     parent = np.empty(len(corners), np.int64)
     mending.merge_pairs(points, first[order], second[order], reach, parent)
-    number = np.arange(span)
+    number = np.arange(len(mesh.vertices_mm))
     number[corners] = corners[parent]
     return _compact(replace(mesh, faces=_not_collapsed(number[mesh.faces].astype(np.int32))))
 
@@ -566,16 +593,33 @@ def _compact(mesh: Mesh) -> Mesh:
 # ---- winding and judging
 
 
-def _wind(mesh: Mesh, pair: NDArray[np.int32]) -> tuple[Mesh, int, NDArray[np.bool_], bool, bool]:
-    """Wind triangles outwards: (mesh, bodies, which were turned, whether whole bodies were, whether none can be)."""
-    upward = (mesh.faces < np.roll(mesh.faces, -1, axis=1)).reshape(-1)
-    body = np.empty(len(mesh.faces), np.int32)
-    turned = np.zeros(len(mesh.faces), np.bool_)
-    bodies, contradictions = cutting.wind_bodies(upward, pair, body, turned)
-    size = np.bincount(body, minlength=bodies)
-    against = np.bincount(body, weights=turned, minlength=bodies)
-    turned ^= (2 * against > size)[body]  # the majority of a body is right until its volume says otherwise
-    mesh = replace(mesh, faces=np.where(turned[:, None], mesh.faces[:, ::-1], mesh.faces))
+def _wind_patches(mesh: Mesh, pair: NDArray[np.int32]) -> tuple[Mesh, NDArray[np.int32], NDArray[np.bool_]]:
+    """Wind what hangs together by edges of two triangles, then pair those at edges of more: (mesh, pair, turned).
+
+    Where more than two triangles meet, who goes on in whom is only told by the senses in which they run along the edge.
+    So those are put right first, and triangles that still run the same way there are left unpaired: edges that no
+    body closes.
+    """
+    crowded = _crowded(mesh.faces)
+    apart, clash = np.where(crowded, -1, pair).astype(np.int32), _clashing(mesh.faces, pair)
+    if clash.any():
+        turned = _flooded(mesh.faces, apart)[1]
+        mesh = replace(mesh, faces=_turned(mesh.faces, turned))
+        pair = cutting.pair_edges(mesh.faces)[0]
+        crowded, clash = _crowded(mesh.faces), _clashing(mesh.faces, pair)
+    else:
+        turned = np.zeros(len(mesh.faces), np.bool_)
+    return mesh, np.where(crowded & clash, -1, pair).astype(np.int32), turned
+
+
+def _wind(mesh: Mesh, pair: NDArray[np.int32]) -> tuple[Mesh, NDArray[np.int32], int, NDArray[np.bool_], bool, bool]:
+    """Wind all bodies outwards.
+
+    Returns (mesh, pair, bodies, which triangles were turned, whether whole bodies were, whether some cannot be wound).
+    """
+    body, turned, bodies, contradictions = _flooded(mesh.faces, pair)
+    faces = mesh.faces
+    mesh = replace(mesh, faces=_turned(faces, turned))
     volume = _volumes(mesh, body, bodies)
     sense = np.sign(volume.sum()) or 1.0
     hollow = np.flatnonzero(volume * sense < 0)
@@ -591,8 +635,49 @@ def _wind(mesh: Mesh, pair: NDArray[np.int32]) -> tuple[Mesh, int, NDArray[np.bo
             around[b] = False
             wrong[b] ^= not around.any()
     turned ^= wrong[body]
-    mesh = replace(mesh, faces=np.where(wrong[body][:, None], mesh.faces[:, ::-1], mesh.faces))
-    return mesh, bodies, turned, bool(wrong.any()), bool(contradictions)
+    if turned.any():  # a turned triangle has its first two half-edges in each other's place
+        half = np.arange(len(pair), dtype=np.int32)
+        place = np.where(np.repeat(turned, 3) & (half % 3 < 2), half // 3 * 3 + 1 - half % 3, half)
+        moved = np.empty_like(pair)
+        moved[place] = np.where(pair < 0, -1, place[pair])
+        pair = moved
+    mesh = replace(mesh, faces=_turned(faces, turned))
+    return mesh, pair, bodies, turned, bool(wrong.any()), bool(contradictions)
+
+
+def _flooded(
+    faces: NDArray[np.int32], pair: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], NDArray[np.bool_], int, int]:
+    """(body of each triangle, which to turn so that each body agrees with most of itself, bodies, contradictions)."""
+    upward = (faces < np.roll(faces, -1, axis=1)).reshape(-1)
+    body, turned = np.empty(len(faces), np.int32), np.zeros(len(faces), np.bool_)
+    bodies, contradictions = cutting.wind_bodies(upward, pair, body, turned)
+    size = np.bincount(body, minlength=bodies)
+    against = np.bincount(body, weights=turned, minlength=bodies)
+    turned ^= (2 * against > size)[body]
+    return body, turned, int(bodies), int(contradictions)
+
+
+def _turned(faces: NDArray[np.int32], chosen: NDArray[np.bool_]) -> NDArray[np.int32]:
+    return np.where(chosen[:, None], faces[:, ::-1], faces)
+
+
+def _crowded(faces: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """(3 m,) b1: whether more than two triangles meet at the edge of a half-edge."""
+    _, edge, count = np.unique(_edge_keys(faces), return_inverse=True, return_counts=True)
+    return count[edge] > 2
+
+
+def _clashing(faces: NDArray[np.int32], pair: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """(3 m,) b1: whether a half-edge runs the same way as the one it is paired with."""
+    upward = (faces < np.roll(faces, -1, axis=1)).reshape(-1)
+    return (pair >= 0) & (upward == upward[pair])
+
+
+def _edge_keys(faces: NDArray[np.int32]) -> NDArray[np.int64]:
+    """(3 m,) i8, one number for each edge."""
+    tail, head = faces.reshape(-1).astype(np.int64), np.roll(faces, -1, axis=1).reshape(-1).astype(np.int64)
+    return np.minimum(tail, head) << 32 | np.maximum(tail, head)
 
 
 def _volumes(mesh: Mesh, body: NDArray[np.int32], bodies: int) -> NDArray[np.float64]:
@@ -623,11 +708,9 @@ def _borders(mesh: Mesh, half_edges: NDArray[np.int64]) -> tuple[tuple[Border, .
 
 def _crowded_places(mesh: Mesh) -> tuple[Point, ...]:
     """The middles of the first edges at which more than two triangles meet."""
-    tail, head = mesh.faces.reshape(-1).astype(np.int64), np.roll(mesh.faces, -1, axis=1).reshape(-1).astype(np.int64)
-    span = len(mesh.vertices_mm)
-    edges, count = np.unique(np.minimum(tail, head) * span + np.maximum(tail, head), return_counts=True)
+    edges, count = np.unique(_edge_keys(mesh.faces), return_counts=True)
     crowded = edges[count > 2][:PLACES_TOLD]
-    return tuple(_middle(mesh.vertices_mm[[edge // span, edge % span]]) for edge in crowded)
+    return tuple(_middle(mesh.vertices_mm[[edge >> 32, edge & 0xFFFFFFFF]]) for edge in crowded)
 
 
 def _patches(mesh: Mesh, pair: NDArray[np.int32], chosen: NDArray[np.bool_]) -> tuple[Patch, ...]:

@@ -10,7 +10,7 @@ import manifold3d
 import numpy as np
 import pytest
 import trimesh
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from solid_helpers import box, joined, mesh_of
 
@@ -97,7 +97,7 @@ def assert_areas(mesh: Mesh, solid: manifold3d.Manifold, count: int, moved_mm: f
         assert min(areas) - slack <= loops_area_mm2(points, starts) <= max(areas) + slack
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(solids(), st.integers(1, 20), st.integers(0, 2**31))
 def test_solids_written_badly_have_the_areas_of_an_independent_slicer(tmp_path_factory, solid, count, seed):
     """Single precision, no shared corners, any order, some triangles turned, some twice, some split on one side."""
@@ -193,7 +193,7 @@ def test_facets_exactly_on_the_planes_of_the_layers_count_once():
                 assert min(abs(net_area_mm2(layer) - area) for area in beside) < WITHIN * min(beside)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(*[st.floats(3, 12)] * 3, *[st.floats(-6, 6)] * 2), min_size=2, max_size=5))
 def test_bodies_that_run_into_each_other_are_their_union(shapes):
     bodies = [Solid.cube((x, y, z)).translate((dx, dy, 0)) for x, y, z, dx, dy in shapes]
@@ -209,7 +209,7 @@ def test_bodies_that_run_into_each_other_are_their_union(shapes):
 # ---- shells that are open
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(solids(), st.integers(0, 2**31), st.integers(1, 3))
 def test_open_shells_are_told_with_their_place_and_never_cut_in_silence(solid, seed, missing):
     mesh = mesh_of(solid)

@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from solid_helpers import box
 
@@ -279,7 +279,7 @@ def transforms(draw) -> list[float]:
     return [*matrix.reshape(-1).tolist(), *draw(st.tuples(*[NUMBER] * 3))]
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_trees_of_components_are_what_lib3mf_makes_of_them(tmp_path_factory, data):
     lib3mf = pytest.importorskip("lib3mf")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import manifold3d
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from solid_helpers import box, joined, mesh_of
 
@@ -127,7 +127,7 @@ def test_t_junctions_are_closed_unasked():
     assert all(net_area_mm2(layer) == pytest.approx(100) for layer in cut_layers(mesh, 1.0))
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(0, 11), max_size=8), st.integers(0, 2**31))
 def test_triangles_split_at_random_corners_close_again(which, seed):
     random = np.random.default_rng(seed)
@@ -141,7 +141,7 @@ def test_triangles_split_at_random_corners_close_again(which, seed):
     assert report.is_closed and report.volume_mm3 == pytest.approx(350, rel=1e-5)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 2**31), st.sampled_from([1e-4, 1e-3, 1e-2]))
 def test_corners_that_each_moved_a_little_are_stitched(seed, jitter):
     corners = BALL.vertices_mm[BALL.faces]
@@ -173,11 +173,17 @@ def test_repeated_triangles_are_dropped_whichever_way_they_face(seed):
     assert sum(map(net_area_mm2, cut_layers(mesh, 0.1))) * 0.1 == pytest.approx(VOLUME, rel=1e-3)
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_part_that_is_there_twice_is_there_once(turned):
-    other = replace(BALL, faces=BALL.faces[:, ::-1]) if turned else BALL
-    _, report = judge(joined(BALL, other, BALL))
-    assert report.duplicates_dropped == 2 * len(BALL.faces) and report.volume_mm3 == pytest.approx(VOLUME)
+@pytest.mark.parametrize("copies", [(False,), (True,), (True, False), (False, False), (True, True)])
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_a_part_that_is_there_more_than_once_is_there_once(copies, shuffled):
+    """Programs that show both sides of a face write each triangle twice, once either way round."""
+    inverted = replace(BALL, faces=BALL.faces[:, ::-1])
+    mesh = joined(BALL, *(inverted if turned else BALL for turned in copies))
+    if shuffled:
+        mesh = replace(mesh, faces=np.random.default_rng(0).permutation(mesh.faces))
+    _, report = judge(mesh)
+    assert report.duplicates_dropped == len(copies) * len(BALL.faces) and report.is_closed
+    assert report.volume_mm3 == pytest.approx(VOLUME)
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -190,6 +196,35 @@ def test_walls_between_bodies_that_touch_are_no_duplicates(turned):
     assert report.duplicates_dropped == 0 and report.is_closed and report.non_manifold_edges == 5
     assert report.volume_mm3 == pytest.approx(2000) and report.bodies == 2
     assert all(net_area_mm2(layer) == pytest.approx(200) for layer in cut_layers(mesh, 1.0))
+
+
+@pytest.mark.parametrize("heights", [(3, 4, 5), (3, 3, 4), (3, 4, 4), (2, 2, 2), (1, 2, 3, 4), (5, 5, 3, 3)])
+def test_bodies_that_stand_in_each_other_share_floors_and_keep_their_own(heights):
+    mesh, report = judge(joined(*(box(3, 3, height) for height in heights)))
+    assert report.is_closed and cutting.pair_edges(mesh.faces)[3] == 0
+    assert [net_area_mm2(layer) for layer in cut_layers(mesh, 0.5)] == pytest.approx([9.0] * (2 * max(heights)))
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.tuples(*[st.integers(0, 2)] * 3, *[st.integers(1, 2)] * 3), min_size=2, max_size=4, unique=True),
+    st.integers(0, 2**31),
+)
+def test_blocks_that_touch_with_turned_triangles_have_the_area_of_their_union_or_are_told(blocks, seed):
+    random = np.random.default_rng(seed)
+    parts = []
+    for x, y, z, dx, dy, dz in blocks:
+        part = box(dx, dy, dz, (x, y, z))
+        chosen = random.permutation(12) < random.integers(0, 5)
+        parts.append(replace(part, faces=np.where(chosen[:, None], part.faces[:, ::-1], part.faces)))
+    mesh, report = judge(joined(*parts))
+    if not report.is_closed:
+        assert "mm about (" in report.sentences()[0]
+        return
+    event("closed")
+    union = sum((Solid.cube((dx, dy, dz)).translate((x, y, z)) for x, y, z, dx, dy, dz in blocks), Solid())
+    for layer in cut_layers(mesh, 0.5):
+        assert net_area_mm2(layer) == pytest.approx(union.slice(layer.z_mm - 0.25).area(), abs=1e-2)
 
 
 def test_a_repeated_triangle_does_not_hide_the_hole_beside_it():

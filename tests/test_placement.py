@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import manifold3d
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from solid_helpers import box, joined, mesh_of
 
@@ -136,7 +136,7 @@ def test_a_full_plate_is_filled_to_its_edges():
     np.testing.assert_allclose(plate.mesh.bounds_mm[:, :2], [[0, 0], [250, 150]], atol=1e-9)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.tuples(st.floats(5, 60), st.floats(5, 60), st.integers(1, 4)), min_size=1, max_size=5),
     st.sampled_from([0.0, 1.0, 5.0]),
@@ -162,7 +162,7 @@ def test_what_is_laid_is_inside_apart_and_always_the_same(sizes, gap, held):
     assert (again.mesh.vertices_mm == plate.mesh.vertices_mm).all() and again.parts == plate.parts
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.tuples(*[st.floats(2, 12)] * 3, *[st.floats(-8, 8)] * 3, st.integers(0, 359)), min_size=1, max_size=4)
 )
