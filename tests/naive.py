@@ -1036,6 +1036,8 @@ def blown_over(vectors, drift_deg):
             if y is not None and x_at(turned[j], y) > x_at(one, y) + 1e-6:
                 found.append((i, j))
     return found
+
+
 # ---- mending and judging meshes (slicer.kernels.mending, slicer.kernels.judging)
 
 

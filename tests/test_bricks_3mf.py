@@ -14,7 +14,8 @@ from solid_helpers import box
 
 from slicer.bricks import KINDS, make_brick, write_3mf
 from slicer.errors import MeshError
-from slicer.mesh import UNITS_3MF_MM, Mesh, read_mesh
+from slicer.mesh import Mesh, read_mesh
+from slicer.mesh_3mf import UNITS_3MF_MM
 
 CORE = "{http://schemas.microsoft.com/3dmanufacturing/core/2015/02}"
 

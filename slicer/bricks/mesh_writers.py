@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slicer.errors import MeshError
-from slicer.mesh import UNITS_3MF_MM, Mesh
+from slicer.mesh import Mesh
+from slicer.mesh_3mf import UNITS_3MF_MM
 from slicer.whole_file import whole_file
 
 CORE_3MF = "http://schemas.microsoft.com/3dmanufacturing/core/2015/02"
@@ -57,7 +58,7 @@ def write_3mf(meshes: Mesh | Sequence[Mesh], path: str | Path, unit: str = "mill
 
     Args:
         meshes: one or more closed meshes; objects bear their names.
-        unit: in which coordinates are written, one of `slicer.mesh.UNITS_3MF_MM`.
+        unit: in which coordinates are written, one of `slicer.mesh_3mf.UNITS_3MF_MM`.
 
     Raises:
         MeshError: an unknown unit, no mesh, or a mesh that the format cannot hold (no triangle, a coordinate that is
