@@ -83,6 +83,7 @@ class JobHead:
     envelope: Envelope
     mesh_name: str
     mesh_sha256: str
+    parts: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class Manifest:
     `recipe` and `envelope` are whole (`Recipe.from_dict`, `Envelope.from_dict` take them back). `length_mm`, `energy_j`
     and `beam_on_s` sum over all vectors; `build_time_s` adds jumps and accelerations, without recoating and heating.
     `z_mm` is each layer's top. `notes` say what of the part comes out otherwise than it was drawn (`slicer.notes`).
+    `parts` are those of a plate on which parts were placed: name, place and turn; empty for one part in the middle.
     """
 
     schema_version: int
@@ -112,6 +114,7 @@ class Manifest:
     thickness_mm: list[float]
     software_version: str
     notes: list[dict[str, Any]] = field(default_factory=list)
+    parts: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> bytes:
         """The bytes of `manifest.json`: sorted keys, no NaN, so that equal manifests are equal bytes."""
@@ -396,6 +399,7 @@ class _Tally:
             z_mm=self.z_mm,
             thickness_mm=self.thickness_mm,
             software_version=_software_version(),
+            parts=list(self.head.parts),
         )
 
 
@@ -494,7 +498,7 @@ def _read_manifest(path: Path, data: bytes) -> Manifest:
         manifest = msgspec.convert(table, Manifest)
     except msgspec.ValidationError as error:
         raise JobError(f"job file {path}: its manifest cannot be used: {error}") from error
-    keys = {f.name for f in fields(Manifest)} - ({"notes"} if version == 1 else set())
+    keys = {f.name for f in fields(Manifest)} - ({"notes", "parts"} if version == 1 else set())
     if version not in SCHEMA_VERSIONS or set(table) != keys:
         raise JobError(f"job file {path}: its manifest is not one of format {' or '.join(map(str, SCHEMA_VERSIONS))}")
     count = manifest.layer_count

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from slicer.layers import Layer, cut_bands, cut_layers
 from slicer.mesh import Mesh, MeshReport, place_on_plate, read_mesh
 from slicer.notes import NoteBook
 from slicer.parallel import in_order, workers_here
+from slicer.placement import Wish, arrange, wished
 from slicer.recipe import Recipe, RecipeError, with_bounds_of
 from slicer.scan import ScanPath
 from slicer.skins import Neighbours, overhangs
@@ -32,12 +34,14 @@ OVERHANG_PART = 1.0
 
 
 def plan_job(
-    mesh_path: str | Path,
+    mesh_path: str | Path | Sequence[str | Path],
     recipe: Recipe,
     envelope: Envelope,
     out_path: str | Path,
     *,
     unit: str = "mm",
+    gap_mm: float = 0.0,
+    wishes: Sequence[Wish] | None = None,
     name: str | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -46,11 +50,13 @@ def plan_job(
     """Read a mesh, cut it into layers, fill them with scan vectors and write the job.
 
     Args:
-        unit: of the mesh's numbers: mm, cm, m or inch.
+        mesh_path: one mesh file, or several whose parts share the plate.
+        unit: of the mesh's numbers: mm, cm, m or inch. gap_mm: gaps of the surface up to this width are closed.
+        wishes: how each mesh is turned, how many of it and where; one part in the middle of the plate if None.
         name: of the job; the mesh file's stem if None.
         workers: threads that fill layers; as many as there are processors if None. The job's bytes do not depend on it.
         progress: called with (layers done, layers in all).
-        on_report: called once with what was found in the mesh.
+        on_report: called once for each mesh with what was found in it.
 
     Raises:
         MeshError: the file cannot be used, or the part does not fit the envelope.
@@ -61,13 +67,18 @@ def plan_job(
     refusals = with_bounds_of(recipe, power_w_max=envelope.beam_power_w_max, speed_mm_s_max=envelope.speed_mm_s_max)
     if refusals:
         raise RecipeError("; ".join(refusals))
-    mesh, report = read_mesh(mesh_path, unit=unit)
-    if on_report is not None:
-        on_report(report)
-    layers = _cut(place_on_plate(mesh, envelope), recipe)
-    with Path(mesh_path).open("rb") as stream:
-        mesh_sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    head = JobHead(name or Path(mesh_path).stem, recipe, envelope, Path(mesh_path).name, mesh_sha256)
+    paths = [Path(mesh_path)] if isinstance(mesh_path, str | Path) else [Path(path) for path in mesh_path]
+    meshes = []
+    for path in paths:
+        mesh, report = read_mesh(path, unit=unit, gap_mm=gap_mm)
+        meshes.append(mesh)
+        if on_report is not None:
+            on_report(report)
+    mesh, parts = _placed(meshes, wishes, envelope)
+    layers = _cut(mesh, recipe)
+    head = JobHead(
+        name or paths[0].stem, recipe, envelope, ", ".join(path.name for path in paths), _sha256_of(paths), parts
+    )
     notes = NoteBook(recipe.spot_mm)
     notes.add_overhangs(overhangs(layers, OVERHANG_PART * recipe.layer_thickness_mm))
     return write_job(
@@ -95,6 +106,28 @@ def on_machine_grid(path: ScanPath) -> ScanPath:
     grid = np.rint(path.vectors_mm * 1000.0)
     kept = (grid[:, :2] != grid[:, 2:]).any(axis=1)
     return replace(path, vectors_mm=grid / 1000.0).chosen(kept)
+
+
+def _placed(
+    meshes: list[Mesh], wishes: Sequence[Wish] | None, envelope: Envelope
+) -> tuple[Mesh, tuple[dict[str, Any], ...]]:
+    if wishes is None and len(meshes) == 1:
+        return place_on_plate(meshes[0], envelope), ()
+    wishes = wishes if wishes is not None else [Wish()] * len(meshes)
+    plate = arrange(wished(meshes, wishes), 1, envelope)
+    parts = [
+        {"name": part.name, "at_mm": list(part.at_mm), "rotate_deg": list(part.rotate_deg)} for part in plate.parts
+    ]
+    return plate.mesh, tuple(parts)
+
+
+def _sha256_of(paths: list[Path]) -> str:
+    """Of the file; of several files the sum over the text of their sums."""
+    sums = []
+    for path in paths:
+        with path.open("rb") as stream:
+            sums.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    return sums[0] if len(sums) == 1 else hashlib.sha256("\n".join(sums).encode()).hexdigest()
 
 
 def _cut(mesh: Mesh, recipe: Recipe) -> list[Layer]:

@@ -18,6 +18,7 @@ from slicer.heads import times_s
 from slicer.job import Job, JobError
 from slicer.layers import net_area_mm2
 from slicer.notes import PLACES_MAX, NoteBook, sentences
+from slicer.placement import parse_wishes
 from slicer.plan import on_machine_grid, plan_job
 from slicer.recipe import RecipeError, load_recipe
 from slicer.scan import KIND_CONTOUR, KIND_DOWN_SKIN, KIND_HATCH, KIND_UP_SKIN, ScanPath
@@ -131,6 +132,27 @@ def test_the_return_time_holds_over_a_whole_layer_of_a_job(plate, tmp_path):
             path = job.layer(index).path
             assert return_times(path, 1.2, recipe.jump_speed_mm_s).min() >= 1.5 - 1e-9
             assert path.wait_s.sum() > 0
+
+
+def test_parts_share_a_plate_turned_and_in_copies(plate, tmp_path):
+    write_stl(rectangular(8, 8, 3), tmp_path / "pin.stl")
+    wishes = parse_wishes(["plate", "pin"], at=["plate=100,60"], rotate=["plate=90"], copies=["pin=3"])
+    manifest = plan_job([plate, tmp_path / "pin.stl"], wire_small(), BENCH, tmp_path / "all.kiln", wishes=wishes)
+    assert [part["name"] for part in manifest.parts] == ["plate", "pin 1", "pin 2", "pin 3"]
+    assert manifest.parts[0] == {"name": "plate", "at_mm": [100.0, 60.0], "rotate_deg": [0.0, 0.0, 90.0]}
+    with Job.open(tmp_path / "all.kiln") as job:
+        low, top = job.layer(0).layer, job.layer(manifest.layer_count - 1).layer
+    assert net_area_mm2(low) == pytest.approx(200 + 3 * 64) and net_area_mm2(top) == pytest.approx(200)
+    x, y = np.ptp(top.points_mm, axis=0)
+    assert (x, y) == (pytest.approx(10), pytest.approx(20)), "turned by 90 deg"
+    both = "\n".join(hashlib.sha256(p.read_bytes()).hexdigest() for p in (plate, tmp_path / "pin.stl"))
+    assert manifest.mesh_sha256 == hashlib.sha256(both.encode()).hexdigest()
+
+
+def test_parts_that_overlap_are_refused_by_name(plate, tmp_path):
+    wishes = parse_wishes(["plate"], at=["100,60", "105,62"])
+    with pytest.raises(MeshError, match="plate 1 and plate 2 overlap on the plate by"):
+        plan_job(plate, wire_small(), BENCH, tmp_path / "all.kiln", wishes=wishes)
 
 
 def test_several_heads_share_the_plate(plate, tmp_path):

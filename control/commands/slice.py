@@ -27,40 +27,73 @@ Examples:
   moonkiln slice part.3mf --recipe my_recipe.toml --machine my_machine.toml
   moonkiln slice part.stl --recipe dlr_solar --unit cm --set power_w=190 --set contours=2
   moonkiln slice part.obj --recipe dsel_fibre --json
+  moonkiln slice brick.stl pin.stl --recipe dsel_fibre --copies pin=4 --at brick=80,75 --rotate brick=90
   moonkiln slice part.stl --recipe my_recipe.toml --set hatch=islands --set tile_mm=4 --set skin_layers=2
 """,
 )
-@click.argument("part", type=FILE)
+@click.argument("parts", metavar="PART...", type=FILE, nargs=-1, required=True)
 @click.option("--recipe", "recipe_name", required=True, metavar="NAME|FILE.toml", help="A shipped recipe, or a file.")
 @click.option("--machine", default="bench", show_default=True, metavar="NAME|FILE.toml", help="Whose envelope to fit.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe.")
 @click.option("--unit", type=click.Choice(UNITS), default="mm", show_default=True, help="Of the mesh's numbers.")
+@click.option(
+    "--close-gaps", "gap_mm", type=float, default=0.0, metavar="MM", help="Close gaps of the surface so wide."
+)
+@click.option("--at", multiple=True, metavar="[NAME=]X,Y", help="Where the middle of a part goes, mm.")
+@click.option("--rotate", multiple=True, metavar="[NAME=]Z|X,Y,Z", help="Turn a part, degrees.")
+@click.option("--copies", multiple=True, metavar="[NAME=]N", help="How many of a part.")
 @click.option("-o", "--output", type=FILE, help="Job file to write.  [default: PART with .kiln, in this folder]")
 @json_option
 def slice_part(
-    part: Path, recipe_name: str, machine: str, settings: tuple[str, ...], unit: str, output: Path | None, as_json: bool
+    parts: tuple[Path, ...],
+    recipe_name: str,
+    machine: str,
+    settings: tuple[str, ...],
+    unit: str,
+    gap_mm: float,
+    at: tuple[str, ...],
+    rotate: tuple[str, ...],
+    copies: tuple[str, ...],
+    output: Path | None,
+    as_json: bool,
 ) -> None:
-    """Turn the mesh PART (STL, OBJ, PLY or 3MF) into a job file."""
+    """Turn the mesh PART (STL, OBJ, PLY, 3MF or STEP), or several that share the plate, into a job file."""
     from control.config import load_envelope
     from slicer.notes import sentences as notes_of
+    from slicer.placement import parse_wishes
     from slicer.plan import plan_job
     from slicer.recipe import load_recipe
 
-    output = output or Path(f"{part.stem}.kiln")
-    _check_output(output, part)
+    output = output or Path(f"{parts[0].stem}.kiln")
+    for part in parts:
+        _check_output(output, part)
     recipe = load_recipe(recipe_name, _overrides(settings))
     envelope = load_envelope(machine)
+    wishes = None
+    if at or rotate or copies or len(parts) > 1:
+        wishes = parse_wishes([part.stem for part in parts], at=at, rotate=rotate, copies=copies)
     reports: list[MeshReport] = []
     with Progress("slicing", quiet=as_json) as progress:
         manifest = plan_job(
-            part, recipe, envelope, output, unit=unit, progress=progress.update, on_report=reports.append
-        )
+            parts, recipe, envelope, output, unit=unit, gap_mm=gap_mm, wishes=wishes, progress=progress.update,
+            on_report=reports.append,
+        )  # fmt: skip
     if as_json:
-        say_json({"path": str(output), "mesh_report": _report_figures(reports[0]), **_without_layers(manifest)})
+        figures = [_report_figures(report) for report in reports]
+        say_json({"path": str(output), "mesh_report": figures[0], "mesh_reports": figures, **_without_layers(manifest)})
         return
-    click.echo(f"{part}: {_report_sentence(reports[0])}")
-    for sentence in reports[0].sentences():
-        click.echo(f"  note: {sentence}")
+    for part, report in zip(parts, reports, strict=True):
+        click.echo(f"{part}: {_report_sentence(report)}")
+        for sentence in report.sentences():
+            click.echo(f"  note: {sentence}")
+    for placed in manifest.parts:
+        x, y = placed["at_mm"]
+        turned = (
+            ""
+            if not any(placed["rotate_deg"])
+            else f", turned by {', '.join(f'{a:g}' for a in placed['rotate_deg'])} deg"
+        )
+        click.echo(f"  {placed['name']}: middle at x {x:.2f}, y {y:.2f} mm{turned}")
     for sentence in notes_of(manifest.notes, recipe.spot_mm):
         click.echo(f"  note: {sentence}")
     click.echo(f"{output}: {job_sentence(manifest)}")
