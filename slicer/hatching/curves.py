@@ -16,8 +16,8 @@ BEHIND_PART = 0.02
 """How far a chord of a curve may stay behind its arc, in spacings."""
 
 RINGS_MAX = 20_000
-TURNS_MAX = 50_000
-CELLS_MAX = 64_000_000
+CHORDS_MAX = 20_000_000
+CELLS_MAX = 16_000_000
 
 
 def concentric(
@@ -69,15 +69,15 @@ def spiral(
     if len(points_mm) == 0:
         return Hatched.empty()
     extent = check_extent(points_mm, angle_rad, settings.spacing_mm)
-    if not 0.5 * extent / settings.spacing_mm < TURNS_MAX:
-        raise ScanError(
-            f"A spiral with {settings.spacing_mm:g} mm between its turns needs over {TURNS_MAX} turns across "
-            f"{extent:.6g} mm; make the spacing wider."
-        )
     turned = points_mm @ [[math.cos(angle_rad), -math.sin(angle_rad)], [math.sin(angle_rad), math.cos(angle_rad)]]
     radius = 0.5 * float(np.hypot(*np.ptp(turned, axis=0)))
     behind = min(BEHIND_PART * settings.spacing_mm / max(radius, settings.spacing_mm), 0.5)
     rays = max(math.ceil(math.pi / math.acos(1.0 - behind)), 16)
+    if not (radius / settings.spacing_mm + 1.0) * rays < CHORDS_MAX:
+        raise ScanError(
+            f"A spiral with {settings.spacing_mm:g} mm between its turns needs over {CHORDS_MAX} chords across "
+            f"{extent:.6g} mm; make the spacing wider."
+        )
     vectors, chain = spiral_chains(points_mm, loop_starts, angle_rad, settings, rays)
     return Hatched(vectors, chain)
 

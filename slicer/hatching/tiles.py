@@ -23,6 +23,10 @@ TILES_MAX = 4_000_000
 """Tiles that a layer's extent may need: they are counted one by one, whether they hold a vector or not."""
 
 
+VECTORS_MAX = 300_000_000
+"""Vectors that lines across a layer's extent may be cut into: a wrong unit is a sentence and no full memory."""
+
+
 def stripes(
     points_mm: NDArray[np.float64], loop_starts: NDArray[np.int64], angle_rad: float, settings: HatchSettings
 ) -> Hatched:
@@ -71,6 +75,11 @@ def _tiled(
     if not (extent / settings.tile_mm + 8.0) ** 2 < TILES_MAX:
         raise ScanError(
             f"Tiles of {settings.tile_mm:g} mm need over {TILES_MAX} of them across {extent:.6g} mm; make them wider."
+        )
+    if not (extent / settings.spacing_mm + 1.0) * (extent / settings.tile_mm + 8.0) < VECTORS_MAX:
+        raise ScanError(
+            f"Lines {settings.spacing_mm:g} mm apart in tiles of {settings.tile_mm:g} mm may be over "
+            f"{VECTORS_MAX} vectors across {extent:.6g} mm; make either wider."
         )
     vectors, tile = tiling.tiled_vectors(
         points, starts, float(settings.spacing_mm), float(angle), float(settings.phase), settings.shortest_mm, tiles,

@@ -158,7 +158,10 @@ def _count(frame, tiling, spacing, shortest, place):
     if len(crossing) == 0:
         return
     period = tiling.colours * tiling.pitch
-    lowest, highest = crossing.min(), crossing.max()
+    lowest, highest = math.inf, -math.inf
+    for k in range(len(first) - 1):
+        if first[k + 1] > first[k]:
+            lowest, highest = min(lowest, crossing[first[k]]), max(highest, crossing[first[k + 1] - 1])
     # a stretch of line adds one to a run of tiles: mark where the run begins and where it has ended
     marks = np.zeros((len(frame.centre), math.ceil((highest - lowest + 2.0 * tiling.half) / period) + 4), np.int64)
     begins = np.empty(len(frame.centre), np.int64)
