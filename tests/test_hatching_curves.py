@@ -96,11 +96,11 @@ def test_rings_come_in_the_order_of_their_twin(rings, spacing, angle):
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.sampled_from(CURVES), tangles, st.floats(0.5, 4.0), angles)
-def test_no_vector_leaves_the_area(curve, rings, spacing, angle):
+@given(st.sampled_from(CURVES), tangles, st.floats(0.5, 4.0), angles, st.sampled_from([0.0, 0.5, 0.3, -0.45, 7.7]))
+def test_no_vector_leaves_the_area(curve, rings, spacing, angle, phase):
     outline = offset_loops(loops_of(*rings), 0.0)
     loops = rings_of(*outline)
-    vectors = curve(*outline, angle, HatchSettings(spacing)).vectors_mm
+    vectors = curve(*outline, angle, HatchSettings(spacing, phase=phase)).vectors_mm
     for x0, y0, x1, y1 in vectors[:: 1 + len(vectors) // 100].tolist():
         for part in (0.0, 0.1, 0.5, 0.77, 1.0):
             point = (x0 + part * (x1 - x0), y0 + part * (y1 - y0))

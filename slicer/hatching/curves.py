@@ -135,13 +135,13 @@ def rings_of(points_mm: NDArray[np.float64], loop_starts: NDArray[np.int64], set
         raise ScanError(
             f"Rings {spacing:g} mm apart are over {RINGS_MAX} across {extent:.6g} mm; make the spacing wider."
         )
-    first = 0.5 + settings.phase - math.floor(settings.phase + 0.5)
+    first = 0.5 + settings.phase - math.ceil(settings.phase - 0.5)  # over 0, so that no ring is the outline itself
     distances = [-(first + k) * spacing for k in range(math.floor(0.5 * extent / spacing) + 2)]
     rings = []
     for loops in offset_each((points_mm, loop_starts), distances):
         if len(loops[0]) == 0:
             break
-        loops = thinned(loops, BEHIND_PART * spacing)
+        loops = thinned(loops, min(BEHIND_PART, 0.5 * first) * spacing)
         if len(loops[0]):
             rings.append(loops)
     return rings
