@@ -162,6 +162,16 @@ def test_lines_keep_their_phase_across_holes_and_between_parts():
         np.testing.assert_allclose(steps, steps.round(), atol=1e-9)
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("corner", [0, 1, 3])
+def test_coordinate_that_is_no_number_is_a_sentence(bad, corner):
+    for axis in (0, 1):
+        points = SQUARE[0].copy()
+        points[corner, axis] = bad
+        with pytest.raises(ScanError, match="no number"):
+            lines((points, SQUARE[1]), 1.0, 0.0)
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.sampled_from([meander, one_way]), st.floats(-3.0, 3.0), st.floats(-1.0, 1.0))
 def test_numbers_turn_with_the_part(fill, turn, angle):

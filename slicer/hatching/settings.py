@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slicer.errors import ScanError
+from slicer.kernels import filling
 
 SHORTEST_PART = 0.1
 """Vectors up to this part of the spacing are left out: they lie in the tips of corners, under the contour's beam."""
@@ -95,8 +96,10 @@ def check_extent(points_mm: NDArray[np.float64], angle_rad: float, spacing_mm: f
     """
     if not math.isfinite(angle_rad):
         raise ScanError(f"A hatch needs a finite angle, not {angle_rad:g} rad.")
-    extent = float(np.hypot(*np.ptp(points_mm, axis=0)))
-    if not extent / spacing_mm < LINES_MAX:  # not a number fails, too
+    extent = float(filling.diagonal(points_mm))
+    if math.isnan(extent):
+        raise ScanError("The outline has a coordinate that is no number; check the mesh it was cut from.")
+    if not extent / spacing_mm < LINES_MAX:
         raise ScanError(
             f"A hatch spacing of {spacing_mm:g} mm needs over {LINES_MAX} lines across {extent:.6g} mm; make it wider."
         )

@@ -124,6 +124,18 @@ def crossings(points, starts, spacing, angle, phase):
 
 
 @njit(cache=True, nogil=True)
+def diagonal(points):
+    """The diagonal of the box around (p, 2) f8 points, p > 0; not a number where one of them is not finite."""
+    x_low, x_high, y_low, y_high = math.inf, -math.inf, math.inf, -math.inf
+    nothing = 0.0
+    for i in range(len(points)):
+        x, y = points[i, 0], points[i, 1]
+        x_low, x_high, y_low, y_high = min(x_low, x), max(x_high, x), min(y_low, y), max(y_high, y)
+        nothing += 0.0 * x + 0.0 * y
+    return math.hypot(x_high - x_low, y_high - y_low) + nothing
+
+
+@njit(cache=True, nogil=True)
 def _sort(values, begin, end):
     """Sort values[begin:end] (Shell 1959): by plain insertion while they are few, which they nearly always are."""
     gap = 1
