@@ -1,18 +1,23 @@
-"""Offsets of closed loops: beam compensation and contours, by Clipper2 (through manifold3d)."""
+"""Offsets of closed loops: beam compensation and contours.
+
+Our own kernel does the work (`slicer.kernels.offsetting`) and checks itself; an outline that it cannot answer for is
+left to Clipper2 (through manifold3d). `tally` counts both.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
 
-import manifold3d
 import numpy as np
 from numpy.typing import NDArray
 
 from slicer.errors import ScanError
-from slicer.kernels import cutting
+from slicer.kernels import cutting, offsetting
 
 Loops = tuple[NDArray[np.float64], NDArray[np.int64]]
 """(p, 2) f8 points and (l + 1,) i8 loop starts, outer loops counter-clockwise, holes clockwise."""
@@ -33,6 +38,26 @@ class Outline(Protocol):
     def loop_starts(self) -> NDArray[np.int64]: ...
 
 
+@dataclass
+class Tally:
+    """How many offsets were made in this process, and how many of them Clipper2 had to make."""
+
+    made: int = 0
+    fell_back: int = 0
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def count(self, made: int, fell_back: int) -> None:
+        """Add to both numbers; from any thread."""
+        with self._lock:
+            self.made += made
+            self.fell_back += fell_back
+
+
+tally = Tally()
+
+
 def offset_loops(outline: Outline | Loops, distance_mm: float) -> Loops:
     """Move an outline outward (positive distance) or inward (negative), in mm, with round corners.
 
@@ -43,30 +68,68 @@ def offset_loops(outline: Outline | Loops, distance_mm: float) -> Loops:
 
 
 def offset_each(
-    outline: Outline | Loops, distances_mm: list[float], hole_distances_mm: list[float] | None = None
+    outline: Outline | Loops, distances_mm: Sequence[float], hole_distances_mm: Sequence[float] | None = None
 ) -> Iterator[Loops]:
     """`offset_loops` for several distances from one outline, which is prepared only once.
 
-    `hole_distances_mm`: by how much the borders of holes are moved instead, one for each distance (a positive one moves
-    them towards the hole's middle).
+    Args:
+        outline: loops with the inside to the left; where they overlap they are united first.
+        distances_mm: how far the outer loops move, each for one result; positive makes more material.
+        hole_distances_mm: how far the loops of holes move then (positive makes more material, the hole smaller), where
+            holes need another compensation than outer loops; as far as those if None.
+
+    Raises:
+        ScanError: a distance or a coordinate is no finite number, or there are not as many of one as of the other.
     """
     points, starts = outline if isinstance(outline, tuple) else (outline.points_mm, outline.loop_starts)
-    if not all(math.isfinite(distance) for distance in distances_mm):
-        raise ScanError(f"An outline cannot be moved by {distances_mm} mm; offsets must be finite.")
+    holes_mm = distances_mm if hole_distances_mm is None else hole_distances_mm
+    if len(holes_mm) != len(distances_mm):
+        raise ScanError(f"{len(distances_mm)} offsets of outer loops need as many of holes, not {len(holes_mm)}.")
+    moves = np.ascontiguousarray(np.array([distances_mm, holes_mm], np.float64).T)
+    if not np.isfinite(moves).all():
+        raise ScanError(f"An outline cannot be moved by {[*distances_mm, *holes_mm]} mm; offsets must be finite.")
     if not np.isfinite(points).all():
         raise ScanError("The outline has a coordinate that is no number; check the mesh it was cut from.")
+    if len(points) == 0:
+        yield from ((np.zeros((0, 2)), np.zeros(1, np.int64)) for _ in distances_mm)
+        return
+    # Reckoned from the middle of the part, so that its place takes no digits from it.
+    centre = 0.5 * (points.min(axis=0) + points.max(axis=0))
+    arcs = [[_arc(abs(distance)) for distance in pair] for pair in moves.tolist()]
+    states, parts, loop_starts, moved = offsetting.offset_outline(
+        np.ascontiguousarray(points, np.float64), np.ascontiguousarray(starts, np.int64), centre[0], centre[1], moves,
+        np.array([[arc[0] for arc in pair] for pair in arcs]), np.array([[arc[1] for arc in pair] for pair in arcs]),
+    )  # fmt: skip
+    tally.count(len(states), int(np.count_nonzero(states == offsetting.FAILED)))
+    for i, state in enumerate(states):
+        if state == offsetting.FAILED:
+            yield clipper_offset((points, starts), *moves[i])
+        else:
+            own = loop_starts[parts[i, 0] : parts[i, 1] + 1]
+            yield moved[own[0] : own[-1]], own - own[0]
+
+
+def clipper_offset(loops: Loops, distance_mm: float, hole_distance_mm: float) -> Loops:
+    """The same offset by Clipper2: the answer where our kernel has none, and the oracle in the tests."""
+    import manifold3d
+
+    points, starts = loops
     # Clipper counts in fixed steps of 1e-8 mm: near the origin it keeps them whatever the place of the part.
     centre = 0.5 * (points.min(axis=0) + points.max(axis=0)) if len(points) else np.zeros(2)
     near = points - centre
     section = manifold3d.CrossSection([near[a:b] for a, b in pairwise(starts)], manifold3d.FillRule.Positive)
-    if hole_distances_mm is not None:
-        rings = section.to_polygons()  # bodies that overlap are one now, and holes run clockwise
-        for distance, of_holes in zip(distances_mm, hole_distances_mm, strict=True):
-            moved_rings = [ring for one in rings for ring in _moved_ring(one, distance, of_holes)]
-            yield _loops(manifold3d.CrossSection(moved_rings, manifold3d.FillRule.Positive).to_polygons(), centre)
-        return
-    for distance in distances_mm:
-        yield _loops(_moved(section, distance).to_polygons(), centre)
+
+    def moved(part: manifold3d.CrossSection, distance: float) -> manifold3d.CrossSection:
+        return part.offset(distance, manifold3d.JoinType.Round, 2.0, _arc(abs(distance))[0]) if distance else part
+
+    if hole_distance_mm == distance_mm:
+        return _loops(moved(section, distance_mm).to_polygons(), centre)
+    rings = section.to_polygons()
+    outer = [ring for ring in rings if _area(ring) > 0.0]
+    holes = [ring[::-1] for ring in rings if _area(ring) <= 0.0]
+    grown = moved(manifold3d.CrossSection(outer), distance_mm).to_polygons()
+    grown += [ring[::-1] for ring in moved(manifold3d.CrossSection(holes), -hole_distance_mm).to_polygons()]
+    return _loops(manifold3d.CrossSection(grown, manifold3d.FillRule.Positive).to_polygons(), centre)
 
 
 def thinned(loops: Loops, tolerance_mm: float) -> Loops:
@@ -79,26 +142,18 @@ def thinned(loops: Loops, tolerance_mm: float) -> Loops:
     return out[: out_starts[count]].copy(), out_starts[: count + 1].copy()
 
 
-def _moved(section: manifold3d.CrossSection, distance_mm: float) -> manifold3d.CrossSection:
-    if distance_mm == 0.0:
-        return section
-    return section.offset(distance_mm, manifold3d.JoinType.Round, 2.0, _arc_segments(abs(distance_mm)))
-
-
-def _moved_ring(ring: NDArray[np.float64], distance_mm: float, of_holes_mm: float) -> list[NDArray[np.float64]]:
-    """One loop moved by itself: an outer one by the first distance, a hole (clockwise) by the second."""
-    x, y = ring.T
-    if float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) > 0.0:
-        return _moved(manifold3d.CrossSection([ring], manifold3d.FillRule.Positive), distance_mm).to_polygons()
-    hole = manifold3d.CrossSection([ring[::-1]], manifold3d.FillRule.Positive)
-    return [moved[::-1] for moved in _moved(hole, -of_holes_mm).to_polygons()]
-
-
-def _arc_segments(radius_mm: float) -> int:
-    """Chords that a full turn of this radius is cut into, so that none stays behind the arc by more than allowed."""
+def _arc(radius_mm: float) -> tuple[int, float]:
+    """Chords that a full turn of this radius is cut into, and how far one may stay behind the arc, mm."""
+    if radius_mm == 0.0:
+        return 4, 0.0
     behind = min(ARC_PART * radius_mm, ARC_MAX_MM)
     chords = math.pi / math.acos(1.0 - behind / radius_mm)
-    return 4 * math.ceil(min(chords, 720.0) / 4.0)
+    return 4 * math.ceil(min(chords, 720.0) / 4.0), behind
+
+
+def _area(ring: NDArray[np.float64]) -> float:
+    x, y = (ring - ring[0]).T
+    return 0.5 * float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
 
 
 def _loops(polygons: list[NDArray[np.float64]], centre: NDArray[np.float64]) -> Loops:

@@ -1097,3 +1097,21 @@ def corners_on_edges(points, edges, reach):
 def tetrahedra_volume(vertices, faces):
     """The sum of the tetrahedra between the origin and each triangle, by determinants."""
     return sum(float(np.linalg.det([vertices[v] for v in face])) / 6.0 for face in faces)
+# --- offsets (slicer/kernels/offsetting.py) -----------------------------------------------------------------
+
+
+def winding(point, loops):
+    """The winding number of closed polylines around a point, by the angles that its corners are seen under."""
+    x, y = point
+    turns = 0.0
+    for loop in loops:
+        for (ax, ay), (bx, by) in zip(loop, [*loop[1:], loop[0]]):
+            ax, ay, bx, by = ax - x, ay - y, bx - x, by - y
+            turns += math.atan2(ax * by - ay * bx, ax * bx + ay * by)
+    return round(turns / (2.0 * math.pi))
+
+
+def depth(point, loops):
+    """How far inside an outline a point lies, negative outside: the offset by d is where this is more than -d."""
+    nearest = min((distance_to_loop(point, loop) for loop in loops), default=math.inf)
+    return nearest if winding(point, loops) > 0 else -nearest
