@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slicer.errors import MeshError
-from slicer.kernels import cutting
+from slicer.kernels import cutting, offsetting
 from slicer.mesh import Mesh
-from slicer.offsets import Loops, offset_loops
+from slicer.offsets import RULES, Loops, resolve_loops
+from slicer.parallel import in_order, workers_here
 
 THINNING_MM = 1e-4
 """How far a point of a cut may lie from the thinned outline: a hundredth of what any gantry resolves."""
@@ -22,6 +23,9 @@ SLIT_MM = 0.05
 closed: they are none of the part, and beam compensation would keep the beam half a spot away from each."""
 
 LAYERS_MAX = 200_000
+
+PARTS_PER_THREAD = 4
+"""Runs of planes that each thread takes one after the other, so that none waits long for another."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,15 +78,23 @@ def _areas_and_perimeters(
     return 0.5 * np.add.reduceat(doubled, starts[:-1]), np.add.reduceat(sides, starts[:-1])
 
 
-def cut_layers(mesh: Mesh, thickness_mm: float) -> list[Layer]:
+def cut_layers(mesh: Mesh, thickness_mm: float, rule: str = "positive", threads: int | None = None) -> list[Layer]:
     """Cut a mesh into layers of one thickness, from its lowest point up.
 
     Every plane lies in the middle of its layer, so a layer stands for the mean of its height; a last layer whose middle
-    is above the part is not made. A layer between two bodies may be empty; bodies that overlap become one.
+    is above the part is not made. A layer between two bodies may be empty. No loops of a layer cross.
+
+    Args:
+        rule: what is inside where surfaces overlap or cross, by how often they wind around it: "positive" (once or
+            more: bodies that overlap become one), "non_zero" (once or more either way: parts that are inside out count
+            too), "even_odd" (an odd number of times: what two bodies share is a hole).
+        threads: that cut at the same time, as many as there are processors if None; the layers do not depend on it.
 
     Raises:
-        MeshError: the thickness is no thickness, the part is thinner than half a layer, or a cut does not close.
+        MeshError: the thickness is no thickness, the part is thinner than half a layer, or a cut does not close; or
+            the rule is none.
     """
+    _check_rule(rule)
     if not (np.isfinite(thickness_mm) and thickness_mm > 0.0):
         raise MeshError(f"A layer cannot be {thickness_mm:g} mm thick; give a positive thickness.")
     bottom, top = (float(z) for z in mesh.bounds_mm[:, 2])
@@ -98,48 +110,56 @@ def cut_layers(mesh: Mesh, thickness_mm: float) -> list[Layer]:
         )
     index = np.arange(count)
     tops = bottom + (index + 1) * thickness_mm
-    return _cut(mesh, bottom + (index + 0.5) * thickness_mm, tops, np.full(count, float(thickness_mm)))
+    return _cut(mesh, bottom + (index + 0.5) * thickness_mm, tops, np.full(count, float(thickness_mm)), rule, threads)
 
 
-def cut_bands(mesh: Mesh, edges_mm: NDArray[np.float64]) -> list[Layer]:
+def cut_bands(
+    mesh: Mesh, edges_mm: NDArray[np.float64], rule: str = "positive", threads: int | None = None
+) -> list[Layer]:
     """Cut a mesh into layers between given heights, (k + 1,) f8 rising, each in the middle of its height.
 
     Raises:
-        MeshError: a cut does not close.
+        MeshError: a cut does not close, or the rule is none.
     """
-    return _cut(mesh, 0.5 * (edges_mm[:-1] + edges_mm[1:]), edges_mm[1:], np.diff(edges_mm))
+    _check_rule(rule)
+    return _cut(mesh, 0.5 * (edges_mm[:-1] + edges_mm[1:]), edges_mm[1:], np.diff(edges_mm), rule, threads)
+
+
+def _check_rule(rule: str) -> None:
+    if rule not in RULES:
+        raise MeshError(f"{rule!r} does not say what is inside; use one of {', '.join(RULES)}.")
 
 
 def _cut(
-    mesh: Mesh, planes_mm: NDArray[np.floating], tops_mm: NDArray[np.floating], thicknesses_mm: NDArray[np.floating]
+    mesh: Mesh,
+    planes_mm: NDArray[np.floating],
+    tops_mm: NDArray[np.floating],
+    thicknesses_mm: NDArray[np.floating],
+    rule: str,
+    threads: int | None,
 ) -> list[Layer]:
-    outlines = cut_planes(mesh, planes_mm)
+    outlines = _outlines(mesh, planes_mm, rule, threads)
     tops, thicknesses = tops_mm.tolist(), thicknesses_mm.tolist()
-    return [Layer(i, tops[i], thicknesses[i], *_united(*outline)) for i, outline in enumerate(outlines)]
+    return [Layer(i, tops[i], thicknesses[i], *outline) for i, outline in enumerate(outlines)]
 
 
-def _united(points: NDArray[np.float64], starts: NDArray[np.int64]) -> Loops:
-    """The outline of bodies that run into each other, where outer loops are near enough to do so."""
-    if len(starts) <= 2:
-        return points, starts
-    outer = _areas_and_perimeters(points, starts)[0] > 0.0
-    low, high = (edge.reduceat(points, starts[:-1], axis=0)[outer] for edge in (np.minimum, np.maximum))
-    meet = ((low[:, None] <= high[None]) & (low[None] <= high[:, None])).all(axis=2)
-    if np.count_nonzero(meet) == len(low):
-        return points, starts
-    points, starts = offset_loops((points, starts), 0.0)
-    areas, perimeters = _areas_and_perimeters(points, starts)
-    real = (areas > 0.0) | (-2.0 * areas > SLIT_MM * perimeters)
-    kept = [points[starts[i] : starts[i + 1]] for i in np.flatnonzero(real)]
-    return np.concatenate(kept), np.cumsum([0, *map(len, kept)])
-
-
-def cut_planes(mesh: Mesh, planes_mm: Sequence[float] | NDArray[np.floating]) -> list[Loops]:
+def cut_planes(
+    mesh: Mesh, planes_mm: Sequence[float] | NDArray[np.floating], threads: int | None = None
+) -> list[Loops]:
     """The outlines of a mesh at the given heights (rising), each as (points, loop starts), in one pass over the mesh.
+
+    They are as the surface runs, and cross where that does.
 
     Raises:
         MeshError: a cut does not close, because the surface has a gap there.
     """
+    return _outlines(mesh, planes_mm, None, threads)
+
+
+def _outlines(
+    mesh: Mesh, planes_mm: Sequence[float] | NDArray[np.floating], rule: str | None, threads: int | None
+) -> list[Loops]:
+    """What `cut_planes` tells of; with a rule, loops that do not cross."""
     planes = np.ascontiguousarray(planes_mm, np.float64)
     assert np.all(np.diff(planes) > 0), "planes must rise"
     vertices = np.ascontiguousarray(mesh.vertices_mm, np.float64)
@@ -151,14 +171,34 @@ def cut_planes(mesh: Mesh, planes_mm: Sequence[float] | NDArray[np.floating]) ->
     triangle_of = np.empty(segments, np.int32)
     first_segment = np.empty(len(faces), np.int64)
     cutting.list_segments(faces, levels, plane_first, np.empty(len(planes), np.int64), triangle_of, first_segment)
-    points = np.empty((segments, 2))
-    loop_first = np.empty(segments + 1, np.int64)
-    plane_loops = np.empty(len(planes) + 1, np.int64)
-    opened = np.empty(len(planes), np.int64)
-    used, _ = cutting.walk_planes(
-        vertices, faces, pair, levels, planes, plane_first, triangle_of, first_segment, THINNING_MM,
-        np.zeros(segments, np.bool_), np.empty((segments, 2)), points, loop_first, plane_loops, opened,
-    )  # fmt: skip
+    visited = np.zeros(segments, np.bool_)
+    centre = mesh.bounds_mm[:, :2].mean(axis=0)
+
+    def walk(part: tuple[int, int]) -> tuple[list[Loops], NDArray[np.int64]]:
+        first, last = part
+        room = int(plane_first[last] - plane_first[first])
+        points, loop_first = np.empty((room, 2)), np.empty(room + 1, np.int64)
+        plane_loops, opened = np.empty(last - first + 1, np.int64), np.empty(last - first, np.int64)
+        used, loops = cutting.walk_planes(
+            vertices, faces, pair, levels, planes, plane_first, triangle_of, first_segment, THINNING_MM, first, last,
+            visited, points, loop_first, plane_loops, opened,
+        )  # fmt: skip
+        points, loop_first = points[:used].copy(), loop_first[: loops + 1].copy()
+        clean = np.ones(last - first, np.bool_)
+        if rule is not None:
+            offsetting.resolved_as_given(points, loop_first, plane_loops, centre[0], centre[1], RULES[rule], clean)
+        outlines = []
+        for k in range(last - first):
+            starts = loop_first[plane_loops[k] : plane_loops[k + 1] + 1]
+            outline = points[starts[0] : starts[-1]], starts - starts[0]
+            outlines.append(outline if clean[k] or rule is None else _resolved(outline, rule))
+        return outlines, opened
+
+    workers = threads or workers_here()
+    bounds = np.searchsorted(plane_first, np.linspace(0, segments, PARTS_PER_THREAD * workers + 1)[1:-1])
+    parts = list(pairwise(np.unique([0, *np.minimum(bounds, len(planes)), len(planes)]).tolist()))
+    walked = list(in_order(walk, parts, workers))
+    opened = np.concatenate([np.zeros(0, np.int64), *(gaps for _, gaps in walked)])
     if opened.any():
         at = int(np.flatnonzero(opened)[0])
         raise MeshError(
@@ -166,9 +206,13 @@ def cut_planes(mesh: Mesh, planes_mm: Sequence[float] | NDArray[np.floating]) ->
             f"the first at z = {planes[at]:.3f} mm ({int(opened[at])} open outlines there). "
             "Repair the mesh (fill its holes) and slice it again."
         )
-    points = points[:used].copy()
-    outlines = []
-    for k in range(len(planes)):
-        starts = loop_first[plane_loops[k] : plane_loops[k + 1] + 1]
-        outlines.append((points[starts[0] : starts[-1]], starts - starts[0]))
-    return outlines
+    return [outline for outlines, _ in walked for outline in outlines]
+
+
+def _resolved(outline: Loops, rule: str) -> Loops:
+    """The border of what the rule calls inside, without the slits between bodies that meet."""
+    points, starts = resolve_loops(outline, rule)
+    areas, perimeters = _areas_and_perimeters(points, starts)
+    real = (areas > 0.0) | (-2.0 * areas > SLIT_MM * perimeters)
+    kept = [points[starts[i] : starts[i + 1]] for i in np.flatnonzero(real)]
+    return np.concatenate([np.zeros((0, 2)), *kept]), np.cumsum([0, *map(len, kept)])

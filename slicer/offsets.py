@@ -29,6 +29,10 @@ ARC_MAX_MM = 0.02
 """... and never farther than this."""
 
 
+RULES = {"positive": offsetting.POSITIVE, "non_zero": offsetting.NON_ZERO, "even_odd": offsetting.EVEN_ODD}
+"""What is inside, by the number of times that loops wind around it counter-clockwise."""
+
+
 class Outline(Protocol):
     """Anything with loops, such as a Layer."""
 
@@ -107,6 +111,22 @@ def offset_each(
         else:
             own = loop_starts[parts[i, 0] : parts[i, 1] + 1]
             yield moved[own[0] : own[-1]], own - own[0]
+
+
+def resolve_loops(loops: Loops, rule: str = "positive") -> Loops:
+    """The border of what a rule of `RULES` calls inside: loops that do not cross, with the inside to the left."""
+    points, starts = loops
+    centre = 0.5 * (points.min(axis=0) + points.max(axis=0)) if len(points) else np.zeros(2)
+    state, found, begins, _, _ = offsetting.resolve(points - centre, np.ascontiguousarray(starts), RULES[rule])
+    tally.count(1, int(state == offsetting.FAILED))
+    if state != offsetting.FAILED:
+        return found + centre, begins
+    import manifold3d
+
+    fill = {"positive": "Positive", "non_zero": "NonZero", "even_odd": "EvenOdd"}[rule]
+    near = points - centre
+    section = manifold3d.CrossSection([near[a:b] for a, b in pairwise(starts)], getattr(manifold3d.FillRule, fill))
+    return _loops(section.to_polygons(), centre)
 
 
 def clipper_offset(loops: Loops, distance_mm: float, hole_distance_mm: float) -> Loops:

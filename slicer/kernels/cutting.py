@@ -22,46 +22,77 @@ def pair_edges(faces: NDArray[np.int32]) -> tuple[NDArray[np.int32], int, int, i
     where nothing is on the other side; an edge is non-manifold when more than two triangles meet there, and clashes
     when its two triangles run along it in the same direction.
     """
-    tail = faces.reshape(-1).astype(np.int64)
-    head = np.roll(faces, -1, axis=1).reshape(-1).astype(np.int64)
-    span = int(faces.max(initial=0)) + 1
-    key = np.minimum(tail, head) * span + np.maximum(tail, head)
-    order = np.argsort(key, kind="stable")
-    pair = np.full(len(key), -1, np.int32)
-    opened, crowded, clashing = _pair_sorted(key[order], order, tail < head, pair)
+    pair = np.full(faces.size, -1, np.int32)
+    corners = np.ascontiguousarray(faces, np.int32).reshape(-1)
+    opened, crowded, clashing = _pair_around_corners(corners, int(faces.max(initial=-1)) + 1, pair)
     return pair, int(opened), int(crowded), int(clashing)
 
 
-@njit(cache=True)
-def _pair_sorted(key, order, upward, pair):
+@njit(cache=True, nogil=True)
+def _pair_around_corners(corners, n, pair):
+    """Gather half-edges at the smaller of their corners, sort the few there by the larger, and pair what is alike."""
+    first = np.zeros(n + 1, np.int64)
+    for h in range(len(corners)):
+        tail, head = corners[h], corners[h + 1 if h % 3 < 2 else h - 2]
+        first[min(tail, head) + 1] += 1
+    most = 0
+    for v in range(n):
+        most = max(most, first[v + 1])
+        first[v + 1] += first[v]
+    larger, half = np.empty(len(corners), np.int32), np.empty(len(corners), np.int32)
+    for h in range(len(corners)):
+        tail, head = corners[h], corners[h + 1 if h % 3 < 2 else h - 2]
+        v = min(tail, head)
+        larger[first[v]], half[first[v]] = max(tail, head), h
+        first[v] += 1
+    order = np.empty(most, np.int64)
     opened = 0
     crowded = 0
     clashing = 0
-    first = 0
-    while first < len(key):
-        last = first + 1
-        while last < len(key) and key[last] == key[first]:
-            last += 1
-        if last - first == 1:
-            opened += 1
-        elif last - first > 2:
-            crowded += 1
-        # Opposite directions first: that is how two sheets of one solid meet. What is left pairs as it comes.
-        for opposite in (True, False):
-            for i in range(first, last):
-                a = order[i]
-                if pair[a] >= 0:
-                    continue
-                for j in range(i + 1, last):
-                    b = order[j]
-                    if pair[b] < 0 and (upward[a] != upward[b]) == opposite:
-                        pair[a] = b
-                        pair[b] = a
-                        if not opposite:
-                            clashing += 1
-                        break
-        first = last
+    begin = 0
+    for v in range(n):
+        end = first[v]  # where the next corner's begin
+        _sort_few(larger, begin, end, order)
+        at = 0
+        while at < end - begin:
+            last = at + 1
+            while last < end - begin and larger[order[last]] == larger[order[at]]:
+                last += 1
+            if last - at == 1:
+                opened += 1
+            elif last - at > 2:
+                crowded += 1
+            # Opposite directions first: that is how two sheets of one solid meet. What is left pairs as it comes.
+            for opposite in (True, False):
+                for i in range(at, last):
+                    a = half[order[i]]
+                    if pair[a] >= 0:
+                        continue
+                    for j in range(i + 1, last):
+                        b = half[order[j]]
+                        if pair[b] < 0 and (corners[a] != corners[b]) == opposite:
+                            pair[a] = b
+                            pair[b] = a
+                            if not opposite:
+                                clashing += 1
+                            break
+            at = last
+        begin = end
     return opened, crowded, clashing
+
+
+@njit(cache=True, nogil=True)
+def _sort_few(keys, begin, end, order):
+    """The order that sorts keys[begin:end] into order[:end - begin], equal ones as they come."""
+    if end - begin > 64:
+        order[: end - begin] = begin + np.argsort(keys[begin:end], kind="mergesort")
+        return
+    for i in range(begin, end):
+        j = i - begin
+        while j > 0 and keys[order[j - 1]] > keys[i]:
+            order[j] = order[j - 1]
+            j -= 1
+        order[j] = i
 
 
 @njit(cache=True)
@@ -109,7 +140,7 @@ def wind_bodies(upward, pair, body, turned):
     return bodies, contradictions
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def count_segments(faces, levels, plane_first):
     """First pass: how many triangles each plane cuts.
 
@@ -130,7 +161,7 @@ def count_segments(faces, levels, plane_first):
     return plane_first[-1]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def list_segments(faces, levels, plane_first, cursor, triangle_of, first_segment):
     """Second pass: the triangles of each plane, and where each triangle's own segments are numbered from.
 
@@ -148,7 +179,7 @@ def list_segments(faces, levels, plane_first, cursor, triangle_of, first_segment
             cursor[k] += 1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _exit_up(faces, levels, t, k):
     """The half-edge of triangle t that rises through plane k: with the outside to the right, its cut ends there."""
     for j in range(3):
@@ -157,7 +188,7 @@ def _exit_up(faces, levels, t, k):
     return -1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _other_crossed(faces, levels, h, k):
     """The other half-edge of the triangle of h that crosses plane k."""
     t = h // 3
@@ -168,29 +199,36 @@ def _other_crossed(faces, levels, h, k):
     return -1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def walk_planes(
-    vertices, faces, pair, levels, planes, plane_first, triangle_of, first_segment, tolerance,
-    visited, raw, points, loop_first, plane_loop_first, opened,
+    vertices, faces, pair, levels, planes, plane_first, triangle_of, first_segment, tolerance, from_plane, to_plane,
+    visited, points, loop_first, plane_loop_first, opened,
 ):  # fmt: skip
-    """Chain every plane's segments into closed loops, thinned to their corners.
+    """Chain the segments of some planes into closed loops, thinned to their corners.
+
+    Planes do not depend on each other, so parts of them may run in threads of their own.
 
     Args:
         vertices: (n, 3) f8; faces: (m, 3) i4; pair: (3 m,) i4; levels: (n,) i4; planes: (k,) f8 rising.
         plane_first, triangle_of, first_segment: from the two passes above.
         tolerance: how far a dropped point may lie from the outline that is kept, mm.
-        visited: (s,) b1 scratch, false; raw: (s, 2) f8 scratch.
-        points: (s, 2) f8, out; loop_first: (s + 1,) i8, out; plane_loop_first: (k + 1,) i8, out: loops of each plane.
-        opened: (k,) i8, out: chains of each plane that end at a gap; they are left out.
+        from_plane, to_plane: which planes; s is how many segments they have, j how many they are.
+        visited: (all segments,) b1 scratch, false; threads may share it.
+        points: (s, 2) f8, out; loop_first: (s + 1,) i8, out; plane_loop_first: (j + 1,) i8, out: loops of each plane.
+        opened: (j,) i8, out: chains of each plane that end at a gap; they are left out.
 
     Returns (points used, loops used).
     """
+    most = 0
+    for k in range(from_plane, to_plane):
+        most = max(most, plane_first[k + 1] - plane_first[k])
+    raw = np.empty((most, 2))
     n_points = 0
     n_loops = 0
     loop_first[0] = 0
     plane_loop_first[0] = 0
-    for k in range(len(planes)):
-        opened[k] = 0
+    for k in range(from_plane, to_plane):
+        opened[k - from_plane] = 0
         for i in range(plane_first[k], plane_first[k + 1]):
             start = triangle_of[i]
             if visited[first_segment[start] + k]:
@@ -210,7 +248,7 @@ def walk_planes(
                 count += 1
                 other = pair[h]
                 if other < 0:
-                    opened[k] += 1
+                    opened[k - from_plane] += 1
                     break
                 t = other // 3
                 if visited[first_segment[t] + k]:
@@ -223,11 +261,11 @@ def walk_planes(
                     n_points += kept
                     n_loops += 1
                     loop_first[n_loops] = n_points
-        plane_loop_first[k + 1] = n_loops
+        plane_loop_first[k - from_plane + 1] = n_loops
     return n_points, n_loops
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def thin_loop(raw, count, tolerance, points, at):
     """Write the corners of a closed loop to points[at:], no dropped point farther than `tolerance` from what is kept.
 
@@ -244,35 +282,36 @@ def thin_loop(raw, count, tolerance, points, at):
     points[at, 0], points[at, 1] = ax, ay
     before_x, before_y = ax, ay  # the last point looked at
     reach = 0.0  # its distance from the anchor
-    ux, uy = 0.0, 0.0  # direction from the anchor that angles are measured from
-    low, high = -math.pi, math.pi
+    low_x, low_y, high_x, high_y = 0.0, 0.0, 0.0, 0.0  # the sides of the cone, as directions
     for step in range(1, count + 1):  # the last step returns to the first point, so that its predecessor is judged
-        i = (first + step) % count
+        i = first + step
+        if i >= count:
+            i -= count
         x, y = raw[i, 0], raw[i, 1]
         dx, dy = x - ax, y - ay
-        distance = math.hypot(dx, dy)
-        if reach == 0.0:
-            if distance <= tolerance:
-                continue
-            ux, uy = dx, dy
-            angle = 0.0
-        else:
-            angle = math.atan2(ux * dy - uy * dx, ux * dx + uy * dy)
-            if distance < reach or angle < low or angle > high:
-                points[at + kept, 0], points[at + kept, 1] = before_x, before_y
-                kept += 1
-                ax, ay = before_x, before_y
-                dx, dy = x - ax, y - ay
-                distance = math.hypot(dx, dy)
-                reach = 0.0
-                low, high = -math.pi, math.pi
-                if distance <= tolerance:
-                    continue
-                ux, uy = dx, dy
-                angle = 0.0
-        half = math.asin(min(1.0, tolerance / distance))
-        low = max(low, angle - half)
-        high = min(high, angle + half)
+        distance = math.sqrt(dx * dx + dy * dy)
+        if reach > 0.0 and (
+            distance < reach
+            or low_x * dy - low_y * dx < 0.0
+            or dx * high_y - dy * high_x < 0.0
+            or (low_x + high_x) * dx + (low_y + high_y) * dy < 0.0
+        ):
+            points[at + kept, 0], points[at + kept, 1] = before_x, before_y
+            kept += 1
+            ax, ay = before_x, before_y
+            dx, dy = x - ax, y - ay
+            distance = math.sqrt(dx * dx + dy * dy)
+            reach = 0.0
+        if reach == 0.0 and distance <= tolerance:
+            continue
+        sin = tolerance / distance
+        cos = math.sqrt(1.0 - sin * sin)
+        from_x, from_y = dx * cos + dy * sin, dy * cos - dx * sin
+        to_x, to_y = dx * cos - dy * sin, dy * cos + dx * sin
+        if reach == 0.0 or low_x * from_y - low_y * from_x > 0.0:
+            low_x, low_y = from_x, from_y
+        if reach == 0.0 or high_x * to_y - high_y * to_x < 0.0:
+            high_x, high_y = to_x, to_y
         reach = distance
         before_x, before_y = x, y
     twice_area = 0.0
@@ -285,7 +324,7 @@ def thin_loop(raw, count, tolerance, points, at):
     return kept
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def thin_loops(points, starts, tolerance, out, out_starts):
     """`thin_loop` for a set of loops: (p, 2) f8 and (l + 1,) i8 in, the same shapes out. Returns how many are left."""
     loops = 0

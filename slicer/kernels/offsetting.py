@@ -727,7 +727,7 @@ def resolve(points, starts, rule):
         points: (p, 2) f8, near the origin; starts: (l + 1,) i8; rule: POSITIVE, NON_ZERO or EVEN_ODD.
 
     Returns (state, points (q, 2) f8, starts (k + 1,) i8, probes (q,) b1, grid step): loops with the inside to the left
-    that neither cross nor overlap (they may touch at corners); corners that were given are given back to the last digit,
+    that neither cross nor overlap (they may touch at corners); corners that were given are given back to the last bit,
     new ones lie on a grid of the returned step, mm. The state is SIMPLE where nothing met and every loop is kept as it
     was. Probes are the corners to look at to see whether runs were chosen well.
     """
@@ -763,6 +763,26 @@ def resolve(points, starts, rule):
         return FAILED, nothing, no_starts, no_probes, step
     found, found_starts, probes = _write_loops(points, x, y, source, begins, runs, following, step)
     return CUT, found, found_starts, probes, step
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def resolved_as_given(points, starts, group_first, centre_x, centre_y, rule, clean):
+    """Which groups of loops are what `resolve` would make of them, so that nothing need be done.
+
+    Args:
+        points: (p, 2) f8; starts: (l + 1,) i8; group_first: (g + 1,) i8, the loops of each group.
+        centre_x, centre_y: near the points; rule: of `resolve`; clean: (g,) b1, out.
+    """
+    for group in range(len(clean)):
+        loops = group_first[group + 1] - group_first[group]
+        base = starts[group_first[group]]
+        near = np.empty((starts[group_first[group + 1]] - base, 2))
+        for i in range(len(near)):
+            near[i, 0], near[i, 1] = points[base + i, 0] - centre_x, points[base + i, 1] - centre_y
+        begins = np.empty(loops + 1, np.int64)
+        for loop in range(loops + 1):
+            begins[loop] = starts[group_first[group] + loop] - base
+        clean[group] = len(near) == 0 or resolve(near, begins, rule)[0] == SIMPLE
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
