@@ -97,7 +97,8 @@ def cut_layers(mesh: Mesh, thickness_mm: float, rule: str = "positive", threads:
     _check_rule(rule)
     if not (np.isfinite(thickness_mm) and thickness_mm > 0.0):
         raise MeshError(f"A layer cannot be {thickness_mm:g} mm thick; give a positive thickness.")
-    bottom, top = (float(z) for z in mesh.bounds_mm[:, 2])
+    bounds = cutting.used_bounds(*_arrays(mesh))
+    bottom, top = (float(z) for z in bounds[:, 2])
     count = int(np.ceil(min((top - bottom) / thickness_mm - 0.5 - 1e-9, LAYERS_MAX + 1.0)))
     if count < 1:
         raise MeshError(
@@ -162,8 +163,7 @@ def _outlines(
     """What `cut_planes` tells of; with a rule, loops that do not cross."""
     planes = np.ascontiguousarray(planes_mm, np.float64)
     assert np.all(np.diff(planes) > 0), "planes must rise"
-    vertices = np.ascontiguousarray(mesh.vertices_mm, np.float64)
-    faces = np.ascontiguousarray(mesh.faces, np.int32)
+    vertices, faces = _arrays(mesh)
     pair, _, _, _ = cutting.pair_edges(faces)
     levels = np.searchsorted(planes, vertices[:, 2], side="right").astype(np.int32)
     plane_first = np.empty(len(planes) + 1, np.int64)
@@ -172,7 +172,7 @@ def _outlines(
     first_segment = np.empty(len(faces), np.int64)
     cutting.list_segments(faces, levels, plane_first, np.empty(len(planes), np.int64), triangle_of, first_segment)
     visited = np.zeros(segments, np.bool_)
-    centre = mesh.bounds_mm[:, :2].mean(axis=0)
+    centre = 0.5 * (vertices.min(axis=0) + vertices.max(axis=0)) if rule is not None else np.zeros(3)
 
     def walk(part: tuple[int, int]) -> tuple[list[Loops], NDArray[np.int64]]:
         first, last = part
@@ -207,6 +207,10 @@ def _outlines(
             "Repair the mesh (fill its holes) and slice it again."
         )
     return [outline for outlines, _ in walked for outline in outlines]
+
+
+def _arrays(mesh: Mesh) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    return np.ascontiguousarray(mesh.vertices_mm, np.float64), np.ascontiguousarray(mesh.faces, np.int32)
 
 
 def _resolved(outline: Loops, rule: str) -> Loops:

@@ -95,6 +95,20 @@ def _sort_few(keys, begin, end, order):
         order[j] = i
 
 
+@njit(cache=True, nogil=True)
+def used_bounds(vertices, faces):
+    """(2, 3) f8: the lowest and the highest corner of the vertices ((n, 3) f8) that faces ((m, 3) i4, some) name."""
+    bounds = np.empty((2, 3))
+    bounds[:] = vertices[faces[0, 0]]
+    for t in range(len(faces)):
+        for j in range(3):
+            v = faces[t, j]
+            for axis in range(3):
+                bounds[0, axis] = min(bounds[0, axis], vertices[v, axis])
+                bounds[1, axis] = max(bounds[1, axis], vertices[v, axis])
+    return bounds
+
+
 @njit(cache=True)
 def wind_bodies(upward, pair, body, turned):
     """Flood each connected body, noting which triangles disagree with its first one.
