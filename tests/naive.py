@@ -1097,6 +1097,8 @@ def corners_on_edges(points, edges, reach):
 def tetrahedra_volume(vertices, faces):
     """The sum of the tetrahedra between the origin and each triangle, by determinants."""
     return sum(float(np.linalg.det([vertices[v] for v in face])) / 6.0 for face in faces)
+
+
 # --- offsets (slicer/kernels/offsetting.py) -----------------------------------------------------------------
 
 
