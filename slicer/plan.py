@@ -75,15 +75,14 @@ def plan_job(
         if on_report is not None:
             on_report(report)
     mesh, parts = _placed(meshes, wishes, envelope)
-    layers = _cut(mesh, recipe)
+    workers = workers or workers_here()
+    layers = _cut(mesh, recipe, workers)
     head = JobHead(
         name or paths[0].stem, recipe, envelope, ", ".join(path.name for path in paths), _sha256_of(paths), parts
     )
     notes = NoteBook(recipe.spot_mm)
     notes.add_overhangs(overhangs(layers, OVERHANG_PART * recipe.layer_thickness_mm))
-    return write_job(
-        out_path, head, _filled(layers, recipe, envelope, notes, workers or workers_here(), progress), notes
-    )
+    return write_job(out_path, head, _filled(layers, recipe, envelope, notes, workers, progress), notes)
 
 
 def exposure_scaled(path: ScanPath, thickness_mm: float, recipe: Recipe, envelope: Envelope) -> ScanPath:
@@ -130,12 +129,12 @@ def _sha256_of(paths: list[Path]) -> str:
     return sums[0] if len(sums) == 1 else hashlib.sha256("\n".join(sums).encode()).hexdigest()
 
 
-def _cut(mesh: Mesh, recipe: Recipe) -> list[Layer]:
+def _cut(mesh: Mesh, recipe: Recipe, workers: int) -> list[Layer]:
     thickness, cusp = recipe.layer_thickness_mm, recipe.strategy.cusp_mm
     if cusp is None:
-        return cut_layers(mesh, thickness)
+        return cut_layers(mesh, thickness, recipe.strategy.fill_rule, workers)
     thinnest = recipe.strategy.layer_thickness_min_mm or THINNEST_PART * thickness
-    return cut_bands(mesh, adaptive_edges(mesh, cusp, thinnest, thickness))
+    return cut_bands(mesh, adaptive_edges(mesh, cusp, thinnest, thickness), recipe.strategy.fill_rule, workers)
 
 
 def _filled(

@@ -31,7 +31,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "order": ORDER_NAMES,
     "contour_order": ("first", "last"),
     "thin_walls": ("track", "report"),
-    "fill_rule": ("non_zero", "even_odd"),
+    "fill_rule": ("positive", "non_zero", "even_odd"),
 }
 AUTO = "auto"
 WHOLE = ("skin_layers", "heads")
@@ -115,7 +115,7 @@ class Strategy:
     thin_walls: str = "track"
     cusp_mm: float | None = None
     layer_thickness_min_mm: float | None = None
-    fill_rule: str = "non_zero"
+    fill_rule: str = "positive"
     heads: int = 1
     stitch_mm: float = 0.0
 
