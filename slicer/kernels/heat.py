@@ -32,8 +32,9 @@ def return_times(vectors, follows, runs_on, begin, end, turn, radius, returns):
     run = np.empty(n, np.int32)
     for i in range(n):
         run[i] = run[i - 1] if i > 0 and runs_on[i] else i
+    near, run_on = radius * (1.0 - 1e-9), radius * (1.0 + 1e-9)  # where rounding decides, no neighbours
     for i in turn:
-        returns[i] = begin[i] - _latest_end(i, vectors, chains, grid, begun, end, run[i], radius, asked)
+        returns[i] = begin[i] - _latest_end(i, i, vectors, chains, grid, begun, end, run[i], near, run_on, asked)
         begun[i] = True
 
 
@@ -51,6 +52,7 @@ def hold(vectors, follows, lengths, speeds, jump_speed, least_s, radius, wait_s)
     grid = nearby.grid_of(vectors, radius)
     begun = np.zeros(n, np.bool_)
     asked = np.full(n, -1, np.int32)
+    near, run_on = radius * (1.0 + 1e-9) + 1e-9, radius * (1.0 - 1e-9)  # where rounding decides, neighbours
     end = np.empty(n)
     now = 0.0
     run = 0
@@ -60,12 +62,11 @@ def hold(vectors, follows, lengths, speeds, jump_speed, least_s, radius, wait_s)
         now += wait_s[i]
         if not follows[i] or wait_s[i] > 0.0:
             run = i
-        may = least_s + _latest_end(i, vectors, chains, grid, begun, end, run, radius, asked)
+        may = least_s + _latest_end(i, 2 * i, vectors, chains, grid, begun, end, run, near, run_on, asked)
         if may > now:
             if run < i:  # a beam that stops here does not run on: what it just passed counts too
                 run = i
-                asked[:] = -1
-                may = least_s + _latest_end(i, vectors, chains, grid, begun, end, run, radius, asked)
+                may = least_s + _latest_end(i, 2 * i + 1, vectors, chains, grid, begun, end, run, near, run_on, asked)
             wait_s[i] += may - now
             now = may
         now += lengths[i] / speeds[i]
@@ -74,13 +75,13 @@ def hold(vectors, follows, lengths, speeds, jump_speed, least_s, radius, wait_s)
 
 
 @njit(cache=True, nogil=True)
-def _latest_end(i, vectors, chains, grid, begun, end, run, radius, asked):
+def _latest_end(i, question, vectors, chains, grid, begun, end, run, radius, run_on, asked):
     """When the last of the neighbours of vector i that have begun ends; -inf where there is none.
 
-    run: the vector that the run of vector i began with; within a run what `is_spared` says is no neighbour.
+    run: the vector that the run of vector i began with; within a run what `is_spared` says is no neighbour. question: a
+    number of its own for each call, by which `asked` knows whom it has seen.
     """
     frame, shape, first, noted = grid
-    reach, run_on = radius * (1.0 - 1e-9), radius * (1.0 + 1e-9)  # where rounding decides, as the orders decided
     latest = -math.inf
     low, high = nearby.rows_near(vectors[i], radius, frame, shape)
     for row in range(low, high + 1):
@@ -90,12 +91,12 @@ def _latest_end(i, vectors, chains, grid, begun, end, run, radius, asked):
         cell = row * shape[0]
         for c in range(first[cell + left], first[cell + right + 1]):
             j = noted[c]
-            if not begun[j] or asked[j] == i or end[j] <= latest:
+            if not begun[j] or asked[j] == question or end[j] <= latest:
                 continue
-            asked[j] = i
+            asked[j] = question
             if j >= run and sequencing.is_spared(chains, j, i, run, run_on):
                 continue
-            if nearby.segments_gap_sq(vectors[i], vectors[j]) < reach * reach:
+            if nearby.segments_gap_sq(vectors[i], vectors[j]) < radius * radius:
                 latest = end[j]
     return latest
 
