@@ -204,8 +204,8 @@ def return_time(
     back along the chain counts (the spiral's turn before), and where the beam stops in a chain and comes back later,
     everything counts.
 
-    Time is length / speed and jump / jump speed. A machine that accelerates takes longer for both, so the guarantee
-    holds on it as long as it does not exceed these speeds and waits in full.
+    Time is length / speed and jump / jump speed; waits are whole milliseconds, rounded up. A machine that accelerates
+    takes longer for its moves, so the guarantee holds on it as long as it keeps to these speeds and waits in full.
     """
     _check(speed_mm_s, jump_speed_mm_s, from_mm, settings)
     if len(hatched.vectors_mm) == 0:

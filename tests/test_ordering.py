@@ -199,6 +199,17 @@ def test_grid_notes_every_segment_within_reach(vectors, reach):
         np.testing.assert_allclose(np.sqrt(found), gaps, atol=1e-7)
 
 
+def test_pieces_of_one_line_do_not_cross():
+    """Their ends lie on either side of each other's line by a rounding; a hatch across holes is full of them."""
+    along = np.array([math.cos(math.radians(67)), math.sin(math.radians(67))])
+    for a, b, c, d, off in np.random.default_rng(1).uniform(0.0, 10.0, (500, 5)).tolist():
+        foot = off * np.array([-along[1], along[0]])
+        one = np.r_[foot + a * along, foot + (a + b) * along]
+        other = np.r_[foot + (a + b + c) * along, foot + (a + b + c + d) * along]
+        assert math.sqrt(nearby.segments_gap_sq(one, other)) == pytest.approx(c)
+        assert naive.segment_gaps(one, other[None])[0] == pytest.approx(c)
+
+
 # ---- sweep
 
 

@@ -67,8 +67,9 @@ def hold(vectors, follows, lengths, speeds, jump_speed, least_s, radius, wait_s)
             if run < i:  # a beam that stops here does not run on: what it just passed counts too
                 run = i
                 may = least_s + _latest_end(i, 2 * i + 1, vectors, chains, grid, begun, end, run, near, run_on, asked)
-            wait_s[i] += may - now
-            now = may
+            longer_s = sequencing.whole_wait(wait_s[i] + may - now) - wait_s[i]
+            wait_s[i] += longer_s
+            now += longer_s
         now += lengths[i] / speeds[i]
         end[i] = now
         begun[i] = True

@@ -264,7 +264,9 @@ def return_time_order(vectors, follows, x, y, speed, jump_speed, least_s, radius
                     if could < begin or (could == begin and to_end < away):
                         entry, begin, away = end, could, to_end
                 k = later[k]
-            wait_s[i] = max(begin - (now + away / jump_speed), 0.0)
+            arrives = now + away / jump_speed
+            wait_s[i] = whole_wait(begin - arrives)
+            begin = arrives + wait_s[i]
             run = entry >> 1
         k = entry >> 1
         tour[i] = entry
@@ -299,6 +301,12 @@ def return_time_order(vectors, follows, x, y, speed, jump_speed, least_s, radius
                         _unqueue(j, earlier, later, queued)
                     _queue(j, earlier, later, queued)
     return tour, wait_s
+
+
+@njit(cache=True, nogil=True)
+def whole_wait(wait_s):
+    """The wait in whole milliseconds, rounded up: machines take no parts of one. At least 0."""
+    return math.ceil(max(wait_s, 0.0) * 1000.0) / 1000.0
 
 
 @njit(cache=True, nogil=True)
