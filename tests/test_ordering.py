@@ -144,6 +144,18 @@ def test_improvement_only_ever_shortens(vectors, x, y):
     assert jumps() <= before + 1e-9
 
 
+def test_improvement_of_many_vectors_shortens_again_and_again():
+    random = np.random.default_rng(7)
+    vectors = random.uniform(0.0, 100.0, (400, 2)) @ np.array([[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 1.0]])
+    vectors[:, 2:] += random.uniform(-3.0, 3.0, (400, 2))
+    ends, tour = vectors.reshape(-1, 2), random.permutation(400).astype(np.int32) * 2
+    lengths = []
+    for _ in range(6):
+        lengths.append(float(np.hypot(*(ends[tour] - np.vstack([[[0.0, 0.0]], ends[tour ^ 1][:-1]])).T).sum()))
+        sequencing.shorten(vectors, tour, 0.0, 0.0, 1, 1000, 10**6)
+    assert (np.diff(lengths) <= 0.0).all() and lengths[-1] < 0.15 * lengths[0]
+
+
 def test_improvement_finds_the_shortest_tour_of_shuffled_lines():
     tour = np.random.default_rng(3).permutation(60).astype(np.int32) * 2
     sequencing.shorten(lines(60), tour, 0.0, 0.0, 20, 1000, 10**6)
@@ -200,14 +212,13 @@ def test_grid_notes_every_segment_within_reach(vectors, reach):
 
 
 def test_pieces_of_one_line_do_not_cross():
-    """Their ends lie on either side of each other's line by a rounding; a hatch across holes is full of them."""
-    along = np.array([math.cos(math.radians(67)), math.sin(math.radians(67))])
-    for a, b, c, d, off in np.random.default_rng(1).uniform(0.0, 10.0, (500, 5)).tolist():
-        foot = off * np.array([-along[1], along[0]])
-        one = np.r_[foot + a * along, foot + (a + b) * along]
-        other = np.r_[foot + (a + b + c) * along, foot + (a + b + c + d) * along]
-        assert math.sqrt(nearby.segments_gap_sq(one, other)) == pytest.approx(c)
-        assert naive.segment_gaps(one, other[None])[0] == pytest.approx(c)
+    """Once in a thousand, all ends lie on either side of the other's line by a rounding; hatches are full of them."""
+    cos, sin = math.cos(math.radians(67)), math.sin(math.radians(67))
+    for *steps, height in np.random.default_rng(1).uniform(0.1, 10.0, (2000, 5)).tolist():
+        a, b, c, d = ((u * cos - height * sin, u * sin + height * cos) for u in np.cumsum(steps))
+        for one, other in ((np.array([*a, *b]), np.array([*c, *d])), (np.array([*b, *a]), np.array([*d, *c]))):
+            assert math.sqrt(nearby.segments_gap_sq(one, other)) == pytest.approx(steps[2])
+            assert naive.segment_gaps(one, other[None])[0] == pytest.approx(steps[2])
 
 
 # ---- sweep
