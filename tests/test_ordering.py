@@ -144,16 +144,16 @@ def test_improvement_only_ever_shortens(vectors, x, y):
     assert jumps() <= before + 1e-9
 
 
-def test_improvement_of_many_vectors_shortens_again_and_again():
-    random = np.random.default_rng(7)
-    vectors = random.uniform(0.0, 100.0, (400, 2)) @ np.array([[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 1.0]])
-    vectors[:, 2:] += random.uniform(-3.0, 3.0, (400, 2))
-    ends, tour = vectors.reshape(-1, 2), random.permutation(400).astype(np.int32) * 2
-    lengths = []
-    for _ in range(6):
-        lengths.append(float(np.hypot(*(ends[tour] - np.vstack([[[0.0, 0.0]], ends[tour ^ 1][:-1]])).T).sum()))
-        sequencing.shorten(vectors, tour, 0.0, 0.0, 1, 1000, 10**6)
-    assert (np.diff(lengths) <= 0.0).all() and lengths[-1] < 0.15 * lengths[0]
+def test_no_pass_of_the_improvement_lengthens_a_short_tour():
+    """Short tours, so that one wrong move shows: two hundred of nine vectors, pass by pass."""
+    for seed in range(200):
+        random = np.random.default_rng(seed)
+        ends, tour = random.uniform(0.0, 10.0, (18, 2)), random.permutation(9).astype(np.int32) * 2
+        lengths = []
+        for _ in range(4):
+            lengths.append(float(np.hypot(*(ends[tour] - np.vstack([[[0.0, 0.0]], ends[tour ^ 1][:-1]])).T).sum()))
+            sequencing.shorten(ends.reshape(9, 4), tour, 0.0, 0.0, 1, 1000, 10**6)
+        assert (np.diff(lengths) <= 1e-9).all(), f"seed {seed}"
 
 
 def test_improvement_finds_the_shortest_tour_of_shuffled_lines():
