@@ -140,6 +140,7 @@ def run() -> dict[str, Any]:
     return_s, return_cpu_s = median_s(
         lambda: ORDERS["return_time"](middle, SPEED_MM_S, JUMP_SPEED_MM_S, ORIGIN, numbers)
     )
+    sweep_s, sweep_cpu_s = median_s(lambda: ORDERS["sweep"](large, SPEED_MM_S, JUMP_SPEED_MM_S, ORIGIN, numbers))
     path = path_of(middle, ORDERS["as_hatched"](middle, SPEED_MM_S, JUMP_SPEED_MM_S, ORIGIN, numbers), SPEED_MM_S)
     times_s, times_cpu_s = median_s(lambda: return_times(path, 0.5, JUMP_SPEED_MM_S))
     outline = plate(100.0, 60.0, 3, 2)
@@ -149,6 +150,8 @@ def run() -> dict[str, Any]:
         "nearest_s": nearest_s,
         "nearest_cpu_s": nearest_cpu_s,
         "nearest_vectors": len(large.vectors_mm),
+        "sweep_s": sweep_s,
+        "sweep_cpu_s": sweep_cpu_s,
         "return_time_s": return_s,
         "return_time_cpu_s": return_cpu_s,
         "return_time_vectors": len(middle.vectors_mm),
