@@ -37,6 +37,7 @@ FIGURES = {
     "slice": Figure("wall_s", "s for frame2, 500 layers", 1.2, False),
     "export": Figure("gcode_s", "s for frame2's planned layers as G-code, 58 MB", 0.76, False),
     "hatch": Figure("vectors_per_s", "hatch vectors/s a core, 0.1 mm", 50e6, True),
+    "order": Figure("nearest_cpu_s", "CPU s, nearest order of 1e5 vectors", 1.0, False),
     "stream": Figure("lines_per_s", "lines/s, journal on", 2000.0, True),
     "virtual_time": Figure("sim_s_per_cpu_s", "simulated s per CPU s", 80.0, True),
     "bed": Figure("cell_updates_per_s", "cell updates/s", 40e6, True),
