@@ -1,0 +1,34 @@
+"""A machine file as the build-time model knows it: controller, serial line, powder."""
+
+from __future__ import annotations
+
+import re
+
+from control.config import DriveConfig, MachineConfig
+from slicer.build_time import AxisDrive, Recoat, TimeModel
+from slicer.motion_time import FIRMWARES, Wire
+
+BAUD = 115_200
+"""Of a motion wire whose URL names none: what every controller of this kind comes with."""
+
+RAMP_S_PER_KRPM = 0.1
+"""The powder drives' ramp: 100 ms for 1000 rpm, as the drives are set when the machine is brought up."""
+
+LAYER_OVERHEAD_S, STARTING_S = 0.49, 5.9
+"""Telegrams and pictures of a layer, and homing once, as measured on the emulated bench."""
+
+
+def time_model(config: MachineConfig) -> TimeModel:
+    """What a build on this machine takes its time for. Heating is not foretold: it depends on the bed's state."""
+    devices, how = config.devices, config.print
+    recoat = Recoat(
+        _drive(devices.recoater), how.recoat_far_mm - how.recoat_park_mm, _drive(devices.piston), LAYER_OVERHEAD_S
+    )
+    found = re.search(r"[?&]baud=(\d+)", config.urls[devices.motion.wire])
+    wire = Wire(int(found[1]) if found else BAUD)
+    return TimeModel(FIRMWARES[devices.motion.kind], wire, recoat, starting_s=STARTING_S)
+
+
+def _drive(axis: DriveConfig) -> AxisDrive:
+    rpm = 60.0 * axis.speed_mm_s / axis.mm_per_rev
+    return AxisDrive(axis.speed_mm_s, RAMP_S_PER_KRPM * rpm / 1000.0)
