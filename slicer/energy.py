@@ -145,4 +145,5 @@ def part_energy(layers: Iterable[EnergyDensity]) -> EnergyDensity:
         base = sum(layer.energy_j / spread.mean for layer, spread in zip(exposed, spreads, strict=True))
         return Spread(min(s.least for s in spreads), energy_j / base, max(s.most for s in spreads))
 
-    return EnergyDensity(*(together(name) for name in MEASURES), energy_j, sum(layer.length_mm for layer in exposed))
+    line, area, volume, mass = (together(name) for name in MEASURES)
+    return EnergyDensity(line, area, volume, mass, energy_j, sum(layer.length_mm for layer in exposed))

@@ -6,6 +6,7 @@ One section a kernel topic; nothing here is imported by the product.
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 from itertools import pairwise
 
@@ -1117,3 +1118,35 @@ def depth(point, loops):
     """How far inside an outline a point lies, negative outside: the offset by d is where this is more than -d."""
     nearest = min((distance_to_loop(point, loop) for loop in loops), default=math.inf)
     return nearest if winding(point, loops) > 0 else -nearest
+
+
+# ---- sampling a layer (slicer.kernels.coverage)
+
+
+def sampled(points, starts, vectors, spot, width, energy, row_x, row_y, columns, pixel):
+    """Per sample (inside, under a spot, number of tracks, energy of the tracks), each asked of the sample alone."""
+    out = []
+    for x_0, y in zip(row_x.tolist(), row_y.tolist()):
+        row = []
+        for k in range(columns):
+            x = x_0 + k * pixel
+            inside, covered, tracks, joule = False, False, 0, 0.0
+            for a, b in itertools.pairwise(starts.tolist()):
+                loop = points[a:b].tolist()
+                for (ax, ay), (bx, by) in zip(loop, [*loop[1:], loop[0]]):
+                    if (ay <= y) != (by <= y) and ax + (y - ay) / (by - ay) * (bx - ax) <= x:
+                        inside = not inside
+            for (ax, ay, bx, by), s, w, e in zip(vectors.tolist(), spot, width, energy):
+                length = math.hypot(bx - ax, by - ay)
+                if length == 0.0:
+                    covered |= math.hypot(x - ax, y - ay) < s / 2
+                    continue
+                along = ((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / length
+                across = ((x - ax) * (by - ay) - (y - ay) * (bx - ax)) / length
+                nearest = min(max(along, 0.0), length)
+                covered |= math.hypot(along - nearest, across) < s / 2
+                if 0.0 <= along < length and -w / 2 <= across < w / 2:
+                    tracks, joule = tracks + 1, joule + float(e)
+            row.append((inside, covered, tracks, joule))
+        out.append(row)
+    return out
