@@ -1,117 +1,63 @@
-"""Pictures of a job: one layer as SVG or PNG, the whole job as one self-contained page with a layer slider."""
+"""The preview: a whole job as one self-contained page, with playback by time and the report of what the plan is worth.
+
+Pictures of a single layer are made by `slicer.pictures`; `layer_svg` and `layer_png` stand here too. The page's looks
+and its script are the `preview*.j2` beside this file, its packed numbers are told in `slicer.page_data`.
+"""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from slicer.envelope import Envelope
 from slicer.job import Job, JobLayer
-from slicer.motion_time import path_time
+from slicer.page_data import BACK_LEAST_S, BACK_STEPS, NEVER, PageView, pack_layer, vector_times_s
+from slicer.pictures import COLOURS, KIND_COLOURS, MARGIN_MM, layer_png, layer_svg
+from slicer.quality import (
+    EnergyMap,
+    LayerQuality,
+    PlanQuality,
+    PlanTally,
+    ReturnTimeHistogram,
+    ReturnTimes,
+    feature_sentence,
+    layer_quality,
+)
 from slicer.recipe import RANGES, Recipe, absorbed_energy_j_kg
-from slicer.scan import KIND_CONTOUR, KIND_HATCH, ScanPath
+from slicer.scan import KINDS
 from slicer.whole_file import whole_file
 
-# one colour a meaning, on light and on dark ground; blue and orange stay apart for colour-blind eyes
-COLOURS = {
-    "contour": ("#c2410c", "#ff9d66"),
-    "hatch": ("#1d5fa8", "#74b3ff"),
-    "jump": ("#8a8f98", "#7d8590"),
-    "part": ("#e9e4da", "#2b2f36"),
-    "ground": ("#fbfaf7", "#14171c"),
-}
-MARGIN_MM = 2.0
-PAGE_VECTORS_MAX = 2_000_000  # about 25 MB of page; a larger job is shown with every second, third, ... layer
-PNG_PIXELS = 1600
+__all__ = ["COLOURS", "PAGE_VECTORS_MAX", "layer_png", "layer_svg", "write_html"]
+
+PAGE_VECTORS_MAX = 2_000_000
+"""About 55 MB of page; a larger job is shown with every second, third, ... layer, and the page says so."""
+
+FEATURES_SHOWN = 200
+
+RAMP = ("#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725")
+"""Colours from least to most, even in lightness and apart for colour-blind eyes: viridis (Smith, van der Walt 2015)."""
 
 
-@dataclass(frozen=True)
-class _View:
-    """The part of the plate that is drawn, in mm."""
+def write_html(
+    job: Job,
+    path: str | Path,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    return_times: ReturnTimes | None = None,
+) -> PlanQuality:
+    """Write the whole job as one page that needs no network, and return the report that it shows.
 
-    x_mm: float
-    y_mm: float
-    width_mm: float
-    height_mm: float
+    The page rounds positions to 1/65535 of the part's longer side (1 um for 65 mm), times to 1/65535 of the longest
+    vector, return times to 0.05 %, and says so; it says which layers it holds if the job has more than
+    PAGE_VECTORS_MAX vectors, and then reports on those alone.
 
-
-def layer_svg(job_layer: JobLayer, envelope: Envelope) -> str:
-    """One layer as an SVG text: outline, contours, hatch and jumps; y points up as on the machine."""
-    path, view = job_layer.path, _view_of(job_layer, envelope)
-    top = view.y_mm + view.height_mm
-    stroke = max(view.width_mm, view.height_mm) / 700.0
-    paint = {name: "fill" if name in ("part", "ground") else "stroke" for name in COLOURS}
-    style = "".join(f".{name}{{{paint[name]}:{light}}}" for name, (light, _) in COLOURS.items())
-    dark = "".join(f".{name}{{{paint[name]}:{dark}}}" for name, (_, dark) in COLOURS.items())
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {view.width_mm:.3f} {view.height_mm:.3f}"'
-        f' width="{view.width_mm:.3f}mm" height="{view.height_mm:.3f}mm">',
-        f"<title>Layer {job_layer.layer.index + 1}, z {job_layer.layer.z_mm:g} mm</title>",
-        f"<style>path{{fill:none;stroke-width:{stroke:.4f};stroke-linecap:round;stroke-linejoin:round}}"
-        f".part{{fill-rule:evenodd}}.jump{{stroke-dasharray:{3 * stroke:.4f}}}{style}"
-        f"@media(prefers-color-scheme:dark){{{dark}}}</style>",
-        f'<rect class="ground" width="{view.width_mm:.3f}" height="{view.height_mm:.3f}"/>',
-    ]
-
-    def drawn(name: str, chains: Iterator[NDArray[np.float64]], close: str = "") -> None:
-        words = []
-        for chain in chains:
-            corners = " ".join(f"{x - view.x_mm:.3f},{top - y:.3f}" for x, y in chain.tolist())
-            words.append(f"M{corners}{close}")
-        if words:
-            lines.append(f'<path class="{name}" d="{"".join(words)}"/>')
-
-    drawn("part", _loops(job_layer), "Z")
-    drawn("jump", iter(_jumps(path)))
-    drawn("hatch", _chains(path.of_kind(KIND_HATCH).vectors_mm))
-    drawn("contour", _chains(path.of_kind(KIND_CONTOUR).vectors_mm))
-    lines.append("</svg>")
-    return "\n".join(lines) + "\n"
-
-
-def layer_png(job_layer: JobLayer, envelope: Envelope) -> bytes:
-    """One layer as a PNG picture, PNG_PIXELS along its longer side; y points up as on the machine."""
-    import cv2  # a quarter of a second to import, and only this function needs it
-
-    view = _view_of(job_layer, envelope)
-    scale = PNG_PIXELS / max(view.width_mm, view.height_mm)
-    shift = 4  # fractional bits, so that neighbouring lines do not beat with the pixels
-    size = (max(1, round(view.height_mm * scale)), max(1, round(view.width_mm * scale)))
-    picture = np.full((*size, 3), _bgr("ground"), np.uint8)
-
-    def pixels(points_mm: NDArray[np.float64]) -> NDArray[np.int32]:
-        x = (points_mm[..., 0] - view.x_mm) * scale
-        y = size[0] - (points_mm[..., 1] - view.y_mm) * scale
-        return np.rint(np.stack([x, y], axis=-1) * 2**shift).astype(np.int32)
-
-    loops = [pixels(loop) for loop in _loops(job_layer)]
-    if loops:
-        cv2.fillPoly(picture, loops, _bgr("part"), cv2.LINE_AA, shift)
-    for name, vectors in (
-        ("jump", _jumps(job_layer.path)),
-        ("hatch", job_layer.path.of_kind(KIND_HATCH).vectors_mm.reshape(-1, 2, 2)),
-        ("contour", job_layer.path.of_kind(KIND_CONTOUR).vectors_mm.reshape(-1, 2, 2)),
-    ):
-        if len(vectors):
-            thickness = 1 if name == "jump" else 2
-            cv2.polylines(picture, list(pixels(vectors)), False, _bgr(name), thickness, cv2.LINE_AA, shift)
-    done, data = cv2.imencode(".png", picture)
-    assert done, "cv2 could not encode a picture that it holds"
-    return bytes(data)
-
-
-def write_html(job: Job, path: str | Path, progress: Callable[[int, int], None] | None = None) -> None:
-    """Write the whole job as one page: canvas, layer slider, recipe with its evidence; no network, works from a file.
-
-    Positions in the page are rounded to 1/65535 of the part's longer side (1 um for 65 mm); the page says which layers
-    it holds if the job has more than PAGE_VECTORS_MAX vectors.
+    Args:
+        return_times: how to find each vector's return time; without it the page has none.
 
     Raises:
         JobError: a layer is damaged. OSError: the page cannot be written; nothing is left half-written.
@@ -127,61 +73,187 @@ def write_html(job: Job, path: str | Path, progress: Callable[[int, int], None] 
     )
     manifest = job.manifest
     step = -(-manifest.vector_count // PAGE_VECTORS_MAX)
-    shown = list(range(0, manifest.layer_count, max(1, step)))
-    origin = (manifest.bounds_mm[0][0] - MARGIN_MM, manifest.bounds_mm[0][1] - MARGIN_MM)
-    span = max(manifest.bounds_mm[1][0] - origin[0], manifest.bounds_mm[1][1] - origin[1]) + MARGIN_MM
+    shown = range(0, manifest.layer_count, max(1, step))
+    tally = PlanTally()
+    view = _view_of(job)
     text = environment.get_template("preview.html.j2").generate(
         manifest=manifest,
         recipe=job.recipe,
         recipe_rows=_recipe_rows(job.recipe),
         absorbed_mj_kg=absorbed_energy_j_kg(job.recipe) / 1e6,
+        strategy_rows=_strategy_rows(job.recipe),
         envelope=job.envelope,
         size_mm=[high - low for low, high in zip(*manifest.bounds_mm, strict=True)],
         colours=COLOURS,
         layer_step=step,
-        view={"x": origin[0], "y": origin[1], "span": span, "spot": job.recipe.spot_mm},
-        layers=_page_layers(job, shown, origin, span, progress),
+        view={
+            "x": view.x_mm,
+            "y": view.y_mm,
+            "span": view.span_mm,
+            "spot": job.recipe.spot_mm,
+            "width": job.recipe.track_width_mm,
+            "kinds": [{"name": name, "colour": KIND_COLOURS[kind]} for kind, name in enumerate(KINDS)],
+            "drawn": list(KIND_COLOURS),
+            "ramp": RAMP,
+            "backLeast": BACK_LEAST_S,
+            "backSteps": BACK_STEPS,
+            "never": NEVER,
+        },
+        step_um=view.step_mm * 1e3,
+        layers=_page_layers(job, shown, view, tally, return_times, progress),
+        report=lambda: _page_report(tally.plan(manifest.layer_count)),
     )
     with whole_file(path) as stream:
         for piece in text:
             stream.write(piece.encode())
+    return tally.plan(manifest.layer_count)
+
+
+def _view_of(job: Job) -> PageView:
+    """The square around the part, with a margin."""
+    low, high = job.manifest.bounds_mm
+    x_mm, y_mm = low[0] - MARGIN_MM, low[1] - MARGIN_MM
+    return PageView(x_mm, y_mm, max(high[0] - x_mm, high[1] - y_mm) + MARGIN_MM)
+
+
+# ---- a layer
 
 
 def _page_layers(
     job: Job,
-    shown: list[int],
-    origin: tuple[float, float],
-    span: float,
+    shown: range,
+    view: PageView,
+    tally: PlanTally,
+    return_times: ReturnTimes | None,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[dict[str, Any]]:
-    """What the page needs of each layer: figures, and the geometry packed as base64 of 16-bit numbers."""
+    """What the page needs of each layer: its figures, its report and its packed vectors; the tally takes the report."""
+    (x_0, y_0, _), (x_1, y_1, _) = job.manifest.bounds_mm
     for done, index in enumerate(shown, start=1):
         job_layer = job.layer(index)
-        layer, path = job_layer.layer, job_layer.path
-        time = path_time(path, job.envelope, job_layer.jump_speed_mm_s)
-
-        def short(points_mm: NDArray[np.float64]) -> bytes:
-            scaled = (points_mm.reshape(-1, 2) - origin) * (65535.0 / span)
-            return np.rint(np.clip(scaled, 0, 65535)).astype("<u2").tobytes()
-
-        packed = short(path.vectors_mm) + short(layer.points_mm)
-        packed += layer.loop_starts.astype("<u4").tobytes() + path.kind.tobytes()
-        yield {
-            "figures": {
-                "number": index + 1,
-                "z_mm": round(layer.z_mm, 4),
-                "vectors": len(path),
-                "points": len(layer.points_mm),
-                "loops": len(layer.loop_starts) - 1,
-                "length_m": round(path.length_mm / 1e3, 3),
-                "energy_kj": round(path.energy_j / 1e3, 3),
-                "beam_on_s": round(time.beam_on_s, 2),
-                "jumping_s": round(time.jumping_s, 2),
-            },
-            "data": base64.b64encode(packed).decode(),
-        }
+        path = job_layer.path
+        back_s = None if return_times is None else return_times(path)
+        report = layer_quality(
+            job_layer.layer,
+            path,
+            job.recipe,
+            return_time_s=back_s,
+            window_mm=(x_0, y_0, x_1 - x_0, y_1 - y_0),
+        )
+        tally.add(report)
+        times_s = vector_times_s(path, job.envelope, job_layer.jump_speed_mm_s)
+        packed = pack_layer(job_layer, view, times_s, back_s)
+        data = packed.pop("data")
+        yield {"figures": {**packed, **_figures(job_layer, report, times_s)}, "data": data}
         if progress is not None:
             progress(done, len(shown))
+
+
+def _figures(job_layer: JobLayer, report: LayerQuality, times_s: tuple[Any, Any]) -> dict[str, Any]:
+    layer, path = job_layer.layer, job_layer.path
+    beam_on_s = float((times_s[1] - times_s[0]).sum())
+    return {
+        "number": layer.index + 1,
+        "heads": int(path.beam.max(initial=0)) + 1,
+        "kinds": np.bincount(path.kind, minlength=len(KINDS)).tolist(),
+        "volume_j_mm3": None if report.energy.volume_j_mm3 is None else list(astuple(report.energy.volume_j_mm3)),
+        "z_mm": round(layer.z_mm, 4),
+        "thickness_mm": layer.thickness_mm,
+        "length_m": round(path.length_mm / 1e3, 3),
+        "energy_kj": round(path.energy_j / 1e3, 3),
+        "beam_on_s": round(beam_on_s, 2),
+        "waiting_s": round(float(path.wait_s.sum()), 2),
+        "coverage_percent": report.cover.coverage_percent,
+        "area_in_mm2": report.books.area_in_mm2,
+        "area_hatched_mm2": report.books.area_hatched_mm2,
+        "missing_mm2": report.books.missing_mm2,
+        "dropped": len(report.features) + report.features_unlisted,
+        "map": None if report.energy_map is None else _packed_map(report.energy_map),
+    }
+
+
+def _packed_map(energy: EnergyMap) -> dict[str, Any]:
+    """The energy map as bytes: 0 where it knows nothing, 1 to 255 from least to most."""
+    known = np.isfinite(energy.j_mm2)
+    rows, columns = energy.j_mm2.shape
+    least = float(energy.j_mm2[known].min()) if known.any() else 0.0
+    most = float(energy.j_mm2[known].max()) if known.any() else 0.0
+    scaled = np.zeros((rows, columns))
+    scaled[known] = 1 + np.rint((energy.j_mm2[known] - least) * (254 / (most - least) if most > least else 0.0))
+    return {
+        "rows": rows,
+        "columns": columns,
+        "cell_mm": energy.cell_mm,
+        "least": least,
+        "most": most,
+        "data": base64.b64encode(scaled.astype(np.uint8).tobytes()).decode(),
+    }
+
+
+# ---- the report
+
+
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    """One bar of the return-time histogram, in percent of the picture: where, how wide, how high, and its words."""
+
+    x: float
+    width: float
+    height: float
+    words: str
+
+
+def _page_report(plan: PlanQuality) -> dict[str, Any]:
+    features = [
+        {
+            "sentence": feature_sentence(feature),
+            "cause": feature.cause,
+            "layer": feature.first_layer + 1,
+            "last": feature.last_layer + 1,
+            "x": feature.x_mm,
+            "y": feature.y_mm,
+            "low": feature.low_mm,
+            "high": feature.high_mm,
+            "area_mm2": feature.area_mm2,
+        }
+        for feature in plan.features[:FEATURES_SHOWN]
+    ]
+    return {
+        "plan": plan,
+        "sentences": plan.sentences(),
+        "features": features,
+        "features_unlisted": len(plan.features) - len(features) + plan.features_unlisted,
+        "curve": _coverage_curve(plan),
+        "bars": [] if plan.return_times is None else _bars(plan.return_times),
+    }
+
+
+def _coverage_curve(plan: PlanQuality) -> dict[str, Any]:
+    """Coverage layer by layer as the corners of a line, x and y in percent of the picture, and what its ends mean."""
+    covered = [(layer.index, layer.cover.coverage_percent) for layer in plan.layers]
+    known = [(index, percent) for index, percent in covered if percent is not None]
+    if not known:
+        return {"points": "", "least": 0.0, "most": 0.0}
+    least, most = min(percent for _, percent in known), max(percent for _, percent in known)
+    floor = min(least, most - 0.1)
+    first, last = known[0][0], max(known[-1][0], known[0][0] + 1)
+    points = " ".join(
+        f"{100 * (index - first) / (last - first):.2f},{40 * (most - percent) / (most - floor):.2f}"
+        for index, percent in known
+    )
+    return {"points": points, "least": floor, "most": most}
+
+
+def _bars(times: ReturnTimeHistogram) -> list[_Bar]:
+    counts = [*times.counts, times.never]
+    edges = [f"{edge:g} s" for edge in times.edges_s]
+    words = [f"under {edges[0]}", *(f"{a} to {b}" for a, b in pairwise(edges))]
+    words += [f"{edges[-1]} or more", "no earlier neighbour"]
+    most, width = max(counts) or 1, 100 / len(counts)
+    return [
+        _Bar(i * width, 0.86 * width, 40 * count / most, f"{word}: {count:,} vectors")
+        for i, (count, word) in enumerate(zip(counts, words, strict=True))
+    ]
 
 
 def _recipe_rows(recipe: Recipe) -> list[dict[str, str]]:
@@ -200,37 +272,9 @@ def _recipe_rows(recipe: Recipe) -> list[dict[str, str]]:
     return rows
 
 
-# ---- geometry
-
-
-def _view_of(job_layer: JobLayer, envelope: Envelope) -> _View:
-    """The layer with a margin, or the whole plate when the layer is empty."""
-    corners = np.concatenate([job_layer.layer.points_mm, job_layer.path.vectors_mm.reshape(-1, 2)])
-    if not len(corners):
-        return _View(0.0, 0.0, envelope.x_mm, envelope.y_mm)
-    low, high = corners.min(axis=0) - MARGIN_MM, corners.max(axis=0) + MARGIN_MM
-    return _View(float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1]))
-
-
-def _loops(job_layer: JobLayer) -> Iterator[NDArray[np.float64]]:
-    return (job_layer.layer.points_mm[a:b] for a, b in pairwise(job_layer.layer.loop_starts.tolist()) if b > a)
-
-
-def _jumps(path: ScanPath) -> NDArray[np.float64]:
-    """(j, 2, 2) f8, start and end of each jump."""
-    gaps = np.concatenate([path.vectors_mm[:-1, 2:], path.vectors_mm[1:, :2]], axis=1).reshape(-1, 2, 2)
-    return gaps[(gaps[:, 0] != gaps[:, 1]).any(axis=1)]
-
-
-def _chains(vectors_mm: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
-    """Vectors that follow each other without a jump, as one run of corners each."""
-    if not len(vectors_mm):
-        return
-    breaks = np.flatnonzero((vectors_mm[1:, :2] != vectors_mm[:-1, 2:]).any(axis=1)) + 1
-    for run in np.split(vectors_mm, breaks):
-        yield np.concatenate([run[:1, :2], run[:, 2:]])
-
-
-def _bgr(name: str) -> tuple[int, int, int]:
-    red, green, blue = bytes.fromhex(COLOURS[name][0][1:])
-    return blue, green, red
+def _strategy_rows(recipe: Recipe) -> list[tuple[str, str]]:
+    """What the recipe's strategy asks for beyond what the slicer does by itself."""
+    chosen = ((field.name, getattr(recipe.strategy, field.name), field.default) for field in fields(recipe.strategy))
+    return [
+        (name, f"{value:g}" if isinstance(value, float) else str(value)) for name, value, own in chosen if value != own
+    ]

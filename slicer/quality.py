@@ -30,7 +30,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from slicer.energy import EnergyDensity, Exposure, Floats, area_energy_j_mm2, layer_energy, part_energy
+from slicer.energy import EnergyDensity, Exposure, Floats, layer_energy, line_energy_j_mm, part_energy
 from slicer.errors import SlicerError
 from slicer.kernels import coverage
 from slicer.layers import Layer, net_area_mm2
@@ -57,8 +57,9 @@ GAP_AREA_SPOTS = 0.25
 GAP_WIDTH_SPOTS = 0.1
 """... if it is this wide, in spots (area over extent): hairlines between tracks are only summed ..."""
 
-GAP_SAMPLES = 3
-"""... and has this many samples. A body of its own that no spot touches is a feature however small it is."""
+GAP_SAMPLES, GAP_SAMPLES_COARSE = 3, 8
+"""... and has this many samples; more where samples are coarse, so that strays among hairlines do not make a gap. A
+body of its own that no spot touches is a feature however small it is."""
 
 OPENING_CHORDS = 32
 OPENING_SLACK = 0.02
@@ -186,7 +187,8 @@ class ReturnTimeHistogram:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class EnergyMap:
-    """What the beam gives to a layer: mean energy per area in square cells.
+    """What the beam gives to a layer: mean energy per area in square cells, each vector's spread evenly over all that
+    its spot passes over.
 
     Attributes:
         x_mm, y_mm: the corner of the first cell; cell_mm: side of a cell.
@@ -280,7 +282,7 @@ def layer_quality(
     *,
     spot_mm: Floats | None = None,
     track_width_mm: Floats | None = None,
-    return_times: ReturnTimes | None = None,
+    return_time_s: Floats | None = None,
     window_mm: tuple[float, float, float, float] | None = None,
     samples_max: int = SAMPLES_MAX,
 ) -> LayerQuality:
@@ -289,7 +291,7 @@ def layer_quality(
     Args:
         process: the spot, the distance of tracks and what energy densities need; a Recipe will do.
         spot_mm, track_width_mm: (n,) f8 where vectors have their own.
-        return_times: how to find them; without it the report has none.
+        return_time_s: (n,) f8, per vector, inf for never; without it the report has none.
         window_mm: x, y, width, height of the energy map; the layer's own box if None.
         samples_max: bound on the samples, and so on the time (about 5 ns each) and memory (7 bytes each).
 
@@ -303,7 +305,7 @@ def layer_quality(
         raise QualityError(f"A layer cannot be judged by {samples_max} samples; give at least one.")
     area_in_mm2 = net_area_mm2(layer)
     energy = layer_energy(path, layer.thickness_mm, process, widths)
-    times = None if return_times is None else return_time_histogram(return_times(path))
+    times = None if return_time_s is None else return_time_histogram(return_time_s)
     if n == 0 and len(layer.points_mm) == 0:
         return LayerQuality(
             layer.index, layer.z_mm, layer.thickness_mm, 0, Books(*[0.0] * 8),
@@ -313,7 +315,8 @@ def layer_quality(
 
     lengths_mm = path.lengths_mm
     sampling = _Sampling.of(layer, path, spots, window_mm, samples_max)
-    joules_mm2 = area_energy_j_mm2(path.power_w, path.speed_mm_s, widths).astype(np.float32)
+    passed_mm2 = spots * (lengths_mm + 0.25 * math.pi * spots)
+    joules_mm2 = (line_energy_j_mm(path.power_w, path.speed_mm_s) * lengths_mm / passed_mm2).astype(np.float32)
     counts, energy_map = sampling.swept(spots, widths, joules_mm2)
     pixel_mm2 = sampling.pixel_mm**2
     error_mm2 = _sampling_error_mm2(sampling.pixel_mm, int(counts[coverage.CHANGES]))
@@ -334,7 +337,7 @@ def layer_quality(
         100.0 * int(counts[coverage.COVERED]) / inside if inside else None,
         area[coverage.UNCOVERED], area[coverage.COVERED_OUTSIDE], area[coverage.TRACKED_TWICE],
         max(0.0, area[coverage.UNCOVERED] - sum(feature.area_mm2 for feature in features)), sampling.pixel_mm,
-        error_mm2, max(GAP_AREA_SPOTS * spot**2, 2.0 * GAP_SAMPLES * pixel_mm2),
+        error_mm2, max(GAP_AREA_SPOTS * spot**2, 2.0 * sampling.gap_samples(spot) * pixel_mm2),
     )  # fmt: skip
     return LayerQuality(
         layer.index, layer.z_mm, layer.thickness_mm, n, books, cover, features, unlisted, energy, times, energy_map
@@ -361,6 +364,12 @@ def _widths(name: str, value: Floats | float, n: int) -> Floats:
     if widths.shape not in ((), (n,)):
         raise QualityError(f"{name} has {widths.shape} numbers for {n} vectors; give one, or one for each.")
     return np.ascontiguousarray(np.broadcast_to(widths, (n,)))
+
+
+def _box(points: Floats) -> tuple[Floats, Floats]:
+    """The lower and the upper corner around points, (n, 2) f8; column by column, which is much faster than by rows."""
+    x, y = points[:, 0], points[:, 1]
+    return np.array([x.min(), y.min()]), np.array([x.max(), y.max()])
 
 
 def _sampling_error_mm2(pixel_mm: float, changes: int) -> float:
@@ -404,16 +413,18 @@ class _Sampling:
         ends = np.concatenate([layer.points_mm, path.vectors_mm.reshape(-1, 2)])
         if not np.isfinite(ends).all():
             raise QualityError(f"Layer {layer.index} has a coordinate that is no number; slice the part again.")
-        low, high = ends.min(axis=0), ends.max(axis=0)
+        low, high = _box(ends)
         centre = 0.5 * (low + high)
         angle = LATTICE_RAD
         if len(path):
             ax, ay, bx, by = path.vectors_mm[int(path.lengths_mm.argmax())]
             angle += math.atan2(by - ay, bx - ax)
-        back = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-        turned = (ends - centre) @ back
+        cos, sin = math.cos(angle), math.sin(angle)
+        x, y = ends[:, 0] - centre[0], ends[:, 1] - centre[1]
+        turned = np.stack([x * cos + y * sin, y * cos - x * sin], axis=1)
         reach = 0.5 * float(spots.max()) if len(spots) else 0.0
-        corner, span = turned.min(axis=0) - reach, np.ptp(turned, axis=0) + 2.0 * reach
+        corner, opposite = _box(turned)
+        corner, span = corner - reach, opposite - corner + 2.0 * reach
         finest = (float(spots.min()) if len(spots) else float(span.max()) / 256.0) / SAMPLES_A_SPOT
         pixel = max(finest, math.sqrt(float(span[0] * span[1]) / samples_max), float(span.max()) / samples_max)
         rows, columns = (math.ceil(float(side) / pixel) + 1 for side in span[::-1])
@@ -457,10 +468,14 @@ class _Sampling:
         j_mm2[known] = sums[known, 0] / sums[known, 1]
         return counts, EnergyMap(self.map_x_mm, self.map_y_mm, self.map_cell_mm, j_mm2)
 
-    def bare_places(self, uncovered: int) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
+    def gap_samples(self, spot_mm: float) -> int:
+        """How many samples a gap needs at this resolution."""
+        return GAP_SAMPLES if self.pixel_mm <= 0.25 * spot_mm else GAP_SAMPLES_COARSE
+
+    def bare_places(self, uncovered: int, reach: int) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
         """(places, 7) f8 as `measure_places` says, in the part's frame; the queue of samples and where places end."""
         queue, ends = np.empty(uncovered, np.int64), np.empty(uncovered, np.int64)
-        places = coverage.gather_bare(self.marks, queue, ends)
+        places = coverage.gather_bare(self.marks, reach, queue, ends)
         out = np.empty((places, 7))
         coverage.measure_places(
             queue, ends, places, self.marks.shape[1] - 1, self.row_x, self.row_y, self.pixel_mm,
@@ -490,11 +505,13 @@ def _features(
 
 def _gaps(sampling: _Sampling, uncovered: int, layer: Layer, spot_mm: float) -> Iterator[DroppedFeature]:
     """Places that the spot would fit into and that no track covers, as the samples show them."""
-    places, queue, ends = sampling.bare_places(uncovered)
+    fewest = sampling.gap_samples(spot_mm)
+    # samples two apart are one place, as hairlines between them may be missed; not where they are spots apart
+    places, queue, ends = sampling.bare_places(uncovered, reach=2 if fewest == GAP_SAMPLES else 1)
     area_mm2 = places[:, 0] * sampling.pixel_mm**2
     extent_mm = np.hypot(places[:, 5] - places[:, 3], places[:, 6] - places[:, 4]) + sampling.pixel_mm
     wide = area_mm2 >= GAP_WIDTH_SPOTS * spot_mm * extent_mm
-    chosen = np.flatnonzero(wide & (area_mm2 >= GAP_AREA_SPOTS * spot_mm**2) & (places[:, 0] >= GAP_SAMPLES))
+    chosen = np.flatnonzero(wide & (area_mm2 >= GAP_AREA_SPOTS * spot_mm**2) & (places[:, 0] >= fewest))
     largest = chosen[np.argsort(-area_mm2[chosen], kind="stable")][:CANDIDATES_A_LAYER]
     for place in largest.tolist():
         samples = queue[int(ends[place - 1]) if place else 0 : int(ends[place])]
@@ -513,7 +530,7 @@ def _narrow_parts(layer: Layer, path: ScanPath, spots: Floats, spot_mm: float) -
     """
     if not len(layer.points_mm):
         return
-    centre = 0.5 * (layer.points_mm.min(axis=0) + layer.points_mm.max(axis=0))
+    centre = 0.5 * np.add(*_box(layer.points_mm))
     outline = manifold3d.CrossSection([loop - centre for loop in layer.loops()], manifold3d.FillRule.Positive)
     radius = 0.5 * spot_mm
     opened = outline.offset(-radius, manifold3d.JoinType.Round, 2.0, OPENING_CHORDS)
@@ -531,7 +548,7 @@ def _narrow_parts(layer: Layer, path: ScanPath, spots: Floats, spot_mm: float) -
         if coverage.part_within(tracks, (0.5 + OPENING_SLACK) * spots, probes, weights) > 0.5:
             continue
         corners = np.concatenate(loops) + centre
-        low, high = corners.min(axis=0), corners.max(axis=0)
+        low, high = _box(corners)
         yield _feature("narrow", layer, 0.5 * (low + high), low, high, area_mm2)
 
 
@@ -551,7 +568,7 @@ def _untouched_bodies(layer: Layer, path: ScanPath, spots: Floats, spot_mm: floa
     for loop in layer.loops():
         if len(loop) == 0:
             continue
-        low, high = loop.min(axis=0), loop.max(axis=0)
+        low, high = _box(loop)
         x, y = (loop - low).T
         area_mm2 = 0.5 * float(x @ np.roll(y, -1) - y @ np.roll(x, -1))
         extent_mm = math.hypot(*(high - low))
@@ -661,10 +678,14 @@ class PlanTally:
 def plan_quality(
     layers: Iterable[tuple[Layer, ScanPath]], process: Process, *, return_times: ReturnTimes | None = None
 ) -> PlanQuality:
-    """Judge a plan layer by layer, lowest first, as `layer_quality` does with these arguments."""
+    """Judge a plan layer by layer, lowest first, as `layer_quality` does.
+
+    `return_times` tells how to find each vector's return time; without it the report has none.
+    """
     tally = PlanTally()
     for layer, path in layers:
-        tally.add(layer_quality(layer, path, process, return_times=return_times))
+        return_time_s = None if return_times is None else return_times(path)
+        tally.add(layer_quality(layer, path, process, return_time_s=return_time_s))
     return tally.plan()
 
 

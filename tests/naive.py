@@ -1124,7 +1124,7 @@ def depth(point, loops):
 
 
 def sampled(points, starts, vectors, spot, width, energy, row_x, row_y, columns, pixel):
-    """Per sample (inside, under a spot, number of tracks, energy of the tracks), each asked of the sample alone."""
+    """Per sample (inside, under a spot, number of tracks, energy of the spots), each asked of the sample alone."""
     out = []
     for x_0, y in zip(row_x.tolist(), row_y.tolist()):
         row = []
@@ -1139,14 +1139,15 @@ def sampled(points, starts, vectors, spot, width, energy, row_x, row_y, columns,
             for (ax, ay, bx, by), s, w, e in zip(vectors.tolist(), spot, width, energy):
                 length = math.hypot(bx - ax, by - ay)
                 if length == 0.0:
-                    covered |= math.hypot(x - ax, y - ay) < s / 2
+                    if math.hypot(x - ax, y - ay) < s / 2:
+                        covered, joule = True, joule + float(e)
                     continue
                 along = ((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / length
                 across = ((x - ax) * (by - ay) - (y - ay) * (bx - ax)) / length
                 nearest = min(max(along, 0.0), length)
-                covered |= math.hypot(along - nearest, across) < s / 2
-                if 0.0 <= along < length and -w / 2 <= across < w / 2:
-                    tracks, joule = tracks + 1, joule + float(e)
+                if math.hypot(along - nearest, across) < s / 2:
+                    covered, joule = True, joule + float(e)
+                tracks += 0.0 <= along < length and -w / 2 <= across < w / 2
             row.append((inside, covered, tracks, joule))
         out.append(row)
     return out

@@ -353,13 +353,15 @@ def test_a_report_of_some_layers_says_so():
 
 def test_the_energy_map_holds_the_energy_of_the_path():
     layer = layer_of(box(0, 0, 40, 20))
-    path = rows(0, 40, [0.5 + k for k in range(20)])
-    path = replace(path, power_w=np.where(np.arange(20) < 10, 100.0, 50.0))
+    path = rows(2, 38, [1.5 + k for k in range(18)])
+    path = replace(path, power_w=np.where(np.arange(18) < 9, 100.0, 50.0))
     found = layer_quality(layer, path, RECIPE).energy_map
     assert found.j_mm2.shape == (48, 96)
     assert found.j_mm2.mean() * 800.0 == pytest.approx(path.energy_j, rel=0.01)
-    np.testing.assert_allclose(found.j_mm2[:22], 2.0, rtol=1e-6)
-    np.testing.assert_allclose(found.j_mm2[-22:], 1.0, rtol=1e-6)
+    spread = 36.0 / (36.0 + math.pi / 4)  # the round ends take their part
+    np.testing.assert_allclose(found.j_mm2[4:23, 8:-8], 2.0 * spread, rtol=1e-6)
+    np.testing.assert_allclose(found.j_mm2[25:-4, 8:-8], 1.0 * spread, rtol=1e-6)
+    assert (found.j_mm2[:, :3] == 0.0).all(), "no spot comes within 1.5 mm of the left edge"
 
 
 def test_the_energy_map_knows_nothing_outside_the_outline():

@@ -84,11 +84,11 @@ def mark_outline(points, starts, y_0, pixel, row_x, row_y, marks):
 
 @njit(cache=True, nogil=True)
 def sweep_tracks(vectors, spot, width, energy, y_0, pixel, row_x, row_y, marks, tracks, received):
-    """Mark what each vector's spot passes over, count the tracks that a sample lies in, and sum their energy.
+    """Mark what each vector's spot passes over, sum the energy there, and count the tracks that a sample lies in.
 
     Args:
         vectors: (n, 4) f8; spot, width: (n,) f8, diameter of the disc and width of the track, mm.
-        energy: (n,) f4, what each track gives to its area, J/mm2.
+        energy: (n,) f4, what each vector gives to all that its spot passes over, J/mm2.
         marks: (rows, columns + 1) u1, gets SPOT; tracks: (rows, columns) u2, counts; received: (rows, columns) f4.
     """
     rows, columns = tracks.shape
@@ -125,7 +125,6 @@ def sweep_tracks(vectors, spot, width, energy, y_0, pixel, row_x, row_y, marks, 
                 for k in range(k_0, min(columns, _ceiling(right * scale + shift))):
                     if tracks[j, k] < 65535:
                         tracks[j, k] += 1
-                    received[j, k] += joule
 
             left, right = max(beside_0, middle - spread), min(beside_1, middle + spread)
             if left >= right or (spread == math.inf and abs(y) > radius):
@@ -141,6 +140,7 @@ def sweep_tracks(vectors, spot, width, energy, y_0, pixel, row_x, row_y, marks, 
                 k_0 = _ceiling(left * scale + shift)
                 for k in range(k_0, min(columns, _ceiling(right * scale + shift))):
                     marks[j, k] |= SPOT
+                    received[j, k] += joule
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -210,16 +210,13 @@ def tally(marks, tracks, received, row_x, row_y, pixel, turn_cos, turn_sin, map_
                 energy_map[b, a, 1] += 1.0
 
 
-REACH = 2
-"""Bare samples up to this many rows and columns apart are one place: a slit may be narrower than a pixel."""
-
-
 @njit(cache=True, nogil=True)
-def gather_bare(marks, queue, place_end):
+def gather_bare(marks, reach, queue, place_end):
     """Put the BARE samples of each connected place together, and take their marks away.
 
     Args:
         marks: (rows, columns + 1) u1.
+        reach: bare samples up to this many rows and columns apart are one place.
         queue: (bare samples,) i8, out: row x columns + column of each, place after place.
         place_end: (places or more,) i8, out: where each place ends in the queue.
 
@@ -240,8 +237,8 @@ def gather_bare(marks, queue, place_end):
             while head < tail:
                 at_j, at_k = queue[head] // columns, queue[head] % columns
                 head += 1
-                for b in range(max(0, at_j - REACH), min(rows, at_j + REACH + 1)):
-                    for a in range(max(0, at_k - REACH), min(columns, at_k + REACH + 1)):
+                for b in range(max(0, at_j - reach), min(rows, at_j + reach + 1)):
+                    for a in range(max(0, at_k - reach), min(columns, at_k + reach + 1)):
                         if marks[b, a] & BARE:
                             marks[b, a] &= ~np.uint8(BARE)
                             queue[tail] = b * columns + a

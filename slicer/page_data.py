@@ -1,0 +1,161 @@
+"""What the preview page holds of a layer: columns of numbers, packed for a browser's typed arrays.
+
+For n vectors, p outline points and l loops, little-endian, one after the other:
+
+    vectors   4n  u16   start x, start y, end x, end y: 0 to 65535 over the page's square view
+    points    2p  u16   the outline's corners, likewise
+    starts    l+1 u32   loop i is points starts[i] to starts[i + 1]
+    begin     n   u32   when the vector begins: 0 to 4294967295 over the layer's time
+    lasting   n   u16   how long it lasts: 0 to 65535 over the longest of the layer
+    back      n   u16   return time, if the page knows it: decades above BACK_LEAST_S by 1/BACK_STEPS, NEVER if none
+    kind, power, speed, beam   n u8 each: kind and head as they are, power and speed as places in the layer's lists
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slicer.envelope import Envelope
+from slicer.job import JobLayer
+from slicer.motion_time import chain_times_s
+from slicer.scan import ScanPath
+
+Floats = NDArray[np.float64]
+
+NEVER = 65535
+BACK_LEAST_S, BACK_STEPS = 1e-4, 5000
+"""Return times from 0.1 ms to 13 decades above it, by 1/5000 of a decade (0.05 %)."""
+
+LEVELS_MAX = 256
+"""Distinct powers or speeds that a layer's list holds; more are rounded to as many even levels."""
+
+GAP_MM = 5e-4
+"""Vectors whose ends are farther apart than this are joined by a jump."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageView:
+    """The square that the page's 16 bits span: its corner and side, mm."""
+
+    x_mm: float
+    y_mm: float
+    span_mm: float
+
+    @property
+    def step_mm(self) -> float:
+        """Distance of neighbouring numbers; a position is wrong by half of it at most."""
+        return self.span_mm / 65535.0
+
+
+def pack_layer(
+    job_layer: JobLayer, view: PageView, times_s: tuple[Floats, Floats], return_time_s: Floats | None
+) -> dict[str, Any]:
+    """One layer as the page takes it: `data` (base64 of the columns above) and what is needed to read them.
+
+    Args:
+        times_s: begin and end of each vector, (n,) f8 each, as `vector_times_s` gives them.
+        return_time_s: (n,) f8, inf for never, or None: the page then has no such colour.
+    """
+    layer, path = job_layer.layer, job_layer.path
+    begin_s, end_s = times_s
+    layer_s = float(end_s.max(initial=0.0))
+    lasting_s = end_s - begin_s
+    longest_s = float(lasting_s.max(initial=0.0))
+    powers_w, power = _levels(path.power_w)
+    speeds_mm_s, speed = _levels(path.speed_mm_s)
+
+    def places(points_mm: Floats) -> bytes:
+        scaled = (points_mm.reshape(-1, 2) - (view.x_mm, view.y_mm)) / view.step_mm
+        return np.rint(np.clip(scaled, 0, 65535)).astype("<u2").tobytes()
+
+    columns = [
+        places(path.vectors_mm),
+        places(layer.points_mm),
+        layer.loop_starts.astype("<u4").tobytes(),
+        _scaled(begin_s, layer_s, 2**32 - 1).astype("<u4").tobytes(),
+        _scaled(lasting_s, longest_s, 65535).astype("<u2").tobytes(),
+        b"" if return_time_s is None else _decades(return_time_s).astype("<u2").tobytes(),
+        *(np.ascontiguousarray(column, np.uint8).tobytes() for column in (path.kind, power, speed, path.beam)),
+    ]
+    return {
+        "vectors": len(path),
+        "points": len(layer.points_mm),
+        "loops": len(layer.loop_starts) - 1,
+        "layer_s": layer_s,
+        "longest_s": longest_s,
+        "powers_w": powers_w,
+        "speeds_mm_s": speeds_mm_s,
+        "has_back": return_time_s is not None,
+        "data": base64.b64encode(b"".join(columns)).decode(),
+    }
+
+
+def vector_times_s(path: ScanPath, envelope: Envelope, jump_speed_mm_s: float | None = None) -> tuple[Floats, Floats]:
+    """When each vector begins and ends, (n,) f8 each, seconds from the layer's first move: accelerations, jumps and
+    waits counted as `slicer.motion_time` does, heads beside each other, each from its own first vector on.
+    """
+    begin_s, end_s = np.zeros(len(path)), np.zeros(len(path))
+    for head in np.unique(path.beam):
+        rows = np.flatnonzero(path.beam == head)
+        begin_s[rows], end_s[rows] = _head_times_s(path.chosen(rows), envelope, jump_speed_mm_s)
+    return begin_s, end_s
+
+
+def _head_times_s(path: ScanPath, envelope: Envelope, jump_speed_mm_s: float | None) -> tuple[Floats, Floats]:
+    """The times of one head's vectors: chains from rest to rest, a wait between them."""
+    begin_s, end_s = np.empty(len(path)), np.empty(len(path))
+    jump = envelope.speed_mm_s_max if jump_speed_mm_s is None else jump_speed_mm_s
+    waits = np.flatnonzero(path.wait_s > 0.0)
+    cuts = [0, *waits[waits > 0].tolist(), len(path)]
+    now_s, at_mm = 0.0, path.vectors_mm[0, :2]
+    for first, last in pairwise(cuts):
+        vectors = path.vectors_mm[first:last]
+        away = np.abs(vectors[0, :2] - at_mm).max() > GAP_MM
+        if away:  # the jump to where it waits
+            now_s += float(chain_times_s(np.stack([at_mm, vectors[0, :2]]), np.array([jump]), envelope)[0])
+        now_s += float(path.wait_s[first])
+        corners, cruise, moves = _chain(vectors, path.speed_mm_s[first:last], jump)
+        done_s = now_s + np.cumsum(chain_times_s(corners, cruise, envelope))
+        end_s[first:last] = done_s[moves]
+        begin_s[first:last] = np.concatenate([[now_s], done_s])[moves]
+        now_s, at_mm = float(done_s[-1]), vectors[-1, 2:]
+    return begin_s, end_s
+
+
+def _chain(vectors_mm: Floats, speed_mm_s: Floats, jump_speed_mm_s: float) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    """Vectors and the jumps between them: corners (m + 1, 2) f8, speeds (m,) f8, and which move each vector is."""
+    n = len(vectors_mm)
+    jumps = np.zeros(n, np.bool_)
+    jumps[1:] = (np.abs(vectors_mm[1:, :2] - vectors_mm[:-1, 2:]) > GAP_MM).any(axis=1)
+    moves = np.arange(n) + np.cumsum(jumps)
+    corners, cruise = np.empty((int(moves[-1]) + 2, 2)), np.full(int(moves[-1]) + 1, jump_speed_mm_s)
+    corners[0] = vectors_mm[0, :2]
+    corners[moves[jumps]] = vectors_mm[jumps, :2]
+    corners[moves + 1] = vectors_mm[:, 2:]
+    cruise[moves] = speed_mm_s
+    return corners, cruise, moves
+
+
+def _levels(values: Floats) -> tuple[list[float], NDArray[np.uint8]]:
+    """The distinct values, and each value's place among them; too many become even levels between least and most."""
+    levels, places = np.unique(values, return_inverse=True)
+    if len(levels) > LEVELS_MAX:
+        levels = np.linspace(levels[0], levels[-1], LEVELS_MAX)
+        places = np.rint((values - levels[0]) / (levels[1] - levels[0]))
+    return levels.tolist(), places.astype(np.uint8)
+
+
+def _scaled(values: Floats, most: float, steps: int) -> Floats:
+    return np.rint(np.clip(values / most, 0.0, 1.0) * steps) if most > 0.0 else np.zeros(len(values))
+
+
+def _decades(return_time_s: Floats) -> Floats:
+    finite = np.isfinite(return_time_s)
+    decades = np.log10(np.maximum(np.where(finite, return_time_s, 1.0), BACK_LEAST_S) / BACK_LEAST_S)
+    return np.where(finite, np.rint(np.minimum(decades * BACK_STEPS, NEVER - 1)), NEVER)
