@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from slicer.energy import EnergyDensity, Exposure, Floats, layer_energy, line_energy_j_mm, part_energy
 from slicer.errors import SlicerError
+from slicer.job import Job
 from slicer.kernels import coverage
 from slicer.layers import Layer, net_area_mm2
 from slicer.scan import ScanPath
@@ -687,6 +688,29 @@ def plan_quality(
         return_time_s = None if return_times is None else return_times(path)
         tally.add(layer_quality(layer, path, process, return_time_s=return_time_s))
     return tally.plan()
+
+
+def job_quality(
+    job: Job,
+    *,
+    return_times: ReturnTimes | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> PlanQuality:
+    """`plan_quality` of a job file, holding one layer at a time; `progress` is called with (layers done, in all).
+
+    Raises:
+        JobError: a layer is damaged.
+    """
+    count = job.manifest.layer_count
+
+    def layers() -> Iterator[tuple[Layer, ScanPath]]:
+        for index in range(count):
+            job_layer = job.layer(index)
+            yield job_layer.layer, job_layer.path
+            if progress is not None:
+                progress(index + 1, count)
+
+    return plan_quality(layers(), job.recipe, return_times=return_times)
 
 
 def _touch(one: DroppedFeature, other: DroppedFeature, reach_mm: float) -> bool:

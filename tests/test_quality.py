@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import manifold3d
@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from job_helpers import wire_small
+from job_helpers import wire_small, write_small_job
 
 from slicer import quality
 from slicer.bricks import demo_brick
+from slicer.job import Job
 from slicer.kernels import coverage
 from slicer.layers import Layer, cut_layers, net_area_mm2
 from slicer.mesh import Mesh, read_mesh
@@ -27,6 +28,7 @@ from slicer.quality import (
     PlanTally,
     QualityError,
     feature_sentence,
+    job_quality,
     layer_quality,
     plan_quality,
     return_time_histogram,
@@ -89,11 +91,69 @@ def test_the_kernel_marks_what_each_sample_says_of_itself(loops, tracks, pixel):
         np.ascontiguousarray(vectors), spot, width, energy, -4.0, pixel, row_x, row_y, marks, hits, received
     )
     inside = np.logical_xor.accumulate(marks[:, :-1] & coverage.OUTLINE != 0, axis=1)
-    expected = np.array(
-        naive.sampled(layer.points_mm, layer.loop_starts, vectors, spot, width, energy, row_x, row_y, count, pixel)
+    expected = naive.sampled(
+        layer.points_mm, layer.loop_starts, vectors, spot, width, energy, row_x, row_y, count, pixel
     )
     found = np.stack([inside, marks[:, :-1] & coverage.SPOT != 0, hits, received], axis=-1)
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(found, np.array(expected))
+
+    counts, sums = np.empty(coverage.COUNTS, np.int64), np.empty((1, 1, 2))
+    coverage.tally(marks, hits, received, row_x, row_y, pixel, 1.0, 0.0, -100.0, -100.0, 200.0, counts, sums)
+    for name, number in naive.tallied(expected).items():
+        assert counts[getattr(coverage, name)] == number, name
+    assert sums[0, 0, 1] == counts[coverage.INSIDE]
+    assert sums[0, 0, 0] == sum(joule for row in expected for is_inside, _, _, joule in row if is_inside)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.sets(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=40), st.integers(1, 2))
+def test_bare_samples_are_gathered_into_places(cells, reach):
+    marks = np.zeros((10, 11), np.uint8)
+    for row, column in cells:
+        marks[row, column] = coverage.BARE | coverage.OUTLINE
+    queue, ends = np.empty(len(cells), np.int64), np.empty(len(cells), np.int64)
+    places = coverage.gather_bare(marks, reach, queue, ends)
+    found = [queue[a:b] for a, b in pairwise([0, *ends[:places].tolist()])]
+    assert {frozenset(zip(*np.divmod(place, 10), strict=True)) for place in found} == naive.connected(cells, reach)
+    assert not (marks & coverage.BARE).any()
+
+
+def test_places_are_measured_where_they_are():
+    """Three samples in an L, turned by 90 degrees: along the row is up, up is to the left."""
+    row_x, row_y = np.zeros(5), np.arange(5.0)
+    out = np.empty((1, 7))
+    queue = np.array([0 * 10 + 1, 0 * 10 + 2, 1 * 10 + 1])
+    coverage.measure_places(queue, np.array([3]), 1, 10, row_x, row_y, 1.0, 0.0, 1.0, out)
+    np.testing.assert_allclose(out[0], [3, -1 / 3, 4 / 3, -1, 1, 0, 2])
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.tuples(numbers, numbers), min_size=3, max_size=6), numbers, numbers)
+def test_the_depth_is_that_of_points_along_the_edges(loop, x, y):
+    layer = layer_of(loop)
+    _, _, found = coverage.nearest_edge(layer.points_mm, layer.loop_starts, x, y)
+    expected = naive.depth(layer.points_mm, layer.loop_starts, x, y)
+    assert found == pytest.approx(expected, abs=0.01) or abs(found) < 0.01
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    st.lists(st.tuples(numbers, numbers, numbers, numbers), max_size=3),
+    st.lists(st.tuples(numbers, numbers), min_size=1, max_size=4),
+)
+def test_points_are_within_vectors_that_points_along_them_reach(vectors, points):
+    table, points = np.array(vectors).reshape(-1, 4), np.array(points)
+    radius, weights = np.full(len(table), 1.0 / math.pi), np.full(len(points), 1.0 / len(points))
+    # a point within a hair of the radius may fall on either side
+    near = [naive.part_within(table, radius * f, points, weights) for f in (0.99, 1.01)]
+    assert near[0] - 1e-12 <= coverage.part_within(table, radius, points, weights) <= near[1] + 1e-12
+
+
+def test_a_spot_fits_in_a_wide_wall_and_not_in_a_thin_one():
+    for thickness, fits in ((0.5, False), (0.99, True), (0.9, False), (1.5, True), (3.0, True)):
+        wall = layer_of(box(0, 0, 20, thickness))
+        found = coverage.spot_fits(wall.points_mm, wall.loop_starts, 10.0, 0.4 * thickness, 0.5, 0.01)
+        assert found == fits, thickness
 
 
 def test_samples_fall_evenly_however_lines_repeat():
@@ -128,11 +188,8 @@ REAL = {"pyslm_frameGuide.stl": 1.0, "trimesh_featuretype.stl": 25.4, "trimesh_c
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_the_books_of_real_parts_balance(name):
-    folder = Path(os.environ.get("MOONKILN_DATA", Path(__file__).parents[2] / "shared" / "data")) / "meshes"
-    if not (folder / name).is_file():
-        pytest.skip(f"{folder / name} is not here (set MOONKILN_DATA)")
-    mesh, _ = read_mesh(folder / name)
+def test_the_books_of_real_parts_balance(name, shared_data):
+    mesh, _ = read_mesh(shared_data / "meshes" / name)
     mesh = Mesh(mesh.vertices_mm * REAL[name], mesh.faces, mesh.name)
     layers = cut_layers(mesh, float(np.ptp(mesh.vertices_mm[:, 2])) / 20.5)
     for layer in layers[::4]:
@@ -339,6 +396,15 @@ def test_people_are_told_in_sentences():
     assert "0.4" in lines[2] and "narrower than the spot" in lines[2]
     assert "No feature" in stack(layer_of(box(0, 0, 12, 5))).sentences()[2]
     assert PlanTally().plan().sentences() == ["The plan has no area: nothing is to be exposed."]
+
+
+def test_a_job_is_judged_as_its_layers_are(tmp_path):
+    seen = []
+    with Job.open(write_small_job(tmp_path / "square.kiln", layers=3)) as job:
+        plan = job_quality(job, progress=lambda done, total: seen.append((done, total)))
+        layers = [job.layer(index) for index in range(3)]
+    assert plan == plan_quality([(layer.layer, layer.path) for layer in layers], RECIPE)
+    assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_a_report_of_some_layers_says_so():
