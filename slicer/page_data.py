@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,8 @@ from numpy.typing import NDArray
 
 from slicer.envelope import Envelope
 from slicer.job import JobLayer
-from slicer.motion_time import chain_times_s
+from slicer.kernels.motion import LINE_VECTOR
+from slicer.motion_time import path_program, program_time
 from slicer.scan import ScanPath
 
 Floats = NDArray[np.float64]
@@ -34,9 +34,6 @@ BACK_LEAST_S, BACK_STEPS = 1e-4, 5000
 
 LEVELS_MAX = 256
 """Distinct powers or speeds that a layer's list holds; more are rounded to as many even levels."""
-
-GAP_MM = 5e-4
-"""Vectors whose ends are farther apart than this are joined by a jump."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +94,11 @@ def pack_layer(
 
 
 def vector_times_s(path: ScanPath, envelope: Envelope, jump_speed_mm_s: float | None = None) -> tuple[Floats, Floats]:
-    """When each vector begins and ends, (n,) f8 each, seconds from the layer's first move: accelerations, jumps and
-    waits counted as `slicer.motion_time` does, heads beside each other, each from its own first vector on.
+    """When each vector begins and ends, (n,) f8 each, seconds from the first vector's wait or start: accelerations,
+    jumps and waits as `slicer.motion_time` counts them, heads beside each other, each from its own first vector on.
+
+    Raises:
+        ScanError: a path that nobody can say the time of.
     """
     begin_s, end_s = np.zeros(len(path)), np.zeros(len(path))
     for head in np.unique(path.beam):
@@ -108,38 +108,16 @@ def vector_times_s(path: ScanPath, envelope: Envelope, jump_speed_mm_s: float | 
 
 
 def _head_times_s(path: ScanPath, envelope: Envelope, jump_speed_mm_s: float | None) -> tuple[Floats, Floats]:
-    """The times of one head's vectors: chains from rest to rest, a wait between them."""
-    begin_s, end_s = np.empty(len(path)), np.empty(len(path))
-    jump = envelope.speed_mm_s_max if jump_speed_mm_s is None else jump_speed_mm_s
-    waits = np.flatnonzero(path.wait_s > 0.0)
-    cuts = [0, *waits[waits > 0].tolist(), len(path)]
-    now_s, at_mm = 0.0, path.vectors_mm[0, :2]
-    for first, last in pairwise(cuts):
-        vectors = path.vectors_mm[first:last]
-        away = np.abs(vectors[0, :2] - at_mm).max() > GAP_MM
-        if away:  # the jump to where it waits
-            now_s += float(chain_times_s(np.stack([at_mm, vectors[0, :2]]), np.array([jump]), envelope)[0])
-        now_s += float(path.wait_s[first])
-        corners, cruise, moves = _chain(vectors, path.speed_mm_s[first:last], jump)
-        done_s = now_s + np.cumsum(chain_times_s(corners, cruise, envelope))
-        end_s[first:last] = done_s[moves]
-        begin_s[first:last] = np.concatenate([[now_s], done_s])[moves]
-        now_s, at_mm = float(done_s[-1]), vectors[-1, 2:]
-    return begin_s, end_s
-
-
-def _chain(vectors_mm: Floats, speed_mm_s: Floats, jump_speed_mm_s: float) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """Vectors and the jumps between them: corners (m + 1, 2) f8, speeds (m,) f8, and which move each vector is."""
-    n = len(vectors_mm)
-    jumps = np.zeros(n, np.bool_)
-    jumps[1:] = (np.abs(vectors_mm[1:, :2] - vectors_mm[:-1, 2:]) > GAP_MM).any(axis=1)
-    moves = np.arange(n) + np.cumsum(jumps)
-    corners, cruise = np.empty((int(moves[-1]) + 2, 2)), np.full(int(moves[-1]) + 1, jump_speed_mm_s)
-    corners[0] = vectors_mm[0, :2]
-    corners[moves[jumps]] = vectors_mm[jumps, :2]
-    corners[moves + 1] = vectors_mm[:, 2:]
-    cruise[moves] = speed_mm_s
-    return corners, cruise, moves
+    """The times of one head's vectors, from its program without head, way back and foot, as `path_time` runs it."""
+    program = path_program(path, envelope, jump_speed_mm_s, is_sized=False)
+    program = program.part(len(program) - 3)
+    spans_s = np.zeros((2, len(program)))
+    from_mm = (float(program.end_mm[1, 0]), float(program.end_mm[1, 1]))
+    program_time(program, from_mm, envelope, spans_s=spans_s)
+    vectors = program.kind == LINE_VECTOR
+    assert int(vectors.sum()) == len(path), "a program has a line for every vector"
+    began_s = spans_s[0, 2]  # after the head and the way to the first vector, which has no length here
+    return spans_s[0, vectors] - began_s, spans_s[1, vectors] - began_s
 
 
 def _levels(values: Floats) -> tuple[list[float], NDArray[np.uint8]]:

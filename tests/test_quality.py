@@ -19,6 +19,7 @@ from job_helpers import wire_small, write_small_job
 
 from slicer import quality
 from slicer.bricks import demo_brick
+from slicer.fill import fill_layer as plan_layer
 from slicer.job import Job
 from slicer.kernels import coverage
 from slicer.layers import Layer, cut_layers, net_area_mm2
@@ -34,9 +35,18 @@ from slicer.quality import (
     return_time_histogram,
 )
 from slicer.recipe import load_recipe
-from slicer.scan import KIND_HATCH, KIND_THIN, ScanPath, fill_layer
+from slicer.scan import KIND_HATCH, KIND_THIN, ScanPath
+from slicer.strategy import Strategy
 
 RECIPE = wire_small()  # spot 1 mm, hatch 1 mm
+
+
+ONLY_WIDE = Strategy(thin_walls="report")
+
+
+def fill_layer(layer: Layer, recipe) -> ScanPath:
+    """A plan that leaves out what is narrower than the spot, so that there is something to find."""
+    return plan_layer(layer, recipe, strategy=ONLY_WIDE)
 
 
 def layer_of(*loops: list[tuple[float, float]], index: int = 0) -> Layer:
@@ -279,6 +289,14 @@ def test_a_hole_in_the_hatch_is_a_gap_with_its_place():
     assert (gap.x_mm, gap.y_mm) == pytest.approx((15.0, 10.0), abs=0.1)
     assert (*gap.low_mm, *gap.high_mm) == pytest.approx((0, 8, 30, 12), abs=0.15)
     assert "wide enough for the spot, but left out" in feature_sentence(gap)
+
+
+def test_walls_that_the_planner_tracks_are_not_dropped():
+    """The planner's own thin walls: tracked from half a spot on, told below."""
+    wide, thin = (united(box(0, 0, 12, 5), box(3, 4, width, 6)) for width in (0.7, 0.3))
+    assert layer_quality(wide, plan_layer(wide, RECIPE), RECIPE).features == ()
+    (told,) = layer_quality(thin, plan_layer(thin, RECIPE), RECIPE).features
+    assert told.cause == "narrow"
 
 
 def test_a_thin_wall_with_a_track_is_not_dropped():
