@@ -33,13 +33,13 @@ def waiting(gap_mm: float, *wait_s: float) -> tuple[np.ndarray, np.ndarray]:
     vectors = np.array([[0.0, 0, 10, 0], [10, gap_mm, 0, gap_mm]])
     path = replace(ScanPath.uniform(vectors, KIND_HATCH, 100.0, 50.0), wait_s=np.array(wait_s))
     times = vector_times_s(path, BENCH, 50.0)
-    assert times[1].max() == pytest.approx(path_time(path, BENCH, 50.0).total_s, abs=0.21), "but for the rests before waits"
+    assert times[1].max() == pytest.approx(path_time(path, BENCH, 50.0).total_s, abs=0.21), "but for rests"
     return times
 
 
 def test_a_wait_holds_the_beam_before_its_vector():
     begin_s, end_s = waiting(10.0, 1.0, 3.0)
-    np.testing.assert_allclose(end_s - begin_s, 0.3)
+    np.testing.assert_allclose(end_s - begin_s, 0.3, atol=0.01)
     assert begin_s[0] == pytest.approx(1.0, abs=0.11), "a controller may gather moves for 0.1 s"
     assert begin_s[1] - end_s[0] == pytest.approx(0.3 + 3.0, abs=0.11), "jump, wait"
 

@@ -168,6 +168,20 @@ def test_the_page_tells_the_recipe_with_its_evidence(page):
     assert "hatch_spacing_mm" in page and 'class="tag assumed"' in page and "prefers-color-scheme: dark" in page
 
 
+def test_what_the_planner_noted_stands_in_the_page(tmp_path):
+    notes = [
+        {"kind": "dropped", "layers": [1, 2], "at_mm": [3.5, 4.5], "width_mm": 0.3},
+        {"kind": "<b>odd</b>", "what": None},
+        {"kind": "more", "count": 7},
+    ]
+    write_job(tmp_path / "noted.kiln", head(), [square_layer(0)], notes)
+    with Job.open(tmp_path / "noted.kiln") as job:
+        write_html(job, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "dropped: at_mm [3.5, 4.5], layers [1, 2], width_mm 0.3" in page and "and 7 places more" in page
+    assert "<b>odd" not in page and "&lt;b&gt;odd" in page
+
+
 def test_names_cannot_break_out_of_the_page(tmp_path):
     evil = "</script><script>alert(1)</script>'\"&"
     bad_recipe = replace(wire_small(), name=evil, description=evil)
