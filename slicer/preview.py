@@ -258,11 +258,14 @@ def _bars(times: ReturnTimeHistogram) -> list[_Bar]:
 
 
 def _note_sentence(note: dict[str, Any]) -> str:
-    """A note of the planner in words, whatever it holds: it comes from a file, and newer slicers may note more."""
+    """A note of the planner in words, layers counted from 1; its figures are whatever the planner noted."""
     if note.get("kind") == "more":
         return f"and {note.get('count')} places more"
-    figures = ", ".join(f"{key} {value}" for key, value in note.items() if key != "kind" and value)
-    return f"{note.get('kind')}: {figures}"
+    figures = {key: value for key, value in note.items() if key != "kind" and value}
+    match figures.get("layers"):
+        case [int(first), int(last)]:
+            figures["layers"] = f"{first + 1} to {last + 1}"
+    return f"{note.get('kind')}: " + ", ".join(f"{key} {value}" for key, value in figures.items())
 
 
 def _recipe_rows(recipe: Recipe) -> list[dict[str, str]]:

@@ -178,7 +178,7 @@ def test_what_the_planner_noted_stands_in_the_page(tmp_path):
     with Job.open(tmp_path / "noted.kiln") as job:
         write_html(job, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
-    assert "dropped: at_mm [3.5, 4.5], layers [1, 2], width_mm 0.3" in page and "and 7 places more" in page
+    assert "dropped: at_mm [3.5, 4.5], layers 2 to 3, width_mm 0.3" in page and "and 7 places more" in page
     assert "<b>odd" not in page and "&lt;b&gt;odd" in page
 
 
