@@ -291,27 +291,40 @@ console.log(JSON.stringify(made.tip.textContent));
     assert "2 J/mm, 2 J/mm2, 4 J/mm3" in said and "back beside a fresh track after 4.5" in said
 
 
-def test_many_vectors_are_set_pixel_by_pixel_and_show_the_same(tmp_path):
-    """40,000 vectors in one layer: as many pixels change where the beam went as stay where it did not."""
+@pytest.fixture
+def dense(tmp_path):
+    """A page of 20,000 short vectors over the left half of a 10 mm square, row by row."""
     y = 40.0 + np.repeat(np.arange(200), 200) * 0.05
     x = 40.0 + np.tile(np.arange(200), 200) * 0.05
-    left = x < 45.0  # only the left half is exposed
-    vectors = np.stack([x, y, x + 0.05, y], axis=1)[left]
+    vectors = np.stack([x, y, x + 0.05, y], axis=1)[x < 45.0]
+    return page_of(tmp_path, vectors)
+
+
+def page_of(tmp_path, vectors):
     square = np.array([[40.0, 40.0], [50.0, 40.0], [50.0, 50.0], [40.0, 50.0]])
     layer = Layer(0, 0.5, 0.5, square, np.array([0, 4]))
     write_job(tmp_path / "dense.kiln", head(), [JobLayer(layer, ScanPath.uniform(vectors, 0, 100.0, 50.0), 100.0)])
     with Job.open(tmp_path / "dense.kiln") as job:
         write_html(job, tmp_path / "page.html")
-    said = run_page(
-        (tmp_path / "page.html").read_text(),
-        tmp_path,
-        """
+    return (tmp_path / "page.html").read_text()
+
+
+AT = """
 const at = (x, y) => {
   const px = Math.round(scene.x + (x - VIEW.x) * camera.scale), py = Math.round(scene.y - (y - VIEW.y) * camera.scale);
   let hits = 0;
   for (let b = -6; b <= 6; b++) for (let a = -6; a <= 6; a++) hits += scene.pixels[(py + b) * scene.w + px + a] !== 0;
   return hits / 169;
 };
+"""
+
+
+def test_many_vectors_are_set_pixel_by_pixel_where_the_beam_went(dense, tmp_path):
+    said = run_page(
+        dense,
+        tmp_path,
+        AT
+        + """
 const first = [scene.strokes, scene.drawn, at(42, 45), at(48, 45)];
 made.time.value = made.time.max / 2; made.time.on.input(); settle();
 console.log(JSON.stringify([...first, scene.drawn, at(42, 41), at(42, 49)]));
@@ -320,6 +333,41 @@ console.log(JSON.stringify([...first, scene.drawn, at(42, 41), at(42, 49)]));
     strokes, drawn, exposed, bare, half, early, late = said
     assert strokes is False and drawn == 20000 and exposed > 0.2 and bare == 0.0
     assert abs(half - 10000) < 300 and early > 0.2 and late == 0.0
+
+
+def test_drawing_in_slices_takes_up_what_comes_while_it_draws(dense, tmp_path):
+    """A clock by which every look costs 20 ms: each slice sets a few thousand vectors and lets the page breathe."""
+    said = run_page(
+        dense,
+        tmp_path,
+        AT
+        + """
+let clock = 0, slices = 0;
+Object.defineProperty(performance, "now", { value: () => (clock += 20) });
+made.time.value = made.time.max * 0.7; stale = true; show();
+const begun = [task !== null, made.status.textContent];
+made.time.value = made.time.max * 0.9; made.time.on.input(); settle();
+const wanted = endedBy(unpack(0), seconds());
+console.log(JSON.stringify([...begun, task === null, scene.drawn, wanted, at(42, 48.5), at(42, 49.7)]));
+""",
+    )
+    busy, words, done, drawn, wanted, late, never = said
+    assert busy and words == "drawing ..." and done
+    assert drawn == wanted and 17800 < drawn < 18200 and late > 0.2 and never < 0.1
+
+
+def test_lines_that_would_lie_over_each_other_are_left_out_and_the_page_says_so(tmp_path):
+    """25,000 lines over 10 mm: 12 million pixels of ink for a bed of half a million."""
+    y = 40.0 + np.arange(25000) * (10.0 / 25000)
+    vectors = np.stack([np.full(25000, 40.0), y, np.full(25000, 50.0), y], axis=1)
+    said = run_page(
+        page_of(tmp_path, vectors),
+        tmp_path,
+        AT + "console.log(JSON.stringify([scene.thinned, made.status.textContent, at(45, 42), at(45, 48)]));",
+    )
+    part, words, low, high = said
+    assert 0.1 < part < 0.9 and f"{round(100 * part)} % of the vectors drawn at this zoom" in words
+    assert low > 0.95 and high > 0.95, "what is drawn lies evenly over the bed"
 
 
 def test_several_heads_are_drawn_in_the_order_they_end(tmp_path):
