@@ -7,7 +7,7 @@ For n vectors, p outline points and l loops, little-endian, one after the other:
     starts    l+1 u32   loop i is points starts[i] to starts[i + 1]
     begin     n   u32   when the vector begins: 0 to 4294967295 over the layer's time
     lasting   n   u16   how long it lasts: 0 to 65535 over the longest of the layer
-    back      n   u16   return time, if the page knows it: decades above BACK_LEAST_S by 1/BACK_STEPS, NEVER if none
+    back      n   u16   return time: decades above BACK_LEAST_S by 1/BACK_STEPS, NEVER if none
     kind, power, speed, beam   n u8 each: kind and head as they are, power and speed as places in the layer's lists
 """
 
@@ -51,13 +51,13 @@ class PageView:
 
 
 def pack_layer(
-    job_layer: JobLayer, view: PageView, times_s: tuple[Floats, Floats], return_time_s: Floats | None
+    job_layer: JobLayer, view: PageView, times_s: tuple[Floats, Floats], return_time_s: Floats
 ) -> dict[str, Any]:
     """One layer as the page takes it: `data` (base64 of the columns above) and what is needed to read them.
 
     Args:
         times_s: begin and end of each vector, (n,) f8 each, as `vector_times_s` gives them.
-        return_time_s: (n,) f8, inf for never, or None: the page then has no such colour.
+        return_time_s: (n,) f8, inf for never.
     """
     layer, path = job_layer.layer, job_layer.path
     begin_s, end_s = times_s
@@ -77,7 +77,7 @@ def pack_layer(
         layer.loop_starts.astype("<u4").tobytes(),
         _scaled(begin_s, layer_s, 2**32 - 1).astype("<u4").tobytes(),
         _scaled(lasting_s, longest_s, 65535).astype("<u2").tobytes(),
-        b"" if return_time_s is None else _decades(return_time_s).astype("<u2").tobytes(),
+        _decades(return_time_s).astype("<u2").tobytes(),
         *(np.ascontiguousarray(column, np.uint8).tobytes() for column in (path.kind, power, speed, path.beam)),
     ]
     return {
@@ -88,7 +88,6 @@ def pack_layer(
         "longest_s": longest_s,
         "powers_w": powers_w,
         "speeds_mm_s": speeds_mm_s,
-        "has_back": return_time_s is not None,
         "data": base64.b64encode(b"".join(columns)).decode(),
     }
 

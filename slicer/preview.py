@@ -23,10 +23,10 @@ from slicer.quality import (
     LayerQuality,
     PlanQuality,
     PlanTally,
-    ReturnTimeHistogram,
     ReturnTimes,
     feature_sentence,
     layer_quality,
+    recipe_return_times_s,
 )
 from slicer.recipe import RANGES, Recipe, absorbed_energy_j_kg
 from slicer.scan import KINDS
@@ -47,17 +47,12 @@ def write_html(
     job: Job,
     path: str | Path,
     progress: Callable[[int, int], None] | None = None,
-    *,
-    return_times: ReturnTimes | None = None,
 ) -> PlanQuality:
     """Write the whole job as one page that needs no network, and return the report that it shows.
 
     The page rounds positions to 1/65535 of the part's longer side (1 um for 65 mm), times to 1/65535 of the longest
     vector, return times to 0.05 %, and says so; it says which layers it holds if the job has more than
     PAGE_VECTORS_MAX vectors, and then reports on those alone.
-
-    Args:
-        return_times: how to find each vector's return time; without it the page has none.
 
     Raises:
         JobError: a layer is damaged. OSError: the page cannot be written; nothing is left half-written.
@@ -101,7 +96,7 @@ def write_html(
             "never": NEVER,
         },
         step_um=view.step_mm * 1e3,
-        layers=_page_layers(job, shown, view, tally, return_times, progress),
+        layers=_page_layers(job, shown, view, tally, progress),
         report=lambda: _page_report(tally.plan(manifest.layer_count)),
     )
     with whole_file(path) as stream:
@@ -125,7 +120,6 @@ def _page_layers(
     shown: range,
     view: PageView,
     tally: PlanTally,
-    return_times: ReturnTimes | None,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[dict[str, Any]]:
     """What the page needs of each layer: its figures, its report and its packed vectors; the tally takes the report."""
@@ -133,7 +127,7 @@ def _page_layers(
     for done, index in enumerate(shown, start=1):
         job_layer = job.layer(index)
         path = job_layer.path
-        back_s = None if return_times is None else return_times(path)
+        back_s = recipe_return_times_s(path, job.recipe)
         report = layer_quality(
             job_layer.layer,
             path,
@@ -245,15 +239,15 @@ def _coverage_curve(plan: PlanQuality) -> dict[str, Any]:
     return {"points": points, "least": floor, "most": most}
 
 
-def _bars(times: ReturnTimeHistogram) -> list[_Bar]:
-    counts = [*times.counts, times.never]
-    edges = [f"{edge:g} s" for edge in times.edges_s]
-    words = [f"under {edges[0]}", *(f"{a} to {b}" for a, b in pairwise(edges))]
-    words += [f"{edges[-1]} or more", "no earlier neighbour"]
-    most, width = max(counts) or 1, 100 / len(counts)
+def _bars(times: ReturnTimes) -> list[_Bar]:
+    lengths_mm = [*times.length_mm, times.first_mm]
+    edges = [f"{edge:.2g} s" for edge in times.edges_s]
+    words = [f"{a} to {b}" for a, b in pairwise(edges)]
+    words = [f"under {edges[1]}", *words[1:-1], f"{edges[-2]} or more", "no earlier neighbour"]
+    most, width = max(lengths_mm) or 1.0, 100 / len(lengths_mm)
     return [
-        _Bar(i * width, 0.86 * width, 40 * count / most, f"{word}: {count:,} vectors")
-        for i, (count, word) in enumerate(zip(counts, words, strict=True))
+        _Bar(i * width, 0.86 * width, 40 * length / most, f"{word}: {length / 1e3:,.3f} m")
+        for i, (length, word) in enumerate(zip(lengths_mm, words, strict=True))
     ]
 
 

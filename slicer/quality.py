@@ -30,11 +30,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from slicer import thermal
 from slicer.energy import EnergyDensity, Exposure, Floats, layer_energy, line_energy_j_mm, part_energy
 from slicer.errors import SlicerError
 from slicer.job import Job
 from slicer.kernels import coverage
 from slicer.layers import Layer, net_area_mm2
+from slicer.recipe import Recipe
 from slicer.scan import ScanPath
 
 SCHEMA_VERSION = 1
@@ -83,14 +85,11 @@ MAP_CELLS = 96
 MAP_SAMPLES = 4
 """Samples inside the outline from which on a cell of the map has a value."""
 
-RETURN_TIME_EDGES_S = tuple(float(f"{10 ** (k / 2):.3g}") for k in range(-6, 11))
-"""Edges of the return-time histogram, two a decade, from 1 ms to 1e5 s."""
+NEIGHBOUR_WIDTHS = 1.5
+"""Vectors nearer than this many track widths are neighbours, where the recipe's strategy has no radius of its own."""
 
 LATTICE_RAD = math.atan(0.5 * (math.sqrt(5.0) - 1.0))
 """Rows of samples stand at this angle to the longest vector: the slope that lines up least with any lattice."""
-
-ReturnTimes = Callable[[ScanPath], NDArray[np.float64]]
-"""Per vector, (n,) f8: seconds since a neighbouring exposure ended; inf where there was none."""
 
 Cause = Literal["narrow", "gap"]
 
@@ -171,18 +170,19 @@ class DroppedFeature:
 
 
 @dataclass(frozen=True, slots=True)
-class ReturnTimeHistogram:
-    """How many vectors have a neighbour exposed how long before them.
+class ReturnTimes:
+    """How soon after their neighbours vectors are exposed (`slicer.thermal.return_times`), by their length.
 
     Attributes:
-        edges_s: rising; counts[i] vectors lie from edges_s[i - 1] on and below edges_s[i], the first from 0, the last
-            without end, so that there is one count more than edges.
-        never: vectors without an earlier neighbour; least_s: the shortest of all, None where all are never.
+        edges_s: (b + 1) rising; length_mm: (b) exposed length with a return time between edges, the first also holding
+            what is shorter, the last what is longer.
+        first_mm: exposed length without an earlier neighbour.
+        least_s: the least return time, None where there is none; less than 0 where two heads are at neighbours at once.
     """
 
     edges_s: tuple[float, ...]
-    counts: tuple[int, ...]
-    never: int
+    length_mm: tuple[float, ...]
+    first_mm: float
     least_s: float | None
 
 
@@ -215,7 +215,7 @@ class LayerQuality:
     features: tuple[DroppedFeature, ...]
     features_unlisted: int
     energy: EnergyDensity
-    return_times: ReturnTimeHistogram | None
+    return_times: ReturnTimes | None
     energy_map: EnergyMap | None
 
 
@@ -247,7 +247,7 @@ class PlanQuality:
     features: tuple[DroppedFeature, ...]
     features_unlisted: int
     energy: EnergyDensity
-    return_times: ReturnTimeHistogram | None
+    return_times: ReturnTimes | None
     layers: tuple[LayerFigures, ...]
 
     def to_json(self) -> bytes:
@@ -306,7 +306,7 @@ def layer_quality(
         raise QualityError(f"A layer cannot be judged by {samples_max} samples; give at least one.")
     area_in_mm2 = net_area_mm2(layer)
     energy = layer_energy(path, layer.thickness_mm, process, widths)
-    times = None if return_time_s is None else return_time_histogram(return_time_s)
+    times = None if return_time_s is None else _return_times(return_time_s, path.lengths_mm)
     if n == 0 and len(layer.points_mm) == 0:
         return LayerQuality(
             layer.index, layer.z_mm, layer.thickness_mm, 0, Books(*[0.0] * 8),
@@ -345,17 +345,16 @@ def layer_quality(
     )
 
 
-def return_time_histogram(return_time_s: Floats) -> ReturnTimeHistogram:
-    """Sort return times, (n,) f8 with inf for never, into the bins between RETURN_TIME_EDGES_S."""
-    finite = return_time_s[np.isfinite(return_time_s)]
-    bins = np.searchsorted(RETURN_TIME_EDGES_S, finite, side="right")
-    counts = np.bincount(bins, minlength=len(RETURN_TIME_EDGES_S) + 1)
-    return ReturnTimeHistogram(
-        RETURN_TIME_EDGES_S,
-        tuple(int(count) for count in counts),
-        len(return_time_s) - len(finite),
-        float(finite.min()) if len(finite) else None,
-    )
+def recipe_return_times_s(path: ScanPath, recipe: Recipe) -> Floats:
+    """(n,) f8, `slicer.thermal.return_times` with the radius and jump speed that the recipe means; inf for never."""
+    radius_mm = recipe.strategy.return_radius_mm or NEIGHBOUR_WIDTHS * recipe.track_width_mm
+    return thermal.return_times(path, radius_mm, recipe.jump_speed_mm_s)
+
+
+def _return_times(return_time_s: Floats, lengths_mm: Floats) -> ReturnTimes:
+    found = thermal.return_time_histogram(return_time_s, lengths_mm)
+    least_s = found.least_s if math.isfinite(found.least_s) else None
+    return ReturnTimes(tuple(found.edges_s.tolist()), tuple(found.length_mm.tolist()), found.first_mm, least_s)
 
 
 def _widths(name: str, value: Floats | float, n: int) -> Floats:
@@ -608,7 +607,7 @@ class PlanTally:
         self._done: list[DroppedFeature] = []
         self._rising: list[_Column] = []
         self._unlisted = 0
-        self._times: ReturnTimeHistogram | None = None
+        self._times: ReturnTimes | None = None
 
     def add(self, report: LayerQuality) -> None:
         """Take the next layer."""
@@ -676,26 +675,15 @@ class PlanTally:
         )
 
 
-def plan_quality(
-    layers: Iterable[tuple[Layer, ScanPath]], process: Process, *, return_times: ReturnTimes | None = None
-) -> PlanQuality:
-    """Judge a plan layer by layer, lowest first, as `layer_quality` does.
-
-    `return_times` tells how to find each vector's return time; without it the report has none.
-    """
+def plan_quality(layers: Iterable[tuple[Layer, ScanPath]], recipe: Recipe) -> PlanQuality:
+    """Judge a plan layer by layer, lowest first, as `layer_quality` does, with return times."""
     tally = PlanTally()
     for layer, path in layers:
-        return_time_s = None if return_times is None else return_times(path)
-        tally.add(layer_quality(layer, path, process, return_time_s=return_time_s))
+        tally.add(layer_quality(layer, path, recipe, return_time_s=recipe_return_times_s(path, recipe)))
     return tally.plan()
 
 
-def job_quality(
-    job: Job,
-    *,
-    return_times: ReturnTimes | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> PlanQuality:
+def job_quality(job: Job, progress: Callable[[int, int], None] | None = None) -> PlanQuality:
     """`plan_quality` of a job file, holding one layer at a time; `progress` is called with (layers done, in all).
 
     Raises:
@@ -710,7 +698,7 @@ def job_quality(
             if progress is not None:
                 progress(index + 1, count)
 
-    return plan_quality(layers(), job.recipe, return_times=return_times)
+    return plan_quality(layers(), job.recipe)
 
 
 def _touch(one: DroppedFeature, other: DroppedFeature, reach_mm: float) -> bool:
@@ -735,14 +723,14 @@ def _joined(below: DroppedFeature, above: DroppedFeature) -> DroppedFeature:
     )
 
 
-def _times_together(one: ReturnTimeHistogram | None, other: ReturnTimeHistogram | None) -> ReturnTimeHistogram | None:
+def _times_together(one: ReturnTimes | None, other: ReturnTimes | None) -> ReturnTimes | None:
     if one is None or other is None:
         return one or other
     least = [h.least_s for h in (one, other) if h.least_s is not None]
-    return ReturnTimeHistogram(
+    return ReturnTimes(
         one.edges_s,
-        tuple(a + b for a, b in zip(one.counts, other.counts, strict=True)),
-        one.never + other.never,
+        tuple(a + b for a, b in zip(one.length_mm, other.length_mm, strict=True)),
+        one.first_mm + other.first_mm,
         min(least, default=None),
     )
 

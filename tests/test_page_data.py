@@ -58,6 +58,7 @@ def test_heads_begin_together():
 
 def packed(path, back_s=None):
     layer = replace(square_layer(0), path=path)
+    back_s = np.ones(len(path)) if back_s is None else back_s
     return pack_layer(layer, PageView(0.0, 0.0, 65.535), vector_times_s(path, BENCH), back_s)
 
 

@@ -22,7 +22,7 @@ from slicer.layers import Layer
 from slicer.page_data import vector_times_s
 from slicer.pictures import COLOURS, KIND_COLOURS, layer_png, layer_svg
 from slicer.preview import write_html
-from slicer.quality import layer_quality
+from slicer.quality import layer_quality, recipe_return_times_s
 from slicer.scan import KINDS, ScanPath
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -43,8 +43,6 @@ def unpacked(figures, data):
     sizes = {"vectors": 4 * n, "points": 2 * figures["points"], "starts": figures["loops"] + 1}
     columns, at = {}, 0
     for name, dtype in NUMBERS:
-        if name == "back" and not figures["has_back"]:
-            continue
         columns[name] = np.frombuffer(data, dtype, sizes.get(name, n), at)
         at += columns[name].nbytes
     assert at == len(data), "nothing is left over"
@@ -91,14 +89,13 @@ def test_every_kind_of_vector_has_its_colour_in_the_pictures():
 
 
 def back_times(path):
-    """Return times that a test can tell from each other."""
-    return np.where(np.arange(len(path)) == 0, np.inf, 0.5 + np.arange(len(path)))
+    return recipe_return_times_s(path, wire_small())
 
 
 @pytest.fixture
 def page(tmp_path):
     with Job.open(write_small_job(tmp_path / "square.kiln", layers=3)) as job:
-        write_html(job, tmp_path / "page.html", return_times=back_times)
+        write_html(job, tmp_path / "page.html")
     return (tmp_path / "page.html").read_text()
 
 
@@ -124,21 +121,17 @@ def test_the_page_holds_every_layer_within_its_rounding(page):
         np.testing.assert_allclose(columns["begin"] * figures["layer_s"] / (2**32 - 1), begin_s, atol=1e-8)
         lasting = columns["lasting"] * figures["longest_s"] / 65535
         np.testing.assert_allclose(lasting, end_s - begin_s, atol=0.51 * figures["longest_s"] / 65535)
-        assert columns["back"][0] == view["never"]
-        shown_s = view["backLeast"] * 10 ** (columns["back"][1:] / view["backSteps"])
-        np.testing.assert_allclose(shown_s, back_times(path)[1:], rtol=3e-4)
-
-
-def test_a_page_without_return_times_holds_none(tmp_path):
-    with Job.open(write_small_job(tmp_path / "square.kiln", layers=1)) as job:
-        write_html(job, tmp_path / "page.html")
-    figures, data = layers_of((tmp_path / "page.html").read_text())[0]
-    assert not figures["has_back"] and "back" not in unpacked(figures, data)
+        back_s = back_times(path)
+        never = np.isinf(back_s)
+        assert never.any() and not never.all(), "both are tried"
+        np.testing.assert_array_equal(columns["back"] == view["never"], never)
+        shown_s = view["backLeast"] * 10 ** (columns["back"][~never] / view["backSteps"])
+        np.testing.assert_allclose(shown_s, back_s[~never], rtol=3e-4)
 
 
 def test_the_page_shows_the_report_that_is_returned(tmp_path):
     with Job.open(write_small_job(tmp_path / "square.kiln", layers=2)) as job:
-        plan = write_html(job, tmp_path / "page.html", return_times=back_times)
+        plan = write_html(job, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert plan.books.area_in_mm2 == pytest.approx(200.0) and len(plan.layers) == 2
     for sentence in plan.sentences():
@@ -147,7 +140,7 @@ def test_the_page_shows_the_report_that_is_returned(tmp_path):
     assert f"{plan.books.area_hatched_mm2:,.1f}</td>" in page
     listed = json.loads(re.search(r'id="features">(.*?)</script>', page).group(1))
     assert [feature["x"] for feature in listed] == [feature.x_mm for feature in plan.features]
-    assert page.count("<rect x=") == len(plan.return_times.counts) + 1
+    assert page.count("<rect x=") == len(plan.return_times.length_mm) + 1
 
 
 def test_the_energy_map_in_the_page_is_the_layers(page):
@@ -251,7 +244,7 @@ console.log(JSON.stringify({ calls, text: made.layerText.textContent, time: made
 """,
     )
     assert said["text"] == "3 of 3, z 1.5 mm" and said["calls"]["stroke"] > 4 and said["calls"]["fill"] > 1
-    assert said["modes"] == ["kind", "power", "speed", "energy", "order", "time", "back"]
+    assert said["modes"] == ["kind", "power", "speed", "energy", "order", "back", "time"]
     _, end_s = vector_times_s(square_layer(2).path, BENCH, 100.0)
     assert said["time"].startswith(f"{end_s[-1] / 2:.2f} of ")
     assert said["drawn"] == int((end_s <= end_s[-1] / 2).sum())
@@ -288,7 +281,10 @@ console.log(JSON.stringify(made.tip.textContent));
 """,
     )
     assert "vector 5, hatch" in said and "8.000 mm, 80 W, 40 mm/s" in said
-    assert "2 J/mm, 2 J/mm2, 4 J/mm3" in said and "back beside a fresh track after 4.5" in said
+    assert (
+        "2 J/mm, 2 J/mm2, 4 J/mm3" in said
+        and f"\n{back_times(square_layer(0).path)[4]:.4g} s after a neighbour" in said
+    )
 
 
 @pytest.fixture

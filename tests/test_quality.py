@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from job_helpers import wire_small, write_small_job
 
-from slicer import quality
+from slicer import quality, thermal
 from slicer.bricks import demo_brick
 from slicer.fill import fill_layer as plan_layer
 from slicer.job import Job
@@ -32,7 +32,6 @@ from slicer.quality import (
     job_quality,
     layer_quality,
     plan_quality,
-    return_time_histogram,
 )
 from slicer.recipe import load_recipe
 from slicer.scan import KIND_HATCH, KIND_THIN, ScanPath
@@ -419,7 +418,7 @@ def test_people_are_told_in_sentences():
 def test_a_job_is_judged_as_its_layers_are(tmp_path):
     seen = []
     with Job.open(write_small_job(tmp_path / "square.kiln", layers=3)) as job:
-        plan = job_quality(job, progress=lambda done, total: seen.append((done, total)))
+        plan = job_quality(job, lambda done, total: seen.append((done, total)))
         layers = [job.layer(index) for index in range(3)]
     assert plan == plan_quality([(layer.layer, layer.path) for layer in layers], RECIPE)
     assert seen == [(1, 3), (2, 3), (3, 3)]
@@ -455,20 +454,30 @@ def test_the_energy_map_knows_nothing_outside_the_outline():
     assert np.isnan(middle).all() and np.isfinite(found.j_mm2[1:-1, 1:22]).all()
 
 
-def test_return_times_fall_into_their_bins():
-    found = return_time_histogram(np.array([0.0005, 0.001, 0.02, 0.02, 5e5, np.inf]))
-    assert sum(found.counts) == 5 and found.never == 1 and found.least_s == 0.0005
-    assert found.counts[0] == 1 and found.counts[1] == 1 and found.counts[-1] == 1
-    at = found.counts.index(2)
-    assert found.edges_s[at - 1] <= 0.02 < found.edges_s[at]
-
-
-def test_return_times_are_asked_for_and_added_over_layers():
+def test_return_times_are_the_models_added_over_layers():
     layers = [layer_of(box(0, 0, 5, 5), index=index) for index in range(2)]
     pairs = [(layer, fill_layer(layer, RECIPE)) for layer in layers]
-    plan = plan_quality(pairs, RECIPE, return_times=lambda path: np.arange(1.0, len(path) + 1))
-    assert sum(plan.return_times.counts) == sum(len(path) for _, path in pairs)
-    assert "comes back beside a fresh track after 1 s" in " ".join(plan.sentences())
+    found = plan_quality(pairs, RECIPE).return_times
+    apart = [thermal.return_times(path, 1.5 * RECIPE.track_width_mm, RECIPE.jump_speed_mm_s) for _, path in pairs]
+    lengths = np.concatenate([path.lengths_mm for _, path in pairs])
+    expected = thermal.return_time_histogram(np.concatenate(apart), lengths)
+    np.testing.assert_allclose(found.length_mm, expected.length_mm)
+    assert found.first_mm == pytest.approx(expected.first_mm) and found.least_s == expected.least_s
+    assert sum(found.length_mm) + found.first_mm == pytest.approx(lengths.sum())
+
+
+def test_the_radius_of_a_recipes_strategy_is_kept():
+    path = fill_layer(layer_of(box(0, 0, 5, 5)), RECIPE)
+    far = replace(RECIPE, strategy=Strategy(return_radius_mm=3.0))
+    np.testing.assert_array_equal(
+        quality.recipe_return_times_s(path, far), thermal.return_times(path, 3.0, RECIPE.jump_speed_mm_s)
+    )
+
+
+def test_a_plan_without_neighbours_returns_never():
+    layer = layer_of(box(0, 0, 5, 1))
+    found = plan_quality([(layer, rows(0, 5, [0.5]))], RECIPE).return_times
+    assert found.least_s is None and found.first_mm == 5.0 and sum(found.length_mm) == 0.0
 
 
 # ---- refusals
