@@ -218,6 +218,10 @@ class LayerQuality:
     return_times: ReturnTimes | None
     energy_map: EnergyMap | None
 
+    def to_json(self) -> bytes:
+        """The report of this layer with its energy map: rows of J/mm2 from the lowest y up, null outside."""
+        return msgspec.json.format(msgspec.json.encode(self, enc_hook=_rows), indent=1) + b"\n"
+
 
 @dataclass(frozen=True, slots=True)
 class LayerFigures:
@@ -355,6 +359,13 @@ def _return_times(return_time_s: Floats, lengths_mm: Floats) -> ReturnTimes:
     found = thermal.return_time_histogram(return_time_s, lengths_mm)
     least_s = found.least_s if math.isfinite(found.least_s) else None
     return ReturnTimes(tuple(found.edges_s.tolist()), tuple(found.length_mm.tolist()), found.first_mm, least_s)
+
+
+def _rows(array: object) -> list[list[float | None]]:
+    """A raster for JSON, which knows no NaN."""
+    if not isinstance(array, np.ndarray):
+        raise NotImplementedError(f"a report holds no {type(array)}")
+    return [[None if math.isnan(value) else round(value, 6) for value in row] for row in array.tolist()]
 
 
 def _widths(name: str, value: Floats | float, n: int) -> Floats:
