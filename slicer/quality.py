@@ -20,6 +20,7 @@ slivers and are summed.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
@@ -88,8 +89,10 @@ MAP_SAMPLES = 4
 NEIGHBOUR_WIDTHS = 1.5
 """Vectors nearer than this many track widths are neighbours, where the recipe's strategy has no radius of its own."""
 
-LATTICE_RAD = math.atan(0.5 * (math.sqrt(5.0) - 1.0))
-"""Rows of samples stand at this angle to the longest vector: the slope that lines up least with any lattice."""
+QUARTER_TURN = np.array([[0.0, 1.0], [-1.0, 0.0]])
+
+DIRECTIONS = 360
+"""Directions, evenly over a half turn, that rows of samples may run in."""
 
 Cause = Literal["narrow", "gap"]
 
@@ -319,12 +322,12 @@ def layer_quality(
         )  # fmt: skip
 
     lengths_mm = path.lengths_mm
-    sampling = _Sampling.of(layer, path, spots, window_mm, samples_max)
+    sampling = _Sampling.of(layer, path, spots, widths, window_mm, samples_max)
     passed_mm2 = spots * (lengths_mm + 0.25 * math.pi * spots)
     joules_mm2 = (line_energy_j_mm(path.power_w, path.speed_mm_s) * lengths_mm / passed_mm2).astype(np.float32)
     counts, energy_map = sampling.swept(spots, widths, joules_mm2)
     pixel_mm2 = sampling.pixel_mm**2
-    error_mm2 = _sampling_error_mm2(sampling.pixel_mm, int(counts[coverage.CHANGES]))
+    error_mm2 = _sampling_error_mm2(sampling.pixel_mm, sampling.square, int(counts[coverage.CHANGES]))
 
     area = [float(count) * pixel_mm2 for count in counts]
     hatched_mm2 = float((lengths_mm * widths).sum())
@@ -383,22 +386,51 @@ def _box(points: Floats) -> tuple[Floats, Floats]:
     return np.array([x.min(), y.min()]), np.array([x.max(), y.max()])
 
 
-def _sampling_error_mm2(pixel_mm: float, changes: int) -> float:
+def _row_direction(layer: Layer, path: ScanPath, widths: Floats) -> tuple[float, float]:
+    """The direction for rows of samples, rad, and the mean square of what edges err by for it (1: all square to it).
+
+    An edge that lies along the rows is hit or missed as a whole; one at an angle errs by 1 / sin(angle) times what one
+    across the rows does, and rows cross it sin(angle) times as often. So the rows run where the sum of length / sin
+    over all edges is least: the outline's, the tracks' sides and their ends.
+    """
+    sides = np.concatenate([loop - np.roll(loop, 1, axis=0) for loop in layer.loops()] or [np.zeros((0, 2))])
+    vectors = path.vectors_mm[:, 2:] - path.vectors_mm[:, :2]
+    x, y = np.concatenate([sides, vectors, vectors @ QUARTER_TURN]).T
+    lengths = np.concatenate([np.hypot(*sides.T), path.lengths_mm, widths])
+    of_bin = np.floor(np.arctan2(y, x) * (DIRECTIONS / math.pi)).astype(np.int64) % DIRECTIONS
+    edges_mm = np.bincount(of_bin, lengths, minlength=DIRECTIONS)
+    sines, errors = _sines()
+    sums = errors @ edges_mm
+    best = int(sums.argmin())
+    crossed = float(sines[best] @ edges_mm)
+    return (best + 0.5) * math.pi / DIRECTIONS, float(sums[best]) / crossed if crossed > 0.0 else 1.0
+
+
+@functools.cache
+def _sines() -> tuple[Floats, Floats]:
+    """The sines of the angles between any two of the directions, never quite 0, and one over them."""
+    between = (np.arange(DIRECTIONS)[:, None] - np.arange(DIRECTIONS)[None]) * (math.pi / DIRECTIONS)
+    sines = np.maximum(np.abs(np.sin(between)), 0.5 * math.pi / DIRECTIONS)
+    return sines, 1.0 / sines
+
+
+def _sampling_error_mm2(pixel_mm: float, square: float, changes: int) -> float:
     """What an area may be wrong by, from the changes between neighbouring samples of a row.
 
     Every change is an edge that a row crosses somewhere within a pixel, at a height that is drawn within a pixel too:
-    an area of deviation 0.29 pixel^2 / sin(angle between edge and row) each, the angle taken as that between the rows
-    and the longest vector. Six deviations are told, not three: hatches repeat, so crossings are not quite independent.
+    an area of deviation 0.29 pixel^2 x sqrt(square) each, `square` as `_row_direction` gives it. Six deviations are
+    told, not three: hatches repeat, so crossings are not quite independent.
     """
-    return 6.0 * 0.29 * pixel_mm**2 / math.sin(LATTICE_RAD) * math.sqrt(max(changes, 1))
+    return 6.0 * 0.29 * pixel_mm**2 * math.sqrt(square * max(changes, 1))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Sampling:
-    """The lattice of samples over one layer: a frame turned against the vectors, with its middle in the layer's."""
+    """The lattice of samples over one layer: a frame turned against its edges, with its middle in the layer's."""
 
     pixel_mm: float
     angle_rad: float
+    square: float
     centre_mm: Floats
     points: Floats  # the outline and the vectors in the lattice's frame
     starts: NDArray[np.int64]
@@ -418,6 +450,7 @@ class _Sampling:
         layer: Layer,
         path: ScanPath,
         spots: Floats,
+        widths: Floats,
         window_mm: tuple[float, float, float, float] | None,
         samples_max: int,
     ) -> _Sampling:
@@ -426,14 +459,11 @@ class _Sampling:
             raise QualityError(f"Layer {layer.index} has a coordinate that is no number; slice the part again.")
         low, high = _box(ends)
         centre = 0.5 * (low + high)
-        angle = LATTICE_RAD
-        if len(path):
-            ax, ay, bx, by = path.vectors_mm[int(path.lengths_mm.argmax())]
-            angle += math.atan2(by - ay, bx - ax)
+        angle, square = _row_direction(layer, path, widths)
         cos, sin = math.cos(angle), math.sin(angle)
         x, y = ends[:, 0] - centre[0], ends[:, 1] - centre[1]
         turned = np.stack([x * cos + y * sin, y * cos - x * sin], axis=1)
-        reach = 0.5 * float(spots.max()) if len(spots) else 0.0
+        reach = 0.5 * max(float(spots.max()), float(widths.max())) if len(spots) else 0.0
         corner, opposite = _box(turned)
         corner, span = corner - reach, opposite - corner + 2.0 * reach
         finest = (float(spots.min()) if len(spots) else float(span.max()) / 256.0) / SAMPLES_A_SPOT
@@ -447,7 +477,7 @@ class _Sampling:
         x_mm, y_mm, width_mm, height_mm = window_mm
         cell = max(width_mm, height_mm, 1e-6) / MAP_CELLS
         return cls(
-            pixel, angle, centre, np.ascontiguousarray(turned[:p]), layer.loop_starts,
+            pixel, angle, square, centre, np.ascontiguousarray(turned[:p]), layer.loop_starts,
             np.ascontiguousarray(turned[p:]).reshape(-1, 4), row_x, row_y, float(corner[1]),
             np.zeros((rows, columns + 2), np.uint8), x_mm, y_mm, cell,
             (max(1, math.ceil(height_mm / cell - 1e-9)), max(1, math.ceil(width_mm / cell - 1e-9))),

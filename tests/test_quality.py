@@ -248,6 +248,13 @@ def test_a_path_beside_its_outline_is_exposed_outside_and_missing_inside():
     assert report.cover.exposed_outside_mm2 == pytest.approx(30.0 + 0.5 * 10 * math.pi / 4, abs=2.5)
 
 
+def test_tracks_wider_than_their_spot_are_seen_whole():
+    """Tracks 3 mm wide along the edges, spot 0.3 mm: half of each lies outside."""
+    layer = layer_of(box(0, 0, 20, 10))
+    report = balanced(layer, rows(0, 20, [0.0, 10.0]), replace(RECIPE, spot_mm=0.3, hatch_spacing_mm=3.0))
+    assert report.books.outside_mm2 == pytest.approx(60.0, rel=0.01)
+
+
 def test_the_edge_of_a_wide_spot_is_fringe():
     """Spot 3 mm, tracks 1 mm apart: the outermost tracks' spots reach 1 mm farther than the tracks do."""
     layer = layer_of(box(0, 0, 20, 10))
