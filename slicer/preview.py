@@ -86,6 +86,8 @@ def write_html(
             "x": view.x_mm,
             "y": view.y_mm,
             "span": view.span_mm,
+            "wide": manifest.bounds_mm[1][0] - manifest.bounds_mm[0][0] + 2 * MARGIN_MM,
+            "high": manifest.bounds_mm[1][1] - manifest.bounds_mm[0][1] + 2 * MARGIN_MM,
             "spot": job.recipe.spot_mm,
             "width": job.recipe.track_width_mm,
             "kinds": [{"name": name, "colour": KIND_COLOURS[kind]} for kind, name in enumerate(KINDS)],

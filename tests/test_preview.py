@@ -250,6 +250,24 @@ console.log(JSON.stringify({ calls, text: made.layerText.textContent, time: made
     assert said["drawn"] == int((end_s <= end_s[-1] / 2).sum())
 
 
+def test_the_whole_part_is_in_view_from_the_start(tmp_path):
+    """A second layer that is wider than the first."""
+    layers = [square_layer(0), square_layer(1, side_mm=40.0)]
+    write_job(tmp_path / "wide.kiln", head(), layers)
+    with Job.open(tmp_path / "wide.kiln") as job:
+        write_html(job, tmp_path / "page.html")
+    said = run_page(
+        (tmp_path / "page.html").read_text(),
+        tmp_path,
+        """
+const at = (x, y) => [camera.x + (x - VIEW.x) * camera.scale, camera.y - (y - VIEW.y) * camera.scale];
+console.log(JSON.stringify([at(50, 50), at(90, 90)]));
+""",
+    )
+    (left, low), (right, high) = said
+    assert 0 < left < right < 800 and 0 < high < low < 600 and low - high > 500
+
+
 def test_the_page_reads_its_numbers_as_they_were_written(page, tmp_path):
     said = run_page(
         page,
