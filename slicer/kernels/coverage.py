@@ -328,16 +328,29 @@ def reachable_part(points, starts, xy, radius, slack):
 @njit(cache=True, nogil=True)
 def part_within(vectors, radius, points, weights):
     """The weight, (p,) f8, in all of the points, (p, 2) f8, nearer to a vector, (n, 4) f8, than its radius, (n,) f8."""
-    within = 0.0
+    low_x, low_y = math.inf, math.inf
+    high_x, high_y = -math.inf, -math.inf
     for p in range(len(points)):
-        for i in range(len(vectors)):
-            x, y = points[p, 0] - vectors[i, 0], points[p, 1] - vectors[i, 1]
-            dx, dy = vectors[i, 2] - vectors[i, 0], vectors[i, 3] - vectors[i, 1]
-            square = dx * dx + dy * dy
+        low_x, high_x = min(low_x, points[p, 0]), max(high_x, points[p, 0])
+        low_y, high_y = min(low_y, points[p, 1]), max(high_y, points[p, 1])
+    is_within = np.zeros(len(points), np.bool_)
+    within = 0.0
+    for i in range(len(vectors)):
+        ax, ay, r = vectors[i, 0], vectors[i, 1], radius[i]
+        dx, dy = vectors[i, 2] - ax, vectors[i, 3] - ay
+        if max(ax, ax + dx) + r < low_x or min(ax, ax + dx) - r > high_x:
+            continue
+        if max(ay, ay + dy) + r < low_y or min(ay, ay + dy) - r > high_y:
+            continue
+        square = dx * dx + dy * dy
+        for p in range(len(points)):
+            if is_within[p]:
+                continue
+            x, y = points[p, 0] - ax, points[p, 1] - ay
             part = 0.0
             if square > 0.0:
                 part = min(max((x * dx + y * dy) / square, 0.0), 1.0)
-            if (x - part * dx) ** 2 + (y - part * dy) ** 2 < radius[i] * radius[i]:
+            if (x - part * dx) ** 2 + (y - part * dy) ** 2 < r * r:
+                is_within[p] = True
                 within += weights[p]
-                break
     return within
