@@ -1191,7 +1191,7 @@ def connected(cells, reach):
     return set(places)
 
 
-def depth(points, starts, x, y):
+def depth_in_loops(points, starts, x, y):
     """How deep (x, y) lies inside loops, negative outside: the nearest of points set densely along the edges."""
     inside, best = False, math.inf
     for a, b in itertools.pairwise(starts.tolist()):

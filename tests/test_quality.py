@@ -141,7 +141,7 @@ def test_places_are_measured_where_they_are():
 def test_the_depth_is_that_of_points_along_the_edges(loop, x, y):
     layer = layer_of(loop)
     _, _, found = coverage.nearest_edge(layer.points_mm, layer.loop_starts, x, y)
-    expected = naive.depth(layer.points_mm, layer.loop_starts, x, y)
+    expected = naive.depth_in_loops(layer.points_mm, layer.loop_starts, x, y)
     assert found == pytest.approx(expected, abs=0.01) or abs(found) < 0.01
 
 
