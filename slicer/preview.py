@@ -15,20 +15,20 @@ from typing import Any
 
 import numpy as np
 
+from slicer.dropped import feature_sentence
 from slicer.job import Job, JobLayer
 from slicer.page_data import BACK_LEAST_S, BACK_STEPS, NEVER, PageView, pack_layer, vector_times_s
 from slicer.pictures import COLOURS, KIND_COLOURS, MARGIN_MM, layer_png, layer_svg
 from slicer.quality import (
-    EnergyMap,
     LayerQuality,
     PlanQuality,
     PlanTally,
     ReturnTimes,
-    feature_sentence,
     layer_quality,
     recipe_return_times_s,
 )
 from slicer.recipe import RANGES, Recipe, absorbed_energy_j_kg
+from slicer.sampling import EnergyMap
 from slicer.scan import KINDS
 from slicer.whole_file import whole_file
 

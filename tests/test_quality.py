@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from job_helpers import wire_small, write_small_job
 
-from slicer import quality, thermal
+from slicer import dropped, quality, thermal
 from slicer.bricks import demo_brick
+from slicer.dropped import feature_sentence
 from slicer.fill import fill_layer as plan_layer
 from slicer.job import Job
 from slicer.kernels import coverage
@@ -27,13 +28,12 @@ from slicer.mesh import Mesh, read_mesh
 from slicer.quality import (
     PlanQuality,
     PlanTally,
-    QualityError,
-    feature_sentence,
     job_quality,
     layer_quality,
     plan_quality,
 )
 from slicer.recipe import load_recipe
+from slicer.sampling import QualityError
 from slicer.scan import KIND_HATCH, KIND_THIN, ScanPath
 from slicer.strategy import Strategy
 
@@ -346,7 +346,7 @@ def test_corners_are_no_features():
 
 
 def test_what_does_not_fit_in_the_list_is_counted(monkeypatch):
-    monkeypatch.setattr(quality, "FEATURES_A_LAYER", 3)
+    monkeypatch.setattr(dropped, "FEATURES_A_LAYER", 3)
     layer = layer_of(box(0, 0, 10, 10), *[box(20 + 2 * k, 0, 0.1, 0.1 + 0.01 * k) for k in range(8)])
     report = layer_quality(layer, fill_layer(layer, RECIPE), RECIPE)
     assert len(report.features) == 3 and report.features_unlisted == 5
