@@ -22,7 +22,10 @@ def time_model(config: MachineConfig) -> TimeModel:
     """What a build on this machine takes its time for. Heating is not foretold: it depends on the bed's state."""
     devices, how = config.devices, config.print
     recoat = Recoat(
-        _drive(devices.recoater), how.recoat_far_mm - how.recoat_park_mm, _drive(devices.piston), LAYER_OVERHEAD_S
+        _drive(devices.recoater),
+        how.recoat_far_mm - how.recoat_park_mm,
+        _drive(devices.piston),
+        overhead_s=LAYER_OVERHEAD_S,
     )
     found = re.search(r"[?&]baud=(\d+)", config.urls[devices.motion.wire])
     wire = Wire(int(found[1]) if found else BAUD)

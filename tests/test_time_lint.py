@@ -20,6 +20,7 @@ ADAPTERS = {  # file: (what of it is allowed, why)
     "control/clock.py": ("time", "the one place where the host learns the date"),
     "control/journal.py": ("concurrent.futures", "one worker waits for the disk; inline in virtual time"),
     "hil_sim/harness/serve.py": ("time", "labels the truth of a served world with the date of its start"),
+    "slicer/offsets.py": ("threading", "layers in several threads count together what fell back to Clipper2"),
     "slicer/parallel.py": ("concurrent.futures", "layers beside each other; results come in order"),
     "hil_sim/world/build.py": ("concurrent.futures", "one worker solves the bed; inline in virtual time"),
 }
