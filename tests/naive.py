@@ -1095,6 +1095,17 @@ def corners_on_edges(points, edges, reach):
     return found
 
 
+def enclosed_boxes(boxes, asked):
+    """Whether each box in question, ((x0, y0, z0), (x1, y1, z1)), lies in some other."""
+    return [
+        any(
+            i != b and all(boxes[i][0][k] <= boxes[b][0][k] and boxes[i][1][k] >= boxes[b][1][k] for k in range(3))
+            for i in range(len(boxes))
+        )
+        for b in asked
+    ]
+
+
 def tetrahedra_volume(vertices, faces):
     """The sum of the tetrahedra between the origin and each triangle, by determinants."""
     return sum(float(np.linalg.det([vertices[v] for v in face])) / 6.0 for face in faces)

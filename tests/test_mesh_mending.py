@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from solid_helpers import box, joined, mesh_of
 
-from slicer import mesh as mesh_module
+from slicer import mesh_mending
 from slicer.errors import MeshError
 from slicer.kernels import cutting, judging, mending
 from slicer.layers import cut_layers, net_area_mm2
@@ -151,7 +151,7 @@ def test_corners_that_each_moved_a_little_are_stitched(seed, jitter):
 
 
 def test_a_soup_too_large_to_search_is_refused_only_when_asked(monkeypatch):
-    monkeypatch.setattr(mesh_module, "SWEEP_STEPS_MAX", 10)
+    monkeypatch.setattr(mesh_mending, "SWEEP_STEPS_MAX", 10)
     assert judge(torn_ball((0.0, 0.0, 0.01)))[1].open_edges == 64
     with pytest.raises(MeshError, match="64 open edges, too many to look for gaps"):
         judge(torn_ball((0.0, 0.0, 0.01)), gap_mm=0.05)
@@ -332,6 +332,20 @@ def test_corners_on_edges_agree_with_their_twin(points, data, reach):
     edge, corner, place = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room)
     count = mending.corners_on_edges(points, along, tail, head, reach, edge, corner, place)
     assert set(zip(edge[:count].tolist(), corner[:count].tolist())) == naive.corners_on_edges(points, edges, reach)
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 4)] * 3, *[st.integers(0, 3)] * 3), min_size=1, max_size=12), st.data())
+def test_enclosed_boxes_agree_with_their_twin(boxes, data):
+    low = np.array(boxes, float)[:, :3]
+    high = low + np.array(boxes, float)[:, 3:]
+    asked = np.array(data.draw(st.lists(st.integers(0, len(boxes) - 1), max_size=6)), np.int64)
+    enclosed = np.empty(len(asked), np.bool_)
+    size = (high - low).sum(axis=1)
+    order = np.argsort(-size, kind="stable")
+    judging.mark_enclosed(low, high, size, order, asked, 1000, enclosed)
+    assert enclosed.tolist() == naive.enclosed_boxes(list(zip(low.tolist(), high.tolist())), asked.tolist())
+    judging.mark_enclosed(low, high, size, order, asked, 0, enclosed)
+    assert enclosed[1:].all(), "beyond its bound every body counts as enclosed"
 
 
 @given(POINTS.filter(lambda points: len(points) > 3), st.data())

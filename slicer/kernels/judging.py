@@ -41,6 +41,33 @@ def body_volumes(vertices, faces, centre, body, volume):
 
 
 @njit(cache=True, nogil=True)
+def mark_enclosed(low, high, size, order, asked, checks_max, enclosed):
+    """Find which boxes lie in another box.
+
+    Args:
+        low, high: (n, 3) f8, the boxes; size: (n,) f8, the sum of each one's edges; order: (n,) i8, largest first.
+        asked: (k,) i8, the boxes in question; enclosed: (k,) b1, out.
+        checks_max: after so many comparisons the rest count as enclosed.
+    """
+    checks = 0
+    for k in range(len(asked)):
+        b = asked[k]
+        enclosed[k] = checks > checks_max
+        if enclosed[k]:
+            continue
+        for i in order:
+            checks += 1
+            if size[i] < size[b]:
+                break
+            inside = i != b
+            for axis in range(3):
+                inside = inside and low[i, axis] <= low[b, axis] and high[i, axis] >= high[b, axis]
+            if inside:
+                enclosed[k] = True
+                break
+
+
+@njit(cache=True, nogil=True)
 def mark_flat(vertices, faces, part, flat):
     """Find triangles whose corners lie in a line: less high than `part` of the longest edge of all.
 
