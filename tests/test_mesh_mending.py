@@ -254,6 +254,26 @@ def test_places_of_holes_edges_and_turned_triangles_are_told():
     assert report.flipped[0].centre_mm[0] > 9.0 and "were turned (at (9." in report.sentences()[0]
 
 
+@pytest.mark.parametrize("lost", [0, 7, 100, 400])
+def test_the_hole_of_an_inverted_part_is_told_where_it_is(lost):
+    faces = np.delete(BALL.faces, lost, axis=0)
+    upright, inverted = judge(replace(BALL, faces=faces))[1], judge(replace(BALL, faces=faces[:, ::-1]))[1]
+    assert inverted.inside_out and inverted.open_edges == upright.open_edges == 3
+    assert inverted.borders[0].centre_mm == pytest.approx(upright.borders[0].centre_mm)
+    assert upright.borders[0].centre_mm == pytest.approx(tuple(BALL.vertices_mm[BALL.faces[lost]].mean(axis=0)))
+
+
+def test_turned_triangles_are_counted_where_bodies_touch():
+    first = box(10, 10, 10)
+    second = box(10, 10, 10, (10, 10, 0))
+    chosen = np.isin(np.arange(12), (1, 5, 6))
+    _, report = judge(
+        joined(first, replace(second, faces=np.where(chosen[:, None], second.faces[:, ::-1], second.faces)))
+    )
+    assert report.is_closed and report.flipped_faces == 3 and sum(patch.triangles for patch in report.flipped) == 3
+    assert all(patch.centre_mm[0] >= 10.0 for patch in report.flipped)
+
+
 def test_only_the_longest_borders_are_named_and_all_are_counted():
     random = np.random.default_rng(1)
     balls = [
