@@ -206,6 +206,33 @@ def test_bodies_that_run_into_each_other_are_their_union(shapes):
         assert min(abs(net_area_mm2(layer) - right) for right in area) < WITHIN * max(area) + 1e-2
 
 
+def prism(corners: np.ndarray, height: float) -> Mesh:
+    """A prism over a closed line that may cross itself: walls, and a floor and a lid of fans."""
+    n = len(corners)
+    middle = corners.mean(axis=0)
+    plan = np.concatenate([corners, [middle]])
+    vertices = np.concatenate([np.column_stack([plan, np.full(n + 1, z)]) for z in (0.0, height)])
+    faces = []
+    for i in range(n):
+        j = (i + 1) % n
+        faces += [[i, j, j + n + 1], [i, j + n + 1, i + n + 1], [j, i, n], [i + n + 1, j + n + 1, 2 * n + 1]]
+    return Mesh(vertices, np.array(faces, np.int32), "prism")
+
+
+@pytest.mark.parametrize(("points", "step"), [(5, 2), (7, 2), (7, 3), (9, 4)])
+def test_a_shell_that_runs_through_itself_is_filled_once(tmp_path, points, step):
+    """A star drawn in one line winds around its middle more than once."""
+    turn = 2 * np.pi * step * np.arange(points) / points
+    corners = 20.0 * np.column_stack([np.cos(turn), np.sin(turn)])
+    mesh = prism(corners, 6.0)
+    write_stl(tmp_path / "star.stl", mesh.vertices_mm[mesh.faces])
+    read, report = read_mesh(tmp_path / "star.stl")
+    assert report.is_closed
+    right = manifold3d.CrossSection([corners], manifold3d.FillRule.Positive).area()
+    for layer in cut_layers(read, 1.0):
+        assert net_area_mm2(layer) == pytest.approx(right, rel=WITHIN)
+
+
 # ---- shells that are open
 
 
