@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slicer.errors import MeshError
-from slicer.kernels import cutting, judging
+from slicer.kernels import cutting
 from slicer.mesh_files import TRIANGLES_MAX, read_triangles
 from slicer.mesh_mending import drop_duplicates, drop_flat, stitch, weld
 from slicer.mesh_report import PLACES_TOLD, MeshReport, borders_of, crowded_places, patches_of
@@ -55,9 +55,7 @@ class Mesh:
     @cached_property
     def bounds_mm(self) -> NDArray[np.float64]:
         """(2, 3) f8, the lowest and the highest corner of the vertices in use."""
-        box = np.empty((2, 3))
-        judging.bounds(self.vertices_mm, self.faces, box)
-        return box
+        return cutting.used_bounds(self.vertices_mm, self.faces)
 
 
 def read_mesh(path: str | Path, *, unit: str = "mm", gap_mm: float = 0.0) -> tuple[Mesh, MeshReport]:
@@ -123,6 +121,8 @@ def judge(mesh: Mesh, *, gap_mm: float = 0.0) -> tuple[Mesh, MeshReport]:
     """
     _check_gap(gap_mm)
     given = mesh
+    if len(mesh.faces) == 0:
+        raise MeshError(f"{mesh.name} holds no triangle; export the part as a surface mesh.")
     mesh, step, corners = weld(mesh)
     mesh = drop_flat(mesh)
     degenerate = len(given.faces) - len(mesh.faces)

@@ -274,6 +274,11 @@ def test_turned_triangles_are_counted_where_bodies_touch():
     assert all(patch.centre_mm[0] >= 10.0 for patch in report.flipped)
 
 
+def test_a_mesh_without_triangles_is_a_sentence():
+    with pytest.raises(MeshError, match="holds no triangle"):
+        judge(replace(BALL, faces=BALL.faces[:0]))
+
+
 def test_only_the_longest_borders_are_named_and_all_are_counted():
     random = np.random.default_rng(1)
     balls = [

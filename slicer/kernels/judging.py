@@ -1,26 +1,10 @@
-"""Measures of a triangle surface in one pass each: bounds, enclosed volume, triangles without area."""
+"""Measures of a triangle surface: what bodies enclose, which lie in others, triangles without area."""
 
 from __future__ import annotations
 
 import math
 
 from numba import njit
-
-
-@njit(cache=True, nogil=True)
-def bounds(vertices, faces, box):
-    """The box around the vertices in use: vertices (n, 3) f8, faces (m, 3) integers, box (2, 3) f8, out."""
-    for axis in range(3):
-        box[0, axis] = math.inf
-        box[1, axis] = -math.inf
-    for t in range(len(faces)):
-        for j in range(3):
-            for axis in range(3):
-                at = vertices[faces[t, j], axis]
-                if at < box[0, axis]:
-                    box[0, axis] = at
-                if at > box[1, axis]:
-                    box[1, axis] = at
 
 
 @njit(cache=True, nogil=True)
