@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "slice": ("control.commands.slice:slice_part", "Turn a mesh into a job file (.kiln)."),
     "info": ("control.commands.slice:info", "Verify a job file and say what is in it."),
     "preview": ("control.commands.slice:preview", "Draw a job as a page with a layer slider."),
+    "check": ("control.commands.check:check", "Call a job to account: what is covered, and what is not."),
     "estimate": ("control.commands.estimate:estimate", "Say how long a job takes on a machine, and on what."),
     "export": ("control.commands.export:export", "Write a job as G-code, CLI, OVF, CSV or NPZ."),
     "print": ("control.commands.print:print_job", "Print a job on a machine."),

@@ -10,7 +10,7 @@ from typing import Any
 from slicer.skins import Overhang
 from slicer.thin_walls import NarrowPlace
 
-THIN_WALL, DROPPED, OVERHANG = "thin wall", "dropped", "overhang"
+THIN_WALL, DROPPED, OVERHANG, PLATE = "thin wall", "dropped", "overhang", "plate"
 PLACES_MAX = 1000
 """Places that are told one by one; the rest is told as a number, in the last note."""
 
@@ -44,7 +44,9 @@ class NoteBook:
     Places of one kind in neighbouring layers, nearer to each other than a few spots, are one place.
     """
 
-    def __init__(self, spot_mm: float) -> None:
+    def __init__(self, spot_mm: float, of_plate: Iterable[str] = ()) -> None:
+        """`of_plate`: sentences on how parts stand on their plate; they come first."""
+        self._of_plate = tuple(of_plate)
         self._reach_mm = 4.0 * spot_mm
         self._places: list[_Place] = []
         self._open: list[_Place] = []
@@ -63,6 +65,8 @@ class NoteBook:
             self._add(overhang.layer, OVERHANG, overhang.at_mm, 0.0, 0.0, overhang.area_mm2)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
+        for sentence in self._of_plate:
+            yield {"kind": PLATE, "sentence": sentence}
         for place in self._places:
             yield place.to_dict()
         if self.not_told:
@@ -90,7 +94,8 @@ class NoteBook:
 
 def sentences(notes: Iterable[dict[str, Any]], spot_mm: float) -> list[str]:
     """Notes in words, one for each kind, with the first place."""
-    told = []
+    notes = list(notes)
+    told = [note["sentence"] for note in notes if note["kind"] == PLATE]
     by_kind: dict[str, list[dict[str, Any]]] = {}
     for note in notes:
         by_kind.setdefault(note["kind"], []).append(note)

@@ -74,13 +74,13 @@ def plan_job(
         meshes.append(mesh)
         if on_report is not None:
             on_report(report)
-    mesh, parts = _placed(meshes, wishes, envelope)
+    mesh, parts, plate_notes = _placed(meshes, wishes, envelope)
     workers = workers or workers_here()
     layers = _cut(mesh, recipe, workers)
     head = JobHead(
         name or paths[0].stem, recipe, envelope, ", ".join(path.name for path in paths), _sha256_of(paths), parts
     )
-    notes = NoteBook(recipe.spot_mm)
+    notes = NoteBook(recipe.spot_mm, plate_notes)
     notes.add_overhangs(overhangs(layers, OVERHANG_PART * recipe.layer_thickness_mm))
     return write_job(out_path, head, _filled(layers, recipe, envelope, notes, workers, progress), notes)
 
@@ -109,15 +109,16 @@ def on_machine_grid(path: ScanPath) -> ScanPath:
 
 def _placed(
     meshes: list[Mesh], wishes: Sequence[Wish] | None, envelope: Envelope
-) -> tuple[Mesh, tuple[dict[str, Any], ...]]:
+) -> tuple[Mesh, tuple[dict[str, Any], ...], tuple[str, ...]]:
+    """The mesh of all parts, a row for each, and what should be known of how they stand."""
     if wishes is None and len(meshes) == 1:
-        return place_on_plate(meshes[0], envelope), ()
+        return place_on_plate(meshes[0], envelope), (), ()
     wishes = wishes if wishes is not None else [Wish()] * len(meshes)
     plate = arrange(wished(meshes, wishes), 1, envelope)
     parts = [
         {"name": part.name, "at_mm": list(part.at_mm), "rotate_deg": list(part.rotate_deg)} for part in plate.parts
     ]
-    return plate.mesh, tuple(parts)
+    return plate.mesh, tuple(parts), plate.notes
 
 
 def _sha256_of(paths: list[Path]) -> str:

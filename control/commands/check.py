@@ -1,0 +1,44 @@
+"""What a plan is worth: where the area went, what the beam covers, and what no track reaches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from control.command_line import Progress, json_option, say_json
+
+FILE = click.Path(path_type=Path)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  moonkiln check part.kiln
+  moonkiln check part.kiln -o report.json
+"""
+)
+@click.argument("job_path", metavar="JOB.kiln", type=FILE)
+@click.option("-o", "--output", type=FILE, help="Write the whole report as JSON to this file.")
+@json_option
+def check(job_path: Path, output: Path | None, as_json: bool) -> None:
+    """Say what of a job's area is hatched, covered and missing, layer by layer, by looking at its vectors alone."""
+    import json
+
+    from slicer.dropped import feature_sentence
+    from slicer.job import Job
+    from slicer.quality import job_quality
+    from slicer.whole_file import whole_file
+
+    with Job.open(job_path) as job, Progress("looking", quiet=as_json) as progress:
+        report = job_quality(job, progress.update)
+    if output is not None:
+        with whole_file(output) as stream:
+            stream.write(report.to_json())
+    if as_json:
+        say_json(json.loads(report.to_json()))
+        return
+    for sentence in report.sentences():
+        click.echo(sentence)
+    for feature in report.features:
+        click.echo(f"  {feature_sentence(feature)}")
