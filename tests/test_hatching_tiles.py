@@ -203,6 +203,8 @@ def test_impossible_tiles_are_a_sentence(tiling):
         tiling(*square, 0.0, HatchSettings(1.0, 0.01))
     with pytest.raises(ScanError, match="make it wider"):
         tiling(*square, 0.0, HatchSettings(1e-6))
+    with pytest.raises(ScanError, match="on the plate first"):
+        tiling(square[0] + 1e13, square[1], 0.0, HatchSettings(1.0))
     with pytest.raises(ScanError, match="make either wider"):
         tiling(*square, 0.0, HatchSettings(1e-4, 0.05))
     with pytest.raises(ScanError, match="finite angle"):

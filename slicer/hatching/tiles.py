@@ -23,6 +23,9 @@ TILES_MAX = 4_000_000
 """Tiles that a layer's extent may need: they are counted one by one, whether they hold a vector or not."""
 
 
+TILES_AWAY_MAX = 1e12
+"""Tiles between the origin of the plate and a part: more could not be told from one another."""
+
 VECTORS_MAX = 300_000_000
 """Vectors that lines across a layer's extent may be cut into: a wrong unit is a sentence and no full memory."""
 
@@ -80,6 +83,11 @@ def _tiled(
         raise ScanError(
             f"Lines {settings.spacing_mm:g} mm apart in tiles of {settings.tile_mm:g} mm may be over "
             f"{VECTORS_MAX} vectors across {extent:.6g} mm; make either wider."
+        )
+    away = float(np.abs(points).max())
+    if not away / settings.tile_mm < TILES_AWAY_MAX:
+        raise ScanError(
+            f"The outline lies {away:.6g} mm from the origin of the plate; place the part on the plate first."
         )
     vectors, tile = tiling.tiled_vectors(
         points, starts, float(settings.spacing_mm), float(angle), float(settings.phase), settings.shortest_mm, tiles,

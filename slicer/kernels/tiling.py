@@ -79,8 +79,7 @@ def tiled_vectors(points, starts, spacing, angle, phase, shortest, colours, pitc
     ]
     cells = (q_high - q_low + 1) * (r_high - r_low + 1)
     place = np.zeros(cells + 1, np.int64)  # first how many vectors a tile has, then where the next of them goes
-    for frame in frames:
-        _count(frame, tiling, spacing, shortest, place)
+    runs = [_runs(frame, tiling, spacing, shortest, place) for frame in frames]
     for cell in range(cells):
         place[cell + 1] += place[cell]
     out = np.empty((place[cells], 4))
@@ -90,8 +89,8 @@ def tiled_vectors(points, starts, spacing, angle, phase, shortest, colours, pitc
         for i in range(place[cell], place[cell + 1]):
             tile[i] = number
         number += place[cell + 1] > place[cell]
-    for frame in frames:
-        _write(frame, tiling, spacing, shortest, place.view(np.uint64), out)
+    for colour in range(colours):
+        _write(frames[colour], runs[colour], tiling, spacing, place.view(np.uint64), out)
     return out, tile
 
 
@@ -152,76 +151,82 @@ def _frame(points, starts, spacing, angle, phase, shift, tiling, colour, q_low, 
 
 
 @njit(cache=True, nogil=True)
-def _count(frame, tiling, spacing, shortest, place):
-    """Add the number of vectors of each tile to `place`, one on."""
+def _runs(frame, tiling, spacing, shortest, place):
+    """The runs of tiles that stretches of lines are cut into; how many vectors a tile has goes to `place`, one on.
+
+    Returns (r, 5) i8 in the order of exposure: the line, the row, which crossing the stretch begins at, the first tile
+    of the run and the last, in periods.
+    """
     first, crossing = frame.first, frame.crossing
-    if len(crossing) == 0:
-        return
-    period = tiling.colours * tiling.pitch
-    lowest, highest = math.inf, -math.inf
+    runs = np.empty((len(crossing) // 2 * (math.floor(2.0 * tiling.row_overlap) + 2), 5), np.int64)
+    count = 0
+    frequency = 1.0 / (tiling.colours * tiling.pitch)
+    lowest, highest = 0.0, 0.0
     for k in range(len(first) - 1):
-        if first[k + 1] > first[k]:
-            lowest, highest = min(lowest, crossing[first[k]]), max(highest, crossing[first[k + 1] - 1])
-    # a stretch of line adds one to a run of tiles: mark where the run begins and where it has ended
-    marks = np.zeros((len(frame.centre), math.ceil((highest - lowest + 2.0 * tiling.half) / period) + 4), np.int64)
-    begins = np.empty(len(frame.centre), np.int64)
-    for i in range(len(begins)):
-        begins[i] = math.floor((lowest - frame.centre[i] - tiling.half) / period)
-    for k in range(len(first) - 1):
+        begin, end = first[k], first[k + 1]
+        if begin == end:
+            continue
+        if count == 0:
+            lowest, highest = crossing[begin], crossing[begin]
+        lowest, highest = min(lowest, crossing[begin]), max(highest, crossing[end - 1])
         v = frame.line_0 + k * spacing - frame.across
         row_from, row_to = _rows_met(v, tiling)
         for row in range(row_from - frame.row_0, row_to - frame.row_0 + 1):
             width = _half_chord(v, row + frame.row_0, tiling)
             if 2.0 * width <= shortest:
                 continue
-            for i in range(first[k], first[k + 1] - 1, 2):
-                m_from, m_to = _tiles_met(
-                    crossing[i], crossing[i + 1], frame.centre[row], width, 1.0 / period, shortest
-                )
+            for i in range(begin, end - 1, 2):
+                at = begin + end - 2 - i if k % 2 else i  # every other line runs backwards
+                low, high = crossing[np.uint64(at)], crossing[np.uint64(at + 1)]
+                m_from, m_to = _tiles_met(low, high, frame.centre[row], width, frequency, shortest)
                 if m_from <= m_to:
-                    marks[row, m_from - begins[row]] += 1
-                    marks[row, m_to + 1 - begins[row]] -= 1
+                    run = np.uint64(count)
+                    runs[run, 0], runs[run, 1], runs[run, 2], runs[run, 3], runs[run, 4] = k, row, at, m_from, m_to
+                    count += 1
+    runs = runs[:count]
+
+    # a run adds one to each of its tiles: mark where it begins and where it has ended
+    begins = np.empty(len(frame.centre), np.int64)
+    for row in range(len(begins)):
+        begins[row] = math.floor((lowest - frame.centre[row] - tiling.half) * frequency) - 1
+    marks = np.zeros((len(begins), math.ceil((highest - lowest + 2.0 * tiling.half) * frequency) + 6), np.int64)
+    for i in range(count):
+        row = runs[i, 1]
+        marks[row, runs[i, 3] - begins[row]] += 1
+        marks[row, runs[i, 4] + 1 - begins[row]] -= 1
     for row in range(len(begins)):
         vectors = 0
         for i in range(marks.shape[1]):
             vectors += marks[row, i]
             if vectors > 0:
                 place[frame.number[row] + (begins[row] + i) * frame.step + 1] = vectors
+    return runs
 
 
 @njit(cache=True, nogil=True)
-def _write(frame, tiling, spacing, shortest, place, out):
+def _write(frame, runs, tiling, spacing, place, out):
     """Put every vector of this colour where `place` says, and move that on."""
-    first, crossing = frame.first, frame.crossing
     cos, sin = frame.cos, frame.sin
     period = tiling.colours * tiling.pitch
-    for k in range(len(first) - 1):
-        begin, end = first[k], first[k + 1]
+    for i in range(len(runs)):
+        k, row, at, m_from, m_to = runs[i, 0], runs[i, 1], runs[i, 2], runs[i, 3], runs[i, 4]
         height = frame.line_0 + k * spacing
         x_0, y_0 = -height * sin, height * cos
+        width = _half_chord(height - frame.across, row + frame.row_0, tiling)
+        low, high = frame.crossing[np.uint64(at)], frame.crossing[np.uint64(at + 1)]
+        centre, number = frame.centre[row], frame.number[row]
         backwards = k % 2 == 1
-        v = height - frame.across
-        row_from, row_to = _rows_met(v, tiling)
-        for row in range(row_from - frame.row_0, row_to - frame.row_0 + 1):
-            width = _half_chord(v, row + frame.row_0, tiling)
-            if 2.0 * width <= shortest:
-                continue
-            centre, number = frame.centre[row], frame.number[row]
-            for i in range(begin, end - 1, 2):
-                at = begin + end - 2 - i if backwards else i
-                low, high = crossing[np.uint64(at)], crossing[np.uint64(at + 1)]
-                m_from, m_to = _tiles_met(low, high, centre, width, 1.0 / period, shortest)
-                for m in range(m_from, m_to + 1):
-                    left = max(low, centre + m * period - width)
-                    right = min(high, centre + m * period + width)
-                    from_u, to_u = (right, left) if backwards else (left, right)
-                    cell = np.uint64(number + m * frame.step)  # unsigned: no index counts from the end
-                    n = place[cell]
-                    place[cell] = n + np.uint64(1)
-                    out[n, 0] = x_0 + from_u * cos
-                    out[n, 1] = y_0 + from_u * sin
-                    out[n, 2] = x_0 + to_u * cos
-                    out[n, 3] = y_0 + to_u * sin
+        for m in range(m_from, m_to + 1):
+            left = max(low, centre + m * period - width)
+            right = min(high, centre + m * period + width)
+            from_u, to_u = (right, left) if backwards else (left, right)
+            cell = np.uint64(number + m * frame.step)  # unsigned: no index counts from the end
+            n = place[cell]
+            place[cell] = n + np.uint64(1)
+            out[n, 0] = x_0 + from_u * cos
+            out[n, 1] = y_0 + from_u * sin
+            out[n, 2] = x_0 + to_u * cos
+            out[n, 3] = y_0 + to_u * sin
 
 
 @njit(cache=True, nogil=True)
