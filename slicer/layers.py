@@ -67,15 +67,9 @@ def _areas_and_perimeters(
     points: NDArray[np.float64], starts: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(l,) f8 each: the signed area of every loop, mm2, and its length, mm."""
-    if len(points) == 0:
-        return np.zeros(0), np.zeros(0)
-    following = np.arange(1, len(points) + 1)
-    following[starts[1:] - 1] = starts[:-1]
-    near = points - points[0]  # so that a part far away loses no digits
-    after = near[following]
-    doubled = near[:, 0] * after[:, 1] - after[:, 0] * near[:, 1]
-    sides = np.hypot(after[:, 0] - near[:, 0], after[:, 1] - near[:, 1])
-    return 0.5 * np.add.reduceat(doubled, starts[:-1]), np.add.reduceat(sides, starts[:-1])
+    areas, perimeters = np.empty(len(starts) - 1), np.empty(len(starts) - 1)
+    offsetting.measure_loops(points, starts, areas, perimeters)
+    return areas, perimeters
 
 
 def cut_layers(mesh: Mesh, thickness_mm: float, rule: str = "positive", threads: int | None = None) -> list[Layer]:

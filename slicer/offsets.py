@@ -10,6 +10,7 @@ import math
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Protocol
 
@@ -31,6 +32,10 @@ ARC_MAX_MM = 0.02
 
 RULES = {"positive": offsetting.POSITIVE, "non_zero": offsetting.NON_ZERO, "even_odd": offsetting.EVEN_ODD}
 """What is inside, by the number of times that loops wind around it counter-clockwise."""
+
+
+CHORDS_MAX = 720
+"""Chords that a full turn is cut into at most, whatever its radius."""
 
 
 class Outline(Protocol):
@@ -89,21 +94,17 @@ def offset_each(
     holes_mm = distances_mm if hole_distances_mm is None else hole_distances_mm
     if len(holes_mm) != len(distances_mm):
         raise ScanError(f"{len(distances_mm)} offsets of outer loops need as many of holes, not {len(holes_mm)}.")
-    moves = np.ascontiguousarray(np.array([distances_mm, holes_mm], np.float64).T)
-    if not np.isfinite(moves).all():
-        raise ScanError(f"An outline cannot be moved by {[*distances_mm, *holes_mm]} mm; offsets must be finite.")
-    if not np.isfinite(points).all():
-        raise ScanError("The outline has a coordinate that is no number; check the mesh it was cut from.")
+    if len(distances_mm) == 0:
+        return
+    moves, chords, behind = _moves(tuple(map(float, distances_mm)), tuple(map(float, holes_mm)))
     if len(points) == 0:
         yield from ((np.zeros((0, 2)), np.zeros(1, np.int64)) for _ in distances_mm)
         return
-    # Reckoned from the middle of the part, so that its place takes no digits from it.
-    centre = 0.5 * (points.min(axis=0) + points.max(axis=0))
-    arcs = [[_arc(abs(distance)) for distance in pair] for pair in moves.tolist()]
     states, parts, loop_starts, moved = offsetting.offset_outline(
-        np.ascontiguousarray(points, np.float64), np.ascontiguousarray(starts, np.int64), centre[0], centre[1], moves,
-        np.array([[arc[0] for arc in pair] for pair in arcs]), np.array([[arc[1] for arc in pair] for pair in arcs]),
-    )  # fmt: skip
+        np.ascontiguousarray(points, np.float64), np.ascontiguousarray(starts, np.int64), moves, chords, behind
+    )
+    if states[0] == offsetting.NO_NUMBER:
+        raise ScanError("The outline has a coordinate that is no number; check the mesh it was cut from.")
     tally.count(len(states), int(np.count_nonzero(states == offsetting.FAILED)))
     for i, state in enumerate(states):
         if state == offsetting.FAILED:
@@ -162,13 +163,26 @@ def thinned(loops: Loops, tolerance_mm: float) -> Loops:
     return out[: out_starts[count]].copy(), out_starts[: count + 1].copy()
 
 
+@lru_cache(maxsize=256)
+def _moves(
+    distances_mm: tuple[float, ...], holes_mm: tuple[float, ...]
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+    """What the kernel asks for: (k, 2) moves of outer loops and holes, chords of their arcs, and what those miss."""
+    pairs = list(zip(distances_mm, holes_mm, strict=True))
+    if not all(math.isfinite(distance) for pair in pairs for distance in pair):
+        raise ScanError(f"An outline cannot be moved by {[*distances_mm, *holes_mm]} mm; offsets must be finite.")
+    arcs = [_arc(abs(distance)) for pair in pairs for distance in pair]
+    chords, behind = (np.array(column).reshape(-1, 2) for column in zip(*arcs, strict=True))
+    return np.array(pairs, np.float64).reshape(-1, 2), chords, behind
+
+
 def _arc(radius_mm: float) -> tuple[int, float]:
     """Chords that a full turn of this radius is cut into, and how far one may stay behind the arc, mm."""
     if radius_mm == 0.0:
         return 4, 0.0
     behind = min(ARC_PART * radius_mm, ARC_MAX_MM)
-    chords = math.pi / math.acos(1.0 - behind / radius_mm)
-    return 4 * math.ceil(min(chords, 720.0) / 4.0), behind
+    chords = math.pi / max(math.acos(1.0 - behind / radius_mm), math.pi / CHORDS_MAX)
+    return 4 * math.ceil(chords / 4.0), behind
 
 
 def _area(ring: NDArray[np.float64]) -> float:

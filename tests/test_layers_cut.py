@@ -16,7 +16,7 @@ from solid_helpers import box, joined, mesh_of, rings_of
 from slicer.errors import MeshError
 from slicer.kernels import cutting
 from slicer.layers import THINNING_MM, Layer, cut_layers, cut_planes, loops_area_mm2, net_area_mm2
-from slicer.mesh import read_mesh
+from slicer.mesh import Mesh, read_mesh
 from tests import naive
 
 Solid = manifold3d.Manifold
@@ -207,3 +207,104 @@ def test_pin_modelled_in_its_hole_leaves_no_slivers():
     layer = cut_layers(joined(mesh_of(plate), mesh_of(pin)), 1.0)[1]
     smallest = min(abs(loops_area_mm2(loop, np.array([0, len(loop)]))) for loop in layer.loops())
     assert smallest > 0.01 and net_area_mm2(layer) == pytest.approx(1600, abs=0.5)
+
+
+def overlapping(second_inside_out: bool) -> Mesh:
+    """Two boxes of 100 mm2 that share 25 mm2, the second one's surface turned outside in if wished."""
+    second = box(10, 10, 4, (5, 5, 0))
+    if second_inside_out:
+        second = replace(second, faces=second.faces[:, ::-1])
+    return joined(box(10, 10, 4), second)
+
+
+@pytest.mark.parametrize(
+    ("rule", "alike", "inside_out"),
+    [("positive", 175.0, 75.0), ("non_zero", 175.0, 150.0), ("even_odd", 150.0, 150.0)],
+)
+def test_rules_say_what_is_inside_where_bodies_overlap(rule, alike, inside_out):
+    # what is shared has winding number 2 if they are alike, and 0 if the second is inside out
+    for turned, area in ((False, alike), (True, inside_out)):
+        layer = cut_layers(overlapping(turned), 1.0, rule)[2]
+        assert net_area_mm2(layer) == pytest.approx(area, rel=1e-6)
+        sides = rings_of(layer.points_mm, layer.loop_starts)
+        for point in ([2.5, 2.5], [7.5, 7.5], [12.5, 12.5]):
+            winding = (point[0] < 10) + (point[0] > 5) * (-1 if turned else 1)
+            inside = {"positive": winding > 0, "non_zero": winding != 0, "even_odd": winding % 2 != 0}[rule]
+            assert naive.winding(point, sides) == inside
+
+
+@pytest.mark.parametrize(("rule", "middle"), [("positive", True), ("non_zero", True), ("even_odd", False)])
+def test_rules_hold_for_a_shell_that_crosses_itself(rule, middle):
+    """A prism over a pentagram, one loop: its middle is wound around twice."""
+    turn = np.arange(5) * 2 * (2 * np.pi / 5)
+    ring = 10.0 * np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    vertices = np.concatenate([np.column_stack([ring, np.full(5, z)]) for z in (0.0, 2.0)])
+    sides = [t for i in range(5) for t in ((i, (i + 1) % 5, (i + 1) % 5 + 5), (i, (i + 1) % 5 + 5, i + 5))]
+    lids = [t for i in range(1, 4) for t in ((0, i + 1, i), (5, 5 + i, 6 + i))]
+    star = Mesh(vertices, np.array(sides + lids, np.int32), "star")
+    inner = 10.0 * math.cos(2 * math.pi / 5) / math.cos(math.pi / 5)  # radius of the pentagon in the middle
+    pentagon = 2.5 * math.sin(2 * math.pi / 5) * inner**2
+    points = 5 * 10.0 * inner * math.sin(math.pi / 5)  # the whole star, as ten triangles
+    layer = cut_layers(star, 1.0, rule)[0]
+    assert net_area_mm2(layer) == pytest.approx(points if middle else points - pentagon, rel=1e-6)
+    assert naive.winding((0.1, 0.2), rings_of(layer.points_mm, layer.loop_starts)) == middle
+
+
+def test_a_body_within_a_body_is_one_with_it_or_a_hole_in_it():
+    nested = joined(box(10, 10, 4), box(4, 4, 4, (3, 3, 0)))
+    assert [len(layer.loops()) for layer in cut_layers(nested, 2.0)] == [1, 1]
+    assert net_area_mm2(cut_layers(nested, 2.0, "even_odd")[0]) == pytest.approx(84.0)
+
+
+def test_a_rule_that_is_none_is_a_sentence():
+    with pytest.raises(MeshError, match="even_odd"):
+        cut_layers(box(5, 5, 5), 1.0, "odd_even")
+
+
+@settings(deadline=None, max_examples=15)
+@given(solids(), st.integers(1, 40))
+def test_layers_are_the_same_bytes_from_any_number_of_threads(solid, count):
+    mesh = mesh_of(solid)
+    thickness = float(np.ptp(mesh.bounds_mm[:, 2])) / count
+    layers = [cut_layers(mesh, thickness, threads=threads) for threads in (1, 2, 5)]
+    for others in layers[1:]:
+        for one, other in zip(layers[0], others, strict=True):
+            assert one.points_mm.tobytes() == other.points_mm.tobytes()
+            assert one.loop_starts.tobytes() == other.loop_starts.tobytes()
+
+
+def test_the_gap_that_is_told_of_does_not_depend_on_the_threads():
+    ball = mesh_of(Solid.sphere(10, 24))
+    torn = replace(ball, faces=np.delete(ball.faces, [3, 40, len(ball.faces) - 5], axis=0))
+    told = set()
+    for threads in (1, 2, 7):
+        with pytest.raises(MeshError, match="not closed") as caught:
+            cut_layers(torn, 0.1, threads=threads)
+        told.add(str(caught.value))
+    assert len(told) == 1
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8), st.integers(0, 8)), min_size=1, max_size=60))
+def test_pairs_of_half_edges_share_their_corners(triangles):
+    faces = np.array([t for t in triangles if len(set(t)) == 3] or [(0, 1, 2)], np.int32)
+    pair, *counts = cutting.pair_edges(faces)
+    assert tuple(counts[:2]) == naive.edge_census(faces)[:2]
+    flat = faces.reshape(-1)
+    for h, other in enumerate(pair):
+        if other >= 0:
+            ends = {flat[h], flat[3 * (h // 3) + (h % 3 + 1) % 3]}
+            assert pair[other] == h and ends == {flat[other], flat[3 * (other // 3) + (other % 3 + 1) % 3]}
+        else:  # nobody is left whom it could be paired with
+            ends = {flat[h], flat[3 * (h // 3) + (h % 3 + 1) % 3]}
+            alone = [g for g in np.flatnonzero(pair < 0) if {flat[g], flat[3 * (g // 3) + (g % 3 + 1) % 3]} == ends]
+            assert alone == [h]
+
+
+def test_a_fan_around_one_corner_is_paired():
+    """More edges at a corner than are sorted by insertion."""
+    rim = np.arange(1, 401)
+    faces = np.stack([np.zeros(400, np.int64), rim, np.roll(rim, -1)], axis=1)[::-1].astype(np.int32)
+    pair, opened, crowded, clashing = cutting.pair_edges(faces)
+    assert (opened, crowded, clashing) == (400, 0, 0)
+    assert np.count_nonzero(pair >= 0) == 800

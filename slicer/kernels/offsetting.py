@@ -24,8 +24,8 @@ from numba import njit
 POSITIVE, NON_ZERO, EVEN_ODD = 0, 1, 2
 """Rules of which winding numbers are inside."""
 
-SIMPLE, CUT, FAILED = 0, 1, 2
-"""What `resolve` found: no crossing at all, crossings that were cut out, or no consistent answer."""
+SIMPLE, CUT, FAILED, NO_NUMBER = 0, 1, 2, 3
+"""What came of it: no crossing at all, crossings that were cut out, no consistent answer, or a corner that is none."""
 
 GRID_STEPS = 2**29
 """Steps from the middle of the curves to their farthest corner: products of differences stay below 2^61."""
@@ -786,11 +786,13 @@ def resolved_as_given(points, starts, group_first, centre_x, centre_y, rule, cle
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _signed_areas(points, starts, areas):
-    """The signed area of each loop into `areas` ((l,) f8). Returns their sum and the perimeter."""
-    total, around = 0.0, 0.0
+def measure_loops(points, starts, areas, perimeters):
+    """The signed area of each loop, mm2, and its length, mm, into `areas` and `perimeters` ((l,) f8 each).
+
+    Reckoned from each loop's own first corner, so that a part far away loses no digits.
+    """
     for loop in range(len(starts) - 1):
-        twice = 0.0
+        twice, around = 0.0, 0.0
         begin, end = starts[loop], starts[loop + 1]
         before = end - 1
         for i in range(begin, end):
@@ -799,9 +801,7 @@ def _signed_areas(points, starts, areas):
             twice += ax * by - bx * ay
             around += math.sqrt((bx - ax) * (bx - ax) + (by - ay) * (by - ay))
             before = i
-        areas[loop] = 0.5 * twice
-        total += 0.5 * twice
-    return total, around
+        areas[loop], perimeters[loop] = 0.5 * twice, around
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -848,14 +848,15 @@ def _clear_of(px, py, points, starts, boxes, parts, least):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def offset_outline(points, starts, centre_x, centre_y, moves, chords_per_turn, behind):
+def offset_outline(points, starts, moves, chords_per_turn, behind):
     """Offsets of one outline by several distances; see `raw_offset` and `resolve`.
 
     Args:
         points: (p, 2) f8; starts: (l + 1,) i8; outer loops counter-clockwise, holes clockwise; bodies may overlap.
-        centre_x, centre_y: near the points; all is reckoned from there.
         moves: (k, 2) f8, how far outer loops and holes move, mm; positive makes more material.
         chords_per_turn: (k, 2) i8; behind: (k, 2) f8, how far a chord may stay behind its arc, mm.
+
+    All is reckoned from the middle of the points, so that the place of a part takes no digits from it.
 
     Every corner that crossings made, and one of each stretch between, is held against the outline: it must be as far
     away as the move, but for a chord. The area may not lie outside what the outline's perimeter allows. So an answer is
@@ -867,6 +868,14 @@ def offset_outline(points, starts, centre_x, centre_y, moves, chords_per_turn, b
     k = len(moves)
     states, parts = np.empty(k, np.uint8), np.zeros((k, 2), np.int64)
     states[:] = FAILED
+    low_x, high_x, low_y, high_y = math.inf, -math.inf, math.inf, -math.inf
+    for i in range(len(points)):
+        if not (math.isfinite(points[i, 0]) and math.isfinite(points[i, 1])):
+            states[:] = NO_NUMBER
+            return states, parts, np.zeros(1, np.int64), np.empty((0, 2))
+        low_x, high_x = min(low_x, points[i, 0]), max(high_x, points[i, 0])
+        low_y, high_y = min(low_y, points[i, 1]), max(high_y, points[i, 1])
+    centre_x, centre_y = 0.5 * (low_x + high_x), 0.5 * (low_y + high_y)
     near = np.empty((len(points), 2))
     for i in range(len(points)):
         near[i, 0], near[i, 1] = points[i, 0] - centre_x, points[i, 1] - centre_y
@@ -876,8 +885,9 @@ def offset_outline(points, starts, centre_x, centre_y, moves, chords_per_turn, b
     if state == FAILED:
         return states, parts, out_starts[:1], out[:0]
     loops = len(begins) - 1
-    areas = np.empty(loops)
-    area, around = _signed_areas(outline, begins, areas)
+    areas, perimeters = np.empty(loops), np.empty(loops)
+    measure_loops(outline, begins, areas, perimeters)
+    area, around = areas.sum(), perimeters.sum()
     boxes, boxed = _boxes(outline, begins)
     move, chords, mitre = np.empty(loops), np.empty(loops, np.int64), np.empty(loops)
     least = np.empty(loops)
@@ -909,8 +919,9 @@ def offset_outline(points, starts, centre_x, centre_y, moves, chords_per_turn, b
                         low -= most
                     if max(d, hole_d) > 0.0:
                         high += most
-                    whole, _ = _signed_areas(found, found_starts, np.empty(len(found_starts)))
-                    if not low <= whole <= high:
+                    sizes = np.empty(len(found_starts) - 1)
+                    measure_loops(found, found_starts, sizes, np.empty(len(sizes)))
+                    if not low <= sizes.sum() <= high:
                         made = FAILED
                     i = 0
                     while i < len(probes) and made != FAILED:
