@@ -15,7 +15,7 @@ from solid_helpers import loops_of, rings_of
 
 from slicer.kernels import offsetting
 from slicer.layers import loops_area_mm2
-from slicer.offsets import ARC_MAX_MM, ARC_PART, Loops, clipper_offset, offset_each, offset_loops, tally
+from slicer.offsets import ARC_MAX_MM, ARC_PART, Loops, clipper_offset, offset_each, offset_loops, resolve_loops, tally
 from tests import naive
 
 Section = manifold3d.CrossSection
@@ -30,8 +30,8 @@ def assert_as_clipper(outline: Loops, distance: float) -> None:
     """Ours lies between Clipper2's offsets by a chord's slack less and by one more, whatever collapses there."""
     slack = 1.5 * min(ARC_PART * abs(distance), ARC_MAX_MM) + 1e-5
     # Clipper2 keeps spikes without area, which push its offsets: what winding keeps is tested by itself below.
-    _, *clean, _, _ = offsetting.resolve(*outline, offsetting.POSITIVE)
-    less, more = (section(clipper_offset((*clean,), moved, moved)) for moved in (distance - slack, distance + slack))
+    clean = resolve_loops(outline)
+    less, more = (section(clipper_offset(clean, moved, moved)) for moved in (distance - slack, distance + slack))
     loops = offset_loops(outline, distance)
     ours = section(loops)
     assert (less - ours).area() <= 1e-6 and (ours - more).area() <= 1e-6

@@ -559,11 +559,12 @@ def _on_grid(points, starts, step):
     room = len(points) + len(starts)
     x, y, source = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int32)
     begins = np.zeros(len(starts), np.int64)
+    per_mm = 1.0 / step  # a power of two
     at = 0
     for loop in range(len(starts) - 1):
         begin = at
         for i in range(starts[loop], starts[loop + 1]):
-            px, py = round(points[i, 0] / step), round(points[i, 1] / step)
+            px, py = round(points[i, 0] * per_mm), round(points[i, 1] * per_mm)
             if at == begin or px != x[at - 1] or py != y[at - 1]:
                 x[at], y[at], source[at] = px, py, i
                 at += 1
