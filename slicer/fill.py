@@ -208,10 +208,13 @@ def _hatch(
             phase = line_phase(inside[0], spacing, angle) - line_phase(region[0], spacing, angle)
         settings = HatchSettings(spacing, strategy.tile_mm, strategy.tile_overlap_mm, phase)
         hatched = HATCHES[strategy.hatch](*region, angle, settings)
-        ordered = ORDERS[strategy.order](hatched, speed, jump_speed_mm_s, at_mm, order)
-        path = ScanPath.uniform(ordered.vectors_of(hatched), kind, power, speed, strategy.focus_mm)
-        if ordered.wait_s.any():
-            path = replace(path, wait_s=ordered.wait_s)
+        if strategy.order == "as_hatched":  # nothing to move: a copy of all vectors would cost as much as tiles do
+            path = ScanPath.uniform(hatched.vectors_mm, kind, power, speed, strategy.focus_mm)
+        else:
+            ordered = ORDERS[strategy.order](hatched, speed, jump_speed_mm_s, at_mm, order)
+            path = ScanPath.uniform(ordered.vectors_of(hatched), kind, power, speed, strategy.focus_mm)
+            if ordered.wait_s.any():
+                path = replace(path, wait_s=ordered.wait_s)
         paths.append(path)
         if len(path):
             at_mm = (float(path.vectors_mm[-1, 2]), float(path.vectors_mm[-1, 3]))
