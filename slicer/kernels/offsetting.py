@@ -721,6 +721,15 @@ def _write_loops(points, x, y, source, starts, runs, following, step):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _grid_step(points):
+    """The step of the grid that holds all points, a power of two; 0 where they are all at the origin."""
+    largest = 0.0
+    for i in range(len(points)):
+        largest = max(largest, max(abs(points[i, 0]), abs(points[i, 1])))
+    return 2.0 ** math.ceil(math.log2(largest / GRID_STEPS)) if largest > 0.0 else 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def resolve(points, starts, rule):
     """The boundary of what a winding rule keeps of any closed curves.
 
@@ -732,13 +741,10 @@ def resolve(points, starts, rule):
     new ones lie on a grid of the returned step, mm. The state is SIMPLE where nothing met and every loop is kept as it
     was. Probes are the corners to look at to see whether runs were chosen well.
     """
-    largest = 0.0
-    for i in range(len(points)):
-        largest = max(largest, max(abs(points[i, 0]), abs(points[i, 1])))
     nothing, no_starts, no_probes = np.empty((0, 2)), np.zeros(1, np.int64), np.empty(0, np.bool_)
-    if largest == 0.0:
-        return CUT, nothing, no_starts, no_probes, 0.0
-    step = 2.0 ** math.ceil(math.log2(largest / GRID_STEPS))
+    step = _grid_step(points)
+    if step == 0.0:
+        return CUT, nothing, no_starts, no_probes, step
     x, y, source, begins = _on_grid(points, starts, step)
     node = np.zeros(len(x), np.bool_)
     fresh = np.arange(len(x))
@@ -783,7 +789,14 @@ def resolved_as_given(points, starts, group_first, centre_x, centre_y, rule, cle
         begins = np.empty(loops + 1, np.int64)
         for loop in range(loops + 1):
             begins[loop] = starts[group_first[group] + loop] - base
-        clean[group] = len(near) == 0 or resolve(near, begins, rule)[0] == SIMPLE
+        step = _grid_step(near)
+        clean[group] = len(near) == 0
+        if step > 0.0:
+            x, y, _, closed = _on_grid(near, begins, step)
+            chains = _chains(x, y, closed)
+            node, fresh = np.zeros(len(x), np.bool_), np.arange(len(x))
+            _, _, met = _find_meetings(x, y, closed, chains, fresh, node, np.empty((64, 3), np.int64))
+            clean[group] = not met and _border_runs(x, y, node, closed, chains, rule)[1] == loops
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
