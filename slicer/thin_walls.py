@@ -113,30 +113,34 @@ def _lines(
     breaks = (gap > max(2 * step, 0.5 * spot_mm)) | (np.diff(place) > 2) | (np.diff(loop_of) != 0)
     pieces = np.split(out, np.flatnonzero(breaks) + 1)
     lines = []
-    for line in _chained([piece for piece in pieces if len(piece) > 1], width_mm):
+    sides = _sides(points, starts)
+    for line in _chained([piece for piece in pieces if len(piece) > 1], width_mm, sides):
         length = float(np.hypot(*np.diff(line[:, :2], axis=0).T).sum())
         if length >= SHORTEST_PART * spot_mm:
             middle = _simplified(line[:, :2], 0.01 * spot_mm)
-            lines.append((_inside(middle, points, starts, 0.5 * spot_mm), float(line[:, 2].mean())))
+            lines.append((_inside(middle, sides, 0.5 * spot_mm), float(line[:, 2].mean())))
     return lines
 
 
-def _inside(
-    line: NDArray[np.float64], points: NDArray[np.float64], starts: NDArray[np.int64], radius_mm: float
-) -> NDArray[np.float64]:
+def _sides(points: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(p, 4) f8: from each corner to the next of its loop."""
+    following = np.arange(1, len(points) + 1)
+    following[starts[1:] - 1] = starts[:-1]
+    return np.hstack([points, points[following]])
+
+
+def _inside(line: NDArray[np.float64], sides: NDArray[np.float64], radius_mm: float) -> NDArray[np.float64]:
     """The line cut back at its ends, so that the spot does not reach out over the wall's end by more than needed."""
     if (line[0] == line[-1]).all():
         return line
-    following = np.arange(1, len(points) + 1)
-    following[starts[1:] - 1] = starts[:-1]
-    edges = points[following] - points
+    edges = sides[:, 2:] - sides[:, :2]
     for _ in range(2):
         line = line[::-1]
         ahead = line[-1] - line[-2]
         length = math.hypot(*ahead)
         ahead = ahead / length
         across = ahead[0] * edges[:, 1] - ahead[1] * edges[:, 0]
-        away = points - line[-1]
+        away = sides[:, :2] - line[-1]
         with np.errstate(divide="ignore", invalid="ignore"):
             reach = (away[:, 0] * edges[:, 1] - away[:, 1] * edges[:, 0]) / across
             u = (away[:, 0] * ahead[1] - away[:, 1] * ahead[0]) / across
@@ -147,8 +151,13 @@ def _inside(
     return line
 
 
-def _chained(pieces: list[NDArray[np.float64]], reach_mm: float) -> list[NDArray[np.float64]]:
-    """Pieces whose ends meet as one line: the outline begins somewhere, and a wall may be seen from both its sides."""
+def _chained(
+    pieces: list[NDArray[np.float64]], reach_mm: float, sides: NDArray[np.float64]
+) -> list[NDArray[np.float64]]:
+    """Pieces whose ends meet as one line: the outline begins somewhere, and a wall may be seen from both its sides.
+
+    `sides`: (p, 4) f8, those of the outline; no line is led across one.
+    """
     pieces = list(pieces)
     lines = []
     while pieces:
@@ -158,32 +167,51 @@ def _chained(pieces: list[NDArray[np.float64]], reach_mm: float) -> list[NDArray
             grown = False
             for i, piece in enumerate(pieces):
                 for turned in (piece, piece[::-1]):
-                    if math.hypot(*(turned[0, :2] - line[-1, :2])) <= reach_mm:
-                        line, grown = np.concatenate([line, _corner(line, turned, reach_mm), turned]), True
-                    elif math.hypot(*(turned[-1, :2] - line[0, :2])) <= reach_mm:
-                        line, grown = np.concatenate([turned, _corner(turned, line, reach_mm), line]), True
+                    for first, second in ((line, turned), (turned, line)):
+                        bend = _bend(first, second, reach_mm, sides)
+                        if bend is not None:
+                            line, grown = np.concatenate([first, bend, second]), True
+                            break
                     if grown:
                         break
                 if grown:
                     del pieces[i]
                     break
-        if len(line) > 3 and math.hypot(*(line[-1, :2] - line[0, :2])) <= reach_mm:
-            line = np.concatenate([line, _corner(line, line, reach_mm), line[:1]])  # a wall all around something
+        bend = _bend(line, line, reach_mm, sides) if len(line) > 3 else None
+        if bend is not None:
+            line = np.concatenate([line, bend, line[:1]])  # a wall all around something
         lines.append(line)
     return lines
 
 
-def _corner(line: NDArray[np.float64], onward: NDArray[np.float64], reach_mm: float) -> NDArray[np.float64]:
-    """The point, if any, where two lines that end and begin around a corner would meet: (0 or 1, 3)."""
+def _bend(
+    line: NDArray[np.float64], onward: NDArray[np.float64], reach_mm: float, sides: NDArray[np.float64]
+) -> NDArray[np.float64] | None:
+    """How a line goes on into another that begins near its end: by (0 or 1, 3) points between; None if it does not."""
     a, b = line[-1], onward[0]
+    if math.hypot(*(b[:2] - a[:2])) > reach_mm:
+        return None
     along, back = a[:2] - line[-2, :2], b[:2] - onward[1, :2]
     cross = along[0] * back[1] - along[1] * back[0]
     if abs(cross) > 0.2 * math.hypot(*along) * math.hypot(*back):
         gap = b[:2] - a[:2]
         s, t = (gap[0] * back[1] - gap[1] * back[0]) / cross, (gap[0] * along[1] - gap[1] * along[0]) / cross
         if 0 < s * math.hypot(*along) <= reach_mm and 0 < t * math.hypot(*back) <= reach_mm:
-            return np.array([[*(a[:2] + s * along), 0.5 * (a[2] + b[2])]])
-    return np.zeros((0, 3))
+            corner = np.array([[*(a[:2] + s * along), 0.5 * (a[2] + b[2])]])
+            if not (_crosses(a, corner[0], sides) or _crosses(corner[0], b, sides)):
+                return corner
+    return None if _crosses(a, b, sides) else np.zeros((0, 3))
+
+
+def _crosses(a: NDArray[np.float64], b: NDArray[np.float64], sides: NDArray[np.float64]) -> bool:
+    """Whether the way from one point to another meets a side."""
+    way, side = b[:2] - a[:2], sides[:, 2:] - sides[:, :2]
+    off = sides[:, :2] - a[:2]
+    across = way[0] * side[:, 1] - way[1] * side[:, 0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        s = (off[:, 0] * side[:, 1] - off[:, 1] * side[:, 0]) / across
+        u = (off[:, 0] * way[1] - off[:, 1] * way[0]) / across
+    return bool(((s >= 0.0) & (s <= 1.0) & (u >= 0.0) & (u <= 1.0)).any())
 
 
 def _pins(

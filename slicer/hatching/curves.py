@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 from slicer.errors import ScanError
 from slicer.hatching.settings import Hatched, HatchSettings, check_extent
 from slicer.kernels import curving
-from slicer.offsets import Loops, offset_each, thinned
+from slicer.offsets import Loops, offset_each, offset_loops, thinned
+from slicer.thin_walls import narrow_places, track_vectors
 
 BEHIND_PART = 0.02
 """How far a chord of a curve may stay behind its arc, in spacings."""
+
+CORE_PART = 0.1
+"""What rings leave is told from rounding by its width, in spacings."""
 
 RINGS_MAX = 20_000
 CHORDS_MAX = 20_000_000
@@ -34,8 +38,9 @@ def concentric(
         angle_rad: where the first ring begins, counter-clockwise from x.
 
     Returns:
-        The vectors; a tile is a ring. Each ring stands for a strip one spacing wide with the ring in its middle: along
-        the core of a pocket, where the strips of both sides meet, they leave or share up to a spacing of width.
+        The vectors; a tile is a ring, and behind all rings each core: where the strips of both sides leave less than a
+        spacing between them, a line runs in its middle. Each stands for a strip one spacing wide with itself in the
+        middle; along cores these share up to a spacing of width, and leave nothing.
 
     Raises:
         ScanError: the rings are so close that they cannot be counted, or the angle is none.
@@ -135,7 +140,7 @@ def rings_of(points_mm: NDArray[np.float64], loop_starts: NDArray[np.int64], set
         raise ScanError(
             f"Rings {spacing:g} mm apart are over {RINGS_MAX} across {extent:.6g} mm; make the spacing wider."
         )
-    first = 0.5 + settings.phase - math.ceil(settings.phase - 0.5)  # over 0, so that no ring is the outline itself
+    first = _first_ring(settings.phase)
     distances = [-(first + k) * spacing for k in range(math.floor(0.5 * extent / spacing) + 2)]
     rings = []
     for loops in offset_each((points_mm, loop_starts), distances):
@@ -163,4 +168,33 @@ def _rings(
     cos, sin = math.cos(angle), math.sin(angle)
     order = curving.ring_order(corners, ring_starts, level, cos, sin)
     vectors, ring = curving.trace_rings(corners, ring_starts, order[::-1].copy() if outward else order, cos, sin)
+    cores = _cores(points, starts, len(rings), settings)
+    if cores:
+        core = np.repeat(np.arange(len(cores), dtype=np.int32) + int(ring.max(initial=-1)) + 1, [len(c) for c in cores])
+        vectors, ring = np.concatenate([vectors, *cores]), np.concatenate([ring, core])
     return Hatched(vectors, ring)
+
+
+def _cores(
+    points: NDArray[np.float64], starts: NDArray[np.int64], rings: int, settings: HatchSettings
+) -> list[NDArray[np.float64]]:
+    """Vectors along the middle of what rings leave: (n, 4) f8 for each core, level by level."""
+    spacing = settings.spacing_mm
+    first = _first_ring(settings.phase)
+    at = [(first + k) * spacing for k in range(rings + 1)]
+    distances = sorted({-max(d - 0.5 * spacing, 0.0) for d in at} | {-d for d in at}, reverse=True)
+    moved = dict(zip(distances, offset_each((points, starts), distances), strict=True))
+    cores = []
+    for d in at:
+        border, ring = moved[-max(d - 0.5 * spacing, 0.0)], moved[-d]
+        if not len(border[0]):
+            break
+        opened = offset_loops(ring, 0.5 * spacing) if len(ring[0]) else ring
+        lines = narrow_places(border, opened, spacing, spacing)
+        cores += [track_vectors(line) for line, width in lines if width > CORE_PART * spacing]
+    return cores
+
+
+def _first_ring(phase: float) -> float:
+    """How far inside the outline the first ring runs, in spacings: over 0, so that no ring is the outline itself."""
+    return 0.5 + phase - math.ceil(phase - 0.5)
