@@ -82,10 +82,32 @@ def _pair_around_corners(corners, n, pair):
 
 
 @njit(cache=True, nogil=True)
+def order_of(keys):
+    """The order that sorts `keys` ((n,) i8), equal ones as they come: a merge sort, compiled faster than numba's."""
+    n = len(keys)
+    order, other = np.arange(n), np.empty(n, np.int64)
+    width = 1
+    while width < n:
+        for low in range(0, n, 2 * width):
+            middle, high = min(low + width, n), min(low + 2 * width, n)
+            a, b = low, middle
+            for at in range(low, high):
+                if b == high or (a < middle and keys[order[a]] <= keys[order[b]]):
+                    other[at] = order[a]
+                    a += 1
+                else:
+                    other[at] = order[b]
+                    b += 1
+        order, other = other, order
+        width *= 2
+    return order
+
+
+@njit(cache=True, nogil=True)
 def _sort_few(keys, begin, end, order):
     """The order that sorts keys[begin:end] into order[:end - begin], equal ones as they come."""
     if end - begin > 64:
-        order[: end - begin] = begin + np.argsort(keys[begin:end], kind="mergesort")
+        order[: end - begin] = begin + order_of(keys[begin:end].astype(np.int64))
         return
     for i in range(begin, end):
         j = i - begin

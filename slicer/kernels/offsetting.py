@@ -21,6 +21,8 @@ import math
 import numpy as np
 from numba import njit
 
+from slicer.kernels.cutting import order_of
+
 POSITIVE, NON_ZERO, EVEN_ODD = 0, 1, 2
 """Rules of which winding numbers are inside."""
 
@@ -273,28 +275,6 @@ def _before(ax, ay, bx, by):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _order_of(keys):
-    """The order that sorts `keys` ((n,) i8), equal ones as they come: a merge sort, compiled faster than numba's."""
-    n = len(keys)
-    order, other = np.arange(n), np.empty(n, np.int64)
-    width = 1
-    while width < n:
-        for low in range(0, n, 2 * width):
-            middle, high = min(low + width, n), min(low + 2 * width, n)
-            a, b = low, middle
-            for at in range(low, high):
-                if b == high or (a < middle and keys[order[a]] <= keys[order[b]]):
-                    other[at] = order[a]
-                    a += 1
-                else:
-                    other[at] = order[b]
-                    b += 1
-        order, other = other, order
-        width *= 2
-    return order
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def _chains(x, y, starts):
     """Cut closed loops into chains that run into one quarter of the compass, so that none meets itself.
 
@@ -317,7 +297,7 @@ def _chains(x, y, starts):
             found[count - 1, 1] = i + 1
     for c in range(count):
         low_x[c] = min(x[found[c, 0]], x[found[c, 1]])
-    order = _order_of(low_x[:count])
+    order = order_of(low_x[:count])
     chains = np.empty((count, 4), np.int64)
     for c in range(count):
         of = order[c]
@@ -640,7 +620,7 @@ def _link(x, y, starts, runs):
         if runs[r, 3]:
             ends[r, 0], ends[r, 1], ends[r, 2], ends[r, 3] = ends[r, 3], ends[r, 2], ends[r, 1], ends[r, 0]
         key[r] = ((x[ends[r, 0]] + GRID_STEPS) << 31) + y[ends[r, 0]] + GRID_STEPS
-    order = _order_of(key)
+    order = order_of(key)
     following = np.zeros(count, np.int64)
     taken = np.zeros(count, np.bool_)
     for r in range(count):
@@ -907,7 +887,7 @@ def offset_outline(points, starts, moves, chords_per_turn, behind):
     least = np.empty(loops)
 
     # From the farthest move down: where that one has all its corners and meets nothing, neither does one inside it.
-    order = _order_of((-1e6 * np.abs(moves[:, 0])).astype(np.int64))
+    order = order_of((-1e6 * np.abs(moves[:, 0])).astype(np.int64))
     proven = np.zeros(2)
     for o in range(k):
         r = order[o]
