@@ -48,14 +48,20 @@ def test_kernel_agrees_with_its_twin(tiling, rings, spacing, angle, phase, tile,
     assume(len(outline[0]) > 0)
     chosen = HatchSettings(spacing, tile, overlap * tile, phase)
     shortest, *others = (
-        naive.tiled(rings_of(*outline), spacing, angle + off, phase, at, TILINGS[tiling], tile, overlap * tile + more)
-        for at, off, more in (
-            (chosen.shortest_mm, 0.0, 0.0),
-            (chosen.shortest_mm * (1 + 1e-7), 0.0, 0.0),
-            (chosen.shortest_mm, 1e-9, 0.0),
-            (chosen.shortest_mm, 0.0, 1e-9),
+        naive.tiled(
+            rings_of(outline[0] + shift, outline[1]), spacing, angle + off, phase, at, TILINGS[tiling], tile,
+            overlap * tile + more,
         )
-    )
+        for at, off, more, shift in (
+            (chosen.shortest_mm, 0.0, 0.0, 0.0),
+            (chosen.shortest_mm * (1 + 1e-7), 0.0, 0.0, 0.0),
+            (chosen.shortest_mm, 1e-9, 0.0, 0.0),
+            (chosen.shortest_mm, -1e-9, 0.0, 0.0),
+            (chosen.shortest_mm, 0.0, 1e-9, 0.0),
+            (chosen.shortest_mm, 0.0, 0.0, np.array([1e-9, 2e-9])),
+            (chosen.shortest_mm, 0.0, 0.0, np.array([-2e-9, -1e-9])),
+        )
+    )  # fmt: skip
     for other in others:  # what a last digit decides (a line along a border, the very shortest vector) has no answer
         assume([cell[:2] for cell in other] == [cell[:2] for cell in shortest])
     found = tiling(*outline, angle, chosen)
