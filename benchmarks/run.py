@@ -34,7 +34,7 @@ class Figure:
 
 
 FIGURES = {
-    "slice": Figure("wall_s", "s for frame2, 500 layers", 1.2, False),
+    "slice": Figure("wall_s", "s for frame2, 500 layers", 0.4, False),
     "counter": Figure("million_s", "s, file to ScanPaths, 1.34 M triangles, 1,000 layers", 6.0, False),
     "export": Figure("gcode_s", "s for frame2's planned layers as G-code, 58 MB", 0.76, False),
     "hatch": Figure("vectors_per_s", "hatch vectors/s a core, 0.1 mm", 50e6, True),

@@ -186,12 +186,12 @@ def test_tree_finds_the_nearest_of_those_present(vectors, x, y, data):
     stack = np.empty(nearby.BOXES_DEEP, np.int32)
     away = [(p[0] - x) ** 2 + (p[1] - y) ** 2 if here else math.inf for p, here in zip(points.tolist(), present)]
     found, found_sq = nearby.nearest_in(tree, x, y, stack)
-    assert found_sq == min(away)
-    assert found == (away.index(min(away)) if present.any() else -1)
+    assert found_sq == pytest.approx(min(away), rel=1e-12)
+    assert (found >= 0) == present.any() and (found < 0 or away[found] == pytest.approx(min(away), rel=1e-12))
     few, few_sq = np.empty(5, np.int32), np.empty(5)
     many = nearby.few_nearest(tree, x, y, 100.0, few, few_sq, stack)
     every = sorted(d for d in ((p[0] - x) ** 2 + (p[1] - y) ** 2 for p in points.tolist()) if d < 100.0)
-    assert few_sq[:many].tolist() == every[:5]
+    assert few_sq[:many].tolist() == pytest.approx(every[:5], rel=1e-12)
 
 
 @settings(deadline=None, max_examples=80)
