@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from slicer.errors import ScanError
 from slicer.hatching import HATCHES, HatchSettings
 from slicer.hatching.lines import line_phase
+from slicer.hatching.rotation import Rotation
 from slicer.layers import Layer
 from slicer.offsets import Loops, offset_each, offset_loops, thinned
 from slicer.ordering import ORDERS, OrderSettings, trace_loops
@@ -186,16 +187,15 @@ def _hatch(
     """
     spacing = parameters.hatch_spacing_mm
     assert spacing is not None
-    angle = math.radians(math.fmod(parameters.hatch_rotation_deg * layer.index, 360.0))
+    angle = Rotation(parameters.hatch_rotation_deg).angle_rad(layer.index)
     power_w, speed_mm_s = parameters.power_w, parameters.scan_speed_mm_s
     regions = [(KIND_HATCH, inside, power_w, speed_mm_s)]
     if strategy.skin_layers and neighbours is not None:
         core, up, down = skin_regions(inside, neighbours, spacing)
-        s = strategy
         regions = [
-            (KIND_DOWN_SKIN, down, s.down_skin_power_w or power_w, s.down_skin_speed_mm_s or speed_mm_s),
+            (KIND_DOWN_SKIN, down, *strategy.skin_exposure("down", power_w, speed_mm_s)),
             (KIND_HATCH, core, power_w, speed_mm_s),
-            (KIND_UP_SKIN, up, s.up_skin_power_w or power_w, s.up_skin_speed_mm_s or speed_mm_s),
+            (KIND_UP_SKIN, up, *strategy.skin_exposure("up", power_w, speed_mm_s)),
         ]
     order = OrderSettings(strategy.sweep_deg, strategy.return_time_s, strategy.return_radius_mm)
     jump_speed_mm_s = getattr(parameters, "jump_speed_mm_s", None) or speed_mm_s

@@ -188,16 +188,6 @@ def absorbed_energy_j_kg(recipe: Recipe) -> float:
     return _absorbed_j_kg(recipe, recipe.power_w, recipe.scan_speed_mm_s)
 
 
-def skin_exposure(recipe: Recipe, side: str) -> tuple[float, float]:
-    """Power (W) and speed (mm/s) of the "up" or "down" skin: its own where the strategy has them, or the hatch's."""
-    power_w = getattr(recipe.strategy, f"{side}_skin_power_w")
-    speed_mm_s = getattr(recipe.strategy, f"{side}_skin_speed_mm_s")
-    return (
-        recipe.power_w if power_w is None else power_w,
-        recipe.scan_speed_mm_s if speed_mm_s is None else speed_mm_s,
-    )
-
-
 def without_evidence(recipe: Recipe) -> list[str]:
     """The numbers of a recipe for which it gives no evidence; a preset must have none."""
     return [key for key in RANGES if key not in recipe.evidence]
@@ -209,7 +199,9 @@ def with_bounds_of(recipe: Recipe, *, power_w_max: float, speed_mm_s_max: float)
     if recipe.hatch_spacing_mm is not None:
         powers, speeds = {"power_w": recipe.power_w} | powers, {"scan_speed_mm_s": recipe.scan_speed_mm_s} | speeds
         for side in ("up", "down") if recipe.strategy.skin_layers else ():
-            powers[f"{side}_skin_power_w"], speeds[f"{side}_skin_speed_mm_s"] = skin_exposure(recipe, side)
+            powers[f"{side}_skin_power_w"], speeds[f"{side}_skin_speed_mm_s"] = recipe.strategy.skin_exposure(
+                side, recipe.power_w, recipe.scan_speed_mm_s
+            )
     sentences = []
     for key, power_w in powers.items():
         if power_w > power_w_max:
@@ -359,7 +351,7 @@ def _check_energy_floor(recipe: Recipe, where: str) -> None:
     if recipe.contours or recipe.hatch_spacing_mm is None:
         passes.append(("contour", recipe.contour_power_w, recipe.contour_speed_mm_s))
     for side in ("up", "down") if recipe.strategy.skin_layers and recipe.hatch_spacing_mm is not None else ():
-        power_w, speed_mm_s = skin_exposure(recipe, side)
+        power_w, speed_mm_s = recipe.strategy.skin_exposure(side, recipe.power_w, recipe.scan_speed_mm_s)
         passes.append((f"{side}-skin", power_w, speed_mm_s))
     for what, power_w, speed_mm_s in passes:
         absorbed = _absorbed_j_kg(recipe, power_w, speed_mm_s)

@@ -119,6 +119,15 @@ class Strategy:
     heads: int = 1
     stitch_mm: float = 0.0
 
+    def skin_exposure(self, side: str, power_w: float, speed_mm_s: float) -> tuple[float, float]:
+        """Power (W) and speed (mm/s) of the "up" or "down" skin: its own where there are any, or those given."""
+        own_power_w = getattr(self, f"{side}_skin_power_w")
+        own_speed_mm_s = getattr(self, f"{side}_skin_speed_mm_s")
+        return (
+            power_w if own_power_w is None else own_power_w,
+            speed_mm_s if own_speed_mm_s is None else own_speed_mm_s,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """What differs from the defaults, as TOML and JSON know it."""
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slicer import regions
+from slicer.errors import ScanError
 from slicer.kernels import narrowing
 from slicer.layers import loops_area_mm2
 from slicer.offsets import ARC_PART, Loops
@@ -49,6 +50,9 @@ def narrow_places(
         outline: of the layer; opened: what a disc of that width reaches inside it (the outline moved in by half the
             width and out again).
         spot_mm: the beam's width, which gives the fineness.
+
+    Raises:
+        ScanError: there are more such places than can be looked at.
     """
     points, starts = outline
     radius = 0.5 * width_mm
@@ -99,13 +103,18 @@ def _lines(
     points: NDArray[np.float64], starts: NDArray[np.int64], boxes: NDArray[np.float64], width_mm: float, spot_mm: float
 ) -> list[tuple[NDArray[np.float64], float]]:
     step = SAMPLE_PART * spot_mm
-    room = min(SAMPLES_MAX, 4 * len(points) + 1024)
+    room = 4 * len(points) + 1024
     while True:
         out, place, loop_of = np.empty((room, 3)), np.empty(room, np.int64), np.empty(room, np.int64)
         count = narrowing.middles(points, starts, boxes, width_mm, step, out, place, loop_of)
-        if count <= room or room == SAMPLES_MAX:
+        if count <= room:
             break
-        room = min(SAMPLES_MAX, count)
+        if count > SAMPLES_MAX:
+            raise ScanError(
+                f"{count} samples of places narrower than {width_mm:g} mm are more than {SAMPLES_MAX}: the part is far "
+                "too fine for this spot; check its unit, or take a smaller spot."
+            )
+        room = count
     out, place, loop_of = out[:count], place[:count], loop_of[:count]
     if not len(out):
         return []

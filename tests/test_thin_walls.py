@@ -10,6 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from solid_helpers import loops_of
 
+from slicer import thin_walls
+from slicer.errors import ScanError
 from slicer.offsets import offset_loops
 from slicer.thin_walls import narrow_places, track_vectors
 
@@ -92,3 +94,9 @@ def test_far_from_the_origin_the_same_is_found():
 def test_the_same_outline_gives_the_same_bytes():
     ring = [(0, 0), (20, 0), (20, 4.7), (30, 4.7), (30, 5.3), (20, 5.3), (20, 10), (0, 10)]
     assert found(ring)[0][0].tobytes() == found(ring)[0][0].tobytes()
+
+
+def test_more_narrow_places_than_can_be_looked_at_are_a_sentence(monkeypatch):
+    monkeypatch.setattr(thin_walls, "SAMPLES_MAX", 1500)
+    with pytest.raises(ScanError, match="too fine for this spot"):
+        found(rect(0, 0, 400, 0.5))
