@@ -104,7 +104,9 @@ def tile_gaps(across: int, up: int) -> dict[str, list[int]]:
     tiles = np.arange(across * up)
     column, row = tiles % across, tiles // across
     lines = np.c_[column + 0.1, row + 0.5, column + 0.9, row + 0.5]
-    farthest = ORDERS["farthest"](Hatched(lines, tiles.astype(np.int32)), 1.0, 1.0, ORIGIN, OrderSettings()).index
+    farthest = ORDERS["farthest"](
+        Hatched.numbered(lines, tiles.astype(np.int32)), 1.0, 1.0, ORIGIN, OrderSettings()
+    ).index
     random = np.random.default_rng(1)
 
     def gaps(order: NDArray[np.integer]) -> list[int]:

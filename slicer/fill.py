@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +17,7 @@ from slicer.hatching.rotation import Rotation
 from slicer.layers import Layer
 from slicer.offsets import Loops, offset_each, offset_loops, thinned
 from slicer.ordering import ORDERS, OrderSettings, trace_loops
-from slicer.scan import KIND_CONTOUR, KIND_DOWN_SKIN, KIND_HATCH, KIND_THIN, KIND_UP_SKIN, ScanPath
+from slicer.scan import KIND_CONTOUR, KIND_DOWN_SKIN, KIND_HATCH, KIND_THIN, KIND_UP_SKIN, Run, ScanPath
 from slicer.skins import Neighbours, skin_regions
 from slicer.strategy import PLAIN, Strategy
 from slicer.thin_walls import TRACKED_PART, NarrowPlace, narrow_places, track_vectors
@@ -120,12 +120,13 @@ def fill(
         holes = [distance - farther for distance in inward]
     outlines = list(offset_each(layer, inward, holes))
     tracks, narrow = _thin(layer, outlines[0], -inward[0], parameters, strategy)
-    contours = ScanPath.concat([_contours(outlines[: len(contours_mm)], parameters, strategy), tracks])
-    hatch = ScanPath.empty()
+    contours = [_contours(outlines[: len(contours_mm)], parameters, strategy), *tracks]
+    hatch: list[Run] = []
     if parameters.hatch_spacing_mm is not None:
-        at = contours.vectors_mm[-1, 2:].tolist() if len(contours) and strategy.contour_order == "first" else (0.0, 0.0)
-        hatch = _hatch(layer, outlines[-1], parameters, strategy, neighbours, (at[0], at[1]))
-    path = ScanPath.concat([contours, hatch] if strategy.contour_order == "first" else [hatch, contours])
+        at = _end(contours) if strategy.contour_order == "first" else (0.0, 0.0)
+        room = sum(len(run.vectors_mm) for run in contours) if strategy.contour_order == "first" else 0
+        hatch = _hatch(layer, outlines[-1], parameters, strategy, neighbours, at, room)
+    path = ScanPath.of_runs([*contours, *hatch] if strategy.contour_order == "first" else [*hatch, *contours])
     if plate is not None:
         _hold_on_plate(layer, path, plate)
     return Filled(path, narrow)
@@ -139,7 +140,15 @@ def fill_layers(
         yield layer, fill_layer(layer, parameters, plate)
 
 
-def _contours(outlines: list[Loops], parameters: FillParameters, strategy: Strategy) -> ScanPath:
+def _end(runs: list[Run]) -> tuple[float, float]:
+    """Where the beam is after them; the corner of the plate if they are empty."""
+    for run in reversed(runs):
+        if len(run.vectors_mm):
+            return float(run.vectors_mm[-1, 2]), float(run.vectors_mm[-1, 3])
+    return 0.0, 0.0
+
+
+def _contours(outlines: list[Loops], parameters: FillParameters, strategy: Strategy) -> Run:
     parts: list[NDArray[np.float64]] = []
     at = (0.0, 0.0)
     for outline in outlines:
@@ -147,14 +156,14 @@ def _contours(outlines: list[Loops], parameters: FillParameters, strategy: Strat
         if len(parts[-1]):
             at = (float(parts[-1][-1, 2]), float(parts[-1][-1, 3]))
     vectors = np.concatenate([np.zeros((0, 4)), *parts])
-    return ScanPath.uniform(
+    return Run(
         vectors, KIND_CONTOUR, parameters.contour_power_w, parameters.contour_speed_mm_s, strategy.contour_focus_mm
     )
 
 
 def _thin(
     layer: Layer, inner: Loops, edge_mm: float, parameters: FillParameters, strategy: Strategy
-) -> tuple[ScanPath, tuple[NarrowPlace, ...]]:
+) -> tuple[list[Run], tuple[NarrowPlace, ...]]:
     """The tracks of thin walls, and what was found. `inner`: the outline moved in by `edge_mm`."""
     opened = offset_loops(inner, edge_mm) if len(inner[0]) else inner
     lines = narrow_places((layer.points_mm, layer.loop_starts), opened, 2.0 * edge_mm, parameters.spot_mm)
@@ -166,11 +175,9 @@ def _thin(
         places.append(NarrowPlace((x, y), length_mm, width_mm, tracked))
         if tracked:
             tracks.append(track_vectors(line))
-    if not tracks:
-        return ScanPath.empty(), tuple(places)
-    vectors = np.concatenate(tracks)
     power_w, speed_mm_s = parameters.contour_power_w, parameters.contour_speed_mm_s
-    return ScanPath.uniform(vectors, KIND_THIN, power_w, speed_mm_s, strategy.contour_focus_mm), tuple(places)
+    runs = [Run(vectors, KIND_THIN, power_w, speed_mm_s, strategy.contour_focus_mm) for vectors in tracks]
+    return runs, tuple(places)
 
 
 def _hatch(
@@ -180,10 +187,11 @@ def _hatch(
     strategy: Strategy,
     neighbours: Neighbours | None,
     at_mm: tuple[float, float],
-) -> ScanPath:
+    room: int,
+) -> list[Run]:
     """Down-skin, hatch and up-skin, each filled and ordered as the strategy says, from where the beam is on.
 
-    Lines go on from one to the other.
+    Lines go on from one to the other. `room`: how many vectors come before them.
     """
     spacing = parameters.hatch_spacing_mm
     assert spacing is not None
@@ -199,26 +207,23 @@ def _hatch(
         ]
     order = OrderSettings(strategy.sweep_deg, strategy.return_time_s, strategy.return_radius_mm)
     jump_speed_mm_s = getattr(parameters, "jump_speed_mm_s", None) or speed_mm_s
-    paths = []
+    runs: list[Run] = []
     for kind, region, power, speed in regions:
         if not len(region[0]):
             continue
         phase = 0.0
         if region is not inside and strategy.hatch in LINE_HATCHES:
             phase = line_phase(inside[0], spacing, angle) - line_phase(region[0], spacing, angle)
-        settings = HatchSettings(spacing, strategy.tile_mm, strategy.tile_overlap_mm, phase)
+        settings = HatchSettings(spacing, strategy.tile_mm, strategy.tile_overlap_mm, phase, room)
         hatched = HATCHES[strategy.hatch](*region, angle, settings)
-        if strategy.order == "as_hatched":  # nothing to move: a copy of all vectors would cost as much as tiles do
-            path = ScanPath.uniform(hatched.vectors_mm, kind, power, speed, strategy.focus_mm)
-        else:
+        vectors, wait_s, free = hatched.vectors_mm, None, hatched.room
+        if strategy.order != "as_hatched":
             ordered = ORDERS[strategy.order](hatched, speed, jump_speed_mm_s, at_mm, order)
-            path = ScanPath.uniform(ordered.vectors_of(hatched), kind, power, speed, strategy.focus_mm)
-            if ordered.wait_s.any():
-                path = replace(path, wait_s=ordered.wait_s)
-        paths.append(path)
-        if len(path):
-            at_mm = (float(path.vectors_mm[-1, 2]), float(path.vectors_mm[-1, 3]))
-    return ScanPath.concat(paths)
+            vectors, wait_s, free = ordered.vectors_of(hatched), ordered.wait_s if ordered.wait_s.any() else None, 0
+        runs.append(Run(vectors, kind, power, speed, strategy.focus_mm, wait_s, free))
+        if len(vectors):
+            at_mm = _end(runs[-1:])
+    return runs
 
 
 def _check(parameters: FillParameters) -> None:

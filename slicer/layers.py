@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slicer.errors import MeshError
-from slicer.kernels import cutting, offsetting
+from slicer.kernels import cutting, offsetting, resolving
 from slicer.mesh import Mesh
 from slicer.offsets import RULES, Loops, resolve_loops
 from slicer.parallel import in_order, workers_here
@@ -180,7 +180,7 @@ def _outlines(
         points, loop_first = points[:used].copy(), loop_first[: loops + 1].copy()
         clean = np.ones(last - first, np.bool_)
         if rule is not None:
-            offsetting.resolved_as_given(points, loop_first, plane_loops, centre[0], centre[1], RULES[rule], clean)
+            resolving.resolved_as_given(points, loop_first, plane_loops, centre[0], centre[1], RULES[rule], clean)
         outlines = []
         for k in range(last - first):
             starts = loop_first[plane_loops[k] : plane_loops[k + 1] + 1]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slicer.errors import ScanError
-from slicer.kernels import cutting, offsetting
+from slicer.kernels import cutting, offsetting, resolving
 
 Loops = tuple[NDArray[np.float64], NDArray[np.int64]]
 """(p, 2) f8 points and (l + 1,) i8 loop starts, outer loops counter-clockwise, holes clockwise."""
@@ -30,7 +30,7 @@ ARC_MAX_MM = 0.02
 """... and never farther than this."""
 
 
-RULES = {"positive": offsetting.POSITIVE, "non_zero": offsetting.NON_ZERO, "even_odd": offsetting.EVEN_ODD}
+RULES = {"positive": resolving.POSITIVE, "non_zero": resolving.NON_ZERO, "even_odd": resolving.EVEN_ODD}
 """What is inside, by the number of times that loops wind around it counter-clockwise."""
 
 
@@ -103,11 +103,11 @@ def offset_each(
     states, parts, loop_starts, moved = offsetting.offset_outline(
         np.ascontiguousarray(points, np.float64), np.ascontiguousarray(starts, np.int64), moves, chords, behind
     )
-    if states[0] == offsetting.NO_NUMBER:
+    if states[0] == resolving.NO_NUMBER:
         raise ScanError("The outline has a coordinate that is no number; check the mesh it was cut from.")
-    tally.count(len(states), int(np.count_nonzero(states == offsetting.FAILED)))
+    tally.count(len(states), int(np.count_nonzero(states == resolving.FAILED)))
     for i, state in enumerate(states):
-        if state == offsetting.FAILED:
+        if state == resolving.FAILED:
             yield clipper_offset((points, starts), *moves[i])
         else:
             own = loop_starts[parts[i, 0] : parts[i, 1] + 1]
@@ -118,9 +118,9 @@ def resolve_loops(loops: Loops, rule: str = "positive") -> Loops:
     """The border of what a rule of `RULES` calls inside: loops that do not cross, with the inside to the left."""
     points, starts = loops
     centre = 0.5 * (points.min(axis=0) + points.max(axis=0)) if len(points) else np.zeros(2)
-    state, found, begins, _, _ = offsetting.resolve(points - centre, np.ascontiguousarray(starts), RULES[rule])
-    tally.count(1, int(state == offsetting.FAILED))
-    if state != offsetting.FAILED:
+    state, found, begins, _, _ = resolving.resolve(points - centre, np.ascontiguousarray(starts), RULES[rule])
+    tally.count(1, int(state == resolving.FAILED))
+    if state != resolving.FAILED:
         return found + centre, begins
     import manifold3d
 

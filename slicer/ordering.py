@@ -142,7 +142,7 @@ def sweep(
     vectors = (hatched.vectors_mm.reshape(-1, 2) @ along).reshape(-1, 4)  # x is now against the stream
     ways = vectors[:, 2:] - vectors[:, :2]
     backwards = np.where(np.abs(ways[:, 0]) <= TOUCH_MM, ways[:, 1] < 0.0, ways[:, 0] < 0.0)
-    first = _tile_firsts(hatched)
+    first = hatched.tile_starts[:-1]
     if len(first) == 1:
         first = np.arange(n)
     low, high = vectors[:, ::2].min(axis=1), vectors[:, ::2].max(axis=1)
@@ -172,7 +172,7 @@ def farthest(
     """
     _check(speed_mm_s, jump_speed_mm_s, from_mm, settings)
     vectors = hatched.vectors_mm
-    first = _tile_firsts(hatched)
+    first = hatched.tile_starts[:-1]
     if len(first) < 2:
         return _ordered(np.arange(len(vectors)))
     weight = np.hypot(vectors[:, 2] - vectors[:, 0], vectors[:, 3] - vectors[:, 1])[:, None] + 1e-12
@@ -234,10 +234,11 @@ ORDERS: dict[str, Order] = {
 
 def follows_before(hatched: Hatched) -> NDArray[np.bool_]:
     """(n,) b1: the vector begins where the one before it in the hatch ends, in the same tile: both are of one chain."""
-    vectors, tile = hatched.vectors_mm, hatched.tile
+    vectors = hatched.vectors_mm
     follows = np.zeros(len(vectors), np.bool_)
     gap = vectors[1:, :2] - vectors[:-1, 2:]
-    follows[1:] = (np.hypot(gap[:, 0], gap[:, 1]) <= TOUCH_MM) & (tile[1:] == tile[:-1])
+    follows[1:] = np.hypot(gap[:, 0], gap[:, 1]) <= TOUCH_MM
+    follows[hatched.tile_starts[:-1]] = False
     return follows
 
 
@@ -274,13 +275,6 @@ def _ordered(
 
 def _contiguous(hatched: Hatched) -> NDArray[np.float64]:
     return np.ascontiguousarray(hatched.vectors_mm, np.float64)
-
-
-def _tile_firsts(hatched: Hatched) -> NDArray[np.int64]:
-    """The number of each tile's first vector."""
-    if len(hatched.tile) == 0:
-        return np.zeros(0, np.int64)
-    return np.concatenate([[0], 1 + np.flatnonzero(np.diff(hatched.tile))]).astype(np.int64)
 
 
 def _check(speed_mm_s: float, jump_speed_mm_s: float, from_mm: tuple[float, float], settings: OrderSettings) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,21 @@ KIND_HATCH, KIND_CONTOUR, KIND_UP_SKIN, KIND_DOWN_SKIN, KIND_THIN = range(5)
 KINDS = ("hatch", "contour", "up-skin", "down-skin", "thin wall")
 """What the numbers mean: up- and down-skin are hatches of what is open above or hangs over powder, a thin wall is a
 single track in what is narrower than the beam's way around it."""
+
+
+class Run(NamedTuple):
+    """Scan vectors that share one kind, power, speed and focus: what a path is put together from.
+
+    `room`: how many rows in front of `vectors_mm`, in the array that it is a view of, the path may write to.
+    """
+
+    vectors_mm: NDArray[np.float64]
+    kind: int
+    power_w: float
+    speed_mm_s: float
+    focus_mm: float = 0.0
+    wait_s: NDArray[np.float64] | None = None
+    room: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +76,26 @@ class ScanPath:
         vectors_mm: NDArray[np.float64], kind: int, power_w: float, speed_mm_s: float, focus_mm: float = 0.0
     ) -> ScanPath:
         """Vectors that share one kind, power, speed and focus."""
-        n = len(vectors_mm)
-        focus = np.full(n, focus_mm) if focus_mm else None
-        return ScanPath(vectors_mm, np.full(n, kind, np.uint8), np.full(n, power_w), np.full(n, speed_mm_s), focus)  # type: ignore[arg-type]
+        return ScanPath.of_runs([Run(vectors_mm, kind, power_w, speed_mm_s, focus_mm)])
+
+    @staticmethod
+    def of_runs(runs: Iterable[Run]) -> ScanPath:
+        """The runs one after the other. A layer in tiles has millions of vectors: each column is written once."""
+        parts = [run for run in runs if len(run.vectors_mm)]
+        if not parts:
+            return ScanPath.empty()
+        counts = [len(run.vectors_mm) for run in parts]
+        waits = [
+            _zeros(n, np.float64) if run.wait_s is None else run.wait_s for n, run in zip(counts, parts, strict=True)
+        ]
+        return ScanPath(
+            _gathered(parts),
+            _steps([run.kind for run in parts], counts, np.uint8),
+            _steps([run.power_w for run in parts], counts, np.float64),
+            _steps([run.speed_mm_s for run in parts], counts, np.float64),
+            _steps([run.focus_mm for run in parts], counts, np.float64) if any(run.focus_mm for run in parts) else None,  # type: ignore[arg-type]
+            _joined(waits),
+        )
 
     @staticmethod
     def concat(paths: Iterable[ScanPath]) -> ScanPath:
@@ -113,6 +146,50 @@ class ScanPath:
 def _zeros(n: int, dtype: type) -> NDArray[Any]:
     """n zeros that take no memory and cannot be written to: nearly every path has only zeros there."""
     return np.broadcast_to(dtype(0), (n,))
+
+
+def _gathered(runs: list[Run]) -> NDArray[np.float64]:
+    """The vectors of all runs: in the array of the last one if that has room for just the others, else in a new one."""
+    last = runs[-1]
+    ahead = sum(len(run.vectors_mm) for run in runs[:-1])
+    array = last.vectors_mm.base
+    if ahead == 0:
+        return last.vectors_mm
+    if array is None or last.room != ahead:
+        return np.concatenate([run.vectors_mm for run in runs])
+    assert array.shape == (ahead + len(last.vectors_mm), 4), "the room of a run is in front of its vectors"
+    np.concatenate([run.vectors_mm for run in runs[:-1]], out=array[:ahead])
+    return array
+
+
+def _steps(values: list[Any], counts: list[int], dtype: type) -> NDArray[Any]:
+    """Each value as often as it is counted; not to be written to.
+
+    Contours, then hatch, layer after layer: up to two steps are a view of an array that all of them share, in which the
+    step has room on both sides. So the columns of a layer of any length cost nothing.
+    """
+    steps: list[tuple[Any, int]] = []
+    for value, count in zip(values, counts, strict=True):
+        if steps and steps[-1][0] == value:
+            steps[-1] = (value, steps[-1][1] + count)
+        else:
+            steps.append((value, count))
+    if len(steps) == 1:
+        steps.append(steps[0])
+        steps[0] = (steps[0][0], 0)
+    if len(steps) == 2:
+        (before, ahead), (after, behind) = steps
+        side = max(1024, 1 << (max(ahead, behind) - 1).bit_length())
+        return _step(before, after, side, dtype)[side - ahead : side + behind]
+    return np.concatenate([np.full(count, value, dtype) for value, count in steps])
+
+
+@functools.lru_cache(maxsize=32)
+def _step(before: Any, after: Any, side: int, dtype: type) -> NDArray[Any]:
+    array: NDArray[Any] = np.empty(2 * side, dtype)
+    array[:side], array[side:] = before, after
+    array.flags.writeable = False
+    return array
 
 
 def _joined(columns: list[NDArray[Any]]) -> NDArray[Any]:

@@ -1111,7 +1111,7 @@ def tetrahedra_volume(vertices, faces):
     return sum(float(np.linalg.det([vertices[v] for v in face])) / 6.0 for face in faces)
 
 
-# --- offsets (slicer/kernels/offsetting.py) -----------------------------------------------------------------
+# --- offsets (slicer/kernels/resolving.py) -----------------------------------------------------------------
 
 
 def winding(point, loops):

@@ -62,7 +62,7 @@ def test_spiral_agrees_with_its_twin(rings, spacing, angle, phase, rays):
         for more, longer in ((1e-8, 0.0), (-1e-8, 0.0), (0.0, 1e-6))
     ]
     vectors, chain = curves.spiral_chains(*outline, angle, HatchSettings(spacing, phase=phase), rays)
-    check_against(twin, curves.Hatched(vectors, chain), others)
+    check_against(twin, curves.Hatched.numbered(vectors, chain), others)
 
 
 @settings(deadline=None, max_examples=30)

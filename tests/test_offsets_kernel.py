@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from solid_helpers import loops_of, rings_of
 
-from slicer.kernels import offsetting
+from slicer.kernels import offsetting, resolving
 from slicer.layers import loops_area_mm2
 from slicer.offsets import ARC_MAX_MM, ARC_PART, Loops, clipper_offset, offset_each, offset_loops, resolve_loops, tally
 from tests import naive
@@ -130,11 +130,11 @@ def test_points_are_inside_where_the_definition_says(rings, distance, seed):
 
 
 @settings(deadline=None, max_examples=60)
-@given(tangles, st.sampled_from([offsetting.POSITIVE, offsetting.NON_ZERO, offsetting.EVEN_ODD]), st.integers(0, 2**31))
+@given(tangles, st.sampled_from([resolving.POSITIVE, resolving.NON_ZERO, resolving.EVEN_ODD]), st.integers(0, 2**31))
 def test_winding_rules_keep_what_they_say(rings, rule, seed):
     loops = loops_of(*rings)
-    state, points, starts, _, _ = offsetting.resolve(*loops, rule)
-    assert state != offsetting.FAILED
+    state, points, starts, _, _ = resolving.resolve(*loops, rule)
+    assert state != resolving.FAILED
     given_rings, kept = rings_of(*loops), rings_of(points, starts)
     for point in np.random.default_rng(seed).uniform(-41, 41, (40, 2)).tolist():
         if min(naive.distance_to_loop(point, ring) for ring in given_rings) > 1e-5:
@@ -146,9 +146,9 @@ def test_winding_rules_keep_what_they_say(rings, rule, seed):
 @settings(deadline=None, max_examples=60)
 @given(tangles)
 def test_what_was_resolved_stays_as_it_is(rings):
-    _, points, starts, _, _ = offsetting.resolve(*loops_of(*rings), offsetting.POSITIVE)
-    state, again, starts_again, _, _ = offsetting.resolve(points, starts, offsetting.POSITIVE)
-    assert state != offsetting.FAILED
+    _, points, starts, _, _ = resolving.resolve(*loops_of(*rings), resolving.POSITIVE)
+    state, again, starts_again, _, _ = resolving.resolve(points, starts, resolving.POSITIVE)
+    assert state != resolving.FAILED
     assert loops_area_mm2(again, starts_again) == pytest.approx(loops_area_mm2(points, starts), abs=1e-4)
 
 
@@ -165,8 +165,8 @@ def test_holes_move_by_their_own_distance():
 
 def test_what_meets_nothing_is_given_back_corner_by_corner():
     points, starts = loops_of([(0.1, 0.2), (60, 0), (60, 40)], [(40, 10), (40, 12), (50, 12)])
-    state, kept, kept_starts, _, _ = offsetting.resolve(points, starts, offsetting.POSITIVE)
-    assert state == offsetting.SIMPLE
+    state, kept, kept_starts, _, _ = resolving.resolve(points, starts, resolving.POSITIVE)
+    assert state == resolving.SIMPLE
     np.testing.assert_array_equal(kept, points)
     np.testing.assert_array_equal(kept_starts, starts)
 

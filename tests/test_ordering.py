@@ -26,7 +26,7 @@ vectors_of = st.lists(st.tuples(coordinate, coordinate, coordinate, coordinate),
 
 def hatched(vectors: np.ndarray, tile: np.ndarray | None = None) -> Hatched:
     tile = np.zeros(len(vectors)) if tile is None else tile
-    return Hatched(np.asarray(vectors, np.float64), np.asarray(tile, np.int32))
+    return Hatched.numbered(np.asarray(vectors, np.float64), np.asarray(tile, np.int32))
 
 
 def lines(count: int, length: float = 10.0, spacing: float = 1.0) -> np.ndarray:

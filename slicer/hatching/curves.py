@@ -84,7 +84,7 @@ def spiral(
             f"{extent:.6g} mm; make the spacing wider."
         )
     vectors, chain = spiral_chains(points_mm, loop_starts, angle_rad, settings, rays)
-    return Hatched(vectors, chain)
+    return Hatched.numbered(vectors, chain)
 
 
 def spiral_chains(
@@ -129,7 +129,7 @@ def hilbert(
         points_mm, loop_starts, float(settings.spacing_mm), float(angle_rad), float(settings.phase),
         settings.shortest_mm,
     )  # fmt: skip
-    return Hatched(vectors, chain)
+    return Hatched.numbered(vectors, chain)
 
 
 def rings_of(points_mm: NDArray[np.float64], loop_starts: NDArray[np.int64], settings: HatchSettings) -> list[Loops]:
@@ -172,7 +172,7 @@ def _rings(
     if cores:
         core = np.repeat(np.arange(len(cores), dtype=np.int32) + int(ring.max(initial=-1)) + 1, [len(c) for c in cores])
         vectors, ring = np.concatenate([vectors, *cores]), np.concatenate([ring, core])
-    return Hatched(vectors, ring)
+    return Hatched.numbered(vectors, ring)
 
 
 def _cores(

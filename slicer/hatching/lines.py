@@ -57,4 +57,4 @@ def _lines(
     vectors = filling.parallel_vectors(
         points, starts, float(settings.spacing_mm), float(angle), float(settings.phase), settings.shortest_mm, turning
     )
-    return Hatched(vectors, np.zeros(len(vectors), np.int32))
+    return Hatched(vectors, np.array([0, len(vectors)])) if len(vectors) else Hatched.empty()

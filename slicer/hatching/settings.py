@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ class HatchSettings:
         tile_mm: width of a stripe, side of a square island, flat-to-flat width of a hexagon.
         tile_overlap_mm: how far neighbouring tiles run into each other; each grows by half of it to every side.
         phase: shift of the tracks across themselves in spacings, and of the grid of tiles in tiles.
+        room: how many vectors come before the hatch, for which a hatch of millions should leave room in front of its
+            own; one of few need not.
 
     Raises:
         ScanError: a length or the phase is none, or the tiles overlap by more than they are wide.
@@ -36,6 +39,7 @@ class HatchSettings:
     tile_mm: float = 5.0
     tile_overlap_mm: float = 0.0
     phase: float = 0.0
+    room: int = 0
 
     def __post_init__(self) -> None:
         for name in ("spacing_mm", "tile_mm"):
@@ -62,17 +66,19 @@ class Hatched:
 
     Attributes:
         vectors_mm: (n, 4) f8, x and y of the start, x and y of the end, in exposure order.
-        tile: (n,) i4, which stripe, island, ring or unbroken chain a vector lies in. Those of a tile stand together;
-            the numbers rise from 0 without a gap.
+        tile_starts: (t + 1,) i8, where the vectors of each stripe, island, ring or unbroken chain begin, and how many
+            there are; none is empty.
+        room: how many rows in front of `vectors_mm`, in the array that it is a view of, nobody uses.
     """
 
     vectors_mm: NDArray[np.float64]
-    tile: NDArray[np.int32]
+    tile_starts: NDArray[np.int64]
+    room: int = 0
 
     def __post_init__(self) -> None:
         n = len(self.vectors_mm)
         assert self.vectors_mm.shape == (n, 4), f"vectors_mm is {self.vectors_mm.shape}, not (n, 4)"
-        assert self.tile.shape == (n,), f"tile is {self.tile.shape}, not ({n},)"
+        assert self.tile_starts[0] == 0 and self.tile_starts[-1] == n, f"the tiles do not hold {n} vectors"
 
     def __len__(self) -> int:
         return len(self.vectors_mm)
@@ -80,7 +86,20 @@ class Hatched:
     @staticmethod
     def empty() -> Hatched:
         """No vector, of no tile."""
-        return Hatched(np.zeros((0, 4)), np.zeros(0, np.int32))
+        return Hatched(np.zeros((0, 4)), np.zeros(1, np.int64))
+
+    @staticmethod
+    def numbered(vectors_mm: NDArray[np.float64], tile: NDArray[np.int32]) -> Hatched:
+        """Vectors with the number of the tile that each lies in: those of a tile stand together."""
+        if len(tile) == 0:
+            return Hatched.empty()
+        starts = 1 + np.flatnonzero(np.diff(tile))
+        return Hatched(vectors_mm, np.concatenate([[0], starts, [len(tile)]]).astype(np.int64))
+
+    @cached_property
+    def tile(self) -> NDArray[np.int32]:
+        """(n,) i4, which tile each vector lies in; the numbers rise from 0 without a gap."""
+        return np.repeat(np.arange(len(self.tile_starts) - 1, dtype=np.int32), np.diff(self.tile_starts))
 
 
 Hatch = Callable[[NDArray[np.float64], NDArray[np.int64], float, HatchSettings], Hatched]

@@ -89,8 +89,8 @@ def _tiled(
         raise ScanError(
             f"The outline lies {away:.6g} mm from the origin of the plate; place the part on the plate first."
         )
-    vectors, tile = tiling.tiled_vectors(
+    vectors, tile_starts = tiling.tiled_vectors(
         points, starts, float(settings.spacing_mm), float(angle), float(settings.phase), settings.shortest_mm, tiles,
-        float(settings.tile_mm), float(settings.tile_overlap_mm),
+        float(settings.tile_mm), float(settings.tile_overlap_mm), settings.room,
     )  # fmt: skip
-    return Hatched(vectors, tile)
+    return Hatched(vectors[settings.room :], tile_starts, settings.room)

@@ -49,7 +49,7 @@ def _pair_around_corners(corners, n, pair):
     opened = 0
     crowded = 0
     clashing = 0
-    begin = 0
+    begin = np.int64(0)  # the type of 0 alone is another one, for which _sort_few would be compiled once more
     for v in range(n):
         end = first[v]  # where the next corner's begin
         _sort_few(larger, begin, end, order)
@@ -107,7 +107,12 @@ def order_of(keys):
 def _sort_few(keys, begin, end, order):
     """The order that sorts keys[begin:end] into order[:end - begin], equal ones as they come."""
     if end - begin > 64:
-        order[: end - begin] = begin + order_of(keys[begin:end].astype(np.int64))
+        few = np.empty(end - begin, np.int64)
+        for i in range(end - begin):
+            few[i] = keys[begin + i]
+        few = order_of(few)
+        for i in range(end - begin):
+            order[i] = begin + few[i]
         return
     for i in range(begin, end):
         j = i - begin
@@ -121,7 +126,8 @@ def _sort_few(keys, begin, end, order):
 def used_bounds(vertices, faces):
     """(2, 3) f8: the lowest and the highest corner of the vertices ((n, 3) f8) that faces ((m, 3) i4, some) name."""
     bounds = np.empty((2, 3))
-    bounds[:] = vertices[faces[0, 0]]
+    for axis in range(3):
+        bounds[0, axis] = bounds[1, axis] = vertices[faces[0, 0], axis]
     for t in range(len(faces)):
         for j in range(3):
             v = faces[t, j]
@@ -203,7 +209,8 @@ def list_segments(faces, levels, plane_first, cursor, triangle_of, first_segment
 
     Segment `first_segment[t] + k - lowest level of t` is the cut of triangle t by plane k.
     """
-    cursor[:] = plane_first[:-1]
+    for k in range(len(cursor)):
+        cursor[k] = plane_first[k]
     number = 0
     for t in range(len(faces)):
         a, b, c = levels[faces[t, 0]], levels[faces[t, 1]], levels[faces[t, 2]]
@@ -259,7 +266,7 @@ def walk_planes(
     for k in range(from_plane, to_plane):
         most = max(most, plane_first[k + 1] - plane_first[k])
     raw = np.empty((most, 2))
-    n_points = 0
+    n_points = np.int64(0)  # see _pair_around_corners
     n_loops = 0
     loop_first[0] = 0
     plane_loop_first[0] = 0

@@ -55,7 +55,7 @@ class Frame(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def tiled_vectors(points, starts, spacing, angle, phase, shortest, colours, pitch, overlap):
+def tiled_vectors(points, starts, spacing, angle, phase, shortest, colours, pitch, overlap, room):
     """Vectors of a hatch in tiles, tile by tile; within a tile its lines run there and back by turns.
 
     Args:
@@ -65,8 +65,9 @@ def tiled_vectors(points, starts, spacing, angle, phase, shortest, colours, pitc
         shortest: vectors up to this length are left out, mm.
         colours: `STRIPES` (lines across them), `SQUARES` or `HEXAGONS`; pitch: their width, mm; overlap: how far
             neighbours run into each other, mm, less than the pitch.
+        room: rows to leave unwritten in front.
 
-    Returns ((n, 4) f8, (n,) i4 number of the tile), row of tiles after row of tiles.
+    Returns ((room + n, 4) f8, (t + 1,) i8 where the vectors of each tile begin), row of tiles after row of tiles.
     """
     tiling = _tiling(colours, pitch, overlap)
     if colours == STRIPES:
@@ -82,16 +83,16 @@ def tiled_vectors(points, starts, spacing, angle, phase, shortest, colours, pitc
     runs = [_runs(frame, tiling, spacing, shortest, place) for frame in frames]
     for cell in range(cells):
         place[cell + 1] += place[cell]
-    out = np.empty((place[cells], 4))
-    tile = np.empty(place[cells], np.int32)
-    number = 0
+    out = np.empty((room + place[cells], 4))
+    tile_starts = np.zeros(cells + 1, np.int64)
+    tiles = 0
     for cell in range(cells):
-        for i in range(place[cell], place[cell + 1]):
-            tile[i] = number
-        number += place[cell + 1] > place[cell]
+        if place[cell + 1] > place[cell]:
+            tiles += 1
+            tile_starts[tiles] = place[cell + 1]
     for colour in range(colours):
-        _write(frames[colour], runs[colour], tiling, spacing, place.view(np.uint64), out)
-    return out, tile
+        _write(frames[colour], runs[colour], tiling, spacing, place.view(np.uint64), out[room:])
+    return out, tile_starts[: tiles + 1]
 
 
 @njit(cache=True, nogil=True)
@@ -159,48 +160,49 @@ def _runs(frame, tiling, spacing, shortest, place):
     """
     first, crossing = frame.first, frame.crossing
     runs = np.empty((len(crossing) // 2 * (math.floor(2.0 * tiling.row_overlap) + 2), 5), np.int64)
-    count = 0
     frequency = 1.0 / (tiling.colours * tiling.pitch)
-    lowest, highest = 0.0, 0.0
+    lowest, highest = math.inf, -math.inf
     for k in range(len(first) - 1):
-        begin, end = first[k], first[k + 1]
-        if begin == end:
-            continue
-        if count == 0:
-            lowest, highest = crossing[begin], crossing[begin]
-        lowest, highest = min(lowest, crossing[begin]), max(highest, crossing[end - 1])
-        v = frame.line_0 + k * spacing - frame.across
-        row_from, row_to = _rows_met(v, tiling)
-        for row in range(row_from - frame.row_0, row_to - frame.row_0 + 1):
-            width = _half_chord(v, row + frame.row_0, tiling)
-            if 2.0 * width <= shortest:
-                continue
-            for i in range(begin, end - 1, 2):
-                at = begin + end - 2 - i if k % 2 else i  # every other line runs backwards
-                low, high = crossing[np.uint64(at)], crossing[np.uint64(at + 1)]
-                m_from, m_to = _tiles_met(low, high, frame.centre[row], width, frequency, shortest)
-                if m_from <= m_to:
-                    run = np.uint64(count)
-                    runs[run, 0], runs[run, 1], runs[run, 2], runs[run, 3], runs[run, 4] = k, row, at, m_from, m_to
-                    count += 1
-    runs = runs[:count]
+        if first[k] < first[k + 1]:
+            lowest = min(lowest, crossing[np.uint64(first[k])])
+            highest = max(highest, crossing[np.uint64(first[k + 1] - 1)])
+    if lowest > highest:
+        return runs[:0]
 
     # a run adds one to each of its tiles: mark where it begins and where it has ended
     begins = np.empty(len(frame.centre), np.int64)
     for row in range(len(begins)):
         begins[row] = math.floor((lowest - frame.centre[row] - tiling.half) * frequency) - 1
     marks = np.zeros((len(begins), math.ceil((highest - lowest + 2.0 * tiling.half) * frequency) + 6), np.int64)
-    for i in range(count):
-        row = runs[i, 1]
-        marks[row, runs[i, 3] - begins[row]] += 1
-        marks[row, runs[i, 4] + 1 - begins[row]] -= 1
+    count = 0
+    for k in range(len(first) - 1):
+        begin, end = first[k], first[k + 1]
+        if begin == end:
+            continue
+        v = frame.line_0 + k * spacing - frame.across
+        row_from, row_to = _rows_met(v, tiling)
+        for row in range(row_from - frame.row_0, row_to - frame.row_0 + 1):
+            width = _half_chord(v, row + frame.row_0, tiling)
+            if 2.0 * width <= shortest:
+                continue
+            of_row, centre, m_0 = np.uint64(row), frame.centre[row], begins[row]
+            for i in range(begin, end - 1, 2):
+                at = begin + end - 2 - i if k % 2 else i  # every other line runs backwards
+                low, high = crossing[np.uint64(at)], crossing[np.uint64(at + 1)]
+                m_from, m_to = _tiles_met(low, high, centre, width, frequency, shortest)
+                if m_from <= m_to:
+                    run = np.uint64(count)
+                    runs[run, 0], runs[run, 1], runs[run, 2], runs[run, 3], runs[run, 4] = k, row, at, m_from, m_to
+                    count += 1
+                    marks[of_row, np.uint64(m_from - m_0)] += 1
+                    marks[of_row, np.uint64(m_to + 1 - m_0)] -= 1
     for row in range(len(begins)):
         vectors = 0
         for i in range(marks.shape[1]):
             vectors += marks[row, i]
             if vectors > 0:
                 place[frame.number[row] + (begins[row] + i) * frame.step + 1] = vectors
-    return runs
+    return runs[:count]
 
 
 @njit(cache=True, nogil=True)
