@@ -30,7 +30,7 @@ from slicer.kernels.checking import vectors_fit
 from slicer.layers import Layer
 from slicer.motion_time import path_time
 from slicer.recipe import Recipe
-from slicer.scan import KINDS, ScanPath
+from slicer.scan import KINDS, ScanPath, read_only
 from slicer.whole_file import whole_file
 
 SCHEMA_VERSION = 2
@@ -121,34 +121,93 @@ class Manifest:
         return json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False).encode() + b"\n"
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file in the archive: its name, its bytes as a head and a body that is copied nowhere, and their sha256."""
+
+    name: str
+    head: bytes
+    body: bytes | memoryview
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class PackedLayer:
+    """A layer that was found sound, as a job file holds it, and what a manifest says of it."""
+
+    index: int
+    z_mm: float
+    thickness_mm: float
+    vector_count: int
+    length_mm: float
+    energy_j: float
+    beam_on_s: float
+    build_time_s: float
+    extent_mm: NDArray[np.float64]  # (4,) lowest x and y, highest x and y; infinities without anything
+    members: tuple[Member, ...]
+
+
+def pack_layer(job_layer: JobLayer, head: JobHead) -> PackedLayer:
+    """Check a layer and turn it into the bytes that are written: nearly all of the work, for any thread to do.
+
+    Raises:
+        JobError: `check_layer` refuses it.
+    """
+    layer, path = job_layer.layer, job_layer.path
+    extent_mm = check_layer(job_layer, head.envelope, f"job {head.name}, layer {layer.index}")
+    if len(layer.points_mm):
+        extent_mm = np.concatenate([layer.points_mm.min(axis=0), layer.points_mm.max(axis=0)])
+    members = tuple(
+        _packed_array(_member(layer.index, name), array, (ARRAYS | OPTIONAL_ARRAYS)[name][0])
+        for name, array in _arrays_of(job_layer).items()
+        if name in ARRAYS or array.any()
+    )
+    return PackedLayer(
+        index=layer.index,
+        z_mm=float(layer.z_mm),
+        thickness_mm=float(layer.thickness_mm),
+        vector_count=len(path),
+        length_mm=path.length_mm,
+        energy_j=path.energy_j,
+        beam_on_s=path.exposure_time_s,
+        build_time_s=path_time(path, head.envelope, job_layer.jump_speed_mm_s).total_s,
+        extent_mm=extent_mm,
+        members=members,
+    )
+
+
 def write_job(
     path: str | Path, head: JobHead, layers: Iterable[JobLayer], notes: Iterable[dict[str, Any]] = ()
+) -> Manifest:
+    """`write_packed` of layers that are packed as they come. Raises as `pack_layer` and `write_packed` do."""
+    return write_packed(path, head, (pack_layer(job_layer, head) for job_layer in layers), notes)
+
+
+def write_packed(
+    path: str | Path, head: JobHead, layers: Iterable[PackedLayer], notes: Iterable[dict[str, Any]] = ()
 ) -> Manifest:
     """Write a job file from layers as they come, lowest first; it appears whole or not at all.
 
     `notes` are read when the last layer has come. The same head, layers and notes always give the same bytes.
 
     Raises:
-        JobError: no layer, layers out of order, or a layer that `check_layer` refuses.
+        JobError: no layer, or layers out of order.
         OSError: the file cannot be written; what stood there before stays.
     """
     tally = _Tally(head)
     sums: list[str] = []
     with whole_file(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-        for index, job_layer in enumerate(layers):
+        for index, layer in enumerate(layers):
             if index >= LAYERS_MAX:
                 raise JobError(f"job {head.name}: more than {LAYERS_MAX} layers: use thicker layers")
-            if job_layer.layer.index != index:
-                raise JobError(f"job {head.name}: layer {job_layer.layer.index} came where layer {index} was due")
-            check_layer(job_layer, head.envelope, f"job {head.name}, layer {index}")
-            for name, array in _arrays_of(job_layer).items():
-                dtype, _ = (ARRAYS | OPTIONAL_ARRAYS)[name]
-                if name in ARRAYS or array.any():
-                    _store(archive, _member(index, name), _npy_bytes(array, dtype), sums)
-            tally.add(job_layer)
+            if layer.index != index:
+                raise JobError(f"job {head.name}: layer {layer.index} came where layer {index} was due")
+            for member in layer.members:
+                _store(archive, member, sums)
+            tally.add(layer)
         manifest = replace(tally.manifest(), notes=list(notes))
-        _store(archive, MANIFEST, manifest.to_json(), sums)
-        _store(archive, SUMS, "".join(sums).encode(), [])
+        _store(archive, _packed(MANIFEST, manifest.to_json()), sums)
+        _store(archive, _packed(SUMS, "".join(sums).encode()), [])
     return manifest
 
 
@@ -258,7 +317,7 @@ def columns(path: ScanPath) -> tuple[NDArray[Any], ...]:
     """kind, power_w, speed_mm_s, focus_mm, wait_s and beam as kernels take them: a column that is the same for all
     because it was left out comes as (1,), which costs nothing."""
     return tuple(
-        np.array(column[:1]) if column.strides == (0,) else np.ascontiguousarray(column)
+        read_only(column[:1] if column.strides == (0,) else column)
         for column in (path.kind, path.power_w, path.speed_mm_s, path.focus_mm, path.wait_s, path.beam)
     )
 
@@ -302,7 +361,7 @@ def _fits(path: ScanPath, envelope: Envelope, extent_mm: NDArray[np.float64]) ->
     )
     kind, power_w, speed_mm_s, focus_mm, wait_s, beam = columns(path)
     rest = (focus_mm, wait_s, beam, limits, REACH_TOLERANCE_MM, extent_mm)
-    return bool(vectors_fit(np.ascontiguousarray(path.vectors_mm), kind, power_w, speed_mm_s, *rest))
+    return bool(vectors_fit(read_only(path.vectors_mm), kind, power_w, speed_mm_s, *rest))
 
 
 def _say_what_is_wrong(path: ScanPath, envelope: Envelope, where: str) -> None:
@@ -358,19 +417,16 @@ class _Tally:
         self.low = np.full(2, np.inf)
         self.high = np.full(2, -np.inf)
 
-    def add(self, job_layer: JobLayer) -> None:
-        layer, path = job_layer.layer, job_layer.path
-        self.vectors += len(path)
-        self.length_mm += path.length_mm
-        self.energy_j += path.energy_j
-        self.beam_on_s += path.exposure_time_s
-        self.build_time_s += path_time(path, self.head.envelope, job_layer.jump_speed_mm_s).total_s
-        self.z_mm.append(float(layer.z_mm))
-        self.thickness_mm.append(float(layer.thickness_mm))
-        corners = layer.points_mm if len(layer.points_mm) else path.vectors_mm.reshape(-1, 2)
-        if len(corners):
-            self.low = np.minimum(self.low, corners.min(axis=0))
-            self.high = np.maximum(self.high, corners.max(axis=0))
+    def add(self, layer: PackedLayer) -> None:
+        self.vectors += layer.vector_count
+        self.length_mm += layer.length_mm
+        self.energy_j += layer.energy_j
+        self.beam_on_s += layer.beam_on_s
+        self.build_time_s += layer.build_time_s
+        self.z_mm.append(layer.z_mm)
+        self.thickness_mm.append(layer.thickness_mm)
+        self.low = np.minimum(self.low, layer.extent_mm[:2])
+        self.high = np.maximum(self.high, layer.extent_mm[2:])
 
     def manifest(self) -> Manifest:
         if not self.z_mm or not self.vectors:
@@ -413,18 +469,29 @@ def _member(index: int, name: str) -> str:
     return f"layers/{index:05d}/{name}.npy"
 
 
-def _store(archive: zipfile.ZipFile, name: str, data: bytes, sums: list[str]) -> None:
-    info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+def _packed(name: str, head: bytes, body: bytes | memoryview = b"") -> Member:
+    digest = hashlib.sha256(head)
+    digest.update(body)
+    return Member(name, head, body, digest.hexdigest())
+
+
+def _packed_array(name: str, array: NDArray[Any], dtype: str) -> Member:
+    """The member that `numpy.save` would write."""
+    array = np.ascontiguousarray(array, dtype=dtype)
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+    return _packed(name, stream.getvalue(), array.reshape(-1).view(np.uint8).data)
+
+
+def _store(archive: zipfile.ZipFile, member: Member, sums: list[str]) -> None:
+    info = zipfile.ZipInfo(member.name, date_time=(1980, 1, 1, 0, 0, 0))
     info.create_system = 3
     info.external_attr = 0o644 << 16
-    archive.writestr(info, data)
-    sums.append(f"{hashlib.sha256(data).hexdigest()}  {name}\n")
-
-
-def _npy_bytes(array: NDArray[Any], dtype: str) -> bytes:
-    stream = io.BytesIO()
-    np.lib.format.write_array(stream, np.ascontiguousarray(array, dtype=dtype), version=(1, 0), allow_pickle=False)
-    return stream.getvalue()
+    info.file_size = len(member.head) + len(member.body)
+    with archive.open(info, "w") as stream:
+        stream.write(member.head)
+        stream.write(member.body)
+    sums.append(f"{member.sha256}  {member.name}\n")
 
 
 def _software_version() -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from slicer.envelope import Envelope
 from slicer.errors import ScanError
 from slicer.kernels import motion
-from slicer.scan import ScanPath
+from slicer.scan import ScanPath, read_only
 
 BITS_PER_BYTE = 10  # start, eight data, stop
 
@@ -207,10 +207,10 @@ def path_program(
     end_mm, value = np.empty((room, 2)), np.empty(room)
     waits = path.wait_s.strides != (0,) and bool(path.wait_s.any())
     lines = motion.scan_lines(
-        np.ascontiguousarray(path.vectors_mm, np.float64),
-        np.ascontiguousarray(path.speed_mm_s, np.float64),
-        np.ascontiguousarray(path.power_w, np.float64),
-        np.ascontiguousarray(path.wait_s, np.float64) if waits else np.zeros(0),
+        read_only(path.vectors_mm),
+        read_only(path.speed_mm_s),
+        read_only(path.power_w),
+        read_only(path.wait_s if waits else np.zeros(0)),
         jump,
         envelope.s_max,
         kind,

@@ -14,7 +14,7 @@ from slicer.envelope import Envelope
 from slicer.fill import fill
 from slicer.heads import Head, split_among
 from slicer.heights import adaptive_edges
-from slicer.job import JobHead, JobLayer, Manifest, write_job
+from slicer.job import JobHead, JobLayer, Manifest, PackedLayer, pack_layer, write_packed
 from slicer.layers import Layer, cut_bands, cut_layers
 from slicer.mesh import Mesh, MeshReport, place_on_plate, read_mesh
 from slicer.notes import NoteBook
@@ -82,7 +82,7 @@ def plan_job(
     )
     notes = NoteBook(recipe.spot_mm, plate_notes)
     notes.add_overhangs(overhangs(layers, OVERHANG_PART * recipe.layer_thickness_mm))
-    return write_job(out_path, head, _filled(layers, recipe, envelope, notes, workers, progress), notes)
+    return write_packed(out_path, head, _packed(layers, head, notes, workers, progress), notes)
 
 
 def exposure_scaled(path: ScanPath, thickness_mm: float, recipe: Recipe, envelope: Envelope) -> ScanPath:
@@ -103,8 +103,10 @@ def on_machine_grid(path: ScanPath) -> ScanPath:
     So job, G-code and what a machine executes are the same numbers, and no vector is claimed that cannot be drawn.
     """
     grid = np.rint(path.vectors_mm * 1000.0)
-    kept = (grid[:, :2] != grid[:, 2:]).any(axis=1)
-    return replace(path, vectors_mm=grid / 1000.0).chosen(kept)
+    kept = (grid[:, 0] != grid[:, 2]) | (grid[:, 1] != grid[:, 3])
+    grid /= 1000.0
+    path = replace(path, vectors_mm=grid)
+    return path if kept.all() else path.chosen(kept)
 
 
 def _placed(
@@ -138,17 +140,17 @@ def _cut(mesh: Mesh, recipe: Recipe, workers: int) -> list[Layer]:
     return cut_bands(mesh, adaptive_edges(mesh, cusp, thinnest, thickness), recipe.strategy.fill_rule, workers)
 
 
-def _filled(
+def _packed(
     layers: list[Layer],
-    recipe: Recipe,
-    envelope: Envelope,
+    head: JobHead,
     notes: NoteBook,
     workers: int,
     progress: Callable[[int, int], None] | None,
-) -> Iterator[JobLayer]:
-    strategy = recipe.strategy
+) -> Iterator[PackedLayer]:
+    """Every layer filled and packed, in order."""
+    recipe, envelope, strategy = head.recipe, head.envelope, head.recipe.strategy
 
-    def filled(index: int) -> tuple[JobLayer, tuple[NarrowPlace, ...]]:
+    def packed(index: int) -> tuple[PackedLayer, tuple[NarrowPlace, ...]]:
         layer = layers[index]
         neighbours = Neighbours.of(layers, index, strategy.skin_layers) if strategy.skin_layers else None
         found = fill(layer, recipe, envelope, strategy, neighbours)
@@ -158,10 +160,10 @@ def _filled(
         path = on_machine_grid(path)
         if strategy.order == "return_time":  # last, so that every vector of the layer keeps it as it will be run
             path = with_return_time(path, strategy.return_time_s, strategy.return_radius_mm, recipe.jump_speed_mm_s)
-        return JobLayer(layer, path, recipe.jump_speed_mm_s), found.narrow
+        return pack_layer(JobLayer(layer, path, recipe.jump_speed_mm_s), head), found.narrow
 
-    for index, (job_layer, narrow) in enumerate(in_order(filled, range(len(layers)), workers)):
+    for index, (layer, narrow) in enumerate(in_order(packed, range(len(layers)), workers)):
         notes.add_narrow(index, narrow)
-        yield job_layer
+        yield layer
         if progress is not None:
             progress(index + 1, len(layers))

@@ -116,9 +116,9 @@ class ScanPath:
         """Only the vectors of one kind, in the same order."""
         return self.chosen(self.kind == kind)
 
-    @property
+    @functools.cached_property
     def lengths_mm(self) -> NDArray[np.float64]:
-        """(n,) f8, the length of each vector."""
+        """(n,) f8, the length of each vector; kept, because length, time and energy all ask for it."""
         return np.hypot(self.vectors_mm[:, 2] - self.vectors_mm[:, 0], self.vectors_mm[:, 3] - self.vectors_mm[:, 1])
 
     @property
@@ -141,6 +141,16 @@ class ScanPath:
     def energy_j(self) -> float:
         """Beam energy: sum of power x length / speed."""
         return float((self.power_w * self.lengths_mm / self.speed_mm_s).sum())
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """The array as kernels are given what they only read: in one piece, and not to be written to.
+
+    Columns come from files and from shared steps, as may be written to or not; so a kernel is compiled for one sort.
+    """
+    array = np.ascontiguousarray(array).view()
+    array.flags.writeable = False
+    return array
 
 
 def _zeros(n: int, dtype: type) -> NDArray[Any]:

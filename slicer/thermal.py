@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from slicer.errors import ScanError
 from slicer.kernels import heat, sequencing
-from slicer.scan import ScanPath
+from slicer.scan import ScanPath, read_only
 
 MM_PER_M = 1000.0
 
@@ -77,7 +77,7 @@ def with_return_time(path: ScanPath, return_time_s: float, radius_mm: float, jum
         np.ascontiguousarray(path.vectors_mm),
         _follows(path, np.arange(len(path))),
         path.lengths_mm,
-        path.speed_mm_s,
+        read_only(path.speed_mm_s),
         float(jump_speed_mm_s),
         float(return_time_s),
         float(radius_mm),
