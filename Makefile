@@ -47,7 +47,7 @@ bench: setup
 	$(RUN) benchmarks/run.py
 
 bench-peers: setup
-	$(RUN) benchmarks/peers.py
+	$(RUN) benchmarks/peers.py --install
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info runs

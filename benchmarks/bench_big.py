@@ -28,7 +28,7 @@ BAR_PEAK_MB, BAR_MB_S, BAR_CORES = 1000.0, 150.0, 1.6
 
 def plan(stl: str, out: str, workers: int) -> dict[str, float]:
     """Plan and write the job; called in a process of its own."""
-    from bench_counter import _peak_mb
+    from bench_counter import peak_mb
 
     from slicer.envelope import Envelope
     from slicer.plan import plan_job
@@ -49,7 +49,7 @@ def plan(stl: str, out: str, workers: int) -> dict[str, float]:
     return {
         "s": round(time.perf_counter() - wall, 2),
         "cpu_s": round(time.process_time() - cpu, 2),
-        "peak_mb": round(_peak_mb(), 1),
+        "peak_mb": round(peak_mb(), 1),
         "vectors": manifest.vector_count,
         "file_mb": round(Path(out).stat().st_size / 1e6, 1),
     }
@@ -57,7 +57,7 @@ def plan(stl: str, out: str, workers: int) -> dict[str, float]:
 
 def export(kiln: str, out: str) -> dict[str, float]:
     """The job as binary CLI, long form; called in a process of its own."""
-    from bench_counter import _peak_mb
+    from bench_counter import peak_mb
 
     from slicer.exporters.common_layer import Form, write_cli
     from slicer.exporters.source import Source
@@ -71,7 +71,7 @@ def export(kiln: str, out: str) -> dict[str, float]:
     return {
         "s": round(wall_s, 2),
         "cpu_s": round(time.process_time() - cpu, 2),
-        "peak_mb": round(_peak_mb(), 1),
+        "peak_mb": round(peak_mb(), 1),
         "file_mb": round(size_mb, 1),
         "mb_per_s": round(size_mb / wall_s, 1),
     }

@@ -89,14 +89,14 @@ def _timed(work: Callable[[], list[Layer] | list[ScanPath]], runs: int) -> dict[
     return {
         "s": round(sorted(walls)[runs // 2], 4),
         "cpu_s": round(sorted(cpus)[runs // 2], 4),
-        "peak_mb": round(_peak_mb(), 1),
+        "peak_mb": round(peak_mb(), 1),
         "hatch_km": round(hatch_mm / 1e6, 4),
         "offsets": tally.made - before[0],
         "fell_back": tally.fell_back - before[1],
     }
 
 
-def _peak_mb() -> float:
+def peak_mb() -> float:
     """The most memory this program held. (`ru_maxrss` would count what the process that started it held.)"""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii")

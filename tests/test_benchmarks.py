@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,32 @@ def test_missing_peers_are_said_and_no_failure(tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "run_all.sh").write_text("exit 1\n")
     assert peers.main(["--scripts", str(tmp_path), "--peers", str(tmp_path / "none")]) == 0
     assert "not installed" in capsys.readouterr().out
+
+
+def test_the_table_of_peers_says_who_was_not_beaten_by_enough() -> None:
+    import peers
+
+    ours = {"job": "a job", "who": "moonkiln", "wall_s": 1.0, "cpu_s": 1.0, "peak_mb": 100}
+    slow, quick = ({**ours, "who": who, "ratio": ratio, "bar": 3.0} for who, ratio in (("slow", 4.0), ("quick", 2.0)))
+    lines = peers.table([slow, quick, {"job": "a job", "who": "absent", "error": "no such file"}, ours]).splitlines()
+
+    missed = [line for line in lines if "MISSED" in line]
+    assert len(missed) == 1 and "quick" in missed[0]
+    assert any("absent" in line and "could not run" in line for line in lines)
+
+
+def test_a_peer_that_fails_is_a_row_and_the_others_are_measured(tmp_path: Path) -> None:
+    import peers
+
+    (tmp_path / "v1" / "bin").mkdir(parents=True)
+    (tmp_path / "v1" / "bin" / "python").symlink_to(sys.executable)
+    figures = '{"median_s": 6.0, "cpu_s": 7.0, "rss_peak_mb": 80}'
+    (tmp_path / "good.py").write_text(f"print('''{figures}''')\n")
+    (tmp_path / "bad.py").write_text("raise SystemExit('no slicer here')\n")
+    job = peers.Comparison(
+        "a job", "part", "COMPARISONS and (2.0, 2.0, 50.0)", (("good", "good.py"), ("bad", "bad.py")), {}
+    )
+
+    good, bad, ours = peers.measure(job, tmp_path, tmp_path)
+    assert good["ratio"] == 3.0 and good["cpu_s"] == 7.0
+    assert "no slicer here" in bad["error"] and ours["wall_s"] == 2.0
