@@ -195,7 +195,8 @@ def _hatch(
     """
     spacing = parameters.hatch_spacing_mm
     assert spacing is not None
-    angle = Rotation(parameters.hatch_rotation_deg).angle_rad(layer.index)
+    turning = Rotation(parameters.hatch_rotation_deg, angles_deg=strategy.hatch_angles_deg)
+    angle = turning.angle_rad(layer.index)
     power_w, speed_mm_s = parameters.power_w, parameters.scan_speed_mm_s
     regions = [(KIND_HATCH, inside, power_w, speed_mm_s)]
     if strategy.skin_layers and neighbours is not None:

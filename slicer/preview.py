@@ -30,6 +30,7 @@ from slicer.quality import (
 from slicer.recipe import RANGES, Recipe, absorbed_energy_j_kg
 from slicer.sampling import EnergyMap
 from slicer.scan import KINDS
+from slicer.strategy import shown
 from slicer.whole_file import whole_file
 
 __all__ = ["COLOURS", "PAGE_VECTORS_MAX", "layer_png", "layer_svg", "write_html"]
@@ -283,6 +284,4 @@ def _recipe_rows(recipe: Recipe) -> list[dict[str, str]]:
 def _strategy_rows(recipe: Recipe) -> list[tuple[str, str]]:
     """What the recipe's strategy asks for beyond what the slicer does by itself."""
     chosen = ((field.name, getattr(recipe.strategy, field.name), field.default) for field in fields(recipe.strategy))
-    return [
-        (name, f"{value:g}" if isinstance(value, float) else str(value)) for name, value, own in chosen if value != own
-    ]
+    return [(name, shown(value)) for name, value, own in chosen if value != own]

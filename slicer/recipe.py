@@ -54,7 +54,7 @@ WORDS: dict[str, tuple[str, ...]] = {
 }
 NO_HATCH = "none"
 KEYS = ("name", "description", *WORDS, *RANGES, "evidence", "strategy")
-STRATEGY_KEYS = (*strategies.WORDS, *strategies.RANGES)
+STRATEGY_KEYS = (*strategies.WORDS, *strategies.RANGES, *strategies.LISTS)
 
 
 class RecipeError(SlicerError):

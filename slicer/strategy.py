@@ -35,6 +35,9 @@ WORDS: dict[str, tuple[str, ...]] = {
 }
 AUTO = "auto"
 WHOLE = ("skin_layers", "heads")
+ANGLES_MAX = 1000
+LISTS: dict[str, tuple[float, float, int, str]] = {"hatch_angles_deg": (-360.0, 360.0, ANGLES_MAX, "deg")}
+"""key -> (smallest, largest, how many at most, unit)"""
 
 # key -> (smallest, largest, unit); those in AUTOMATIC may also be "auto" (None here)
 RANGES: dict[str, tuple[float, float, str]] = {
@@ -77,6 +80,8 @@ class Strategy:
     Attributes:
         hatch: name of the hatch (`slicer.hatching.HATCHES`). tile_mm: width of stripes, edge of islands, width across
             the flats of hexagons; tile_overlap_mm: how far neighbouring tiles reach into each other.
+        hatch_angles_deg: angles that the hatch of one layer after the other has, over and over, turned by the recipe's
+            hatch_rotation_deg once a round; without any it turns by that from layer to layer.
         order: name of the order in which vectors are exposed (`slicer.ordering.ORDERS`). sweep_deg: where the gas or
             the dust drifts, against x. return_time_s: the least time between neighbouring exposures, neighbours being
             nearer than return_radius_mm.
@@ -97,6 +102,7 @@ class Strategy:
     hatch: str = "meander"
     tile_mm: float = 5.0
     tile_overlap_mm: float = 0.0
+    hatch_angles_deg: tuple[float, ...] = ()
     order: str = "as_hatched"
     sweep_deg: float = 0.0
     return_time_s: float = 0.0
@@ -130,7 +136,8 @@ class Strategy:
 
     def to_dict(self) -> dict[str, Any]:
         """What differs from the defaults, as TOML and JSON know it."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        chosen = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        return {key: list(value) if key in LISTS else value for key, value in chosen.items()}
 
     @classmethod
     def from_dict(cls, table: Any, where: str = "strategy") -> Strategy:
@@ -166,11 +173,32 @@ def of_text(key: str, text: str) -> Any:
     """A value as a user typed it, as TOML would have it. Raises StrategyError."""
     if key in WORDS or (key in AUTOMATIC and text == AUTO):
         return text
+    if key in LISTS:
+        try:
+            return [float(word) for word in text.replace(",", " ").split()]
+        except ValueError:
+            raise StrategyError(f"--set {key}={text}: {text!r} is no list of numbers like 0,90") from None
     try:
         return int(text) if key in WHOLE else float(text)
     except ValueError:
         kind = "a whole number" if key in WHOLE else "a number"
         raise StrategyError(f"--set {key}={text}: {text!r} is not {kind}") from None
+
+
+def shown(value: Any) -> str:
+    """A value as a user would write it."""
+    return (
+        ",".join(map(shown, value))
+        if isinstance(value, list | tuple)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
+
+
+def unit_of(key: str) -> str:
+    """The unit of a key's numbers; empty where they have none."""
+    return RANGES[key][2] if key in RANGES else LISTS[key][3] if key in LISTS else ""
 
 
 def _value(key: str, value: Any, where: str) -> Any:
@@ -182,6 +210,8 @@ def _value(key: str, value: Any, where: str) -> Any:
         return value
     if key in AUTOMATIC and value == AUTO:
         return None
+    if key in LISTS:
+        return _numbers(key, value, where)
     whole = key in WHOLE
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not math.isfinite(value):
         raise StrategyError(f"{where}: {key} is {value!r}, which is not {'a whole' if whole else 'a finite'} number")
@@ -189,3 +219,13 @@ def _value(key: str, value: Any, where: str) -> Any:
     if not low <= value <= high:
         raise StrategyError(f"{where}: {key} is {value:g}, outside its range of {low:g} to {high:g} {unit}".rstrip())
     return int(value) if whole else float(value)
+
+
+def _numbers(key: str, values: Any, where: str) -> tuple[float, ...]:
+    low, high, most, unit = LISTS[key]
+    if not isinstance(values, list | tuple) or len(values) > most:
+        raise StrategyError(f"{where}: {key} must be a list of up to {most} numbers, such as [0, 90]")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:  # NaN fails too
+            raise StrategyError(f"{where}: {key} holds {value!r}; give numbers from {low:g} to {high:g} {unit}")
+    return tuple(map(float, values))

@@ -76,6 +76,15 @@ def test_json_is_one_object_and_nothing_else(here):
     assert json.loads(failed.stdout) == {"error": "job file absent.kiln does not exist", "exit_code": 2}
 
 
+def test_info_and_preview_say_what_of_the_strategy_was_chosen(here):
+    done = slice_plate("--set", "hatch_angles_deg=0,90", "--set", "tile_mm=2.5", "-o", "plate.kiln")
+    assert done.exit_code == 0, done.stderr
+    told = run("info", "plate.kiln").stdout
+    assert "0,90 deg    chosen" in told and "2.5 mm     chosen" in told
+    assert run("preview", "plate.kiln", "-o", "plate.html").exit_code == 0
+    assert "0,90" in (here / "plate.html").read_text()
+
+
 def test_set_and_unit_reach_the_job(here):
     done = slice_plate("--set", "power_w=120", "--set", "hatch_spacing_mm = 0.8", "--unit", "cm", "-o", "big.kiln")
     assert done.exit_code == 0, done.stderr

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,8 @@ from job_helpers import BENCH, WIRE_SMALL, wire_small
 
 from slicer import strategy
 from slicer.envelope import Envelope, EnvelopeError
+from slicer.fill import fill_layer
+from slicer.layers import Layer
 from slicer.recipe import (
     ENERGY_FLOOR_J_KG,
     RANGES,
@@ -23,6 +27,7 @@ from slicer.recipe import (
     with_bounds_of,
     without_evidence,
 )
+from slicer.scan import KIND_HATCH
 from slicer.strategy import Strategy
 
 
@@ -160,6 +165,26 @@ def test_a_number_of_a_strategy_is_in_its_range_or_refused(key, value):
         return
     low, high, _ = strategy.RANGES[key]
     assert low <= getattr(recipe.strategy, key) <= high
+
+
+def test_a_hatch_goes_through_listed_angles():
+    recipe = wire_small(hatch_angles_deg="0, 90", hatch_rotation_deg="10")
+    assert recipe.strategy.hatch_angles_deg == (0.0, 90.0)
+    assert Recipe.from_dict(recipe.to_dict(), "again") == recipe
+    square = Layer(0, 0.1, 0.1, np.array([(0.0, 0.0), (20.0, 0.0), (20.0, 20.0), (0.0, 20.0)]), np.array([0, 4]))
+
+    def hatch_deg(index):
+        path = fill_layer(replace(square, index=index), recipe, strategy=recipe.strategy).of_kind(KIND_HATCH)
+        dx, dy = (path.vectors_mm[0, 2:] - path.vectors_mm[0, :2]).tolist()
+        return math.degrees(math.atan2(dy, dx)) % 180.0
+
+    assert [hatch_deg(index) for index in range(4)] == pytest.approx([0.0, 90.0, 10.0, 100.0])
+
+
+@pytest.mark.parametrize("angles", ["0,ninety", "361", "nan", " ".join(["1"] * 1001)])
+def test_a_list_of_angles_that_is_none_gets_a_sentence(angles):
+    with pytest.raises(RecipeError, match="hatch_angles_deg"):
+        wire_small(hatch_angles_deg=angles)
 
 
 def test_what_a_user_sets_is_an_assumption():

@@ -114,7 +114,7 @@ def info(job_path: Path, as_json: bool) -> None:
     from slicer.job import Job
     from slicer.notes import sentences as notes_of
     from slicer.recipe import RANGES, absorbed_energy_j_kg
-    from slicer.strategy import RANGES as STRATEGY_RANGES
+    from slicer.strategy import shown, unit_of
 
     with Job.open(job_path) as job:
         job.verify()
@@ -148,8 +148,7 @@ def info(job_path: Path, as_json: bool) -> None:
             grounds = f"{evidence.kind}: {evidence.source}" if evidence else "no evidence given"
             click.echo(f"    {key:20} {'none' if value is None else f'{value:g}':>8} {unit:6} {grounds}")
         for key, value in recipe.strategy.to_dict().items():
-            unit = STRATEGY_RANGES[key][2] if key in STRATEGY_RANGES else ""
-            click.echo(f"    {key:20} {value:>8} {unit:6} chosen, not the default")
+            click.echo(f"    {key:20} {shown(value):>8} {unit_of(key):6} chosen, not the default")
         for sentence in notes_of(manifest.notes, recipe.spot_mm):
             click.echo(f"  note: {sentence}")
 

@@ -18,9 +18,9 @@ import math
 from dataclasses import dataclass
 
 from slicer.errors import ScanError
+from slicer.strategy import ANGLES_MAX
 
 GOLDEN_DEG = 90.0 * (math.sqrt(5.0) - 1.0)
-ANGLES_MAX = 1000
 
 
 @dataclass(frozen=True)
