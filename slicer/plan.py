@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from slicer.compiling import compiled_beside
 from slicer.envelope import Envelope
 from slicer.fill import fill
 from slicer.heads import Head, split_among
@@ -68,21 +69,22 @@ def plan_job(
     if refusals:
         raise RecipeError("; ".join(refusals))
     paths = [Path(mesh_path)] if isinstance(mesh_path, str | Path) else [Path(path) for path in mesh_path]
-    meshes = []
-    for path in paths:
-        mesh, report = read_mesh(path, unit=unit, gap_mm=gap_mm)
-        meshes.append(mesh)
-        if on_report is not None:
-            on_report(report)
-    mesh, parts, plate_notes = _placed(meshes, wishes, envelope)
-    workers = workers or workers_here()
-    layers = _cut(mesh, recipe, workers)
-    head = JobHead(
-        name or paths[0].stem, recipe, envelope, ", ".join(path.name for path in paths), _sha256_of(paths), parts
-    )
-    notes = NoteBook(recipe.spot_mm, plate_notes)
-    notes.add_overhangs(overhangs(layers, OVERHANG_PART * recipe.layer_thickness_mm))
-    return write_packed(out_path, head, _packed(layers, head, notes, workers, progress), notes)
+    with compiled_beside():
+        meshes = []
+        for path in paths:
+            mesh, report = read_mesh(path, unit=unit, gap_mm=gap_mm)
+            meshes.append(mesh)
+            if on_report is not None:
+                on_report(report)
+        mesh, parts, plate_notes = _placed(meshes, wishes, envelope)
+        workers = workers or workers_here()
+        layers = _cut(mesh, recipe, workers)
+        head = JobHead(
+            name or paths[0].stem, recipe, envelope, ", ".join(path.name for path in paths), _sha256_of(paths), parts
+        )
+        notes = NoteBook(recipe.spot_mm, plate_notes)
+        notes.add_overhangs(overhangs(layers, OVERHANG_PART * recipe.layer_thickness_mm))
+        return write_packed(out_path, head, _packed(layers, head, notes, workers, progress), notes)
 
 
 def exposure_scaled(path: ScanPath, thickness_mm: float, recipe: Recipe, envelope: Envelope) -> ScanPath:
