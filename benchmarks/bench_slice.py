@@ -36,6 +36,7 @@ class Parameters:
     contours: int = 2
     contour_power_w: float = 100.0
     contour_speed_mm_s: float = 100.0
+    jump_speed_mm_s: float = 100.0
 
 
 def frame2() -> Mesh:

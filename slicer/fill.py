@@ -48,6 +48,8 @@ class FillParameters(Protocol):
     def contour_power_w(self) -> float: ...
     @property
     def contour_speed_mm_s(self) -> float: ...
+    @property
+    def jump_speed_mm_s(self) -> float: ...
 
 
 class Plate(Protocol):
@@ -207,7 +209,6 @@ def _hatch(
             (KIND_UP_SKIN, up, *strategy.skin_exposure("up", power_w, speed_mm_s)),
         ]
     order = OrderSettings(strategy.sweep_deg, strategy.return_time_s, strategy.return_radius_mm)
-    jump_speed_mm_s = getattr(parameters, "jump_speed_mm_s", None) or speed_mm_s
     runs: list[Run] = []
     for kind, region, power, speed in regions:
         if not len(region[0]):
@@ -219,7 +220,7 @@ def _hatch(
         hatched = HATCHES[strategy.hatch](*region, angle, settings)
         vectors, wait_s, free = hatched.vectors_mm, None, hatched.room
         if strategy.order != "as_hatched":
-            ordered = ORDERS[strategy.order](hatched, speed, jump_speed_mm_s, at_mm, order)
+            ordered = ORDERS[strategy.order](hatched, speed, parameters.jump_speed_mm_s, at_mm, order)
             vectors, wait_s, free = ordered.vectors_of(hatched), ordered.wait_s if ordered.wait_s.any() else None, 0
         runs.append(Run(vectors, kind, power, speed, strategy.focus_mm, wait_s, free))
         if len(vectors):
@@ -228,7 +229,7 @@ def _hatch(
 
 
 def _check(parameters: FillParameters) -> None:
-    positive = ["spot_mm", "power_w", "scan_speed_mm_s", "contour_power_w", "contour_speed_mm_s"]
+    positive = ["spot_mm", "power_w", "scan_speed_mm_s", "contour_power_w", "contour_speed_mm_s", "jump_speed_mm_s"]
     if parameters.hatch_spacing_mm is not None:
         positive.append("hatch_spacing_mm")
     for name in positive:

@@ -55,3 +55,4 @@ class Parameters:
     contours: int = 1
     contour_power_w: float = 80.0
     contour_speed_mm_s: float = 40.0
+    jump_speed_mm_s: float = 50.0
