@@ -142,6 +142,7 @@ class PackedLayer:
     length_mm: float
     energy_j: float
     beam_on_s: float
+    waiting_s: float
     build_time_s: float
     extent_mm: NDArray[np.float64]  # (4,) lowest x and y, highest x and y; infinities without anything
     members: tuple[Member, ...]
@@ -170,6 +171,7 @@ def pack_layer(job_layer: JobLayer, head: JobHead) -> PackedLayer:
         length_mm=path.length_mm,
         energy_j=path.energy_j,
         beam_on_s=path.exposure_time_s,
+        waiting_s=float(path.wait_s.sum()),
         build_time_s=path_time(path, head.envelope, job_layer.jump_speed_mm_s).total_s,
         extent_mm=extent_mm,
         members=members,

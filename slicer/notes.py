@@ -51,6 +51,12 @@ class NoteBook:
         self._places: list[_Place] = []
         self._open: list[_Place] = []
         self.not_told = 0
+        self._waiting_s = self._beam_on_s = 0.0
+
+    def add_time(self, waiting_s: float, beam_on_s: float) -> None:
+        """How long the beam waits in a layer, and how long it is on."""
+        self._waiting_s += waiting_s
+        self._beam_on_s += beam_on_s
 
     def add_narrow(self, layer: int, places: Iterable[NarrowPlace]) -> None:
         """What `slicer.fill` found in a layer."""
@@ -67,6 +73,13 @@ class NoteBook:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for sentence in self._of_plate:
             yield {"kind": PLATE, "sentence": sentence}
+        if self._waiting_s > self._beam_on_s:
+            yield {
+                "kind": PLATE,
+                "sentence": f"The return time keeps the beam waiting for {self._waiting_s / 3600.0:.3g} h, beside"
+                f" {self._beam_on_s / 3600.0:.3g} h of exposure: a shorter time or radius, or a hatch in islands or"
+                " stripes, waits less.",
+            }
         for place in self._places:
             yield place.to_dict()
         if self.not_told:

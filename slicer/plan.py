@@ -166,6 +166,7 @@ def _packed(
 
     for index, (layer, narrow) in enumerate(in_order(packed, range(len(layers)), workers)):
         notes.add_narrow(index, narrow)
+        notes.add_time(layer.waiting_s, layer.beam_on_s)
         yield layer
         if progress is not None:
             progress(index + 1, len(layers))

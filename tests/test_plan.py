@@ -184,3 +184,15 @@ def test_notes_of_places_beyond_count_are_counted():
     notes = list(book)
     assert len(notes) == PLACES_MAX + 1 and notes[-1] == {"kind": "more", "count": 7}
     assert "7 more places" in sentences(notes, 1.0)[-1]
+
+
+@pytest.mark.parametrize(("return_time_s", "is_told"), [("60", True), ("0.001", False)])
+def test_a_plan_that_mostly_waits_is_told_of(plate, tmp_path, return_time_s, is_told):
+    recipe = wire_small(order="return_time", return_time_s=return_time_s, return_radius_mm="1.2")
+    manifest = plan_job(plate, recipe, BENCH, tmp_path / "plate.kiln")
+    told = [sentence for sentence in sentences(manifest.notes, 1.0) if "keeps the beam waiting" in sentence]
+    assert len(told) == is_told
+    if is_told:
+        with Job.open(tmp_path / "plate.kiln") as job:
+            waited_s = sum(float(job.layer(index).path.wait_s.sum()) for index in range(manifest.layer_count))
+        assert f"{waited_s / 3600.0:.3g} h" in told[0]
