@@ -16,6 +16,10 @@ KINDS = ("hatch", "contour", "up-skin", "down-skin", "thin wall")
 single track in what is narrower than the beam's way around it."""
 
 
+SHARED_MAX = 1 << 19
+"""Vectors of a path whose columns may be views of a shared array, which is kept: a few megabytes each."""
+
+
 class Run(NamedTuple):
     """Scan vectors that share one kind, power, speed and focus: what a path is put together from.
 
@@ -165,9 +169,8 @@ def _gathered(runs: list[Run]) -> NDArray[np.float64]:
     array = last.vectors_mm.base
     if ahead == 0:
         return last.vectors_mm
-    if array is None or last.room != ahead:
+    if array is None or last.room != ahead or array.shape != (ahead + len(last.vectors_mm), 4):
         return np.concatenate([run.vectors_mm for run in runs])
-    assert array.shape == (ahead + len(last.vectors_mm), 4), "the room of a run is in front of its vectors"
     np.concatenate([run.vectors_mm for run in runs[:-1]], out=array[:ahead])
     return array
 
@@ -176,7 +179,7 @@ def _steps(values: list[Any], counts: list[int], dtype: type) -> NDArray[Any]:
     """Each value as often as it is counted; not to be written to.
 
     Contours, then hatch, layer after layer: up to two steps are a view of an array that all of them share, in which the
-    step has room on both sides. So the columns of a layer of any length cost nothing.
+    step has room on both sides. So the columns of most layers cost nothing.
     """
     steps: list[tuple[Any, int]] = []
     for value, count in zip(values, counts, strict=True):
@@ -184,20 +187,18 @@ def _steps(values: list[Any], counts: list[int], dtype: type) -> NDArray[Any]:
             steps[-1] = (value, steps[-1][1] + count)
         else:
             steps.append((value, count))
-    if len(steps) == 1:
-        steps.append(steps[0])
-        steps[0] = (steps[0][0], 0)
-    if len(steps) == 2:
-        (before, ahead), (after, behind) = steps
-        side = max(1024, 1 << (max(ahead, behind) - 1).bit_length())
-        return _step(before, after, side, dtype)[side - ahead : side + behind]
-    return np.concatenate([np.full(count, value, dtype) for value, count in steps])
+    if len(steps) > 2 or sum(counts) > SHARED_MAX:
+        return np.concatenate([np.full(count, value, dtype) for value, count in steps])
+    after, behind = steps[-1]
+    before, ahead = steps[0] if len(steps) == 2 else (after, 0)
+    room_ahead, room_behind = (max(1024, 1 << (count - 1).bit_length()) for count in (ahead or 1, behind))
+    return _step(before, after, room_ahead, room_behind, dtype)[room_ahead - ahead : room_ahead + behind]
 
 
-@functools.lru_cache(maxsize=32)
-def _step(before: Any, after: Any, side: int, dtype: type) -> NDArray[Any]:
-    array: NDArray[Any] = np.empty(2 * side, dtype)
-    array[:side], array[side:] = before, after
+@functools.lru_cache(maxsize=16)
+def _step(before: Any, after: Any, room_ahead: int, room_behind: int, dtype: type) -> NDArray[Any]:
+    array: NDArray[Any] = np.empty(room_ahead + room_behind, dtype)
+    array[:room_ahead], array[room_ahead:] = before, after
     array.flags.writeable = False
     return array
 

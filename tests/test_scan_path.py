@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from unittest.mock import patch
 
 import manifold3d
 import numpy as np
@@ -12,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from solid_helpers import Parameters, box, loops_of, mesh_of, rings_of
 
+from slicer import scan
 from slicer.errors import ScanError
 from slicer.fill import FillParameters, fill, fill_layer, fill_layers, track_distances_mm
 from slicer.layers import Layer, cut_layers, loops_area_mm2, net_area_mm2
 from slicer.mesh import read_mesh
 from slicer.offsets import offset_loops
-from slicer.scan import KIND_CONTOUR, KIND_HATCH, ScanPath
+from slicer.scan import KIND_CONTOUR, KIND_HATCH, Run, ScanPath
 from slicer.strategy import Strategy
 from tests import naive
 
@@ -182,3 +184,39 @@ def test_vector_off_the_plate_is_refused():
 def test_parameter_out_of_range_is_named(change, says):
     with pytest.raises(ScanError, match=says):
         fill_layer(BRICK[0], replace(Parameters(), **change))
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 4), st.sampled_from([20.0, 100.0])), max_size=4),
+    st.sampled_from([100, scan.SHARED_MAX]),
+)
+def test_runs_make_the_path_that_their_vectors_one_by_one_make(runs, shared_max):
+    whole = np.arange(4.0 * sum(count for count, _, _ in runs)).reshape(-1, 4)
+    parts = np.split(whole, np.cumsum([count for count, _, _ in runs])[:-1]) if runs else []
+    made = [Run(part, kind, power, 2 * power) for part, (_, kind, power) in zip(parts, runs)]
+    with patch.object(scan, "SHARED_MAX", shared_max):
+        path = ScanPath.of_runs(made)
+    assert path.vectors_mm.tolist() == whole.tolist()
+    assert path.kind.tolist() == [kind for count, kind, _ in runs for _ in range(count)]
+    assert path.power_w.tolist() == [power for count, _, power in runs for _ in range(count)]
+    assert path.speed_mm_s.tolist() == [2 * power for count, _, power in runs for _ in range(count)]
+    assert not path.focus_mm.any() and not path.wait_s.any() and not path.beam.any()
+
+
+def test_columns_that_paths_share_cannot_be_written_to():
+    path = ScanPath.uniform(np.zeros((3, 4)), 0, 100.0, 50.0)
+    with pytest.raises(ValueError, match="read-only"):
+        path.power_w[0] = 1.0
+
+
+def test_vectors_are_put_in_the_room_before_the_hatch_and_nowhere_else():
+    array = np.arange(40.0).reshape(10, 4).copy()
+    contour = np.full((3, 4), -1.0)
+    joined = ScanPath.of_runs([Run(contour, 1, 100.0, 50.0), Run(array[3:], 0, 100.0, 50.0, room=3)])
+    assert np.shares_memory(joined.vectors_mm, array) and joined.vectors_mm[:3].tolist() == contour.tolist()
+
+    array = np.arange(40.0).reshape(10, 4).copy()
+    for room in (0, 2):  # none, or not as much as is needed
+        apart = ScanPath.of_runs([Run(contour, 1, 100.0, 50.0), Run(array[3:], 0, 100.0, 50.0, room=room)])
+        assert apart.vectors_mm.tolist() == joined.vectors_mm.tolist()
+        assert array.tolist() == np.arange(40.0).reshape(10, 4).tolist()
