@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import random
 from pathlib import Path
 
@@ -30,6 +31,8 @@ from hil_sim.world.plant.terrain import Ground
 pytestmark = pytest.mark.soak
 
 ROLL_MAX_DEG = 15.0  # the soil's side strength is 16.5 deg
+TILT_MAX_DEG = 22.0  # at 24 deg the guard turns back
+DRIFT_MAX_DEG = 10.0  # aside, across the steepest roll; Yutu-2's 0.45 deg for each degree of roll are 6.8 deg at most
 SPEED_M_S = 0.1  # of a drive: twice what is planned on a slope, so that the motors' sag shows too
 
 
@@ -39,12 +42,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("seed", range(first, first + count))
 
 
-def real_way(folder: Path, shared_data: Path, seed: int, length_m: float) -> tuple[Path, float]:
+def real_way(folder: Path, shared_data: Path, seed: int, length_m: float) -> tuple[Path, float, float]:
     """A way over the measured 500 m patch, up to 10 deg steep, from near a corner of the seed's choice, cut; and its
-    steepest climb on the ground as it is, deg.
+    steepest climb and largest roll on the ground as it is, deg.
 
     The map does not show what lies below its cells. A way that rolls the rover there by more than the soil holds
-    sideways is drawn anew: it would slide off whoever steers it.
+    sideways is drawn anew, as it would slide off whoever steers it; and so is one that is too steep for its guard.
     """
     rng = random.Random(f"{seed}:way")
     dem_path = shared_data / "terrain" / "peak_near_shackleton_exact_100x100_5mpp.csv"
@@ -70,16 +73,17 @@ def real_way(folder: Path, shared_data: Path, seed: int, length_m: float) -> tup
             goal_m=route.waypoints[kept - 1],
         )
         write_route(route, path)
-        climb_deg, roll_deg = tilts_deg(
+        climb_deg, roll_deg, tilt_deg = tilts_deg(
             np.array(route.waypoints), made_ground(ground_of(route, folder), DriveScenario(seed=seed))
         )
-        if roll_deg <= ROLL_MAX_DEG:
-            return path, climb_deg
+        if roll_deg <= ROLL_MAX_DEG and tilt_deg <= TILT_MAX_DEG:
+            return path, climb_deg, roll_deg
     raise AssertionError("no way in 100 draws")
 
 
-def tilts_deg(way_m: np.ndarray, ground: Ground) -> tuple[float, float]:
-    """The steepest climb and the largest roll that a rover's wheels meet on a way, deg, on the ground as it is."""
+def tilts_deg(way_m: np.ndarray, ground: Ground) -> tuple[float, float, float]:
+    """The steepest climb, the largest roll and the largest tilt that a rover's wheels meet on a way, deg, on the ground
+    as it is."""
     s = np.concatenate(([0.0], np.cumsum(np.hypot(*np.diff(way_m, axis=0).T))))
     at = np.arange(0.0, s[-1], 0.05)
     x, y = np.interp(at, s, way_m[:, 0]), np.interp(at, s, way_m[:, 1])
@@ -93,16 +97,27 @@ def tilts_deg(way_m: np.ndarray, ground: Ground) -> tuple[float, float]:
 
     front, rear = (height(f, 1) + height(f, -1) for f in (1, -1))
     left, right = (height(1, side) + height(0, side) + height(-1, side) for side in (1, -1))
-    climb, roll = (front - rear) / (4 * ahead_m), (left - right) / (6 * left_m)
-    return float(np.degrees(np.arctan(np.nanmax(climb)))), float(np.degrees(np.arctan(np.nanmax(np.abs(roll)))))
+    climb, roll = np.arctan((front - rear) / (4 * ahead_m)), np.arctan((left - right) / (6 * left_m))
+    tilt = np.arccos(np.cos(climb) * np.cos(roll))
+    climb_deg, roll_deg, tilt_deg = (float(np.degrees(np.nanmax(angle))) for angle in (climb, np.abs(roll), tilt))
+    return climb_deg, roll_deg, tilt_deg
 
 
-def climbable(seed: int, slope_deg: float) -> SoilParams:
-    """A soil of the seed in which the rover slips by at most 60 % up that slope (many of the Moon's are softer)."""
+def drift_deg(soil: SoilParams, roll_deg: float) -> float:
+    """How far aside a rover moves in that soil across a slope (see `SoilParams.side_slip`)."""
+    push = math.tan(math.radians(roll_deg)) / math.tan(math.radians(soil.side_strength_deg))
+    return math.degrees(math.atan(-soil.side_slip * math.log(1.0 - push)))
+
+
+def drivable(seed: int, slope_deg: float, roll_deg: float) -> SoilParams:
+    """A soil of the seed in which the rover slips by at most 60 % up that slope and drifts little across that roll
+    (many of the Moon's are softer)."""
     n = np.arange(-20.0, 21.0)
     slope = Ground((np.tan(np.radians(slope_deg)) * np.tile(n, (41, 1))).astype(np.float32), -20.0, -20.0, 1.0)
     for draw in range(1000):
         soil = draw_soil(random.Random(f"{seed}:{draw}:soil"))
+        if drift_deg(soil, roll_deg) > DRIFT_MAX_DEG:
+            continue
         plant = RoverPlant(OSR, slope, soil, (-10.0, 0.0, 0.0))
         for name in plant.body.wheels:
             plant.motor(name).set_speed(0.0, 0.1 / plant.body.wheel.radius_m, 5.0)
@@ -128,8 +143,8 @@ def leave_a_line(config: pytest.Config, test: str, seed: int, result: DriveResul
 
 def test_a_path_is_kept_under_slip(tmp_path: Path, seed: int, pytestconfig: pytest.Config, shared_data: Path) -> None:
     length_m = float(pytestconfig.getoption("--rover-length"))
-    route, climb_deg = real_way(tmp_path, shared_data, seed, length_m)
-    soil = climbable(seed, max(10.0, climb_deg))
+    route, climb_deg, roll_deg = real_way(tmp_path, shared_data, seed, length_m)
+    soil = drivable(seed, max(10.0, climb_deg), roll_deg)
     result = run_drive(DriveScenario(seed=seed, soil=soil), route, tmp_path / "run")
     leave_a_line(pytestconfig, "path", seed, result)
     assert result.outcome is not None and result.outcome.status is Status.DONE, result.outcome
