@@ -22,6 +22,7 @@ from control.config import (
     load_machine,
     machine_path,
     machine_text_with_urls,
+    read_document,
 )
 from control.errors import MoonkilnError
 from control.files import sole_use, write_atomically
@@ -214,6 +215,16 @@ class GroundMap(NamedTuple):
     x_m: float
     y_m: float
     cell_m: float
+
+
+def rover_name(machine: str | Path) -> str:
+    """What a rover's machine file calls its rover: its twin in a simulated world goes by the same name."""
+    return load_rover(machine).name
+
+
+def is_rover_file(machine: str | Path) -> bool:
+    """Whether a machine file is a rover's and not a printer's. Raises ConfigError where there is none to read."""
+    return read_document(machine_path(machine)).get("kind") == "rover"
 
 
 def rover_file(machine: str | Path, urls: dict[str, str] | None = None) -> str:

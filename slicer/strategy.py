@@ -158,6 +158,10 @@ class Strategy:
         strategy = cls(**{key: _value(key, value, where) for key, value in table.items()})
         if strategy.order == "return_time" and not (strategy.return_time_s > 0 and strategy.return_radius_mm > 0):
             raise StrategyError(f"{where}: order return_time needs return_time_s and return_radius_mm, both over 0")
+        if strategy.order != "return_time" and strategy.return_time_s > 0:
+            raise StrategyError(
+                f'{where}: return_time_s is kept by order = "return_time" only, not by {strategy.order}'
+            )
         if strategy.order == "return_time" and strategy.heads > 1:
             raise StrategyError(f"{where}: a return time can only be kept by one head; set heads = 1 or another order")
         if strategy.layer_thickness_min_mm is not None and strategy.cusp_mm is None:

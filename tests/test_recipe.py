@@ -140,6 +140,7 @@ def test_a_strategy_is_set_beside_the_numbers_and_survives_the_way_through_a_tab
         ({"tile_mm": "auto"}, "'auto' is not a number"),
         ({"skin_layers": "1.5"}, "is not a whole number"),
         ({"order": "return_time"}, "needs return_time_s and return_radius_mm"),
+        ({"return_time_s": "1", "return_radius_mm": "1"}, "kept by order"),
         ({"layer_thickness_min_mm": "0.2"}, "without cusp_mm"),
         ({"order": "return_time", "return_time_s": "1", "return_radius_mm": "1", "heads": "2"}, "only be kept by one"),
         ({"skin_layers": "1", "down_skin_power_w": "1"}, "the down-skin gives the powder too little energy"),
@@ -160,7 +161,8 @@ def test_a_skin_stronger_than_the_beam_is_refused():
 def test_a_number_of_a_strategy_is_in_its_range_or_refused(key, value):
     text = repr(int(value) if key in strategy.WHOLE and math.isfinite(value) else value)
     try:
-        recipe = wire_small(**{"cusp_mm": "1"} | {key: text})
+        timed = {"order": "return_time", "return_time_s": "1", "return_radius_mm": "1"} if "return" in key else {}
+        recipe = wire_small(**{"cusp_mm": "1"} | timed | {key: text})
     except RecipeError:
         return
     low, high, _ = strategy.RANGES[key]

@@ -16,6 +16,7 @@ from rover_drive_helpers import HILLS, mapped_lane
 from control.cli import cli
 from control.command_line import Settings
 from control.rover.ground.dem import Crs, Dem, write_npz
+from hil_sim.harness.drive_runner import DriveScenario
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MOONKILN = [sys.executable, "-m", "control.cli"]
@@ -56,10 +57,34 @@ def test_a_printers_machine_file_is_no_rovers(route: Path, tmp_path: Path) -> No
     assert code == 2 and "bench" in err
 
 
+def test_the_twin_of_a_rovers_own_file_goes_by_its_name(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_bytes((REPOSITORY / "control" / "machines" / "osr.toml").read_bytes())
+    assert DriveScenario(machine=str(mine)).twin() == "osr"
+    assert DriveScenario(machine=str(mine), world="polar").twin() == "polar"
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["--machine", "osr", "--scenario", "short_feed"], "--scenario is for printers"),
+        (["--machine", "osr", "--job", "part.kiln"], "--job is for printers"),
+        (["--machine", "osr", "--reset-on-open", "on"], "--reset-on-open is for printers"),
+        (["--machine", "bench", "--route", "route.json"], "--route is for rovers"),
+    ],
+)
+def test_serve_refuses_what_it_would_not_do(words: list[str], option: str, tmp_path: Path) -> None:
+    code, _, err = run("sim", "serve", "--dir", str(tmp_path), *words)
+    assert code == 2 and option in err
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="wires need ptys")
 def test_a_served_rover_announces_its_wires_and_leaves_its_track(route: Path, tmp_path: Path) -> None:
+    """By a machine file of one's own: its twin is the shipped one of its `name`."""
+    mine = tmp_path / "mine.toml"
+    mine.write_bytes((REPOSITORY / "control" / "machines" / "osr.toml").read_bytes())
     served = subprocess.Popen(
-        [*MOONKILN, "sim", "serve", "--machine", "osr", "--route", str(route), "--dir", str(tmp_path / "D")],
+        [*MOONKILN, "sim", "serve", "--machine", str(mine), "--route", str(route), "--dir", str(tmp_path / "D")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -23,7 +23,7 @@ RUNS = click.option(
 
 @click.group()
 def sim() -> None:
-    """Print or serve on emulated machines: no hardware is touched."""
+    """Print, drive or serve on emulated machines: no hardware is touched."""
 
 
 @sim.command(
@@ -112,7 +112,7 @@ Examples:
   moonkiln sim serve --machine osr --route route.json --dir D
 
 One JSON line a device on stdout: device, protocol, url, and unit where it has one. Ctrl-C ends it and leaves
-D/truth.mcap and D/truth_maps.npz.
+D/truth.mcap and D/truth_maps.npz; of a rover D/truth.npz.
 """
 )
 @click.option(
@@ -126,23 +126,24 @@ D/truth.mcap and D/truth_maps.npz.
 @click.option(
     "--reset-on-open", type=click.Choice(["on", "off"]), help="Whether opening the motion port resets the board."
 )
-@click.option(
-    "--scenario", default="print", show_default=True, metavar="NAME|FILE.toml", help="What goes wrong, if anything."
-)
+@click.option("--scenario", metavar="NAME|FILE.toml", help="What goes wrong, if anything.  [default: print]")
 @click.option("--job", "job_path", type=FILE, help="Fit the bed to this job's recipe and height.")
 @click.option("--route", "route_path", type=FILE, help="A rover stands where this route begins, on its ground.")
 def serve(
     machine: str,
     directory: Path,
     reset_on_open: str | None,
-    scenario: str,
+    scenario: str | None,
     job_path: Path | None,
     route_path: Path | None,
 ) -> None:
     """Emulated devices on real ptys and loopback TCP, until interrupted."""
-    from hil_sim.world.build_rover import is_rover
+    from control.host import is_rover_file
 
-    if is_rover(Path(machine).stem):
+    if is_rover_file(machine):
+        for option, value in (("--scenario", scenario), ("--job", job_path), ("--reset-on-open", reset_on_open)):
+            if value is not None:
+                raise UsageError(f"{option} is for printers, and {machine} is a rover: leave it")
         from hil_sim.harness.drive_runner import DriveScenario
         from hil_sim.harness.serve import serve_rover
 
@@ -155,14 +156,18 @@ def serve(
         )
         click.echo(f"the truth is in {folder}", err=True)
         return
+    if route_path is not None:
+        raise UsageError(f"--route is for rovers, and {machine} is a printer: leave it")
+    import msgspec
+
     from hil_sim.harness.runner import bed_settings, twin_of
     from hil_sim.harness.scenario import load_scenario
     from hil_sim.harness.serve import serve as serve_world
     from hil_sim.world.build import load_machine_spec
     from slicer.job import Job
 
-    chosen = _usage(lambda: load_scenario(scenario))
-    twin = twin_of(machine)
+    chosen = msgspec.structs.replace(_usage(lambda: load_scenario(scenario or "print")), machine=machine)
+    twin = twin_of(machine, chosen.world)
     _usage(lambda: load_machine_spec(twin))
     job = Job.open(job_path) if job_path is not None else None
     try:

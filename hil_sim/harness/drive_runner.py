@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from control.host import DriveOutcome, GroundMap, Route, drive_host, ground_of, read_route, rover_file
+from control.host import DriveOutcome, GroundMap, Route, drive_host, ground_of, read_route, rover_file, rover_name
 from hil_sim.harness.drive_oracle import DriveJudgement, Track, judge_drive
 from hil_sim.harness.oracle import Verdict
 from hil_sim.virtual_time import VirtualLoop, run_virtual
@@ -42,6 +42,10 @@ class DriveScenario:
     details: bool = True
     faults: FaultSchedule = field(default_factory=FaultSchedule)
     sim_s_max: float = 7 * 86400.0
+
+    def twin(self) -> str:
+        """The emulated rover: the one named, or the shipped one of the machine file's name."""
+        return self.world or rover_name(self.machine)
 
     def soil_params(self) -> SoilParams:
         """The soil under the wheels."""
@@ -103,7 +107,7 @@ async def simulate_drive(
     """The same on a loop that runs already."""
     route = read_route(route_path)
     world = await build_rover_world(
-        scenario.world or scenario.machine,
+        scenario.twin(),
         made_ground(ground or ground_of(route, route_path.parent), scenario),
         pose=start_pose(route),
         soil=scenario.soil_params(),

@@ -73,7 +73,7 @@ async def serve_rover(
     route = None if route_path is None else read_route(route_path)
     ground = FLAT if route is None or route_path is None else ground_of(route, route_path.parent)
     world = await build_rover_world(
-        scenario.world or scenario.machine,
+        scenario.twin(),
         made_ground(ground, scenario),
         pose=(0.0, 0.0, 0.0) if route is None else start_pose(route),
         soil=scenario.soil_params(),
