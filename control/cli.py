@@ -1,7 +1,7 @@
 """The `moonkiln` command. It parses arguments and loads a command's code only when that command runs.
 
 Commands of this package stand in COMMANDS; other packages add theirs through the entry-point group
-`moonkiln.commands` (the simulator's `sim`, `hil` and `demo` come that way).
+`moonkiln.commands` (the simulator's `sim` and `demo` come that way).
 """
 
 from __future__ import annotations

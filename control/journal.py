@@ -291,7 +291,7 @@ class LayerStream:
             self.began_s = asyncio.get_running_loop().time()
 
     def acked(self, index: int) -> None:
-        """Line `index` of this stream got its ok; on disk within 50 ms, or 50 ms after an ok behind the next look at
+        """Line `index` of this stream got its ok; on disk within 100 ms, or 100 ms after an ok behind the next look at
         the head."""
         self._acked = index
         if self._on_acked is not None:

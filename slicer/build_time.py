@@ -207,9 +207,19 @@ class BuildTime:
         ]
         return [TimeRow(what, seconds, (seconds or 0.0) / total if total else 0.0) for what, seconds in parts]
 
+    @property
+    def not_in_total(self) -> list[str]:
+        """What the build takes time for as well, and nobody has said how long."""
+        model = self.model
+        known = {"recoating": model.recoat, "starting": model.starting_s, "heating": model.heating_s}
+        return [what for what, value in known.items() if value is None]
+
     def sentences(self) -> list[str]:
-        """What somebody should know before this build is started: a line that is too slow, a beam that stands."""
+        """What somebody should know before this build is started: what the total leaves out, a line that is too slow, a
+        beam that stands."""
         said = []
+        if self.not_in_total:
+            said.append(f"the total is without {' and '.join(self.not_in_total)}: nobody has said how long that takes")
         wire = self.model.wire
         starved = [layer for layer in self.layers if layer.is_starved]
         if starved and wire:
@@ -237,6 +247,7 @@ class BuildTime:
             **{name: getattr(self, name) for name in parts},
             "starting_s": self.model.starting_s,
             "heating_s": self.model.heating_s,
+            "not_in_total": self.not_in_total,
             "layers": [{**asdict(layer), "total_s": layer.total_s} for layer in self.layers],
         }
 

@@ -119,11 +119,12 @@ def test_a_line_that_does_not_keep_up_says_so():
     fine = build.layers[1]
     assert fine.late_moves > 400
     assert fine.starved_s > 0.15 * fine.exposure_s
-    (sentence,) = build.sentences()
+    (_, sentence) = build.sentences()
     assert (
         "1 of 2 layers" in sentence and "115200 baud" in sentence and "layer 0" in sentence
     )  # both are drawn as layer 0
-    assert not build_time([Planned(pieces(800, 0.1))], BENCH).sentences()
+    (left_out,) = build_time([Planned(pieces(800, 0.1))], BENCH).sentences()
+    assert "without recoating and starting and heating" in left_out
 
 
 def test_the_line_that_would_do_is_named_and_does():

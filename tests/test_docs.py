@@ -178,22 +178,26 @@ def matches(shown: list[str], real: list[str]) -> bool:
     return bool(real) and fnmatch.fnmatchcase(real[0], pattern) and matches(shown[1:], real[1:])
 
 
+SAID_AT_ONCE = ("brick", "slice", "info", "preview", "check", "estimate", "export")
+
+
 def test_the_readme_shows_what_slicing_commands_really_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_stl(demo_brick(), "brick.stl")
+    (tmp_path / "tests").symlink_to(REPOSITORY / "tests")
     tried = 0
     for body in fences(README, "console"):
         for call in re.split(r"^\$ ", body, flags=re.MULTILINE)[1:]:
             line, *shown = call.splitlines()
             words = shlex.split(line)
-            if words[0] != "moonkiln" or words[1] not in ("slice", "info", "preview", "export"):
+            if words[0] != "moonkiln" or words[1] not in SAID_AT_ONCE:
                 continue
             result = CliRunner().invoke(cli, words[1:], prog_name="moonkiln")
-            progress = re.compile(r"(slicing|drawing|writing): \d+%, ")
+            progress = re.compile(r"(slicing|drawing|writing|looking): \d+%, ")
             real = [said for said in (result.stdout + result.stderr).splitlines() if not progress.match(said)]
             assert matches(shown, real), f"README shows of `{line}`:\n" + "\n".join([*shown, "but it says:", *real])
             tried += 1
-    assert tried == 6
+    assert tried == 11
 
 
 # ---- names

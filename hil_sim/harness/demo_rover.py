@@ -8,6 +8,7 @@ from pathlib import Path
 from control.host import PlanRequest, Route, plan_request, write_map
 from hil_sim.world.plant.terrain import generated_heights
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 REAL_PATCH = Path("terrain") / "peak_near_shackleton_exact_100x100_5mpp.csv"
 REAL_START_M, REAL_HEADING = (22100.0, -12400.0), (0.80, 0.60)
 SEED, SIDE_M, CELL_M = 8, 400.0, 4.0
@@ -28,6 +29,6 @@ def plan_demo(folder: Path, length_m: float) -> Route:
 
 def real_patch() -> Path | None:
     """The measured heights of the shared data folder (`MOONKILN_DATA`, or `../shared/data`), if they are there."""
-    data = Path(os.environ.get("MOONKILN_DATA", Path.cwd().parent / "shared" / "data"))
+    data = Path(os.environ.get("MOONKILN_DATA", REPOSITORY.parent / "shared" / "data"))
     path = data / REAL_PATCH
     return path if path.is_file() else None
