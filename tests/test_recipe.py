@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from slicer.layers import Layer
 from slicer.recipe import (
     ENERGY_FLOOR_J_KG,
     RANGES,
+    WORDS,
     Evidence,
     Recipe,
     RecipeError,
@@ -226,3 +229,30 @@ def test_an_envelope_says_what_it_does_not_cover():
 def test_an_impossible_envelope_is_refused(table):
     with pytest.raises(EnvelopeError):
         Envelope.from_dict({**BENCH.to_dict(), **table})
+
+
+# ---- the page
+
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+
+def rows_of(page: str) -> list[list[str]]:
+    lines = (DOCS / page).read_text(encoding="utf-8").splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
+
+
+def test_the_page_of_recipes_lists_every_key_with_its_range():
+    rows = rows_of("recipes.md")
+    numbers = {
+        row[0].strip("`"): (*map(float, row[1].split(",")), row[2]) for row in rows if re.match(r"-?[\d.]+,", row[1])
+    }
+    assert numbers == RANGES
+    words = {row[0].strip("`"): tuple(re.findall(r"`(\w+)`", row[1])) for row in rows if row[1].startswith("`")}
+    assert words == WORDS
+    assert {row[0].strip("`") for row in rows} - set(numbers) - set(words) == set(preset_names())
+
+
+def test_the_page_of_slicing_lists_every_choice():
+    told = {key for row in rows_of("slicing.md") for key in re.findall(r"`(\w+)`", row[0])}
+    assert told == {field.name for field in fields(Strategy)}
