@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ FRAME2_FINE = (
 )
 COMPARISONS = (
     Comparison(
-        "frame2, 500 layers, 0.1 mm, to paths in memory",
+        "frame2, 500 layers, 0.1 mm, to paths in memory (the first two: STL to G-code)",
         "frame2",
         "of_slice()",
         (*FRAME2_FINE, ("PySLM Hatcher", "bench_hatch.py Hatcher {mesh} 0.082 0.1 500 1")),
@@ -55,7 +56,7 @@ COMPARISONS = (
         {"PrusaSlicer": 3.5, "CuraEngine": 3.5},
     ),
     Comparison(
-        "counter, 100 layers, 0.5 mm, file to paths",
+        "counter, 100 layers, 0.5 mm, file to paths (the first two: STL to G-code)",
         "counter",
         "of_counter('paths', {mesh!r})",
         (
@@ -88,7 +89,7 @@ def of_slice() -> tuple[float, float, float]:
 
 
 def of_gcode() -> tuple[float, float, float]:
-    """frame2 to a G-code file, the best of three after one to warm up."""
+    """frame2 to a G-code file, the median of three after one to warm up."""
     import tempfile
     import time
 
@@ -139,7 +140,7 @@ def measure(comparison: Comparison, scripts: Path, peers: Path) -> list[dict[str
             figures = _json_of([str(python), str(scripts / script), *rest], scripts)
             wall, cpu, peak = figures["median_s"], figures["cpu_s"], figures["rss_peak_mb"]
             rows.append({"job": comparison.job, "who": name, "wall_s": wall, "cpu_s": cpu, "peak_mb": peak})
-        except (subprocess.SubprocessError, ValueError, KeyError) as error:
+        except (subprocess.SubprocessError, ValueError, KeyError, IndexError, TypeError) as error:
             rows.append({"job": comparison.job, "who": name, "error": str(error)})
     call = comparison.ours.format(mesh=str(mesh))
     wall, cpu, peak = _json_of([sys.executable, "-c", f"import json, peers; print(json.dumps(peers.{call}))"], HERE)
@@ -151,11 +152,17 @@ def measure(comparison: Comparison, scripts: Path, peers: Path) -> list[dict[str
 
 
 def _json_of(command: list[str], folder: Path) -> Any:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT_S)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or [""])[-1]
-        raise ValueError(f"exit code {done.returncode}: {last}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=folder, text=True, start_new_session=True, **pipes) as running:
+        try:
+            said, wrong = running.communicate(timeout=LIMIT_S)
+        except BaseException:
+            os.killpg(running.pid, signal.SIGKILL)  # with the slicer that it started
+            raise
+    if running.returncode:
+        last = (wrong.strip().splitlines() or [""])[-1]
+        raise ValueError(f"exit code {running.returncode}: {last}")
+    return json.loads(said.strip().splitlines()[-1])
 
 
 def table(rows: list[dict[str, Any]]) -> str:

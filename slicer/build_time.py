@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from slicer.envelope import Envelope
 from slicer.errors import SlicerError
 from slicer.layers import Layer
@@ -228,7 +226,7 @@ class BuildTime:
             faster = "a faster line" if None in enough else f"a line of {max(baud or 0 for baud in enough)} baud"
             said.append(
                 f"{len(starved)} of {len(self.layers)} layers have vectors too short for {wire.baud} baud: the line"
-                f" adds {math.fsum(layer.starved_s for layer in starved):.1f} s, most in layer {worst.index}"
+                f" adds {math.fsum(layer.starved_s for layer in starved):.1f} s, most in layer {worst.index + 1}"
                 f" ({100.0 * worst.starved_s / worst.exposure_s:.0f} % of its exposure). Use {faster}, or longer"
                 " vectors"
             )
@@ -263,8 +261,16 @@ class PlannedLayer(Protocol):
     def jump_speed_mm_s(self) -> float | None: ...
 
 
-def job_time(job: Job, model: TimeModel = TimeModel(), progress: Callable[[int, int], None] | None = None) -> BuildTime:
-    """The time of a job, read layer by layer. `progress` is called with (layers done, layers in all)."""
+def job_time(
+    job: Job,
+    model: TimeModel = TimeModel(),
+    progress: Callable[[int, int], None] | None = None,
+    envelope: Envelope | None = None,
+) -> BuildTime:
+    """The time of a job, read layer by layer, on a machine of that envelope (the job's own if None).
+
+    `progress` is called with (layers done, layers in all).
+    """
     count = job.manifest.layer_count
 
     def layers() -> Iterator[PlannedLayer]:
@@ -273,7 +279,7 @@ def job_time(job: Job, model: TimeModel = TimeModel(), progress: Callable[[int, 
             if progress is not None:
                 progress(index + 1, count)
 
-    return build_time(layers(), job.envelope, model)
+    return build_time(layers(), envelope or job.envelope, model)
 
 
 def build_time(layers: Iterable[PlannedLayer], envelope: Envelope, model: TimeModel = TimeModel()) -> BuildTime:
@@ -292,7 +298,7 @@ def build_time(layers: Iterable[PlannedLayer], envelope: Envelope, model: TimeMo
         recoating_s = model.recoat.time_s(planned.layer.thickness_mm) if model.recoat else 0.0
         slowest: LayerTime | None = None
         longest = 0
-        for head, path in _by_head(planned.path):
+        for head, path in planned.path.by_head():
             at_mm = from_mm.get(head, model.from_mm)
             one, from_mm[head], lines = _path_time(path, planned, at_mm, number, recoating_s, envelope, model)
             longest = max(longest, lines)
@@ -302,24 +308,6 @@ def build_time(layers: Iterable[PlannedLayer], envelope: Envelope, model: TimeMo
         times.append(slowest)
         number += longest + LINES_BETWEEN
     return BuildTime(tuple(times), model)
-
-
-def _by_head(path: ScanPath) -> Iterator[tuple[int, ScanPath]]:
-    if not path.beam.any():
-        yield 0, path
-        return
-    for head in np.unique(path.beam).tolist():
-        its = path.beam == head
-        yield (
-            head,
-            ScanPath(
-                path.vectors_mm[its],
-                path.kind[its],
-                path.power_w[its],
-                path.speed_mm_s[its],
-                wait_s=path.wait_s[its],
-            ),
-        )
 
 
 def _path_time(

@@ -6,45 +6,70 @@ and cut first, filled and written next, so a process beside this one begins with
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from slicer.kernels.offsetting import offset_outline
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @contextmanager
 def compiled_beside() -> Iterator[None]:
     """While the block runs, compile what a plan needs last in a process of its own, unless numba's cache has it.
 
-    The process ends with the block. Nothing depends on it: what it has not compiled is compiled here.
+    Nothing depends on that process: what it has not compiled is compiled here, and where it cannot be started the block
+    runs all the same. It is never killed, for numba's cache must not be left half written: it ends by itself before its
+    next kernel when the pipe to it closes, with the block or with this process, whatever ends it.
     """
-    if not sys.executable or is_compiled():
+    helper = None if os.name != "posix" or is_compiled() else _started()
+    if helper is None:
         yield
         return
-    helper = subprocess.Popen(
-        [sys.executable, "-m", "slicer.compiling"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
     try:
         yield
     finally:
-        helper.kill()
+        assert helper.stdin is not None
+        helper.stdin.close()
         helper.wait()
 
 
+def _started() -> subprocess.Popen[bytes] | None:
+    with contextlib.suppress(OSError):  # a plan needs no second process
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "slicer.compiling"],  # -P: nothing from the user's folder is imported
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is not for it either
+        )
+    return None
+
+
 def is_compiled() -> bool:
-    """Whether numba's cache holds the kernel that takes longest."""
-    folder = Path(offset_outline._cache.cache_path)  # type: ignore[attr-defined]  # numba tells it nowhere else
-    return any(folder.glob("offsetting.offset_outline-*.nbi"))
+    """Whether numba's cache holds the kernel that takes longest, made of these sources; or caches nothing at all."""
+    cache = getattr(offset_outline, "_cache", None)
+    index = getattr(cache, "_cache_file", None)  # numba tells it nowhere else
+    return index is None or bool(index._load_index())
 
 
 def main() -> None:
     """Resolve, move, hatch, trace and pack a square, in the order in which a plan comes to the kernels of that."""
+    for step in steps():
+        if select.select([sys.stdin], [], [], 0.0)[0]:  # the pipe has closed
+            return
+        step()
+
+
+def steps() -> list[Callable[[], object]]:
+    """What compiles the kernels, one after the other."""
     import numpy as np
 
     from slicer.envelope import Envelope
@@ -60,15 +85,17 @@ def main() -> None:
     from slicer.scan import KIND_HATCH, ScanPath
 
     square = np.array([(20.0, 20.0), (40.0, 20.0), (40.0, 40.0), (20.0, 40.0)]), np.array([0, 4])
-    resolved_as_given(*square, np.array([0, 1]), 30.0, 30.0, POSITIVE, np.zeros(1, np.bool_))
-    raw_offset(*square, np.array([-1.0]), np.array([64]), np.array([0.01]))
-    corner_losses(*square, 0.5)
-    vectors = HATCHES["meander"](*square, 1.0, HatchSettings(1.0)).vectors_mm
-    trace_loops(*thinned(square, 0.01), (0.0, 0.0))
     recipe, plate = load_recipe("dsel_fibre"), Envelope(250.0, 150.0, 100.0, 200.0, 100.0, 500.0)
-    layer = Layer(0, 0.1, 0.1, *square)
-    path = ScanPath.uniform(np.rint(vectors * 1000.0) / 1000.0, KIND_HATCH, 100.0, 50.0)
-    pack_layer(JobLayer(layer, path, 100.0), JobHead("square", recipe, plate, "square.stl", "0" * 64))
+    path = ScanPath.uniform(np.array([(21.0, 21.0, 39.0, 21.0)]), KIND_HATCH, 100.0, 50.0)
+    layer = JobLayer(Layer(0, 0.1, 0.1, *square), path, 100.0)
+    return [
+        lambda: resolved_as_given(*square, np.array([0, 1]), 30.0, 30.0, POSITIVE, np.zeros(1, np.bool_)),
+        lambda: raw_offset(*square, np.array([-1.0]), np.array([64]), np.array([0.01])),
+        lambda: corner_losses(*square, 0.5),
+        lambda: HATCHES["meander"](*square, 1.0, HatchSettings(1.0)),
+        lambda: trace_loops(*thinned(square, 0.01), (0.0, 0.0)),
+        lambda: pack_layer(layer, JobHead("square", recipe, plate, "square.stl", "0" * 64)),
+    ]
 
 
 if __name__ == "__main__":

@@ -78,13 +78,17 @@ def track_distances_mm(parameters: FillParameters, strategy: Strategy = PLAIN) -
     spot), or the strategy's overlap farther out. Without hatch spacing there is one contour, the centre line of a beam
     as wide as the spot.
     """
-    edge = 0.5 * parameters.spot_mm if strategy.compensation_mm is None else strategy.compensation_mm
+    edge = _edge_mm(parameters, strategy)
     spacing = parameters.hatch_spacing_mm
     if spacing is None:
         return [edge], None
     contours = [edge + i * spacing for i in range(parameters.contours)]
     inner = contours[-1] + 0.5 * spacing if contours else edge
     return contours, max(inner - strategy.hatch_overlap_mm, 0.0)
+
+
+def _edge_mm(parameters: FillParameters, strategy: Strategy) -> float:
+    return 0.5 * parameters.spot_mm if strategy.compensation_mm is None else strategy.compensation_mm
 
 
 def fill_layer(
@@ -118,7 +122,7 @@ def fill(
     inward = [-distance for distance in [*contours_mm, *([] if hatch_mm is None else [hatch_mm])]]
     holes = None
     if strategy.hole_compensation_mm is not None:
-        farther = strategy.hole_compensation_mm - (-inward[0] if contours_mm else 0.5 * parameters.spot_mm)
+        farther = strategy.hole_compensation_mm - _edge_mm(parameters, strategy)
         holes = [distance - farther for distance in inward]
     outlines = list(offset_each(layer, inward, holes))
     tracks, narrow = _thin(layer, outlines[0], -inward[0], parameters, strategy)

@@ -172,7 +172,7 @@ def pack_layer(job_layer: JobLayer, head: JobHead) -> PackedLayer:
         energy_j=path.energy_j,
         beam_on_s=path.exposure_time_s,
         waiting_s=float(path.wait_s.sum()),
-        build_time_s=path_time(path, head.envelope, job_layer.jump_speed_mm_s).total_s,
+        build_time_s=max(path_time(its, head.envelope, job_layer.jump_speed_mm_s).total_s for _, its in path.by_head()),
         extent_mm=extent_mm,
         members=members,
     )

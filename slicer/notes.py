@@ -53,6 +53,10 @@ class NoteBook:
         self.not_told = 0
         self._waiting_s = self._beam_on_s = 0.0
 
+    def say(self, sentence: str) -> None:
+        """A sentence of the whole plan."""
+        self._of_plate = (*self._of_plate, sentence)
+
     def add_time(self, waiting_s: float, beam_on_s: float) -> None:
         """How long the beam waits in a layer, and how long it is on."""
         self._waiting_s += waiting_s
@@ -113,8 +117,8 @@ def sentences(notes: Iterable[dict[str, Any]], spot_mm: float) -> list[str]:
     for note in notes:
         by_kind.setdefault(note["kind"], []).append(note)
     for kind, what in (
-        (DROPPED, "narrower than half the {spot:g} mm spot and left out"),
-        (THIN_WALL, "narrower than the {spot:g} mm spot and drawn as single tracks, wider than they are"),
+        (DROPPED, "too narrow for the {spot:g} mm spot or its contour and left out"),
+        (THIN_WALL, "too narrow for a contour of the {spot:g} mm spot and drawn as single tracks"),
         (OVERHANG, "hanging over loose powder by more than 45 deg"),
     ):
         places = by_kind.get(kind, [])

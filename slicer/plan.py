@@ -16,8 +16,9 @@ from slicer.fill import fill
 from slicer.heads import Head, split_among
 from slicer.heights import adaptive_edges
 from slicer.job import JobHead, JobLayer, Manifest, PackedLayer, pack_layer, write_packed
-from slicer.layers import Layer, cut_bands, cut_layers
+from slicer.layers import Layer, cut_bands, cut_layers, net_area_mm2
 from slicer.mesh import Mesh, MeshReport, place_on_plate, read_mesh
+from slicer.mesh_winding import volumes
 from slicer.notes import NoteBook
 from slicer.parallel import in_order, workers_here
 from slicer.placement import Wish, arrange, wished
@@ -30,8 +31,11 @@ from slicer.thin_walls import NarrowPlace
 THINNEST_PART = 0.25
 """Of the recipe's layer thickness: the thinnest adaptive layer where the strategy does not say."""
 
+UNLIKE_HEIGHT_PART, UNLIKE_VOLUME_PART = 0.05, 0.01
+"""Told of is a height of all layers that differs from the part's by this part of a layer, or a volume by this part."""
+
 OVERHANG_PART = 1.0
-"""A layer may reach out over powder by this many of the recipe's layer thicknesses (45 deg) before it is told of."""
+"""A layer may reach out over powder by this many layer thicknesses (45 deg) before it is told of."""
 
 
 def plan_job(
@@ -83,7 +87,9 @@ def plan_job(
             name or paths[0].stem, recipe, envelope, ", ".join(path.name for path in paths), _sha256_of(paths), parts
         )
         notes = NoteBook(recipe.spot_mm, plate_notes)
-        notes.add_overhangs(overhangs(layers, OVERHANG_PART * recipe.layer_thickness_mm))
+        for sentence in [*recipe.strategy.idle(), *_unlike(mesh, layers)]:
+            notes.say(sentence)
+        notes.add_overhangs(overhangs(layers, OVERHANG_PART))
         return write_packed(out_path, head, _packed(layers, head, notes, workers, progress), notes)
 
 
@@ -140,6 +146,23 @@ def _cut(mesh: Mesh, recipe: Recipe, workers: int) -> list[Layer]:
         return cut_layers(mesh, thickness, recipe.strategy.fill_rule, workers)
     thinnest = recipe.strategy.layer_thickness_min_mm or THINNEST_PART * thickness
     return cut_bands(mesh, adaptive_edges(mesh, cusp, thinnest, thickness), recipe.strategy.fill_rule, workers)
+
+
+def _unlike(mesh: Mesh, layers: list[Layer]) -> Iterator[str]:
+    """Where the layers are not the mesh: each is what its middle plane cuts, and what lies between planes is lost."""
+    thickness_mm = max(layer.thickness_mm for layer in layers)
+    tall_mm = float(np.ptp(mesh.bounds_mm[:, 2]))
+    made_mm = layers[-1].z_mm - layers[0].z_mm + layers[0].thickness_mm
+    if abs(tall_mm - made_mm) > UNLIKE_HEIGHT_PART * thickness_mm:
+        yield f"The part is {tall_mm:.6g} mm tall, and its {len(layers)} layers are {made_mm:.6g} mm."
+    volume_mm3 = float(volumes(mesh, np.zeros(len(mesh.faces), np.int32), 1)[0])
+    layers_mm3 = sum(net_area_mm2(layer) * layer.thickness_mm for layer in layers)
+    more = layers_mm3 / volume_mm3 - 1.0 if volume_mm3 > 0.0 else 0.0
+    if abs(more) > UNLIKE_VOLUME_PART:
+        yield (
+            f"The layers hold {layers_mm3:,.6g} mm3 and the mesh {volume_mm3:,.6g} mm3 ({more:+.1%})"
+            ": what begins and ends between the middles of two layers is lost or filled. Thinner layers follow it."
+        )
 
 
 def _packed(

@@ -407,8 +407,11 @@ def _sentences(plan: PlanQuality) -> list[str]:
     else:
         lines.append(f"No feature of {cover.feature_mm2:.3g} mm2 or more is dropped.")
     if plan.return_times is not None and plan.return_times.least_s is not None:
+        least_s = plan.return_times.least_s
         lines.append(
-            f"The beam comes back beside a fresh track after {plan.return_times.least_s:.3g} s at the soonest."
+            f"The beam comes back beside a fresh track after {least_s:.3g} s at the soonest."
+            if least_s >= 0.0
+            else "Two heads are at neighbouring tracks at the same time."
         )
     if plan.layers_in_all > len(plan.layers):
         lines.append(f"Judged are {len(plan.layers)} of {plan.layers_in_all} layers.")

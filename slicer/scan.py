@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -23,7 +23,8 @@ SHARED_MAX = 1 << 19
 class Run(NamedTuple):
     """Scan vectors that share one kind, power, speed and focus: what a path is put together from.
 
-    `room`: how many rows in front of `vectors_mm`, in the array that it is a view of, the path may write to.
+    `room`: how many rows in front of `vectors_mm`, in the array that it is a view of, the one path that is made of this
+    may write to.
     """
 
     vectors_mm: NDArray[np.float64]
@@ -116,13 +117,21 @@ class ScanPath:
         """Only some of the vectors, as rows of numpy are chosen."""
         return ScanPath(*(getattr(self, column.name)[rows] for column in fields(self)))
 
+    def by_head(self) -> Iterator[tuple[int, ScanPath]]:
+        """What each head exposes, with its number."""
+        if not self.beam.any():
+            yield 0, self
+            return
+        for head in np.unique(self.beam).tolist():
+            yield head, self.chosen(self.beam == head)
+
     def of_kind(self, kind: int) -> ScanPath:
         """Only the vectors of one kind, in the same order."""
         return self.chosen(self.kind == kind)
 
-    @functools.cached_property
+    @property
     def lengths_mm(self) -> NDArray[np.float64]:
-        """(n,) f8, the length of each vector; kept, because length, time and energy all ask for it."""
+        """(n,) f8, the length of each vector."""
         return np.hypot(self.vectors_mm[:, 2] - self.vectors_mm[:, 0], self.vectors_mm[:, 3] - self.vectors_mm[:, 1])
 
     @property
@@ -183,6 +192,7 @@ def _steps(values: list[Any], counts: list[int], dtype: type) -> NDArray[Any]:
     """
     steps: list[tuple[Any, int]] = []
     for value, count in zip(values, counts, strict=True):
+        value += 0  # no -0.0, which would be found as 0.0
         if steps and steps[-1][0] == value:
             steps[-1] = (value, steps[-1][1] + count)
         else:

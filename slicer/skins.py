@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
 
-import numpy as np
-
 from slicer import regions
 from slicer.layers import Layer, loops_area_mm2
 from slicer.offsets import Loops, offset_loops
@@ -39,7 +37,7 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class Overhang:
-    """What of a layer hangs over powder by more than was allowed. `area_mm2`, and the middle of the largest piece."""
+    """A piece of a layer that hangs over powder by more than was allowed; `at_mm`: its middle."""
 
     layer: int
     area_mm2: float
@@ -65,20 +63,21 @@ def skin_regions(inside: Loops, neighbours: Neighbours, track_mm: float) -> tupl
     return core, up, down
 
 
-def overhangs(layers: Sequence[Layer], reach_mm: float) -> list[Overhang]:
-    """Where layers reach out over powder by more than `reach_mm` beyond the layer below them.
+def overhangs(layers: Sequence[Layer], reach_part: float) -> list[Overhang]:
+    """Where layers reach out over powder, beyond the layer below them, by more than so many times the height between
+    the two (1: 45 deg).
 
     Powder holds what lies on it, so nothing falls; but it sags and sinters deeper there, and a plan should say so.
     """
     found = []
     for below, layer in pairwise(layers):
+        reach_mm = reach_part * 0.5 * (below.thickness_mm + layer.thickness_mm)
         held = offset_loops(below, reach_mm) if len(below.points_mm) else regions.EMPTY
-        hanging = regions.bodies(regions.difference(_outline(layer), held))
-        areas = [loops_area_mm2(*piece) for piece in hanging]
-        if sum(areas) > 1e-6:
-            points, _ = hanging[int(np.argmax(areas))]
-            x, y = points.mean(axis=0).tolist()
-            found.append(Overhang(layer.index, float(sum(areas)), (x, y)))
+        for points, starts in regions.bodies(regions.difference(_outline(layer), held)):
+            area_mm2 = loops_area_mm2(points, starts)
+            if area_mm2 > 1e-6:
+                x, y = points.mean(axis=0).tolist()
+                found.append(Overhang(layer.index, area_mm2, (x, y)))
     return found
 
 

@@ -121,8 +121,8 @@ def test_a_line_that_does_not_keep_up_says_so():
     assert fine.starved_s > 0.15 * fine.exposure_s
     (_, sentence) = build.sentences()
     assert (
-        "1 of 2 layers" in sentence and "115200 baud" in sentence and "layer 0" in sentence
-    )  # both are drawn as layer 0
+        "1 of 2 layers" in sentence and "115200 baud" in sentence and "layer 1 " in sentence
+    )  # both are drawn as the first layer
     (left_out,) = build_time([Planned(pieces(800, 0.1))], BENCH).sentences()
     assert "without recoating and starting and heating" in left_out
 

@@ -174,7 +174,10 @@ def test_what_is_too_narrow_is_told_with_its_place_and_layers(tmp_path):
         10.9, abs=0.6
     )
     dropped, tracked = sentences(manifest.notes, 1.0)
-    assert "1 place is narrower than half the 1 mm spot and left out" in dropped and "in layers 1 to 10" in dropped
+    assert (
+        "1 place is too narrow for the 1 mm spot or its contour and left out" in dropped
+        and "in layers 1 to 10" in dropped
+    )
     assert "single tracks" in tracked
 
 
@@ -196,3 +199,29 @@ def test_a_plan_that_mostly_waits_is_told_of(plate, tmp_path, return_time_s, is_
         with Job.open(tmp_path / "plate.kiln") as job:
             waited_s = sum(float(job.layer(index).path.wait_s.sum()) for index in range(manifest.layer_count))
         assert f"{waited_s / 3600.0:.3g} h" in told[0]
+
+
+def test_a_body_between_two_planes_and_a_lost_height_are_told_of(tmp_path):
+    solid = manifold3d.Manifold.cube((30, 30, 4)) + manifold3d.Manifold.cube((30, 30, 0.3)).translate((0, 0, 4.3))
+    write_stl(mesh_of(solid, "two"), tmp_path / "two.stl")
+    manifest = plan_job(tmp_path / "two.stl", wire_small(), BENCH, tmp_path / "two.kiln")
+    told = " ".join(sentences(manifest.notes, 1.0))
+    assert "4.6 mm tall, and its 9 layers are 4.5 mm" in told and "(-7.0%)" in told
+
+
+def test_a_plan_that_is_its_part_says_nothing(plate, tmp_path):
+    assert plan_job(plate, wire_small(), BENCH, tmp_path / "plate.kiln").notes == []
+
+
+def test_a_choice_that_changes_nothing_is_told_of(plate, tmp_path):
+    recipe = wire_small(sweep_deg="30", tile_mm="3", up_skin_power_w="90")
+    told = sentences(plan_job(plate, recipe, BENCH, tmp_path / "plate.kiln").notes, 1.0)
+    assert [sentence.split()[0] for sentence in told] == ["tile_mm", "sweep_deg", "up_skin_power_w"]
+    recipe = wire_small(hatch="islands", tile_mm="3", heads="2", stitch_mm="0.5")
+    assert sentences(plan_job(plate, recipe, BENCH, tmp_path / "plate.kiln").notes, 1.0) == []
+
+
+def test_two_heads_take_as_long_as_the_slower(plate, tmp_path):
+    one = plan_job(plate, wire_small(), BENCH, tmp_path / "one.kiln")
+    two = plan_job(plate, wire_small(heads="2"), BENCH, tmp_path / "two.kiln")
+    assert 0.4 < two.build_time_s / one.build_time_s < 0.75

@@ -27,17 +27,20 @@ def estimate(job_path: Path, machine: str, as_json: bool) -> None:
     """Say how long a job takes on a machine: exposing, jumping, waiting, starved by the line, recoating."""
     from control.build_model import time_model
     from control.commands.slice import duration
-    from control.config import load_machine
+    from control.config import envelope_from, load_machine
     from slicer.build_time import job_time
     from slicer.job import Job
 
+    config = load_machine(machine)
+    envelope = envelope_from(config)
     with Job.open(job_path) as job:
-        time = job_time(job, time_model(load_machine(machine)))
+        time = job_time(job, time_model(config), envelope=envelope)
+        sentences = [*envelope.covers(job.envelope), *time.sentences()]
     if as_json:
-        say_json({"path": str(job_path), **time.to_dict(), "sentences": time.sentences()})
+        say_json({"path": str(job_path), **time.to_dict(), "sentences": sentences})
         return
     for row in time.rows():
         seconds = "-" if row.seconds is None else duration(row.seconds)
         click.echo(f"  {row.what:20} {seconds:>12} {100 * row.share:5.1f} %")
-    for sentence in time.sentences():
+    for sentence in sentences:
         click.echo(f"  note: {sentence}")

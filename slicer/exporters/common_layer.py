@@ -147,6 +147,11 @@ class _Encoder:
             words = cli_long(vectors_mm, per_unit, starts, set_of, is_track, POLYLINE_LONG, HATCHES_LONG)
             return [struct.pack("<Hf", LAYER_LONG, z), words.astype("<u2", copy=False).data], blocks
         tracks = np.diff(starts)[is_track[set_of[starts[:-1]]]] if len(path) else np.zeros(0)
+        if layer.thickness_mm < self.unit_mm:
+            raise ExportError(
+                f"layer {layer.index} is {layer.thickness_mm:g} mm thick, and short CLI counts heights in whole units"
+                f" of {self.unit_mm:g} mm: use the long form, or a smaller unit"
+            )
         self._check_short(numbered.extent_mm, z, int(tracks.max(initial=0)) + 1, f"layer {layer.index}")
         words = cli_short(vectors_mm, per_unit, starts, set_of, is_track, POLYLINE_SHORT, HATCHES_SHORT)
         return [struct.pack("<HH", LAYER_SHORT, round(z)), words.astype("<u2", copy=False).data], blocks

@@ -23,6 +23,7 @@ from slicer.job import Job, JobLayer, check_layer
 from slicer.kernels.text import gcode_lines
 from slicer.layers import Layer
 from slicer.parallel import in_order, workers_here
+from slicer.recipe import Recipe
 from slicer.scan import KIND_HATCH, ScanPath
 from slicer.whole_file import whole_file
 
@@ -31,6 +32,7 @@ __all__ = ["ExportError"]  # part of this module's promise, though other exporte
 LINE_BYTES_MAX = MARLIN.line_bytes_max
 
 DWELL_S_MAX = 60.0
+POWER_PART = 0.05
 """A longer wait is told in several lines: a host that waits two minutes for an answer gives the controller up."""
 
 
@@ -158,6 +160,7 @@ def stream_gcode(source: Source, stream: BinaryIO, dialect: Dialect = MARLIN) ->
     """The same into an open stream of bytes."""
     head, envelope = source.head, source.head.envelope
     lines = vectors = 0
+    power_off = 0.0
     count = f", {source.vector_count} vectors" if source.vector_count is not None else ""
 
     def put(texts: Iterable[bytes]) -> None:
@@ -194,8 +197,30 @@ def stream_gcode(source: Source, stream: BinaryIO, dialect: Dialect = MARLIN) ->
         stream.write(whole.text.data)
         lines += len(whole.block_of_line)
         vectors += len(job_layer.path)
+        power_off = max(power_off, _power_off(job_layer.path, envelope.s_max))
     put(dialect.job_footer)
-    return Written(vectors, lines)
+    return Written(vectors, lines, _notes(head.recipe, dialect, envelope.s_max, power_off))
+
+
+def _notes(recipe: Recipe, dialect: Dialect, s_max: int, power_off: float) -> tuple[str, ...]:
+    """What the job says and this dialect has no word for."""
+    notes, strategy = [], recipe.strategy
+    if strategy.order == "return_time" and not dialect.says_feed_in_jumps:
+        notes.append(
+            f"the return time of {strategy.return_time_s:g} s was planned with jumps of {recipe.jump_speed_mm_s:g}"
+            f" mm/s; {dialect.title} jumps as fast as its axes may, and comes back a little sooner"
+        )
+    if power_off > POWER_PART:
+        notes.append(f"S0 to S{s_max} are too few steps for the job's powers: one is off by {power_off:.0%}")
+    return tuple(notes)
+
+
+def _power_off(path: ScanPath, s_max: int) -> float:
+    """The largest part by which a power is not what its S word says."""
+    if not len(path):
+        return 0.0
+    in_steps = s_max * path.power_w / path.power_w.max()
+    return float(np.abs(np.rint(in_steps) / in_steps - 1.0).max())
 
 
 # ---- texts for the kernel

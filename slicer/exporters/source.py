@@ -83,10 +83,14 @@ class Source:
         """Only the vectors that head `number` exposes. Waits of other heads' vectors are left to those."""
 
         def layers() -> Iterator[JobLayer]:
+            exposed = 0
             for job_layer in self.layers:
                 path = job_layer.path.chosen(job_layer.path.beam == number)
+                exposed += len(path)
                 alone = replace(path, beam=np.zeros(len(path), np.uint8))
                 yield replace(job_layer, path=alone)
+            if not exposed:
+                raise ExportError(f"head {number} exposes nothing in this job: its heads are numbered from 0")
 
         return replace(self, layers=layers(), vector_count=None)
 

@@ -75,6 +75,11 @@ def _tiled(
     if len(points) == 0:
         return Hatched.empty()
     extent = check_extent(points, angle, settings.spacing_mm)
+    if settings.tile_mm <= 2.0 * settings.shortest_mm:
+        raise ScanError(
+            f"Tiles of {settings.tile_mm:g} mm are too small for lines {settings.spacing_mm:g} mm apart: pieces up to "
+            f"{settings.shortest_mm:g} mm are left out, and nothing would remain; make them wider."
+        )
     if not (extent / settings.tile_mm + 8.0) ** 2 < TILES_MAX:
         raise ScanError(
             f"Tiles of {settings.tile_mm:g} mm need over {TILES_MAX} of them across {extent:.6g} mm; make them wider."

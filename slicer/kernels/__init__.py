@@ -6,12 +6,36 @@ That takes up to half a minute in which nothing else can be seen to happen, so i
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import logging
+from pathlib import Path
 from typing import Any
 
-from numba.core import event
+from numba.core import caching, event
 
 log = logging.getLogger(__name__)
+
+HERE = Path(__file__).resolve().parent
+
+
+@functools.cache
+def sources_sha256(folder: Path) -> str:
+    """Of all sources of a folder."""
+    texts = [f"{path.name}\n".encode() + path.read_bytes() for path in sorted(folder.glob("*.py"))]
+    return hashlib.sha256(b"\0".join(texts)).hexdigest()
+
+
+_stamp_of_file = caching._SourceFileBackedLocatorMixin.get_source_stamp
+
+
+def _stamp(self: Any) -> Any:
+    """Numba knows of a cached function only whether its own file has changed. A kernel is compiled into those of other
+    files that call it, so here the sources of all of them are the stamp of each."""
+    return sources_sha256(HERE) if Path(self._py_file).parent == HERE else _stamp_of_file(self)
+
+
+caching._SourceFileBackedLocatorMixin.get_source_stamp = _stamp  # type: ignore[method-assign]
 
 
 class _Announcer(event.Listener):
