@@ -28,7 +28,8 @@ from slicer.exporters.ovf import write_ovf
 from slicer.exporters.source import Source
 from slicer.exporters.table import write_csv, write_npz
 from slicer.fill import fill
-from slicer.job import JobHead, JobLayer
+from slicer.job import JobHead
+from slicer.job_layer import JobLayer
 from slicer.layers import Layer, cut_layers
 from slicer.mesh import place_on_plate
 from slicer.parallel import in_order, workers_here

@@ -28,7 +28,9 @@ from control.config import load_envelope
 from control.host import JOURNAL_NAME, TELEMETRY_NAME, Status, print_host
 from hil_sim.virtual_time import VirtualLoop, run_virtual
 from hil_sim.world.build import Truth, build_world
-from slicer.job import JobHead, JobLayer, write_job
+from slicer.job import JobHead
+from slicer.job_layer import JobLayer
+from slicer.job_writing import write_job
 from slicer.layers import Layer
 from slicer.recipe import load_recipe
 from slicer.scan import KIND_HATCH, ScanPath

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from control.config import MachineConfig
 from control.offload import offload
-from slicer.job import JobLayer
+from slicer.job_layer import JobLayer
 from vision.inspect_bed import LayerInspection, PlateGeometry, inspect_exposed, inspect_powder
 
 

@@ -30,7 +30,8 @@ from control.watch import Listener, MachineTripped
 from firmware_bridge.errors import BridgeError
 from slicer.errors import SlicerError
 from slicer.exporters.gcode import layer_program
-from slicer.job import Job, JobLayer
+from slicer.job import Job
+from slicer.job_layer import JobLayer
 from vision.inspect_bed import LayerInspection
 
 ENERGY_POLLS_MIN = 40  # fewer samples of the beam say nothing about a layer's energy

@@ -32,7 +32,8 @@ from control.report_truth import (
     read_truth,
     strength_mpa,
 )
-from slicer.job import Job, JobLayer
+from slicer.job import Job
+from slicer.job_layer import JobLayer
 from slicer.layers import net_area_mm2
 from slicer.motion_time import path_time
 from slicer.recipe import RANGES, Recipe, absorbed_energy_j_kg

@@ -19,7 +19,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from slicer.job import JobLayer
+from slicer.job_layer import JobLayer
 
 Array = NDArray[Any]
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 760.0, 58.0, 14.0, 12.0, 26.0

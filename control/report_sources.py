@@ -21,7 +21,8 @@ from control.outcome import NAME as OUTCOME_NAME
 from control.outcome import Outcome, read_outcome
 from control.report_telemetry import Event, Telemetry
 from slicer.errors import SlicerError
-from slicer.job import Job, JobLayer
+from slicer.job import Job
+from slicer.job_layer import JobLayer
 
 PHASES = (
     (re.compile(r"layer \d+: recoating"), "recoating"),

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from control.report_telemetry import messages
-from slicer.job import JobLayer
+from slicer.job_layer import JobLayer
 
 MCAP_NAME, MAPS_NAME = "truth.mcap", "truth_maps.npz"
 MAP_BYTES_MAX = 512 * 1024 * 1024

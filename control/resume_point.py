@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from control.journal import PLANNED_BLOCKS, LayerRecord
 from slicer.envelope import Envelope
 from slicer.exporters.gcode import LayerProgram, layer_program
-from slicer.job import JobLayer
+from slicer.job_layer import JobLayer
 
 _MOVE = re.compile(rb"G[01] X(-?[\d.]+) Y(-?[\d.]+)")
 

@@ -251,7 +251,7 @@ class BuildTime:
 
 
 class PlannedLayer(Protocol):
-    """A layer with its path; a `slicer.job.JobLayer` is one."""
+    """A layer with its path; a `slicer.job_layer.JobLayer` is one."""
 
     @property
     def layer(self) -> Layer: ...

@@ -68,34 +68,36 @@ def main() -> None:
         step()
 
 
-def steps() -> list[Callable[[], object]]:
-    """What compiles the kernels, one after the other."""
+def steps() -> Iterator[Callable[[], object]]:
+    """What compiles the kernels, one after the other; the plan waits for the first one, so it comes before imports."""
     import numpy as np
+
+    from slicer.kernels.offsetting import raw_offset
+    from slicer.kernels.resolving import POSITIVE, resolved_as_given
+
+    square = np.array([(20.0, 20.0), (40.0, 20.0), (40.0, 40.0), (20.0, 40.0)]), np.array([0, 4])
+    yield lambda: resolved_as_given(*square, np.array([0, 1]), 30.0, 30.0, POSITIVE, np.zeros(1, np.bool_))
+    yield lambda: raw_offset(*square, np.array([-1.0]), np.array([64]), np.array([0.01]))
 
     from slicer.envelope import Envelope
     from slicer.hatching import HATCHES, HatchSettings
-    from slicer.job import JobHead, JobLayer, pack_layer
+    from slicer.job import JobHead
+    from slicer.job_layer import JobLayer
+    from slicer.job_writing import pack_layer
     from slicer.kernels.narrowing import corner_losses
-    from slicer.kernels.offsetting import raw_offset
-    from slicer.kernels.resolving import POSITIVE, resolved_as_given
     from slicer.layers import Layer
     from slicer.offsets import thinned
     from slicer.ordering import trace_loops
     from slicer.recipe import load_recipe
     from slicer.scan import KIND_HATCH, ScanPath
 
-    square = np.array([(20.0, 20.0), (40.0, 20.0), (40.0, 40.0), (20.0, 40.0)]), np.array([0, 4])
     recipe, plate = load_recipe("dsel_fibre"), Envelope(250.0, 150.0, 100.0, 200.0, 100.0, 500.0)
     path = ScanPath.uniform(np.array([(21.0, 21.0, 39.0, 21.0)]), KIND_HATCH, 100.0, 50.0)
     layer = JobLayer(Layer(0, 0.1, 0.1, *square), path, 100.0)
-    return [
-        lambda: resolved_as_given(*square, np.array([0, 1]), 30.0, 30.0, POSITIVE, np.zeros(1, np.bool_)),
-        lambda: raw_offset(*square, np.array([-1.0]), np.array([64]), np.array([0.01])),
-        lambda: corner_losses(*square, 0.5),
-        lambda: HATCHES["meander"](*square, 1.0, HatchSettings(1.0)),
-        lambda: trace_loops(*thinned(square, 0.01), (0.0, 0.0)),
-        lambda: pack_layer(layer, JobHead("square", recipe, plate, "square.stl", "0" * 64)),
-    ]
+    yield lambda: corner_losses(*square, 0.5)
+    yield lambda: HATCHES["meander"](*square, 1.0, HatchSettings(1.0))
+    yield lambda: trace_loops(*thinned(square, 0.01), (0.0, 0.0))
+    yield lambda: pack_layer(layer, JobHead("square", recipe, plate, "square.stl", "0" * 64))
 
 
 if __name__ == "__main__":

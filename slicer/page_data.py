@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slicer.envelope import Envelope
-from slicer.job import JobLayer
+from slicer.job_layer import JobLayer
 from slicer.kernels.motion import LINE_VECTOR
 from slicer.motion_time import path_program, program_time
 from slicer.scan import ScanPath

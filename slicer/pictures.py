@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slicer.envelope import Envelope
-from slicer.job import JobLayer
+from slicer.job_layer import JobLayer
 from slicer.scan import KIND_CONTOUR, KIND_DOWN_SKIN, KIND_HATCH, KIND_THIN, KIND_UP_SKIN, ScanPath
 
 # one colour a meaning, on light and on dark ground; the kinds of vectors stay apart for colour-blind eyes (Okabe, Ito)

@@ -15,7 +15,9 @@ from slicer.envelope import Envelope
 from slicer.fill import fill
 from slicer.heads import Head, split_among
 from slicer.heights import adaptive_edges
-from slicer.job import JobHead, JobLayer, Manifest, PackedLayer, pack_layer, write_packed
+from slicer.job import JobHead, Manifest
+from slicer.job_layer import JobLayer
+from slicer.job_writing import PackedLayer, pack_layer, write_packed
 from slicer.layers import Layer, cut_bands, cut_layers, net_area_mm2
 from slicer.mesh import Mesh, MeshReport, place_on_plate, read_mesh
 from slicer.mesh_winding import volumes

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from slicer.dropped import feature_sentence
-from slicer.job import Job, JobLayer
+from slicer.job import Job
+from slicer.job_layer import JobLayer
 from slicer.page_data import BACK_LEAST_S, BACK_STEPS, NEVER, PageView, pack_layer, vector_times_s
 from slicer.pictures import COLOURS, KIND_COLOURS, MARGIN_MM, layer_png, layer_svg
 from slicer.quality import (

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from job_helpers import BENCH, head, square_layer
 
 from slicer.exporters.source import Source
-from slicer.job import JobLayer
+from slicer.job_layer import JobLayer
 from slicer.layers import Layer
 from slicer.scan import KIND_CONTOUR, KIND_DOWN_SKIN, KIND_THIN, KIND_UP_SKIN, KINDS, ScanPath
 

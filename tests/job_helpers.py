@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from slicer.envelope import Envelope
-from slicer.job import JobHead, JobLayer, write_job
+from slicer.job import JobHead
+from slicer.job_layer import JobLayer
+from slicer.job_writing import write_job
 from slicer.layers import Layer
 from slicer.recipe import Recipe, load_recipe
 from slicer.scan import KIND_CONTOUR, KIND_HATCH, ScanPath

@@ -10,7 +10,8 @@ from job_helpers import BENCH, wire_small
 
 from control.cli import cli
 from slicer.bricks import rectangular, write_stl
-from slicer.job import Job, JobHead, write_job
+from slicer.job import Job, JobHead
+from slicer.job_writing import write_job
 from slicer.plan import plan_job
 
 

@@ -13,7 +13,9 @@ from control.build_model import time_model
 from control.cli import cli
 from control.config import load_machine
 from slicer.build_time import job_time
-from slicer.job import Job, JobLayer, write_job
+from slicer.job import Job
+from slicer.job_layer import JobLayer
+from slicer.job_writing import write_job
 from slicer.layers import Layer
 from slicer.scan import KIND_HATCH, ScanPath
 

@@ -12,10 +12,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from job_helpers import BENCH, write_small_job
 
-from slicer import job
+from slicer import job_layer
 from slicer.exporters.common_layer import write_cli
 from slicer.exporters.source import Source
-from slicer.job import Job, JobError, check_layer
+from slicer.job import Job
+from slicer.job_layer import JobError, check_layer
 from slicer.scan import ScanPath
 
 BAD = [np.nan, np.inf, -np.inf, -1.0, 0.0, -0.0004, -0.0006, 1e300, 250.0004, 250.0006, 150.0006, 201.0, 99.0, 255.0]
@@ -42,11 +43,11 @@ def test_both_refuse_the_same_in_the_same_words(layers, name, value, data):
     spoiled = replace(layer, path=replace(layer.path, **{name: column}))
     told = refusal(check_layer, spoiled, BENCH, "layer 0")
     everything_mm = np.zeros(4)
-    assert (told is None) == job._fits(spoiled.path, BENCH, everything_mm)
+    assert (told is None) == job_layer._fits(spoiled.path, BENCH, everything_mm)
     finite = np.isfinite(column).all()
     assert finite or "not a finite number" in told
     if finite:  # the slow check says the same, or the quick one would have raised an AssertionError
-        assert refusal(job._say_what_is_wrong, spoiled.path, BENCH, "layer 0") == told
+        assert refusal(job_layer._say_what_is_wrong, spoiled.path, BENCH, "layer 0") == told
 
 
 def test_it_tells_how_far_the_vectors_reach():

@@ -20,7 +20,8 @@ from control.cli import cli
 from slicer.exporters.common_layer import HEADER_BYTES, LABELS_MAX, Form, stream_cli, write_cli
 from slicer.exporters.parameters import SETS_MAX, TRACKS
 from slicer.exporters.source import ExportError
-from slicer.job import JobLayer, write_job
+from slicer.job_layer import JobLayer
+from slicer.job_writing import write_job
 from slicer.kernels.blocks import block_starts, number_sets
 from slicer.scan import KIND_CONTOUR, ScanPath
 

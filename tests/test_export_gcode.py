@@ -31,7 +31,8 @@ from slicer.exporters.gcode import (
     write_gcode_layers,
 )
 from slicer.exporters.source import Source
-from slicer.job import Job, JobLayer
+from slicer.job import Job
+from slicer.job_layer import JobLayer
 from slicer.kernels.checking import vectors_fit
 from slicer.kernels.text import gcode_lines
 from slicer.layers import Layer

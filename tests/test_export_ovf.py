@@ -17,7 +17,7 @@ from control.cli import cli
 from slicer.exporters import ovf
 from slicer.exporters.ovf import stream_ovf, write_ovf
 from slicer.exporters.parameters import TRACKS
-from slicer.job import write_job
+from slicer.job_writing import write_job
 from slicer.scan import KIND_DOWN_SKIN, KIND_UP_SKIN
 
 pytest.importorskip("grpc_tools", reason="grpcio-tools is not installed")

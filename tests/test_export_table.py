@@ -18,7 +18,7 @@ from job_helpers import head
 from control.cli import cli
 from slicer.exporters.source import ExportError
 from slicer.exporters.table import stream_csv, stream_npz, write_csv, write_npz
-from slicer.job import write_job
+from slicer.job_writing import write_job
 from slicer.scan import ScanPath
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -21,7 +21,8 @@ from slicer.exporters.gcode import (
     layer_program,
     write_gcode,
 )
-from slicer.job import Job, JobError, JobLayer
+from slicer.job import Job
+from slicer.job_layer import JobError, JobLayer
 from slicer.layers import Layer
 from slicer.scan import KIND_HATCH, ScanPath
 

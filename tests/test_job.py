@@ -18,7 +18,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from job_helpers import BENCH, head, square_layer, write_small_job
 
-from slicer.job import ARRAYS, MANIFEST, OPTIONAL_ARRAYS, SCHEMA_VERSION, SUMS, Job, JobError, JobLayer, write_job
+from slicer.job import ARRAYS, MANIFEST, OPTIONAL_ARRAYS, SCHEMA_VERSION, SUMS, Job
+from slicer.job_layer import JobError, JobLayer
+from slicer.job_writing import write_job
 from slicer.layers import Layer
 from slicer.scan import ScanPath
 

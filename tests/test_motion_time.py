@@ -16,7 +16,7 @@ from job_helpers import BENCH, square_layer
 
 from slicer.errors import ScanError
 from slicer.exporters.gcode import layer_program
-from slicer.job import JobLayer
+from slicer.job_layer import JobLayer
 from slicer.kernels import motion
 from slicer.motion_time import (
     FIRMWARES,

@@ -23,7 +23,9 @@ from hil_sim.world.build import MACHINES
 from slicer.bricks import demo_brick, mortise_tenon, write_stl
 from slicer.build_time import FIRST_NUMBER, LINES_BETWEEN, AxisDrive, BuildTime, Recoat, TimeModel, job_time
 from slicer.fill import fill_layer
-from slicer.job import Job, JobLayer, write_job
+from slicer.job import Job
+from slicer.job_layer import JobLayer
+from slicer.job_writing import write_job
 from slicer.kernels.motion import LINE_VECTOR
 from slicer.layers import Layer
 from slicer.motion_time import FIRMWARES, Wire, path_program, program_time

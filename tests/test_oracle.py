@@ -11,7 +11,9 @@ from control.outcome import Declared, LayerOutcome, Totals
 from hil_sim.harness.oracle import Plan, Verdict, judge
 from hil_sim.harness.trace import Block, End, Record, StillBeam
 from slicer.envelope import Envelope
-from slicer.job import Job, JobHead, JobLayer, write_job
+from slicer.job import Job, JobHead
+from slicer.job_layer import JobLayer
+from slicer.job_writing import write_job
 from slicer.layers import Layer
 from slicer.recipe import load_recipe
 from slicer.scan import KIND_HATCH, ScanPath

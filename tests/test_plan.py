@@ -15,7 +15,8 @@ from slicer.bricks import demo_brick, rectangular, write_stl
 from slicer.envelope import Envelope
 from slicer.errors import MeshError
 from slicer.heads import times_s
-from slicer.job import Job, JobError
+from slicer.job import Job
+from slicer.job_layer import JobError
 from slicer.layers import net_area_mm2
 from slicer.notes import PLACES_MAX, NoteBook, sentences
 from slicer.placement import parse_wishes

@@ -17,7 +17,9 @@ import pytest
 from job_helpers import BENCH, head, square_layer, wire_small, write_small_job
 
 import slicer.preview
-from slicer.job import Job, JobLayer, write_job
+from slicer.job import Job
+from slicer.job_layer import JobLayer
+from slicer.job_writing import write_job
 from slicer.layers import Layer
 from slicer.page_data import vector_times_s
 from slicer.pictures import COLOURS, KIND_COLOURS, layer_png, layer_svg

@@ -10,7 +10,7 @@ from control.journal import PLANNED_BLOCKS, LayerPhase, LayerRecord
 from control.resume_point import line_ends_mm, resume_point, tail
 from slicer.envelope import Envelope
 from slicer.exporters.gcode import layer_program
-from slicer.job import JobLayer
+from slicer.job_layer import JobLayer
 from slicer.layers import Layer
 from slicer.scan import KIND_HATCH, ScanPath
 

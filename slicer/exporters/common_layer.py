@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from slicer.exporters.dialects import decimals
 from slicer.exporters.parameters import ParameterTable, sidecar, write_sidecar
 from slicer.exporters.source import ExportError, Source, Written
-from slicer.job import JobLayer
+from slicer.job_layer import JobLayer
 from slicer.kernels.blocks import block_starts, cli_long, cli_short
 from slicer.kernels.text import cli_text
 from slicer.parallel import in_order, workers_here

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from slicer.envelope import Envelope
 from slicer.exporters.dialects import MARLIN, Dialect
 from slicer.exporters.source import ExportError, Source, Written
-from slicer.job import Job, JobLayer, check_layer
+from slicer.job import Job
+from slicer.job_layer import JobLayer, check_layer
 from slicer.kernels.text import gcode_lines
 from slicer.layers import Layer
 from slicer.parallel import in_order, workers_here
@@ -100,7 +101,7 @@ def layer_text(job_layer: JobLayer, envelope: Envelope, dialect: Dialect = MARLI
     largest power. A wait is `G4` after the jump, with the beam off.
 
     Raises:
-        JobError: the layer leaves the envelope (`slicer.job.check_layer`).
+        JobError: the layer leaves the envelope (`slicer.job_layer.check_layer`).
         ExportError: a vector's power is so far under the layer's largest that its S would be 0; it belongs to another
             head; or it asks for a shift of the focus.
     """

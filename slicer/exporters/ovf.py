@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from slicer.exporters.parameters import TRACKS, ParameterSet, ParameterTable
 from slicer.exporters.source import Source, Written
-from slicer.job import JobLayer
+from slicer.job_layer import JobLayer
 from slicer.kernels.blocks import block_starts
 from slicer.recipe import Recipe
 from slicer.scan import KIND_DOWN_SKIN, KIND_UP_SKIN

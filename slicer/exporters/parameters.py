@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slicer.exporters.source import ExportError
-from slicer.job import columns
+from slicer.job_layer import columns
 from slicer.kernels.blocks import number_sets
 from slicer.scan import KIND_CONTOUR, KIND_THIN, KINDS, ScanPath
 from slicer.whole_file import whole_file

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slicer.errors import SlicerError
-from slicer.job import Job, JobHead, JobLayer, check_layer
+from slicer.job import Job, JobHead
+from slicer.job_layer import JobLayer, check_layer
 from slicer.parallel import in_order, workers_here
 
 
@@ -71,8 +72,10 @@ class Source:
         return cls(head, layers(), manifest.layer_count, manifest.vector_count, manifest.software_version)
 
     def checked(self) -> Iterator[tuple[JobLayer, NDArray[np.float64]]]:
-        """The layers, each with how far its vectors reach (see `slicer.job.check_layer`); checked by as many threads as
-        there are processors."""
+        """The layers, each with how far its vectors reach (`slicer.job_layer.check_layer`).
+
+        They are checked by as many threads as there are processors.
+        """
 
         def with_extent(job_layer: JobLayer) -> tuple[JobLayer, NDArray[np.float64]]:
             return job_layer, check_layer(job_layer, self.head.envelope, f"layer {job_layer.layer.index}")

@@ -9,7 +9,7 @@ from typing import IO, BinaryIO
 import numpy as np
 
 from slicer.exporters.source import ExportError, Source, Written
-from slicer.job import JobLayer, columns
+from slicer.job_layer import JobLayer, columns
 from slicer.kernels.text import csv_rows
 from slicer.parallel import in_order, workers_here
 from slicer.whole_file import whole_file

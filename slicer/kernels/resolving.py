@@ -84,6 +84,22 @@ def _chains(x, y, starts):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _note(x, y, node, splits, count, e, px, py):
+    """Note that another edge meets edge e -> e + 1 at (px, py): at one of its corners, or as the new corner `count`.
+
+    Returns how many new corners are noted.
+    """
+    if px == x[e] and py == y[e]:
+        node[e] = True
+    elif px == x[e + 1] and py == y[e + 1]:
+        node[e + 1] = True
+    else:
+        splits[count, 0], splits[count, 1], splits[count, 2] = e, px, py
+        count += 1
+    return count
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _meet_edges(x, y, i, k, neighbours, node, splits, count):
     """Note where edges i -> i + 1 and k -> k + 1 meet: corners in `node`, new corners in `splits` from `count` on.
 
@@ -105,15 +121,8 @@ def _meet_edges(x, y, i, k, neighbours, node, splits, count):
     if on_a != 0 and on_b != 0 and on_c != 0 and on_d != 0:
         part = float(on_a) / (float(on_a) - float(on_b))
         px, py = ax + round(part * (bx - ax)), ay + round(part * (by - ay))
-        for e in (i, k):
-            if px == x[e] and py == y[e]:
-                node[e] = True
-            elif px == x[e + 1] and py == y[e + 1]:
-                node[e + 1] = True
-            else:
-                splits[count, 0], splits[count, 1], splits[count, 2] = e, px, py
-                count += 1
-        return count, True
+        count = _note(x, y, node, splits, count, i, px, py)
+        return _note(x, y, node, splits, count, k, px, py), True
     meet = False
     for which in range(4):  # each end that lies on the other edge, at its ends or between them
         on = on_c if which == 0 else on_d if which == 1 else on_a if which == 2 else on_b
@@ -126,13 +135,7 @@ def _meet_edges(x, y, i, k, neighbours, node, splits, count):
             continue
         meet = True
         node[p] = True
-        if px == x[e] and py == y[e]:
-            node[e] = True
-        elif px == x[e + 1] and py == y[e + 1]:
-            node[e + 1] = True
-        else:
-            splits[count, 0], splits[count, 1], splits[count, 2] = e, px, py
-            count += 1
+        count = _note(x, y, node, splits, count, e, px, py)
     return count, meet
 
 
