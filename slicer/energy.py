@@ -147,3 +147,15 @@ def part_energy(layers: Iterable[EnergyDensity]) -> EnergyDensity:
 
     line, area, volume, mass = (together(name) for name in MEASURES)
     return EnergyDensity(line, area, volume, mass, energy_j, sum(layer.length_mm for layer in exposed))
+
+
+def energy_words(energy: EnergyDensity) -> str:
+    """The mean of each measure, and how far it spreads where it does; empty where nothing is exposed."""
+    shown = []
+    for name, unit, divisor in zip(MEASURES, ("J/mm", "J/mm2", "J/mm3", "MJ/kg absorbed"), (1, 1, 1, 1e6), strict=True):
+        spread: Spread | None = getattr(energy, name)
+        if spread is not None:
+            least, mean, most = (value / divisor for value in (spread.least, spread.mean, spread.most))
+            span = f" ({least:.3g} to {most:.3g})" if f"{least:.3g}" != f"{most:.3g}" else ""
+            shown.append(f"{mean:.3g} {unit}{span}")
+    return ", ".join(shown)

@@ -20,7 +20,7 @@ from slicer.ordering import ORDERS, OrderSettings, trace_loops
 from slicer.scan import KIND_CONTOUR, KIND_DOWN_SKIN, KIND_HATCH, KIND_THIN, KIND_UP_SKIN, Run, ScanPath
 from slicer.skins import Neighbours, skin_regions
 from slicer.strategy import PLAIN, Strategy
-from slicer.thin_walls import TRACKED_PART, NarrowPlace, narrow_places, track_vectors
+from slicer.thin_walls import TRACKED_PART, NarrowPlace, halfway, narrow_beside_holes, narrow_places, track_vectors
 
 TRACK_PART = 0.01
 """How far a contour may pass from its exact offset, in spots: a controller need not be fed what no beam can draw."""
@@ -120,12 +120,12 @@ def fill(
     _check(parameters)
     contours_mm, hatch_mm = track_distances_mm(parameters, strategy)
     inward = [-distance for distance in [*contours_mm, *([] if hatch_mm is None else [hatch_mm])]]
-    holes = None
+    holes, farther_mm = None, 0.0
     if strategy.hole_compensation_mm is not None:
-        farther = strategy.hole_compensation_mm - _edge_mm(parameters, strategy)
-        holes = [distance - farther for distance in inward]
+        farther_mm = strategy.hole_compensation_mm - _edge_mm(parameters, strategy)
+        holes = [distance - farther_mm for distance in inward]
     outlines = list(offset_each(layer, inward, holes))
-    tracks, narrow = _thin(layer, outlines[0], -inward[0], parameters, strategy)
+    tracks, narrow = _thin(layer, outlines[0], -inward[0], farther_mm, parameters, strategy)
     contours = [_contours(outlines[: len(contours_mm)], parameters, strategy), *tracks]
     hatch: list[Run] = []
     if parameters.hatch_spacing_mm is not None:
@@ -168,16 +168,23 @@ def _contours(outlines: list[Loops], parameters: FillParameters, strategy: Strat
 
 
 def _thin(
-    layer: Layer, inner: Loops, edge_mm: float, parameters: FillParameters, strategy: Strategy
+    layer: Layer, inner: Loops, edge_mm: float, farther_mm: float, parameters: FillParameters, strategy: Strategy
 ) -> tuple[list[Run], tuple[NarrowPlace, ...]]:
-    """The tracks of thin walls, and what was found. `inner`: the outline moved in by `edge_mm`."""
-    opened = offset_loops(inner, edge_mm) if len(inner[0]) else inner
-    lines = narrow_places((layer.points_mm, layer.loop_starts), opened, 2.0 * edge_mm, parameters.spot_mm)
+    """The tracks of thin walls, and what was found.
+
+    `inner`: the outline moved in by `edge_mm`, and around holes by `farther_mm` more.
+    """
+    outline = layer.points_mm, layer.loop_starts
+    if farther_mm > 0.0:
+        lines = narrow_beside_holes(outline, edge_mm, farther_mm, parameters.spot_mm)
+    else:
+        opened = offset_loops(inner, edge_mm) if len(inner[0]) else inner
+        lines = narrow_places(outline, opened, 2.0 * edge_mm, parameters.spot_mm)
     places, tracks = [], []
     for line, width_mm in lines:
         tracked = strategy.thin_walls == "track" and width_mm >= TRACKED_PART * parameters.spot_mm
         length_mm = float(np.hypot(*np.diff(line, axis=0).T).sum())
-        x, y = line[len(line) // 2].tolist()
+        x, y = halfway(line).tolist()
         places.append(NarrowPlace((x, y), length_mm, width_mm, tracked))
         if tracked:
             tracks.append(track_vectors(line))

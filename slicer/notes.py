@@ -14,6 +14,9 @@ THIN_WALL, DROPPED, OVERHANG, PLATE = "thin wall", "dropped", "overhang", "plate
 PLACES_MAX = 1000
 """Places that are told one by one; the rest is told as a number, in the last note."""
 
+UNEVEN_PART = 1.2
+"""Of an even share: a head that is busier than this is told of."""
+
 
 @dataclass
 class _Place:
@@ -52,6 +55,7 @@ class NoteBook:
         self._open: list[_Place] = []
         self.not_told = 0
         self._waiting_s = self._beam_on_s = 0.0
+        self._even_share_s = self._busiest_s = 0.0
 
     def say(self, sentence: str) -> None:
         """A sentence of the whole plan."""
@@ -61,6 +65,11 @@ class NoteBook:
         """How long the beam waits in a layer, and how long it is on."""
         self._waiting_s += waiting_s
         self._beam_on_s += beam_on_s
+
+    def add_heads(self, even_share_s: float, busiest_s: float) -> None:
+        """How long each head would expose a layer if they shared it evenly, and how long the busiest of them does."""
+        self._even_share_s += even_share_s
+        self._busiest_s += busiest_s
 
     def add_narrow(self, layer: int, places: Iterable[NarrowPlace]) -> None:
         """What `slicer.fill` found in a layer."""
@@ -83,6 +92,13 @@ class NoteBook:
                 "sentence": f"The return time keeps the beam waiting for {self._waiting_s / 3600.0:.3g} h, beside"
                 f" {self._beam_on_s / 3600.0:.3g} h of exposure: a shorter time or radius, or a hatch in islands or"
                 " stripes, waits less.",
+            }
+        if self._busiest_s > UNEVEN_PART * self._even_share_s:
+            yield {
+                "kind": PLATE,
+                "sentence": f"The busiest head exposes for {self._busiest_s / 3600.0:.3g} h, where an even share is"
+                f" {self._even_share_s / 3600.0:.3g} h: a narrower stitch_mm exposes less twice, and a wider part is"
+                " shared better.",
             }
         for place in self._places:
             yield place.to_dict()

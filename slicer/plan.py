@@ -13,7 +13,7 @@ import numpy as np
 from slicer.compiling import compiled_beside
 from slicer.envelope import Envelope
 from slicer.fill import fill
-from slicer.heads import Head, split_among
+from slicer.heads import Head, split_among, times_s
 from slicer.heights import adaptive_edges
 from slicer.job import JobHead, Manifest
 from slicer.job_layer import JobLayer
@@ -177,21 +177,25 @@ def _packed(
     """Every layer filled and packed, in order."""
     recipe, envelope, strategy = head.recipe, head.envelope, head.recipe.strategy
 
-    def packed(index: int) -> tuple[PackedLayer, tuple[NarrowPlace, ...]]:
+    def packed(index: int) -> tuple[PackedLayer, tuple[NarrowPlace, ...], tuple[float, float]]:
         layer = layers[index]
         neighbours = Neighbours.of(layers, index, strategy.skin_layers) if strategy.skin_layers else None
         found = fill(layer, recipe, envelope, strategy, neighbours)
         path = exposure_scaled(found.path, layer.thickness_mm, recipe, envelope)
+        share_s = busiest_s = 0.0
         if strategy.heads > 1:
+            share_s = path.exposure_time_s / strategy.heads
             path = split_among(path, [Head(0.0, envelope.x_mm)] * strategy.heads, strategy.stitch_mm, index)
+            busiest_s = float(times_s(path).max(initial=0.0))
         path = on_machine_grid(path)
         if strategy.order == "return_time":  # last, so that every vector of the layer keeps it as it will be run
             path = with_return_time(path, strategy.return_time_s, strategy.return_radius_mm, recipe.jump_speed_mm_s)
-        return pack_layer(JobLayer(layer, path, recipe.jump_speed_mm_s), head), found.narrow
+        return pack_layer(JobLayer(layer, path, recipe.jump_speed_mm_s), head), found.narrow, (share_s, busiest_s)
 
-    for index, (layer, narrow) in enumerate(in_order(packed, range(len(layers)), workers)):
+    for index, (layer, narrow, shares_s) in enumerate(in_order(packed, range(len(layers)), workers)):
         notes.add_narrow(index, narrow)
         notes.add_time(layer.waiting_s, layer.beam_on_s)
+        notes.add_heads(*shares_s)
         yield layer
         if progress is not None:
             progress(index + 1, len(layers))

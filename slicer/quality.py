@@ -36,7 +36,15 @@ from slicer.dropped import (
     feature_sentence,
     gap_samples,
 )
-from slicer.energy import EnergyDensity, Exposure, Floats, layer_energy, line_energy_j_mm, part_energy
+from slicer.energy import (
+    EnergyDensity,
+    Exposure,
+    Floats,
+    energy_words,
+    layer_energy,
+    line_energy_j_mm,
+    part_energy,
+)
 from slicer.job import Job
 from slicer.kernels import coverage
 from slicer.layers import Layer, net_area_mm2
@@ -135,6 +143,12 @@ class LayerQuality:
     def to_json(self) -> bytes:
         """The report of this layer with its energy map: rows of J/mm2 from the lowest y up, null outside."""
         return msgspec.json.format(msgspec.json.encode(self, enc_hook=_rows), indent=1) + b"\n"
+
+    def sentences(self) -> list[str]:
+        """What a person should know of this layer, the books first."""
+        tally = PlanTally()
+        tally.add(self)
+        return tally.plan().sentences()
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +363,7 @@ def plan_quality(layers: Iterable[tuple[Layer, ScanPath]], recipe: Recipe) -> Pl
     """Judge a plan layer by layer, lowest first, as `layer_quality` does, with return times."""
     tally = PlanTally()
     for layer, path in layers:
-        tally.add(layer_quality(layer, path, recipe, return_time_s=recipe_return_times_s(path, recipe)))
+        tally.add(_with_return_times(layer, path, recipe))
     return tally.plan()
 
 
@@ -369,6 +383,20 @@ def job_quality(job: Job, progress: Callable[[int, int], None] | None = None) ->
                 progress(index + 1, count)
 
     return plan_quality(layers(), job.recipe)
+
+
+def job_layer_quality(job: Job, index: int) -> LayerQuality:
+    """`layer_quality` of one layer of a job file, with its energy map.
+
+    Raises:
+        IndexError: the job has no such layer. JobError: it is damaged.
+    """
+    job_layer = job.layer(index)
+    return _with_return_times(job_layer.layer, job_layer.path, job.recipe)
+
+
+def _with_return_times(layer: Layer, path: ScanPath, recipe: Recipe) -> LayerQuality:
+    return layer_quality(layer, path, recipe, return_time_s=recipe_return_times_s(path, recipe))
 
 
 def _times_together(one: ReturnTimes | None, other: ReturnTimes | None) -> ReturnTimes | None:
@@ -398,6 +426,8 @@ def _sentences(plan: PlanQuality) -> list[str]:
         f"The spot passes over {cover.coverage_percent:.2f} % of the area; {cover.uncovered_mm2:,.2f} mm2 stay powder,"
         f" {cover.exposed_outside_mm2:,.2f} mm2 outside are exposed.",
     ]
+    if plan.energy.line_j_mm is not None:
+        lines.append(f"A track gets {energy_words(plan.energy)}.")
     if plan.features:
         worst = plan.features[0]
         lines.append(

@@ -13,7 +13,7 @@ from slicer import regions
 from slicer.errors import ScanError
 from slicer.kernels import narrowing
 from slicer.layers import loops_area_mm2
-from slicer.offsets import ARC_PART, Loops
+from slicer.offsets import ARC_PART, Loops, offset_loops
 
 SAMPLE_PART = 0.25
 """Samples along an outline are this part of the spot apart."""
@@ -71,6 +71,41 @@ def narrow_places(
     found = _lines(points, starts, boxes, width_mm, spot_mm)
     pins, of_pins = _pins(outline, left, found, width_mm, spot_mm)
     return [line for i, line in enumerate(found) if i not in of_pins] + pins
+
+
+def narrow_beside_holes(
+    outline: Loops, edge_mm: float, farther_mm: float, spot_mm: float
+) -> list[tuple[NDArray[np.float64], float]]:
+    """`narrow_places` where tracks keep `edge_mm` from outer loops, and by `farther_mm` more from those of holes.
+
+    A wall vanishes below 2 `edge_mm`, and earlier by `farther_mm` for each hole that it stands beside.
+    """
+    points, starts = outline
+    rings = [points[a:b] for a, b in pairwise(starts)]
+    holes = [ring for ring in rings if loops_area_mm2(ring, np.array([0, len(ring)])) < 0.0]
+    found = []
+    for beside in range(3):
+        width_mm = 2.0 * edge_mm + beside * farther_mm
+        opened = offset_loops(offset_loops(outline, -0.5 * width_mm), 0.5 * width_mm)
+        for line, mean_mm in narrow_places(outline, opened, width_mm, spot_mm):
+            reach_mm = 0.5 * width_mm + 0.1 * spot_mm
+            near = sum(_distance_mm(halfway(line), hole) <= reach_mm for hole in holes)
+            if min(near, 2) == beside:
+                found.append((line, mean_mm))
+    return found
+
+
+def halfway(line_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(2,) f8, the point half way along a line."""
+    way = np.concatenate([[0.0], np.hypot(*np.diff(line_mm, axis=0).T).cumsum()])
+    return np.array([np.interp(0.5 * way[-1], way, column) for column in line_mm.T])
+
+
+def _distance_mm(at_mm: NDArray[np.float64], ring: NDArray[np.float64]) -> float:
+    """From a point to a closed ring of corners."""
+    side = np.roll(ring, -1, axis=0) - ring
+    part = np.clip(((at_mm - ring) * side).sum(axis=1) / np.maximum((side * side).sum(axis=1), 1e-30), 0.0, 1.0)
+    return float(np.hypot(*(ring + part[:, None] * side - at_mm).T).min())
 
 
 def track_vectors(line_mm: NDArray[np.float64]) -> NDArray[np.float64]:

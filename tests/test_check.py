@@ -43,6 +43,18 @@ def test_vectors_that_are_missing_are_found_with_their_place(tmp_path):
     assert report == json.loads(run(tmp_path / "cut.kiln", "--json").stdout)
 
 
+def test_one_layer_is_judged_alone_with_its_map_of_energy(tmp_path):
+    job = job_of(tmp_path)
+    done = run(job, "--layer", 3, "-o", tmp_path / "layer.json")
+    assert done.exit_code == 0 and "A track gets 2 J/mm, 2.86 J/mm2, 5.71 J/mm3" in done.stdout  # 100 W, 50 mm/s, 0.7
+    report = json.loads((tmp_path / "layer.json").read_text())
+    rows = report["energy_map"]["j_mm2"]
+    inside = [value for row in rows for value in row if value]
+    assert report["index"] == 2 and max(map(len, rows)) > 10 and 1.0 < sum(inside) / len(inside) < 6.0
+    missing = run(job, "--layer", 11)
+    assert missing.exit_code == 2 and "has 10 layers" in missing.stderr
+
+
 def test_a_file_that_is_no_job_gets_a_sentence(tmp_path):
     (tmp_path / "x.kiln").write_bytes(b"no")
     done = run(tmp_path / "x.kiln")

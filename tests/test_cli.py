@@ -168,6 +168,7 @@ def test_a_bad_job_file_gets_a_sentence_and_no_output(here, command, spoil, word
     [
         (("preview", "square.kiln", "-o", "out.pdf"), "a .html page or a .svg or .png picture"),
         (("preview", "square.kiln", "-o", "out.svg", "--layer", "3"), "has 2 layers"),
+        (("preview", "square.kiln", "-o", "out.html", "--layer", "2"), "a page shows all layers"),
         (("export", "square.kiln", "-o", "square.kiln"), "is the file that is read"),
         (("export", "square.kiln", "--to", "stl", "-o", "x"), "gcode"),
         (("slcie", "part.stl"), "Did you mean 'slice'?"),

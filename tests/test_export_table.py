@@ -13,12 +13,15 @@ import pytest
 from click.testing import CliRunner
 from export_helpers import golden_layers, job_layers, source_of
 from hypothesis import given, settings
-from job_helpers import head
+from job_helpers import BENCH, head, wire_small
 
 from control.cli import cli
+from slicer.bricks import rectangular, write_stl
 from slicer.exporters.source import ExportError
 from slicer.exporters.table import stream_csv, stream_npz, write_csv, write_npz
+from slicer.job import Job
 from slicer.job_writing import write_job
+from slicer.plan import plan_job
 from slicer.scan import ScanPath
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -94,3 +97,28 @@ def test_the_command_writes_them(tmp_path):
         cli, ["export", str(tmp_path / "square.kiln"), "--to", "npz", "--beam", "1", "-o", str(tmp_path / "b.npz")]
     )
     assert refused.exit_code == 2 and "export to .csv" in refused.stderr
+
+
+def test_a_job_of_two_heads_is_exported_head_by_head(tmp_path):
+    write_stl(rectangular(20, 10, 5), tmp_path / "plate.stl")
+    plan_job(tmp_path / "plate.stl", wire_small(heads="2"), BENCH, tmp_path / "two.kiln")
+    with Job.open(tmp_path / "two.kiln") as job:
+        paths = [job.layer(index).path for index in range(job.manifest.layer_count)]
+
+    def exported(*words):
+        out = tmp_path / f"out.{words[1]}"
+        done = CliRunner().invoke(cli, ["export", str(tmp_path / "two.kiln"), *words, "-o", str(out)])
+        return done, out
+
+    for head_number in (0, 1):
+        done, out = exported("--to", "csv", "--beam", str(head_number))
+        assert done.exit_code == 0, done.output
+        rows = list(csv.DictReader(out.read_text().splitlines()))
+        for name, column in (("x0_mm", 0), ("y1_mm", 3)):
+            planned = np.concatenate([path.vectors_mm[path.beam == head_number, column] for path in paths])
+            np.testing.assert_array_equal([float(row[name]) for row in rows], planned)
+        assert exported("--to", "gcode", "--beam", str(head_number))[0].exit_code == 0
+    nobody, _ = exported("--to", "csv", "--beam", "2")
+    assert nobody.exit_code == 2 and "head 2 exposes nothing" in nobody.stderr
+    both, _ = exported("--to", "gcode")
+    assert both.exit_code == 2 and "--beam" in both.stderr

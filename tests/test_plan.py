@@ -8,6 +8,7 @@ import os
 import manifold3d
 import numpy as np
 import pytest
+import trimesh
 from job_helpers import BENCH, wire_small
 from solid_helpers import mesh_of
 
@@ -226,3 +227,24 @@ def test_two_heads_take_as_long_as_the_slower(plate, tmp_path):
     one = plan_job(plate, wire_small(), BENCH, tmp_path / "one.kiln")
     two = plan_job(plate, wire_small(heads="2"), BENCH, tmp_path / "two.kiln")
     assert 0.4 < two.build_time_s / one.build_time_s < 0.75
+
+
+def test_a_head_that_is_busier_than_its_share_is_told_of(plate, tmp_path):
+    """The plate is 20 mm wide: seams of 8 mm between three heads are most of it."""
+    manifest = plan_job(plate, wire_small(heads="3", stitch_mm="8"), BENCH, tmp_path / "wide.kiln")
+    (told,) = (sentence for sentence in sentences(manifest.notes, 1.0) if "busiest head" in sentence)
+    with Job.open(tmp_path / "wide.kiln") as job:
+        busiest_s = sum(times_s(job.layer(index).path).max() for index in range(manifest.layer_count))
+    even_s = plan_job(plate, wire_small(), BENCH, tmp_path / "one.kiln").beam_on_s / 3
+    assert busiest_s > 1.2 * even_s
+    assert f"exposes for {busiest_s / 3600.0:.3g} h" in told and f"share is {even_s / 3600.0:.3g} h" in told
+
+
+@pytest.mark.parametrize(("fill_rule", "area_mm2"), [("positive", 100 + 100 - 25), ("even_odd", 100 + 100 - 50)])
+def test_a_recipes_fill_rule_decides_what_is_inside_where_bodies_overlap(tmp_path, fill_rule, area_mm2):
+    two = [trimesh.creation.box((10, 10, 4)), trimesh.creation.box((10, 10, 4))]
+    two[1].apply_translation((5, 5, 0))
+    trimesh.util.concatenate(two).export(tmp_path / "two.stl")
+    plan_job(tmp_path / "two.stl", wire_small(fill_rule=fill_rule), BENCH, tmp_path / "two.kiln")
+    with Job.open(tmp_path / "two.kiln") as job:
+        assert net_area_mm2(job.layer(2).layer) == pytest.approx(area_mm2, abs=1e-6)

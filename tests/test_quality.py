@@ -415,9 +415,10 @@ def test_a_report_of_another_format_is_refused():
 
 def test_people_are_told_in_sentences():
     lines = stack(united(box(0, 0, 12, 5), box(3, 4, 0.4, 6))).sentences()
-    assert lines[0].startswith("Area in 62.") and "1 feature is dropped" in lines[2]
-    assert "0.4" in lines[2] and "narrower than the spot" in lines[2]
-    assert "No feature" in stack(layer_of(box(0, 0, 12, 5))).sentences()[2]
+    assert lines[0].startswith("Area in 62.") and "1 feature is dropped" in lines[3]
+    assert "0.4" in lines[3] and "narrower than the spot" in lines[3]
+    assert lines[2] == "A track gets 2 J/mm, 2 J/mm2, 4 J/mm3, 2.13 MJ/kg absorbed."
+    assert "No feature" in stack(layer_of(box(0, 0, 12, 5))).sentences()[3]
     assert PlanTally().plan().sentences() == ["The plan has no area: nothing is to be exposed."]
 
 

@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from solid_helpers import loops_of
+from solid_helpers import Parameters, loops_of
 
 from slicer import thin_walls
 from slicer.errors import ScanError
+from slicer.fill import fill
+from slicer.layers import Layer
 from slicer.offsets import offset_loops
-from slicer.thin_walls import narrow_places, track_vectors
+from slicer.scan import KIND_THIN
+from slicer.strategy import Strategy
+from slicer.thin_walls import narrow_beside_holes, narrow_places, track_vectors
 
 
 def found(*rings, spot=1.0):
@@ -100,3 +104,25 @@ def test_more_narrow_places_than_can_be_looked_at_are_a_sentence(monkeypatch):
     monkeypatch.setattr(thin_walls, "SAMPLES_MAX", 1500)
     with pytest.raises(ScanError, match="too fine for this spot"):
         found(rect(0, 0, 400, 0.5))
+
+
+def test_a_wall_that_a_holes_compensation_eats_is_found_and_one_that_it_leaves_is_not():
+    """Tracks keep 0.5 mm from the outside and 1.2 mm from holes: walls vanish below 1, 1.7 and 2.4 mm."""
+    plate = rect(0, 0, 40, 20)
+    outside = loops_of(plate, rect(1.5, 5, 5, 10, hole=True), rect(30, 5, 8.1, 10, hole=True))  # walls of 1.5 and 1.9
+    ((line, width),) = narrow_beside_holes(outside, 0.5, 0.7, 1.0)
+    assert width == pytest.approx(1.5, abs=0.02) and line[:, 0] == pytest.approx(0.75, abs=0.02)
+    between = loops_of(plate, rect(5, 5, 8, 10, hole=True), rect(15.2, 5, 8, 10, hole=True))  # 2.2 mm between two holes
+    ((line, width),) = narrow_beside_holes(between, 0.5, 0.7, 1.0)
+    assert width == pytest.approx(2.2, abs=0.02) and line[:, 0] == pytest.approx(14.1, abs=0.02)
+    assert narrow_beside_holes(between, 0.5, 0.5, 1.0) == []
+
+
+def test_a_wall_beside_a_hole_is_drawn_as_a_track_where_its_contours_vanish():
+    ring = rect(0, 0, 40, 20), rect(1.5, 5, 5, 10, hole=True)
+    layer = Layer(0, 1.0, 1.0, *loops_of(*ring))
+    filled = fill(layer, Parameters(), None, Strategy(compensation_mm=0.5, hole_compensation_mm=1.2))
+    (place,) = filled.narrow
+    assert place.tracked and place.at_mm == pytest.approx((0.75, 10.0), abs=0.6)
+    wall = filled.path.of_kind(KIND_THIN).vectors_mm
+    assert wall[:, 0::2] == pytest.approx(0.75, abs=0.02)

@@ -163,11 +163,9 @@ Examples:
 )
 @click.argument("job_path", metavar="JOB.kiln", type=FILE)
 @click.option("-o", "--output", type=FILE, required=True, help="A .html page of all layers, or .svg / .png of one.")
-@click.option(
-    "--layer", type=click.IntRange(min=1), default=1, show_default=True, help="For .svg and .png; 1 is lowest."
-)
+@click.option("--layer", type=click.IntRange(min=1), help="For .svg and .png; 1, the default, is lowest.")
 @json_option
-def preview(job_path: Path, output: Path, layer: int, as_json: bool) -> None:
+def preview(job_path: Path, output: Path, layer: int | None, as_json: bool) -> None:
     """Draw a job: one self-contained page with a layer slider, or one layer as a picture."""
     from slicer.job import Job
     from slicer.preview import layer_png, layer_svg, write_html
@@ -177,12 +175,14 @@ def preview(job_path: Path, output: Path, layer: int, as_json: bool) -> None:
     kind = output.suffix.lower()
     if kind not in (".html", ".svg", ".png"):
         raise UsageError(f"{output}: a preview is a .html page or a .svg or .png picture; name the file so")
+    if kind == ".html" and layer is not None:
+        raise UsageError(f"{output}: a page shows all layers, so --layer {layer} is for a .svg or .png picture")
     with Job.open(job_path) as job:
         if kind == ".html":
             with Progress("drawing", quiet=as_json) as progress:
                 write_html(job, output, progress=progress.update)
         else:
-            job_layer = _layer(job, layer)
+            job_layer = job.layer(layer_index(job, layer or 1))
             data = layer_png(job_layer, job.envelope) if kind == ".png" else layer_svg(job_layer, job.envelope).encode()
             with whole_file(output) as stream:
                 stream.write(data)
@@ -284,7 +284,8 @@ def _check_output(output: Path, source: Path) -> None:
         raise UsageError(f"{output} is the file that is read; name another one to write")
 
 
-def _layer(job: Job, number: int) -> Any:
+def layer_index(job: Job, number: int) -> int:
+    """The index of a layer that a user counts from 1. Raises UsageError where the job has none."""
     if number > job.manifest.layer_count:
         raise UsageError(f"--layer {number}: job {job.path} has {job.manifest.layer_count} layers")
-    return job.layer(number - 1)
+    return number - 1

@@ -271,7 +271,7 @@ def _check_one_head(path: ScanPath, index: int) -> None:
     if path.beam.any():
         raise ExportError(
             f"layer {index}: head {int(path.beam.max())} exposes a vector, and G-code tells of head 0 alone: export the"
-            f" heads one by one"
+            f" heads one by one (--beam 0, --beam 1 ...)"
         )
     if path.focus_mm.any():
         shift_mm = float(path.focus_mm[np.abs(path.focus_mm).argmax()])
