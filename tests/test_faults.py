@@ -98,4 +98,4 @@ def test_kinds_of_other_families_are_refused_where_they_cannot_strike():
         strike_chunk(short, b"x")
     with pytest.raises(ValueError, match="no fault of the feed"):
         feed_fraction(Fault("drop", "a.to_host", at_chunk=0))
-    assert set(KINDS) == {"drop", "flip", "duplicate", "delay", "insert", "disconnect", "short_feed"}
+    assert set(KINDS) == {"drop", "flip", "duplicate", "delay", "insert", "merge", "disconnect", "short_feed"}

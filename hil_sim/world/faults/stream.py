@@ -14,6 +14,7 @@ KINDS: dict[str, Kind] = {
         {"byte": "which byte of the chunk, modulo its length (0)", "bit": "which bit of it, 0 to 7 (0)"},
     ),
     "duplicate": Kind("the chunk comes twice", _WIRES, {}),
+    "merge": Kind("the line ends in the chunk are lost, so that its lines run into each other", _WIRES, {}),
     "delay": Kind("the chunk, and what follows it, comes late", _WIRES, {"delay_s": "how late, s (0.1)"}),
     "insert": Kind("bytes that nobody sent come before the chunk", _WIRES, {"hex": "the bytes, in hex ('00')"}),
     "disconnect": Kind(
@@ -34,6 +35,8 @@ def strike_chunk(fault: Fault, chunk: bytes) -> tuple[float, bytes]:
         return 0.0, chunk[:place] + bytes((flipped,)) + chunk[place + 1 :]
     if fault.kind == "duplicate":
         return 0.0, chunk + chunk
+    if fault.kind == "merge":
+        return 0.0, chunk.translate(None, b"\r\n")
     if fault.kind == "delay":
         return float(fault.arg("delay_s", 0.1)), chunk
     if fault.kind == "insert":
