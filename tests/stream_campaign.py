@@ -40,7 +40,7 @@ TRIES_MAX = 40
 
 @dataclass(frozen=True)
 class Result:
-    """How a schedule ended: "exact", "detected" or "SILENT"; `reason` of what was detected; the faults as they struck."""
+    """How a schedule ended: "exact", "detected" or "SILENT"; `reason` of what was detected; the faults."""
 
     seed: int
     verdict: str
