@@ -20,7 +20,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from firmware_bridge.errors import BridgeError, DeviceHalted, DeviceReset, LinkError, LinkTimeout, TransportError
 from firmware_bridge.links.line_framing import (
@@ -47,20 +46,17 @@ from firmware_bridge.links.marlin_flight import (
     MarlinCounters,
     Stream,
     StreamJournal,
+    resolve,
 )
+from firmware_bridge.links.marlin_patience import PATIENCE_S, Patience, Silence
 from firmware_bridge.transport import Transport, open_transport
 
 __all__ = ["MarlinCounters", "MarlinLink", "StreamJournal"]
 
 GROUP_LINES = 16  # how many lines one journal commit covers
 RESEND_CAP = 10
-DOUBT_CAP = 3
 COMMAND_QUEUE_MAX = 32
 REPLY_LINES_MAX = 500
-PATIENCE_S = 2.0  # without ok, busy or resend before a doubt is raised: asking is cheap
-PROBE_PATIENCE_S = 5.0  # for the answer
-ALIVE_S = 10.0  # a temperature report this fresh says that the firmware runs
-STALL_LIMIT_S = 900.0  # the longest wait for one ok, whatever signs of life there are
 _SLOW_COMMANDS = {b"G28": 120.0, b"G29": 300.0, b"G4": 120.0, b"M109": 300.0, b"M190": 300.0, b"M400": 120.0}
 
 
@@ -90,13 +86,10 @@ class MarlinLink:
         self._last_line_said: int | None = None
         self._resend = (-1, 0)  # the line last asked for again, and how often in a row
         self._not_understood = ""
-        self._doubts = 0
-        self._probes_out = 0
         self._blind_probe = False
         self._hold: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
-        self._progress_s = self._last_ok_s = self._loop.time()
-        self._alive_s = -ALIVE_S
+        self._patience = Patience(self._loop.time())
 
     # -- opening and closing ------------------------------------------------------------------------------------
 
@@ -223,15 +216,12 @@ class MarlinLink:
                 stream.end = stream.allowed = stream.next
             self._feed()
             self._ask_blind()
-            self._finish_if_proven(stream)
+            stream.finish_if_proven()
             await stream.done
             return stream.confirmed
         finally:
-            stream.open = False
+            stream.close()
             self._stream = None
-            for future in (stream.done, stream.room):
-                if future is not None and future.done() and not future.cancelled():
-                    future.exception()  # marks it as heard: the one that was awaited has told the caller
 
     def emergency_stop(self) -> None:
         """M112, raw and checksummed, ahead of everything queued. The link is failed afterwards: the firmware halts."""
@@ -276,10 +266,10 @@ class MarlinLink:
             if stream is not None and not self._commands:
                 flight.fill(stream, out)
                 if stream.room is not None and stream.next >= stream.allowed - GROUP_LINES:
-                    _resolve(stream.room, None)
+                    resolve(stream.room, None)
         if out:
             if was_idle:
-                self._progress_s = self._last_ok_s = self._loop.time()
+                self._patience.begin(self._loop.time())
             self._write_or_fail(b"".join(out))
             if self._watch is None and self._error is None:
                 self._arm_watch()
@@ -355,8 +345,7 @@ class MarlinLink:
                 )
             )
         elif text.startswith("echo:busy:"):
-            self._progress_s = self._alive_s = self._loop.time()
-            self._doubts = self._probes_out = 0
+            self._patience.busy(self._loop.time())
         elif text.startswith("Error:") and "Last Line:" in text:
             said = text.rpartition("Last Line:")[2].strip()
             self._last_line_said = int(said) if said.lstrip("-").isdigit() else None
@@ -379,7 +368,7 @@ class MarlinLink:
 
     def _on_temperature(self, text: str) -> None:
         self._temperature_text = text
-        self.temperatures_time_s = self._alive_s = self._loop.time()
+        self.temperatures_time_s = self._patience.alive_s = self._loop.time()
         if self.on_temperature is not None:
             self.on_temperature(parse_temperatures(text))
 
@@ -394,8 +383,7 @@ class MarlinLink:
             self._flight.counters.surplus_oks += 1
             return
         entry = self._flight.pop_oldest()
-        self._progress_s = self._last_ok_s = self.heard_s
-        self._probes_out = 0
+        self._patience.ok(self.heard_s)
         if not self.marker and entry.command is not None:
             self._prove(entry)
         self._ask_blind()
@@ -468,8 +456,7 @@ class MarlinLink:
 
     def _take(self, target: Entry) -> None:
         self._skip_ok = False
-        self._progress_s = self._last_ok_s = self.heard_s
-        self._doubts = self._probes_out = 0
+        self._patience.proof(self.heard_s)
         flight = self._flight
         if flight.entries[0] is not target:
             for entry in flight.pop_through(target):
@@ -489,30 +476,18 @@ class MarlinLink:
             self._prove_stream(stream, entry.upto)
         if command is not None and command in self._awaited and (entry.is_marker or not self._flight.needs_markers):
             self._awaited.remove(command)
-            _resolve(command.future, command.replies)
+            resolve(command.future, command.replies)
 
     def _prove_stream(self, stream: Stream, upto: int) -> None:
         if self._not_understood:  # and no Resend came before this proof: it was a numbered line
-            self._fail_stream(
+            stream.fail(
                 LinkError(
                     f"the firmware on {self._url} did not understand a streamed line ('{self._not_understood}'): what "
                     "it executed differs from the plan, so the stream stops here."
                 )
             )
-            return
-        try:
-            for index in range(stream.confirmed, upto):
-                stream.confirmed = index + 1
-                stream.journal.acked(index)
-        except Exception as error:  # the journal's own failure stops the stream and reaches its caller
-            self._fail_stream(error)
-            return
-        if upto >= stream.end:
-            self._finish_if_proven(stream)
-
-    def _finish_if_proven(self, stream: Stream) -> None:
-        if stream.confirmed >= stream.end and stream.next >= stream.end:
-            _resolve(stream.done, None)
+        else:
+            stream.prove(upto)
 
     # -- resends ------------------------------------------------------------------------------------------------
 
@@ -557,7 +532,7 @@ class MarlinLink:
         # what is on the wire now still reaches the firmware, and makes it ask again: wait it out, then repeat once
         byte_time_s = self._transport.byte_time_s if self._transport is not None else 0.0
         self._hold = self._loop.call_later(RX_WINDOW_BYTES * byte_time_s + 0.005, self._release_hold)
-        self._progress_s = self._loop.time()
+        self._patience.progress_s = self._loop.time()
 
     def _release_hold(self) -> None:
         self._hold = None
@@ -566,7 +541,7 @@ class MarlinLink:
 
     def _on_resend_of_nothing(self) -> None:
         """All lines are with the firmware: it was woken by noise, or by our blind probe."""
-        self._doubts = 0
+        self._patience.doubts = 0
         if not self._blind_probe:
             return
         self._blind_probe = False
@@ -586,11 +561,7 @@ class MarlinLink:
         """When the present silence becomes a doubt; None if the firmware owes nothing."""
         if not self._flight.entries and not self._flight.again and not self._blind_probe:
             return None
-        patience_s = PROBE_PATIENCE_S if self._probes_out else PATIENCE_S
-        if not self._probes_out:
-            for command in self._awaited:
-                patience_s = max(patience_s, command.patience_s)
-        return self._progress_s + patience_s
+        return self._patience.due_s(command.patience_s for command in self._awaited)
 
     def _arm_watch(self) -> None:
         due_s = self._due_s()
@@ -602,38 +573,35 @@ class MarlinLink:
         due_s = self._due_s()
         now_s = self._loop.time()
         if due_s is not None and now_s >= due_s:
-            self._progress_s = now_s
+            self._patience.progress_s = now_s
             if self._hold is None:
                 self._on_silence(now_s)
         if self._error is None:
             self._arm_watch()
 
     def _on_silence(self, now_s: float) -> None:
-        silence_s = now_s - self._last_ok_s
-        if self._probes_out < DOUBT_CAP and silence_s <= STALL_LIMIT_S:
+        patience = self._patience
+        judgement = patience.judge(now_s)
+        if judgement is Silence.ASK:
             self._probe()
-            return
-        is_alive = now_s - self._alive_s < ALIVE_S
-        if is_alive and silence_s <= STALL_LIMIT_S:
-            return
-        what = "only signs of life came" if is_alive else "nothing came"
-        self._fail(
-            LinkTimeout(
-                f"the firmware on {self._url} has acknowledged nothing for {silence_s:.0f} s ({what}), though it was "
-                f"asked {self._probes_out} times. Is it halted, or is the cable loose?"
+        elif judgement is Silence.GIVE_UP:
+            what = "only signs of life came" if patience.is_alive(now_s) else "nothing came"
+            self._fail(
+                LinkTimeout(
+                    f"the firmware on {self._url} has acknowledged nothing for {patience.silence_s(now_s):.0f} s"
+                    f" ({what}), though it was asked {patience.probes_out} times. Is it halted, or is the cable loose?"
+                )
             )
-        )
 
     def _doubt(self, what: str) -> None:
         """Something that cannot be true was heard: ask instead of believing it, but not for ever."""
-        self._doubts += 1
         self._flight.counters.noise_lines += 1
-        if self._doubts <= DOUBT_CAP:
+        if self._patience.doubt():
             self._probe()
             return
         self._fail(
             LinkError(
-                f"the firmware on {self._url} {what}, {self._doubts} times (lines {self._proven + 1} to "
+                f"the firmware on {self._url} {what}, {self._patience.doubts} times (lines {self._proven + 1} to "
                 f"{self._flight.next_number - 1} are under way): the stream stops. Does another program use the port?"
             )
         )
@@ -642,7 +610,7 @@ class MarlinLink:
         """Ask where the firmware stands: a marker with the next number, or one number too far where markers fail."""
         flight = self._flight
         flight.counters.probes += 1
-        self._probes_out += 1
+        self._patience.probes_out += 1
         if flight.again:  # what has to be repeated asks as well
             framed = flight.launch(flight.again.popleft())
         elif self.marker:
@@ -659,15 +627,6 @@ class MarlinLink:
         if self._error is not None:
             raise type(self._error)(str(self._error))
 
-    def _fail_stream(self, error: BaseException) -> None:
-        stream = self._stream
-        if stream is None:
-            return
-        stream.allowed = stream.end = stream.next
-        for future in (stream.done, stream.room):
-            if future is not None and not future.done():
-                future.set_exception(error)
-
     def _fail(self, error: BridgeError) -> None:
         """Nothing more is sent or believed; everybody who waits is told why. The first error stays."""
         if self._error is not None:
@@ -677,7 +636,8 @@ class MarlinLink:
             if timer is not None:
                 timer.cancel()
         self._hold = self._watch = None
-        self._fail_stream(error)
+        if self._stream is not None:
+            self._stream.fail(error)
         for command in (*self._awaited, *self._commands):
             if not command.future.done():
                 command.future.set_exception(error)
@@ -685,8 +645,3 @@ class MarlinLink:
         self._commands.clear()
         if self._boot is not None:
             self._boot.fail(error)
-
-
-def _resolve(future: asyncio.Future[Any], value: Any) -> None:
-    if not future.done():
-        future.set_result(value)

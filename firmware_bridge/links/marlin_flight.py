@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from firmware_bridge.links.line_framing import frame_line
 
@@ -19,6 +19,12 @@ HISTORY_LINES = 512
 MARKER_EVERY_LINES = 32
 MARKER_ECHO = "echo"  # M118: the firmware repeats our token
 MARKER_TEMPERATURE = "temperature"  # M105: `ok T:...`, for builds without M118
+
+
+def resolve(future: asyncio.Future[Any], value: Any) -> None:
+    """Give a future its value, unless it has one."""
+    if not future.done():
+        future.set_result(value)
 
 
 class StreamJournal(Protocol):
@@ -73,6 +79,37 @@ class Stream:
         self.end = len(lines)
         self.allowed = self.next = self.marked = self.confirmed = 0
         self.open = True
+
+    def prove(self, upto: int) -> None:
+        """The firmware has taken all lines below `upto`: tell the journal, and who waits for the end if it is there."""
+        try:
+            for index in range(self.confirmed, upto):
+                self.confirmed = index + 1
+                self.journal.acked(index)
+        except Exception as error:  # the journal's own failure stops the stream and reaches its caller
+            self.fail(error)
+            return
+        if upto >= self.end:
+            self.finish_if_proven()
+
+    def finish_if_proven(self) -> None:
+        """Whoever waits for the stream goes on, if every line up to its end is proven."""
+        if self.confirmed >= self.end and self.next >= self.end:
+            resolve(self.done, None)
+
+    def fail(self, error: BaseException) -> None:
+        """No further line goes out, and the caller is told why."""
+        self.allowed = self.end = self.next
+        for future in (self.done, self.room):
+            if future is not None and not future.done():
+                future.set_exception(error)
+
+    def close(self) -> None:
+        """The caller has its answer: what comes now is for nobody."""
+        self.open = False
+        for future in (self.done, self.room):
+            if future is not None and future.done() and not future.cancelled():
+                future.exception()  # marks it as heard: the one that was awaited has told the caller
 
 
 class Entry:
