@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from control.config import MachineConfig
@@ -211,30 +211,37 @@ class Machine(Watch):
             self._move(RunEvent.DISARM)
 
     async def make_safe(self) -> list[str]:
-        """Beam, motion, heat: in this order, each part bounded in time, none skipped because another failed.
+        """The beam first; then heat, motion and drives side by side, since each has its own wire and a queue to end.
 
-        Returns the names of the parts that could not be made safe; each has been told of. From here on the head is not
-        fed.
+        Each part is bounded in time, and none is skipped because another failed. Returns the names of the parts that
+        could not be made safe; each has been told of. From here on the head is not fed.
         """
         self._heat_target_c = self._firing_since_s = None
         self._letting_go = True
-        failed = []
         d, broken_off = self.devices, self.state is RunState.FAULT
-        for what, limit_s, step in (
-            ("beam", SAFE_STEP_S, self._darken),
-            ("motion", SAFE_MOTION_S, d.motion.quick_stop if broken_off else d.motion.safe),
-            ("heater", SAFE_STEP_S, d.heater.safe),
-            ("recoater", SAFE_STEP_S, d.recoater.safe),
-            ("piston", SAFE_STEP_S, d.piston.safe),
-        ):
-            try:
-                async with asyncio.timeout(limit_s):
-                    await step()
-            except Exception as error:  # a fault of our own, too, must not keep the rest from being made safe
-                if not isinstance(error, BridgeError | TimeoutError):
-                    log.exception("making %s safe failed", what)
-                failed.append(what)
-                self._listener.event("error", f"{what} could not be made safe: {error or 'no answer in time'}")
+        failed = [await self._made_safe("beam", SAFE_STEP_S, self._darken)]
+        failed += await asyncio.gather(
+            self._made_safe("heater", SAFE_STEP_S, d.heater.safe),
+            self._made_safe("motion", SAFE_MOTION_S, d.motion.quick_stop if broken_off else d.motion.safe),
+            self._made_safe("recoater", SAFE_STEP_S, d.recoater.safe),
+            self._made_safe("piston", SAFE_STEP_S, d.piston.safe),
+        )
+        return self._released([what for what in failed if what])
+
+    async def _made_safe(self, what: str, limit_s: float, step: Callable[[], Awaitable[None]]) -> str:
+        """Empty if it is safe, else its name: told of, and left to its own watchdog."""
+        try:
+            async with asyncio.timeout(limit_s):
+                await step()
+        except Exception as error:  # a fault of our own, too, must not keep the rest from being made safe
+            if not isinstance(error, BridgeError | TimeoutError):
+                log.exception("making %s safe failed", what)
+            self._listener.event("error", f"{what} could not be made safe: {error or 'no answer in time'}")
+            return what
+        return ""
+
+    def _released(self, failed: list[str]) -> list[str]:
+        """The state after all has been tried; returns what failed."""
         if self.state is not RunState.FAULT:
             if failed:
                 self.trip([Trip(what, "could not be made safe; its own watchdog must do it") for what in failed])

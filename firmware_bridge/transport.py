@@ -60,6 +60,15 @@ class Transport(ABC):
             )
         self._send(data)
 
+    def overtake(self, data: bytes) -> None:
+        """Send `data` at once: what was written before and has not left this computer is dropped. For a stop.
+
+        What was dropped may have been the end of a line: let `data` begin with what ends it. Raises as write().
+        """
+        if self._open:
+            self._drop_unsent()
+        self.write(data)
+
     def close(self) -> None:
         """Give the port back. Bytes that the system has not taken yet are dropped. Calling it again does nothing.
 
@@ -79,6 +88,9 @@ class Transport(ABC):
     @abstractmethod
     def _send(self, data: bytes) -> None:
         """Send or queue `data` (never empty, always within the bound)."""
+
+    def _drop_unsent(self) -> None:  # noqa: B027 - a stream without a buffer of its own has nothing to forget
+        """Forget what the system or the device's adapter has not sent yet, where that can be done."""
 
     @abstractmethod
     def _waiting_bytes(self) -> int:

@@ -197,6 +197,11 @@ class SerialTransport(Transport):
                 self._failure = self._loop.call_soon(self._gone, error)
             return 0
 
+    def _drop_unsent(self) -> None:
+        self._queue.clear()
+        with contextlib.suppress(termios.error):  # a port that has gone is told of by the write that follows
+            termios.tcflush(self._fd, termios.TCOFLUSH)
+
     def _waiting_bytes(self) -> int:
         return len(self._queue)
 

@@ -328,13 +328,26 @@ def test_a_stop_goes_to_the_head_over_its_own_connection_first() -> None:
 
 # ---- making safe
 
+SAFE_ORDER = ["beam.safe", "heater.safe", "motion.safe", "recoater.safe", "piston.safe"]
+
+
+def test_a_gantry_that_takes_its_time_keeps_nothing_from_being_made_safe() -> None:
+    async def act(bench: Bench) -> None:
+        bench.devices["motion"].breaks["safe"] = None  # it never answers
+        making_safe = asyncio.ensure_future(bench.machine.make_safe())
+        await asyncio.sleep(1.0)
+        assert bench.safe_calls() == SAFE_ORDER and not making_safe.done()
+        assert await making_safe == ["motion"]
+
+    on_a_machine(act)
+
 
 def test_making_safe_is_in_order_beam_first_and_harmless_twice() -> None:
     async def act(bench: Bench) -> None:
         for _ in range(2):
             bench.calls.clear()
             assert await bench.machine.make_safe() == []
-            assert bench.safe_calls() == ["beam.safe", "motion.safe", "heater.safe", "recoater.safe", "piston.safe"]
+            assert bench.safe_calls() == SAFE_ORDER
             assert bench.machine.state is RunState.SAFE
 
     on_a_machine(act)
@@ -348,7 +361,7 @@ def test_a_part_that_cannot_be_made_safe_does_not_keep_the_others(device: str, e
         bench.devices[device].breaks |= {"safe": error, "stop": error}
         began_s = loop.time()
         assert await bench.machine.make_safe() == [device]
-        assert bench.safe_calls() == ["beam.safe", "motion.safe", "heater.safe", "recoater.safe", "piston.safe"]
+        assert bench.safe_calls() == SAFE_ORDER
         assert loop.time() - began_s < 30.0, "making safe is bounded"
         assert bench.listener.said(f"{device} could not be made safe")
         assert bench.machine.state is RunState.FAULT, "what is not known to be safe is not called safe"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import os
@@ -339,3 +340,30 @@ def test_tcp_bounds_what_a_peer_does_not_read_and_close_is_silent():
         server.close()
 
     asyncio.run(story())
+
+
+def test_a_stop_overtakes_what_the_computer_still_holds_of_a_serial_line() -> None:
+    """A pseudo terminal that nobody reads holds what was written, as a driver's buffer does."""
+
+    async def main() -> None:
+        master, slave = os.openpty()
+        tty.setraw(master)
+        tty.setraw(slave)
+        transport = await open_transport(f"serial:{os.ttyname(slave)}?baud=115200", Listener())
+        try:
+            for number in range(4000):
+                transport.write(b"N%d G1 X1 Y1*0\n" % number)
+            transport.overtake(b"\nM112\n")
+            os.set_blocking(master, False)
+            heard = b""
+            for _ in range(40):
+                await asyncio.sleep(0.005)
+                with contextlib.suppress(BlockingIOError):
+                    heard += os.read(master, 65536)
+            assert heard.endswith(b"\nM112\n") and len(heard) < 8192, "what its other end has taken already is left"
+        finally:
+            transport.close()
+            os.close(master)
+            os.close(slave)
+
+    asyncio.run(main())

@@ -226,7 +226,7 @@ class MarlinLink:
     def emergency_stop(self) -> None:
         """M112, raw and checksummed, ahead of everything queued. The link is failed afterwards: the firmware halts."""
         try:
-            self._write(b"\nM112\n" + frame_line(self._flight.next_number, b"M112"))
+            self._overtake(b"\nM112\n" + frame_line(self._flight.next_number, b"M112"))
         finally:
             self._fail(
                 DeviceHalted(
@@ -241,7 +241,7 @@ class MarlinLink:
         Lines that wait in the firmware's queue are carried out after it: ask again until a later command is answered.
         """
         self._raise_if_failed()
-        self._write(b"\nM410\n")
+        self._overtake(b"\nM410\n")
 
     # -- sending ------------------------------------------------------------------------------------------------
 
@@ -249,6 +249,12 @@ class MarlinLink:
         if self._transport is None:
             raise TransportError("this Marlin link has no transport: it was never opened.")
         self._transport.write(data)
+
+    def _overtake(self, data: bytes) -> None:
+        """Before all that has not left yet. A line lost by that is asked for again, if somebody still wants it."""
+        if self._transport is None:
+            raise TransportError("this Marlin link has no transport: it was never opened.")
+        self._transport.overtake(data)
 
     def _feed(self) -> None:
         """Send what the window lets through: lines to repeat, then commands, then the stream."""
