@@ -23,12 +23,10 @@ from typing import Any
 from control.errors import MoonkilnError
 
 SCHEMA_VERSION = 1
-GROUP_LINES = 16  # lines that one commit covers
 FLUSH_S = 0.1  # an acknowledgement that no group of lines takes along waits no longer than this for a commit
 RESERVED_BYTES = 1 << 20  # written once at the start: later commits overwrite, where growing a file costs twice as much
 CHECKPOINT_PAGES = 200  # the write-ahead log begins anew before it outgrows what is reserved
 PLANNED_BLOCKS = 16  # what the motion controller's planner holds beyond what it has done
-QUEUED_COMMANDS = 4
 
 _TABLES = """
 create table run (key text primary key, value text not null) without rowid;

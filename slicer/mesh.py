@@ -167,20 +167,6 @@ def judge(mesh: Mesh, *, gap_mm: float = 0.0) -> tuple[Mesh, MeshReport]:
     )
 
 
-def close_gaps(mesh: Mesh, tolerance_mm: float) -> tuple[Mesh, int]:
-    """Stitch open borders that lie no farther than `tolerance_mm` from each other.
-
-    Corners of borders are joined, nearest first and never over more than the tolerance; a corner that lies on another
-    border's edge splits that edge. Returns the mesh and how many open edges were closed.
-
-    Raises:
-        MeshError: the tolerance is no width, or there are too many open edges to search.
-    """
-    _check_gap(tolerance_mm)
-    mesh, closed, _ = stitch(mesh, tolerance_mm, insist=True)
-    return mesh, closed
-
-
 def place_on_plate(mesh: Mesh, envelope: Volume) -> Mesh:
     """Move a mesh to the middle of the build plate, its lowest point to z = 0.
 

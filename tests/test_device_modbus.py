@@ -11,7 +11,7 @@ from modbus_link_helpers import FakeSlave, bus
 from firmware_bridge.devices.beam import BeamHead
 from firmware_bridge.devices.bed_heater import BedHeater
 from firmware_bridge.devices.instrument import Instrument
-from firmware_bridge.devices.recoater import Recoater, StepperDrive
+from firmware_bridge.devices.recoater import StepperDrive
 from firmware_bridge.errors import LinkTimeout, NotReady, Rejected, Unverified, WrongModel
 from firmware_bridge.links.modbus import ModbusLink
 from firmware_bridge.register_map import load_map
@@ -283,24 +283,27 @@ def drives() -> tuple[Drive, Drive, FakeSlave]:
     return blade, piston, slave
 
 
-def test_recoater_homes_lowers_and_spreads() -> None:
+def test_blade_and_piston_home_lower_and_spread() -> None:
     async def main() -> None:
         blade, piston, _ = drives()
-        recoater = Recoater(blade.device, piston.device, far_mm=310.0)
-        await recoater.identify()
-        await recoater.configure()
+        for drive in (blade.device, piston.device):
+            await drive.identify()
+            await drive.configure()
         with pytest.raises(NotReady, match="home it first"):
-            await recoater.spread()
-        await recoater.home()
-        await recoater.lower_piston(0.5)
-        await recoater.lower_piston(0.5)
-        await recoater.spread()
+            await blade.device.move_to(310.0)
+        await blade.device.home()
+        await piston.device.home()
+        await piston.device.move_to(0.5)
+        await piston.device.move_to(1.0)
+        await blade.device.move_to(310.0)
+        await blade.device.move_to(0.0)
         assert piston.moves == [0, 1000, 2000] and blade.moves == [0, 77500, 0]
         assert blade.table[0x6203] == 90
         readings = await piston.device.poll()
         assert set(readings) == {"motion_status", "position_mm"}
         assert readings["position_mm"].value == pytest.approx(1.0) and readings["position_mm"].unit == "mm"
-        await recoater.safe()
+        await blade.device.safe()
+        await piston.device.safe()
         assert (blade.stops, piston.stops) == (1, 1)
 
     virtually(main)

@@ -27,7 +27,6 @@ from slicer.exporters.gcode import (
     layer_text,
     stream_gcode,
     warm_up,
-    write_gcode,
     write_gcode_layers,
 )
 from slicer.exporters.source import Source
@@ -191,7 +190,7 @@ def test_heads_are_exported_one_by_one(tmp_path):
 def test_full_power_is_the_machine_s(tmp_path):
     job_path = write_small_job(tmp_path / "square.kiln")
     with Job.open(job_path) as job:
-        write_gcode(job, tmp_path / "a", DIALECTS["rrf"])
+        write_gcode_layers(Source.of_job(job), tmp_path / "a", DIALECTS["rrf"])
     assert b"M452 S0 R1000\n" in (tmp_path / "a").read_bytes()
     envelope = replace(BENCH, s_max=255)
     write_gcode_layers(

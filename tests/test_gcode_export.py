@@ -15,12 +15,12 @@ from slicer.exporters.gcode import (
     LINE_BYTES_MAX,
     ExportError,
     job_header,
-    layer_blocks,
     layer_footer,
     layer_header,
     layer_program,
-    write_gcode,
+    write_gcode_layers,
 )
+from slicer.exporters.source import Source
 from slicer.job import Job
 from slicer.job_layer import JobError, JobLayer
 from slicer.layers import Layer
@@ -51,7 +51,7 @@ def executed(program, s_max=1000):
 
 
 def test_the_lines_of_a_layer():
-    lines = layer_blocks(square_layer(0), BENCH)
+    lines = layer_program(square_layer(0), BENCH).lines
     assert lines[:4] == [b"M4 I S0", b"G0 X50.000 Y50.000 F6000 S0", b"G1 X60.000 Y50.000 F3000 S1000", lines[3]]
     assert lines[6:8] == [b"G0 X51.000 Y51.000 F6000 S0", b"G1 X59.000 Y51.000 F2400 S800"]
     assert lines[-2:] == [b"M5 I", b"M400"]
@@ -106,7 +106,7 @@ def test_any_layer_is_drawn_within_half_a_micrometre_and_half_an_s_step(rows):
 def test_the_exported_file_is_what_a_print_streams_byte_for_byte(tmp_path):
     job_path = write_small_job(tmp_path / "square.kiln", layers=3)
     with Job.open(job_path) as job:
-        count = write_gcode(job, tmp_path / "square.gcode")
+        count = write_gcode_layers(Source.of_job(job), tmp_path / "square.gcode")
         streamed = list(job_header())
         for index in range(3):
             streamed += layer_program(job.layer(index), job.envelope).lines
@@ -118,9 +118,9 @@ def test_the_exported_file_is_what_a_print_streams_byte_for_byte(tmp_path):
 
 def test_a_jump_is_no_faster_than_the_gantry():
     job_layer = replace(square_layer(0), jump_speed_mm_s=900.0)
-    assert layer_blocks(job_layer, BENCH)[1].endswith(b"F6000 S0")
-    assert layer_blocks(replace(square_layer(0), jump_speed_mm_s=None), BENCH)[1].endswith(b"F6000 S0")
-    assert layer_blocks(replace(square_layer(0), jump_speed_mm_s=12.5), BENCH)[1].endswith(b"F750 S0")
+    assert layer_program(job_layer, BENCH).lines[1].endswith(b"F6000 S0")
+    assert layer_program(replace(square_layer(0), jump_speed_mm_s=None), BENCH).lines[1].endswith(b"F6000 S0")
+    assert layer_program(replace(square_layer(0), jump_speed_mm_s=12.5), BENCH).lines[1].endswith(b"F750 S0")
 
 
 def test_an_empty_layer_only_keeps_the_beam_off():
@@ -148,4 +148,4 @@ def test_nothing_that_is_not_finite_becomes_text():
 
 def test_another_full_power_word_scales_s():
     envelope = replace(BENCH, s_max=255)
-    assert layer_blocks(square_layer(0), envelope)[7].endswith(b"S204")
+    assert layer_program(square_layer(0), envelope).lines[7].endswith(b"S204")

@@ -15,7 +15,7 @@ from slicer import mesh_mending
 from slicer.errors import MeshError
 from slicer.kernels import cutting, judging, mending
 from slicer.layers import cut_layers, net_area_mm2
-from slicer.mesh import Mesh, close_gaps, judge
+from slicer.mesh import Mesh, judge
 from tests import naive
 
 Solid = manifold3d.Manifold
@@ -63,11 +63,11 @@ def test_nothing_is_closed_unasked():
     assert judge(torn_ball((0.0, 0.0, 0.01)))[1].open_edges == 64
 
 
-def test_close_gaps_by_itself_says_how_many_edges_it_closed():
-    welded, _ = judge(torn_ball((0.03, 0.02, 0.01)))
-    mesh, closed = close_gaps(welded, 0.05)
-    assert closed == 64 and judge(mesh)[1].is_closed
-    assert close_gaps(mesh, 0.05) == (mesh, 0), "a closed surface is left alone"
+def test_a_closed_gap_is_told_of_and_a_closed_surface_left_alone():
+    mesh, report = judge(torn_ball((0.03, 0.02, 0.01)), gap_mm=0.05)
+    assert report.gaps_closed == 64 and report.is_closed
+    again, report = judge(mesh, gap_mm=0.05)
+    assert report.gaps_closed == 0 and len(again.faces) == len(mesh.faces)
 
 
 @pytest.mark.parametrize("gap", [-0.1, float("nan"), float("inf"), 11.0])

@@ -19,7 +19,6 @@ MODE_ABSOLUTE = 1
 TRIGGER_PR0 = 0x10
 TRIGGER_HOME = 0x20
 TRIGGER_STOP = 0x40
-RESET_ALARM = 0x1111
 RAMP_MS_PER_1000_RPM = 100
 POLL_S = 0.1
 START_GRACE_S = 0.5  # a drive may take this long to say that it runs
@@ -71,10 +70,6 @@ class StepperDrive:
             raise NotReady(f"{self.name}: the drive reports a fault. Read its display, remove the cause, clear it.")
         if not self._status_signal.has(status, "enabled"):
             raise Unverified(f"{self.name} was enabled and does not say so. Check its supply and its enable input.")
-
-    async def clear_fault(self) -> None:
-        """Reset the drive's alarm, once its cause is gone."""
-        await self._access.write("control", RESET_ALARM)
 
     async def poll(self) -> dict[str, Reading]:
         """motion_status and position_mm."""
@@ -192,49 +187,3 @@ class StepperDrive:
             await self.stop()
         except (LinkTimeout, FrameError, Mismatch, Rejected):
             return  # the caller's error says more; the move is finite and ends by itself
-
-
-class Recoater:
-    """Blade and build piston together: what a layer needs. The hopper rides on the blade."""
-
-    def __init__(self, blade: StepperDrive, piston: StepperDrive, *, far_mm: float, park_mm: float = 0.0) -> None:
-        self.name = "recoater"
-        self.blade = blade
-        self.piston = piston
-        self.far_mm = far_mm
-        self.park_mm = park_mm
-
-    async def identify(self) -> None:
-        """WrongModel if either drive is another model."""
-        await self.blade.identify()
-        await self.piston.identify()
-
-    async def configure(self) -> None:
-        """Enable both drives."""
-        await self.blade.configure()
-        await self.piston.configure()
-
-    async def home(self) -> None:
-        """Blade first, so that it is out of the way."""
-        await self.blade.home()
-        await self.piston.home()
-
-    async def lower_piston(self, depth_mm: float) -> None:
-        """Lower the build piston by `depth_mm` from where it stands."""
-        await self.piston.move_to(await self.piston.position_mm() + depth_mm)
-
-    async def spread(self) -> None:
-        """One stroke: blade to the far end and back to its park position."""
-        await self.blade.move_to(self.far_mm)
-        await self.blade.move_to(self.park_mm)
-
-    async def stop(self) -> None:
-        """Stop both axes; the second even if the first does not answer."""
-        try:
-            await self.blade.stop()
-        finally:
-            await self.piston.stop()
-
-    async def safe(self) -> None:
-        """Stand still."""
-        await self.stop()

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from slicer.envelope import Envelope
 from slicer.exporters.dialects import MARLIN, Dialect
 from slicer.exporters.source import ExportError, Source, Written
-from slicer.job import Job
 from slicer.job_layer import JobLayer, check_layer
 from slicer.kernels.text import gcode_lines
 from slicer.layers import Layer
@@ -74,11 +73,6 @@ def layer_header() -> list[bytes]:
 def layer_footer() -> list[bytes]:
     """Sent after a layer's moves: beam off and inline mode left, then wait until the machine stands still."""
     return list(MARLIN.layer_footer)
-
-
-def layer_blocks(job_layer: JobLayer, envelope: Envelope) -> list[bytes]:
-    """The lines of one layer; see `layer_text`."""
-    return layer_program(job_layer, envelope).lines
 
 
 def layer_program(job_layer: JobLayer, envelope: Envelope, dialect: Dialect = MARLIN) -> LayerProgram:
@@ -142,17 +136,12 @@ def warm_up() -> None:
     layer_text(JobLayer(flat, ScanPath.uniform(np.array([[0.0, 0.0, 1.0, 0.0]]), KIND_HATCH, 1.0, 1.0)), plate)
 
 
-def write_gcode(job: Job, path: str | Path, dialect: Dialect = MARLIN) -> Written:
-    """Write a whole job as one file; comments stand on lines of their own.
+def write_gcode_layers(source: Source, path: str | Path, dialect: Dialect = MARLIN) -> Written:
+    """Write layers as they come, of a job or of a plan, as one file; comments stand on lines of their own.
 
     In Marlin's dialect, the lines that are no comments are exactly those a print streams.
     Raises JobError, ExportError, OSError.
     """
-    return write_gcode_layers(Source.of_job(job), path, dialect)
-
-
-def write_gcode_layers(source: Source, path: str | Path, dialect: Dialect = MARLIN) -> Written:
-    """Write layers as they come; no job file need stand in between. Raises JobError, ExportError, OSError."""
     with whole_file(path) as stream:
         return stream_gcode(source, stream, dialect)
 

@@ -27,7 +27,6 @@ Floats = NDArray[np.float64]
 J2000_S = 946_728_000.0  # 2000-01-01T12:00 as Unix seconds
 TT_UTC_S = 69.184
 AU_KM = 149_597_870.7
-LIGHT_KM_S = 299_792.458
 SUN_RADIUS_DEG = 0.265  # as seen from the Moon, to 2 % over the year
 PIECE = 4096
 VALID_S = (-631_152_000.0, 4_102_444_800.0)  # 1950 to 2100

@@ -80,19 +80,6 @@ def _ring(low: float, high: float) -> int:
     return 1 << int(np.ceil(np.log2(np.sqrt(2.0) * high / low + 4.0)))
 
 
-def descend(field: np.ndarray, cost: np.ndarray, start_ij: Cell) -> np.ndarray:
-    """The cheapest path from a start to the goal of a cost-to-go field: cells (n, 2) i4, both ends included."""
-    cost = _map(cost)
-    if field.shape != cost.shape or not is_open(cost, start_ij):
-        return _no_way()[0]
-    w = cost.shape[1] + 2
-    half, _, _ = pad_halves(cost)
-    total = np.full((cost.shape[0] + 2, w), np.inf)
-    total[1:-1, 1:-1] = field
-    path = np.empty(half.size, np.int64)
-    return _cells(path[: walk_down(half, w, total.reshape(-1), _flat(start_ij, w), path)], w)
-
-
 def path_cost(cost: np.ndarray, path: np.ndarray) -> float:
     """What a path (n, 2) costs; inf if it is empty, has a step that is not allowed, or a blocked cell."""
     cost = _map(cost)
