@@ -7,7 +7,6 @@ is asked. `control/machines/bench.toml` is the worked example. Wires are named o
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
@@ -21,6 +20,7 @@ from msgspec import Meta
 
 from control.errors import MoonkilnError
 from slicer.envelope import Envelope
+from slicer.words import did_you_mean
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -167,7 +167,7 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         """This machine with some wires elsewhere. Raises ConfigError for a wire that it does not have."""
         for name in overlay:
             if name not in self.urls:
-                raise ConfigError(f"machine {self.name} has no wire named {name!r}{nearest(name, self.urls)}")
+                raise ConfigError(f"machine {self.name} has no wire named {name!r}{did_you_mean(name, self.urls)}")
         return msgspec.structs.replace(self, urls={**self.urls, **overlay})
 
 
@@ -186,7 +186,7 @@ def machine_path(machine: str | Path) -> Path:
     if str(machine) in shipped:
         return shipped[str(machine)]
     raise ConfigError(
-        f"there is no machine named {str(machine)!r}{nearest(str(machine), shipped)}; shipped are"
+        f"there is no machine named {str(machine)!r}{did_you_mean(str(machine), shipped)}; shipped are"
         f" {', '.join(shipped)}, or give a path that ends in .toml"
     )
 
@@ -312,7 +312,7 @@ def _check_wires(config: MachineConfig) -> Iterator[str]:
     for name in msgspec.structs.asdict(config.devices):
         device = getattr(config.devices, name)
         if device.wire not in config.urls:
-            near = nearest(device.wire, config.urls)
+            near = did_you_mean(device.wire, config.urls)
             yield f"device {name} hangs on wire {device.wire!r}, which [urls] does not name{near}"
         unit = getattr(device, "unit", 0)
         other = taken.setdefault((device.wire, unit), name)
@@ -384,12 +384,6 @@ def _baud(url: str) -> int:
     return baud
 
 
-def nearest(word: str, known: Any) -> str:
-    """A hint at the known word that was probably meant, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
 def _sentence(error: msgspec.ValidationError, root: type) -> str:
     """msgspec's message with the place in front and, for an unknown key, the nearest known one."""
     text = str(error)
@@ -401,7 +395,7 @@ def _sentence(error: msgspec.ValidationError, root: type) -> str:
         for part in [] if place == "top level" else place.split("."):
             node = next((f.type for f in msgspec.structs.fields(node) if f.encode_name == part), node)
         known = [f.encode_name for f in msgspec.structs.fields(node)]
-        return f"[{place}] has an unknown key {unknown.group(1)!r}{nearest(unknown.group(1), known)}"
+        return f"[{place}] has an unknown key {unknown.group(1)!r}{did_you_mean(unknown.group(1), known)}"
     missing = re.search(r"missing required field `(\w+)`", message)
     if missing:
         return f"[{place}] lacks the key {missing.group(1)!r}"

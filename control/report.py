@@ -18,6 +18,7 @@ from control.files import write_atomically
 from control.report_data import Gathered, gather, without_nan
 from control.report_drawing import DENSE, HEAT, Curve, bed_map, course, data_url, line_chart, solid
 from control.report_truth import GRAIN_KG_M3, STRENGTH_B, STRENGTH_S0_MPA
+from slicer.words import duration as duration_words
 
 TEMPLATES = Path(__file__).parent
 PAGE_NAME = "report.html"
@@ -103,14 +104,7 @@ def duration(seconds: float | None) -> str:
     """Seconds as people say them: 2 h 05 min."""
     if seconds is None or not math.isfinite(seconds):
         return "–"
-    if seconds < 120:
-        return f"{number(seconds)} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours:02d} h"
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+    return duration_words(seconds)
 
 
 # ---- pictures

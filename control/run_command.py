@@ -17,6 +17,7 @@ import click
 
 from control.command_line import Progress, say_json, sentence_of
 from control.errors import UsageError
+from slicer.words import duration
 
 if TYPE_CHECKING:
     from control.operator import Operator
@@ -61,7 +62,7 @@ async def attended(host: Host, quiet: bool, *, every_s: float = 10.0) -> Outcome
 
     def words(p: RunProgress) -> tuple[int, int, str, float]:
         bed = f", bed {p.bed_temp_c:.0f} degC" if p.bed_temp_c is not None else ""
-        return p.layer, p.layers, f"{p.doing}, {_duration(p.remaining_s)} to go{bed}", p.share
+        return p.layer, p.layers, f"{p.doing}, {duration(p.remaining_s)} to go{bed}", p.share
 
     return await attended_as("printing", host, words, quiet, every_s)
 
@@ -127,7 +128,7 @@ def conclude(outcome: Outcome, run_dir: Path, as_json: bool, *, simulated: dict[
     click.echo(
         f"{outcome.status.value}: {outcome.reason}\n{totals.layers} layers committed, {totals.lines_sent} lines sent,"
         f" {totals.blocks_claimed} vectors, {totals.energy_j / 1e3:.1f} kJ, {totals.polls} polls"
-        f" in {_duration(totals.duration_s)}"
+        f" in {duration(totals.duration_s)}"
     )
     for declared in outcome.declared:
         blocks = f"blocks {declared.first_block} to {declared.last_block}"
@@ -159,7 +160,7 @@ def conclude_drive(
         f"{outcome.status.value}: {outcome.reason}\n{outcome.progress_m:.1f} of {outcome.route_length_m:.1f} m,"
         f" beside the path {outcome.cross_track_rms_m * 100:.1f} cm rms, at most {outcome.cross_track_max_m * 100:.1f},"
         f" {totals.commands} commands, {totals.polls} polls, {totals.energy_wh:.1f} Wh"
-        f" in {_duration(totals.duration_s)}"
+        f" in {duration(totals.duration_s)}"
     )
     for held in outcome.held[:HELD_SHOWN]:
         click.echo(f"{held.action.lower().replace('_', ' ')} for {held.until_s - held.from_s:.0f} s: {held.sentence}")
@@ -177,9 +178,3 @@ def _reported(write: Callable[[Path], Path], run_dir: Path) -> Path | None:
         click.echo(f"the report could not be written: {sentence_of(error)[0]}", err=True)
         click.echo(f"once that is mended: moonkiln report {run_dir}", err=True)
         return None
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -7,7 +7,6 @@ number says where it comes from: *published* (a source gives it), *derived* (com
 
 from __future__ import annotations
 
-import difflib
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -18,6 +17,7 @@ from typing import Any, Literal
 from slicer import strategy as strategies
 from slicer.errors import SlicerError
 from slicer.strategy import PLAIN, Strategy, StrategyError
+from slicer.words import did_you_mean
 
 PRESETS = Path(__file__).parent / "presets"
 FILE_BYTES_MAX = 256 * 1024
@@ -234,7 +234,7 @@ def _recipe_path(name_or_path: str | Path) -> tuple[Path, str]:
     if text in presets:
         return PRESETS / f"{text}.toml", f"recipe {text}"
     raise RecipeError(
-        f"there is no recipe named {text!r}{_nearest(text, presets)}; shipped are {', '.join(presets)},"
+        f"there is no recipe named {text!r}{did_you_mean(text, presets)}; shipped are {', '.join(presets)},"
         " or give the path of a .toml file"
     )
 
@@ -251,7 +251,7 @@ def _with_overrides(table: dict[str, Any], overrides: Mapping[str, str], where: 
                 raise RecipeError(str(error)) from None
             continue
         if key not in RANGES and key not in WORDS:
-            near = _nearest(key, (*RANGES, *WORDS, *STRATEGY_KEYS))
+            near = did_you_mean(key, (*RANGES, *WORDS, *STRATEGY_KEYS))
             raise RecipeError(f"--set {key}: a recipe has no such key{near}")
         if key in WORDS:
             changed[key] = _word(key, text, f"--set {key}={text}")
@@ -278,7 +278,7 @@ def _check_keys(table: Mapping[str, Any], known: Iterable[str], where: str) -> N
     known = tuple(known)
     for key in table:
         if key not in known:
-            raise RecipeError(f"{where}: unknown key {key!r}{_nearest(key, known)}")
+            raise RecipeError(f"{where}: unknown key {key!r}{did_you_mean(key, known)}")
 
 
 def _text(table: Mapping[str, Any], key: str, where: str, length_max: int = 64) -> str:
@@ -290,7 +290,7 @@ def _text(table: Mapping[str, Any], key: str, where: str, length_max: int = 64) 
 
 def _word(key: str, value: Any, where: str) -> str:
     if value not in WORDS[key]:
-        near = _nearest(value, WORDS[key]) if isinstance(value, str) else ""
+        near = did_you_mean(value, WORDS[key]) if isinstance(value, str) else ""
         raise RecipeError(f"{where}: {key} is {value!r}{near}; it must be one of {', '.join(WORDS[key])}")
     return str(value)
 
@@ -363,11 +363,6 @@ def _check_energy_floor(recipe: Recipe, where: str) -> None:
                 f" absorbed, and {floor / 1e6:.2f} MJ/kg is the least: more power, a slower scan, a closer hatch or a"
                 f" thinner layer"
             )
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _also(rest: list[str]) -> str:

@@ -6,13 +6,13 @@ numbers are choices and need no evidence. In a recipe file it is the table `[str
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from slicer.errors import SlicerError
+from slicer.words import did_you_mean
 
 HATCH_NAMES = (
     "meander",
@@ -173,9 +173,7 @@ class Strategy:
         known = [f.name for f in fields(cls)]
         for key in table:
             if key not in known:
-                close = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
-                near = f" (did you mean {close[0]!r}?)" if close else ""
-                raise StrategyError(f"{where}: unknown key {key!r}{near}")
+                raise StrategyError(f"{where}: unknown key {key!r}{did_you_mean(str(key), known)}")
         strategy = cls(**{key: _value(key, value, where) for key, value in table.items()})
         if strategy.order == "return_time" and not (strategy.return_time_s > 0 and strategy.return_radius_mm > 0):
             raise StrategyError(f"{where}: order return_time needs return_time_s and return_radius_mm, both over 0")
@@ -229,8 +227,7 @@ def unit_of(key: str) -> str:
 def _value(key: str, value: Any, where: str) -> Any:
     if key in WORDS:
         if value not in WORDS[key]:
-            close = difflib.get_close_matches(str(value), WORDS[key], n=1, cutoff=0.5)
-            near = f" (did you mean {close[0]!r}?)" if close else ""
+            near = did_you_mean(str(value), WORDS[key])
             raise StrategyError(f"{where}: {key} is {value!r}{near}; it must be one of {', '.join(WORDS[key])}")
         return value
     if key in AUTOMATIC and value == AUTO:

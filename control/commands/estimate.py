@@ -26,10 +26,10 @@ Examples:
 def estimate(job_path: Path, machine: str, as_json: bool) -> None:
     """Say how long a job takes on a machine: exposing, jumping, waiting, starved by the line, recoating."""
     from control.build_model import time_model
-    from control.commands.slice import duration
     from control.config import envelope_from, load_machine
     from slicer.build_time import job_time
     from slicer.job import Job
+    from slicer.words import duration
 
     config = load_machine(machine)
     envelope = envelope_from(config)

@@ -194,6 +194,8 @@ def preview(job_path: Path, output: Path, layer: int | None, as_json: bool) -> N
 
 def job_sentence(manifest: Manifest) -> str:
     """What a job amounts to, in one line."""
+    from slicer.words import duration
+
     thickness = f" of {manifest.thickness_mm[0]:g} mm" if len(set(manifest.thickness_mm)) == 1 else ""
     return (
         f"{manifest.layer_count} layers{thickness}, {manifest.vector_count:,} vectors,"
@@ -213,19 +215,6 @@ def recipe_sentence(recipe: Recipe) -> str:
         f" {absorbed_energy_j_kg(recipe) / 1e6:.2f} MJ/kg absorbed;"
         f" assumed are {', '.join(assumed) if assumed else 'no numbers'}"
     )
-
-
-def duration(seconds: float) -> str:
-    """A time for people: 8.1 s, 12 min, 6 h 50 min, 3 d 4 h."""
-    if seconds < 99.5:
-        return f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min"
-    return f"{hours // 24} d {hours % 24} h"
 
 
 def _report_sentence(report: MeshReport) -> str:

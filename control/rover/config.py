@@ -15,9 +15,10 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from control.config import ConfigError, Hz, Positive, Unit, converted, machine_path, nearest, read_document
+from control.config import ConfigError, Hz, Positive, Unit, converted, machine_path, read_document
 from control.rover.drive.kinematics import Geometry, WheelMount
 from control.rover.energy import EnergyModel
+from slicer.words import did_you_mean
 
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 Offset = Annotated[float, Meta(ge=-10, le=10)]
@@ -185,7 +186,7 @@ class RoverConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         """This rover with some wires elsewhere. Raises ConfigError for a wire that it does not have."""
         for name in overlay:
             if name not in self.urls:
-                raise ConfigError(f"rover {self.name} has no wire named {name!r}{nearest(name, self.urls)}")
+                raise ConfigError(f"rover {self.name} has no wire named {name!r}{did_you_mean(name, self.urls)}")
         return msgspec.structs.replace(self, urls={**self.urls, **overlay})
 
 
@@ -216,7 +217,7 @@ def _check_wires(config: RoverConfig) -> Iterator[str]:
             continue
         wire = device.wire
         if wire not in config.urls:
-            yield f"device {name} hangs on wire {wire!r}, which [urls] does not name{nearest(wire, config.urls)}"
+            yield f"device {name} hangs on wire {wire!r}, which [urls] does not name{did_you_mean(wire, config.urls)}"
 
 
 def _check_wheels(config: RoverConfig) -> Iterator[str]:

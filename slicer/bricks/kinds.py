@@ -18,12 +18,13 @@ from slicer.bricks.blocks import (
     rectangular_neighbours,
 )
 from slicer.bricks.dome import DOME_VOUSSOIR, dome_voussoir, dome_voussoir_neighbours
-from slicer.bricks.measures import BrickError, Measure, nearest
+from slicer.bricks.measures import BrickError, Measure
 from slicer.bricks.osteomorphic import OSTEOMORPHIC, osteomorphic, osteomorphic_neighbours
 from slicer.bricks.paver import PAVER, paver, paver_neighbours
 from slicer.bricks.solids import Pose
 from slicer.bricks.voussoir import VOUSSOIR, voussoir, voussoir_neighbours
 from slicer.mesh import Mesh
+from slicer.words import did_you_mean
 
 SHRINKAGE_KEY = "shrinkage_percent"
 SHRINKAGE_PERCENT_MAX = 60.0
@@ -139,7 +140,7 @@ def make_brick(kind: str, settings: Mapping[str, str | float] | None = None) -> 
             measures that contradict each other.
     """
     if kind not in KINDS:
-        raise BrickError(f"there is no brick named {kind!r}{nearest(kind, KINDS)}; kinds are {', '.join(KINDS)}")
+        raise BrickError(f"there is no brick named {kind!r}{did_you_mean(kind, KINDS)}; kinds are {', '.join(KINDS)}")
     measures = {measure.key: measure.default for measure in KINDS[kind].measures}
     shrinkage = (0.0, 0.0, 0.0)
     for key, value in (settings or {}).items():
@@ -149,7 +150,7 @@ def make_brick(kind: str, settings: Mapping[str, str | float] | None = None) -> 
             measures[key] = _number(kind, key, value)
         else:
             known = (*measures, SHRINKAGE_KEY)
-            raise BrickError(f"brick {kind}: it has no {key!r}{nearest(key, known)}; it has {', '.join(known)}")
+            raise BrickError(f"brick {kind}: it has no {key!r}{did_you_mean(key, known)}; it has {', '.join(known)}")
     mesh = KINDS[kind].build(**measures, name=kind)
     green = mesh.vertices_mm / (1.0 - np.array(shrinkage) / 100.0)
     return Brick(kind, measures, shrinkage, replace(mesh, vertices_mm=green))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -81,9 +80,3 @@ def check_chord(brick: str, chord_tolerance_mm: float, clearance_mm: float) -> N
             f"brick {brick}: a chord tolerance of {chord_tolerance_mm:g} mm is too coarse for a clearance of"
             f" {clearance_mm:g} mm; set chord_tolerance_mm to {clearance_mm / 2:g} or less"
         )
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """ " (did you mean 'x'?)" for the known word that is most like the given one, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
