@@ -9,7 +9,7 @@ from collections.abc import Iterable
 def duration(seconds: float) -> str:
     """A time for people: 8.1 s, 12 min 05 s, 6 h 50 min, 3 d 04 h."""
     if seconds < 99.5:
-        return f"{seconds:.3g} s"
+        return f"{seconds:.1f} s"
     if round(seconds) < 3600:
         minutes, rest = divmod(round(seconds), 60)
         return f"{minutes} min {rest:02d} s"

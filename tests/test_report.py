@@ -276,5 +276,5 @@ def test_numbers_in_words(value: float | None, words: str) -> None:
 
 def test_units_and_durations_in_words() -> None:
     assert si(23_400.0, "J") == "23.4 kJ" and si(2.5e6, "J/kg") == "2.50 MJ/kg" and si(-1500.0, "J") == "-1.50 kJ"
-    assert duration(7.25) == "7.25 s" and duration(725.0) == "12 min 05 s" and duration(7500.0) == "2 h 05 min"
+    assert duration(7.25) == "7.2 s" and duration(725.0) == "12 min 05 s" and duration(7500.0) == "2 h 05 min"
     assert duration(180_000.0) == "2 d 02 h"

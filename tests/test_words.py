@@ -10,8 +10,8 @@ from slicer.words import did_you_mean, duration
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (0.0, "0 s"),
-        (8.14, "8.14 s"),
+        (0.0, "0.0 s"),
+        (8.14, "8.1 s"),
         (99.49, "99.5 s"),
         (99.5, "1 min 40 s"),
         (3599.4, "59 min 59 s"),
