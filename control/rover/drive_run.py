@@ -332,15 +332,8 @@ class DriveRun:
         return now_s < self._wait_until_s
 
     async def _command(self, twist: Twist2D) -> None:
-        wanted = inverse(self.geometry, twist)
-        speeds = dict(zip(self.geometry.names, map(float, wanted.speed_rad_s), strict=True))
-        steers = {
-            wheel.name: float(angle)
-            for wheel, angle in zip(self.geometry.wheels, wanted.steer_rad, strict=True)
-            if wheel.steer_max_rad > 0
-        }
         try:
-            await self.rover.command(speeds, steers)
+            await self.rover.command(*inverse(self.geometry, twist).by_name(self.geometry))
         except (LinkError, Rejected) as error:  # the line was busy or damaged: the last command runs out by itself
             self._refused += 1
             self.telemetry.event("warning", f"command not taken ({self._refused} in a row): {error}")

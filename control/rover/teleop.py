@@ -262,15 +262,8 @@ class Teleop:
         return Twist2D(asked.vx_m_s * factor, asked.vy_m_s * factor, asked.omega_rad_s * factor), said
 
     async def _command(self, twist: Twist2D) -> None:
-        wanted = inverse(self.geometry, twist)
-        speeds = dict(zip(self.geometry.names, map(float, wanted.speed_rad_s), strict=True))
-        steers = {
-            wheel.name: float(angle)
-            for wheel, angle in zip(self.geometry.wheels, wanted.steer_rad, strict=True)
-            if wheel.steer_max_rad > 0
-        }
         try:
-            await self.rover.command(speeds, steers)
+            await self.rover.command(*inverse(self.geometry, twist).by_name(self.geometry))
         except (LinkError, Rejected):  # the line was busy or damaged: the last command runs out by itself
             self._refused += 1
             if self._refused > REFUSED_MAX:

@@ -22,6 +22,7 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from firmware_bridge.devices.wheel_orders import check_fresh, check_values
 from firmware_bridge.devices.wheels_layout import RoboClawLayout
 from firmware_bridge.devices.wheels_readings import (
     GET_COUNTERS,
@@ -53,7 +54,6 @@ SET_TIMEOUT, GET_SPEED, GET_VERSION, SET_COUNTER, DUTIES_RAMPED = 14, 18, 21, 22
 SLOW_PERIOD_S = 1.0
 DRIVE_RETRIES = 5
 SETUP_RETRIES = 8  # nothing is in a hurry then, and a long reply is often damaged on a bad line
-VALID_MAX_S = 2.0  # no command is good for longer
 STOPS_WITHIN_S = 0.3
 CREEP_RAD_S = 0.1
 SPEED_FROM_S = (0.02, 0.5)  # between counts this far apart the speed is their difference
@@ -204,8 +204,7 @@ class RoboClawWheels:
         LinkTimeout or FrameError if a board did not take its part; the others have theirs.
         """
         self._check_ready()
-        self._check_values(speeds_rad_s, steers_rad)
-        self._check_fresh(seq, valid_until_s)
+        self._check_order(speeds_rad_s, steers_rad, seq, valid_until_s)
         self._seq = seq
         self._valid_until_s = valid_until_s
         self._stopped_s = None
@@ -234,29 +233,13 @@ class RoboClawWheels:
             if board.lost is not None:
                 raise DeviceReset(f"{self.name} is not driven: {board.lost} Find out why, then configure() it again.")
 
-    def _check_values(self, speeds_rad_s: Mapping[str, float], steers_rad: Mapping[str, float]) -> None:
+    def _check_order(
+        self, speeds_rad_s: Mapping[str, float], steers_rad: Mapping[str, float], seq: int, valid_until_s: float
+    ) -> None:
         layout = self.layout
-        for what, given, wanted, limit, unit in (
-            ("speed", speeds_rad_s, layout.wheels, layout.speed_max_rad_s, "rad/s"),
-            ("steering angle", steers_rad, layout.steers, layout.steer_max_rad, "rad"),
-        ):
-            if given.keys() != wanted.keys():
-                odd = ", ".join(sorted(given.keys() ^ wanted.keys()))
-                raise Rejected(f"{self.name}: one {what} for each of {', '.join(wanted)} is needed; look at {odd}.")
-            for name, value in given.items():
-                if not abs(value) <= limit:  # NaN is refused here, too
-                    raise Rejected(
-                        f"{self.name}: {what} {value:g} {unit} of {name} is refused: at most {limit:g} {unit}."
-                    )
-
-    def _check_fresh(self, seq: int, valid_until_s: float) -> None:
-        now_s = asyncio.get_running_loop().time()
-        if self._seq is not None and seq <= self._seq:
-            raise Rejected(f"{self.name}: command {seq} is a repetition: {self._seq} was the last one.")
-        if not now_s < valid_until_s:
-            raise Rejected(f"{self.name}: command {seq} is stale: it was good until {now_s - valid_until_s:.3g} s ago.")
-        if valid_until_s - now_s > VALID_MAX_S:
-            raise Rejected(f"{self.name}: command {seq} would be good for over {VALID_MAX_S:g} s: send shorter ones.")
+        check_values(self.name, "speed", speeds_rad_s, layout.wheels, layout.speed_max_rad_s, "rad/s")
+        check_values(self.name, "steering angle", steers_rad, layout.steers, layout.steer_max_rad, "rad")
+        check_fresh(self.name, self._seq, seq, valid_until_s, asyncio.get_running_loop().time())
 
     def _overtaken(self, generation: int, seq: int, valid_until_s: float) -> Callable[[], str | None]:
         loop = asyncio.get_running_loop()

@@ -24,6 +24,7 @@ import math
 from collections.abc import Mapping
 
 from firmware_bridge.devices.register_access import RegisterAccess
+from firmware_bridge.devices.wheel_orders import check_fresh, check_values
 from firmware_bridge.devices.wheels_modbus_drives import (
     FRESH_S,
     WRITES_PER_COMMAND,
@@ -48,7 +49,6 @@ from firmware_bridge.signals import Reading
 
 TRIGGER_ZERO, TRIGGER_STOP, RESET_ALARM = 0x21, 0x40, 0x1111
 TIMEOUT_S = (0.1, 1.0)  # how long a move may last
-VALID_MAX_S = 2.0
 SPEED_FROM_S = (0.02, 0.5)  # between positions this far apart the speed is their difference
 ASK_AGAIN_S = 0.5  # a drive that did not answer holds the bus up no more often than this
 TRIES = 3  # of a write: each says the same again
@@ -176,8 +176,7 @@ class ModbusWheels:
         others have had theirs.
         """
         timeout_s = self._check_ready()
-        self._check_values(speeds_rad_s, steers_rad)
-        self._check_fresh(seq, valid_until_s)
+        self._check_order(speeds_rad_s, steers_rad, seq, valid_until_s)
         self._seq = seq
         self._generation += 1
         generation = self._generation
@@ -278,29 +277,13 @@ class ModbusWheels:
             raise NotReady(f"{self.name} is not driven: configure() must say how long a move may last first.")
         return self._timeout_s
 
-    def _check_values(self, speeds_rad_s: Mapping[str, float], steers_rad: Mapping[str, float]) -> None:
+    def _check_order(
+        self, speeds_rad_s: Mapping[str, float], steers_rad: Mapping[str, float], seq: int, valid_until_s: float
+    ) -> None:
         layout = self.layout
-        for what, given, wanted, limit, unit in (
-            ("speed", speeds_rad_s, layout.drive, layout.speed_max_rad_s, "rad/s"),
-            ("steering angle", steers_rad, layout.steer, layout.steer_max_rad, "rad"),
-        ):
-            if given.keys() != wanted.keys():
-                odd = ", ".join(sorted(given.keys() ^ wanted.keys()))
-                raise Rejected(f"{self.name}: one {what} for each of {', '.join(wanted)} is needed; look at {odd}.")
-            for name, value in given.items():
-                if not abs(value) <= limit * (1 + 1e-9):  # NaN is refused here, too
-                    raise Rejected(
-                        f"{self.name}: {what} {value:g} {unit} of {name} is refused: at most {limit:g} {unit}."
-                    )
-
-    def _check_fresh(self, seq: int, valid_until_s: float) -> None:
-        now_s = asyncio.get_running_loop().time()
-        if self._seq is not None and seq <= self._seq:
-            raise Rejected(f"{self.name}: command {seq} is a repetition: {self._seq} was the last one.")
-        if not now_s < valid_until_s:
-            raise Rejected(f"{self.name}: command {seq} is stale: it was good until {now_s - valid_until_s:.3g} s ago.")
-        if valid_until_s - now_s > VALID_MAX_S:
-            raise Rejected(f"{self.name}: command {seq} would be good for over {VALID_MAX_S:g} s: send shorter ones.")
+        check_values(self.name, "speed", speeds_rad_s, layout.drive, layout.speed_max_rad_s, "rad/s")
+        check_values(self.name, "steering angle", steers_rad, layout.steer, layout.steer_max_rad, "rad")
+        check_fresh(self.name, self._seq, seq, valid_until_s, asyncio.get_running_loop().time())
 
     async def stop(self) -> None:
         """Quick stop on every drive, ahead of all that waits; what was commanded before is not sent any more.

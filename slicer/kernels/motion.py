@@ -84,6 +84,19 @@ def _move_text(word, x, y):
 
 
 @njit(cache=True, nogil=True)
+def _set_move(kind, end_mm, value, size, check, m, word, x, y, speed_mm_s, tail_bytes, tail_xor):
+    """Line `m` as a move to (x, y) micrometres: a jump (`word` 0) or a vector (1)."""
+    kind[m] = LINE_VECTOR if word else LINE_JUMP
+    end_mm[m, 0] = x * 1e-3
+    end_mm[m, 1] = y * 1e-3
+    value[m] = speed_mm_s
+    if size.shape[0] > 0:
+        count, xor = _move_text(word, x, y)
+        size[m] = count + tail_bytes
+        check[m] = xor ^ tail_xor
+
+
+@njit(cache=True, nogil=True)
 def scan_lines(vectors_mm, speed_mm_s, power_w, wait_s, jump_speed_mm_s, s_max, kind, end_mm, value, size, check):
     """A layer's vectors as program lines: jump, wait, vector, and at the end back to where the last one began.
 
@@ -129,24 +142,10 @@ def scan_lines(vectors_mm, speed_mm_s, power_w, wait_s, jump_speed_mm_s, s_max, 
         waits = wait_s.shape[0] > 0 and wait_s[i] > 0.0
         jumps = i == 0 or x0 != at_x or y0 != at_y
         if waits and not jumps:
-            kind[m] = LINE_JUMP
-            end_mm[m, 0] = from_x * 1e-3
-            end_mm[m, 1] = from_y * 1e-3
-            value[m] = jump_mm_s
-            if is_sized:
-                count, xor = _move_text(0, from_x, from_y)
-                size[m] = count + jump_bytes
-                check[m] = xor ^ jump_xor
+            _set_move(kind, end_mm, value, size, check, m, 0, from_x, from_y, jump_mm_s, jump_bytes, jump_xor)
             m += 1
         if jumps or waits:
-            kind[m] = LINE_JUMP
-            end_mm[m, 0] = x0 * 1e-3
-            end_mm[m, 1] = y0 * 1e-3
-            value[m] = jump_mm_s
-            if is_sized:
-                count, xor = _move_text(0, x0, y0)
-                size[m] = count + jump_bytes
-                check[m] = xor ^ jump_xor
+            _set_move(kind, end_mm, value, size, check, m, 0, x0, y0, jump_mm_s, jump_bytes, jump_xor)
             m += 1
         if waits:
             wait_ms = np.int64(np.ceil(wait_s[i] * 1000.0 - 1e-6))
@@ -172,24 +171,10 @@ def scan_lines(vectors_mm, speed_mm_s, power_w, wait_s, jump_speed_mm_s, s_max, 
         from_y = y0
         at_x = np.int64(np.rint(vectors_mm[i, 2] * 1000.0))
         at_y = np.int64(np.rint(vectors_mm[i, 3] * 1000.0))
-        kind[m] = LINE_VECTOR
-        end_mm[m, 0] = at_x * 1e-3
-        end_mm[m, 1] = at_y * 1e-3
-        value[m] = feed_mm_s
-        if is_sized:
-            count, xor = _move_text(1, at_x, at_y)
-            size[m] = count + tail_bytes
-            check[m] = xor ^ tail_xor
+        _set_move(kind, end_mm, value, size, check, m, 1, at_x, at_y, feed_mm_s, tail_bytes, tail_xor)
         m += 1
     if n:
-        kind[m] = LINE_JUMP
-        end_mm[m, 0] = from_x * 1e-3
-        end_mm[m, 1] = from_y * 1e-3
-        value[m] = jump_mm_s
-        if is_sized:
-            count, xor = _move_text(0, from_x, from_y)
-            size[m] = count + jump_bytes
-            check[m] = xor ^ jump_xor
+        _set_move(kind, end_mm, value, size, check, m, 0, from_x, from_y, jump_mm_s, jump_bytes, jump_xor)
         m += 1
     for i in range(_FOOT_BYTES.shape[0]):
         kind[m] = LINE_SYNC

@@ -161,6 +161,16 @@ class WheelCommands:
     speed_rad_s: Floats
     steer_rad: Floats
 
+    def by_name(self, geometry: Geometry) -> tuple[dict[str, float], dict[str, float]]:
+        """Speeds (rad/s) of all wheels, and angles (rad) of those that steer."""
+        speeds = dict(zip(geometry.names, map(float, self.speed_rad_s), strict=True))
+        steers = {
+            wheel.name: float(angle)
+            for wheel, angle in zip(geometry.wheels, self.steer_rad, strict=True)
+            if wheel.steer_max_rad > 0
+        }
+        return speeds, steers
+
 
 def wrapped(angle_rad: float) -> float:
     """The same direction in (-pi, pi]."""
