@@ -214,7 +214,7 @@ def test_jog_is_not_emulated_and_says_so_and_saving_is_counted() -> None:
     write(device, CONTROL, 0x4001, 0.0)
     assert read(device, CONTROL_STATUS, 1, 0.0) == [0xAAAA]
     write(device, CONTROL, 0x2211, 0.0)
-    assert device.eeprom_writes == 1
+    assert device.nonvolatile_writes == 1
 
 
 @settings(max_examples=60, deadline=None)

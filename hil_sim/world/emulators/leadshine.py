@@ -81,7 +81,7 @@ class LeadshineDrive(ModbusDevice):
         self.axis = axis
         self.mm_per_rev = mm_per_rev
         self.home_mm = home_mm
-        self.eeprom_writes = 0
+        self.nonvolatile_writes = 0
         self._parameters = [0] * PARAMETERS_END
         self._parameters[PULSES_PER_REV] = 10000
         self._path_control = {HOMING_MODE: 0, HOMING_RPM: 200, HOMING_CREEP_RPM: 50, HOMING_ACC: 100, HOMING_DEC: 100}
@@ -234,7 +234,7 @@ class LeadshineDrive(ModbusDevice):
         if value == ALARM_RESET:
             self._fault = False
         elif value == SAVE_PARAMETERS:
-            self.eeprom_writes += 1
+            self.nonvolatile_writes += 1
         else:
             self._control_status = DONE_WRONG
 
