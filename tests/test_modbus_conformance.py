@@ -301,10 +301,16 @@ def test_a_device_may_answer_a_wrong_crc() -> None:
         bus, ear = RtuBus({1: Everything(), 2: Everything()}, baud=BAUD), Ear()
         bus.units[1].bad_crc_exception = 0x08
         session = bus.attach(ear)
+        pieces = rtu(1, "10 0000 0002 04 0001 0002")
         for data in (FLIPPED, rtu(2, READ)[:-1] + b"\x00", rtu(9, READ)[:-1] + b"\x00", b"\x01\x03", ASK):
             session.received(data)
             await asyncio.sleep(0.2)
         assert ear.frames == [rtu(1, "83 08"), SAY]
         assert bus.counters.bad_crc == 4
+        session.received(pieces[:8])  # its rest is on the line already: five characters, heard at their end
+        await asyncio.sleep(5 * CHAR_S)
+        session.received(pieces[8:])
+        await asyncio.sleep(0.2)
+        assert ear.frames[2:] == [rtu(1, "10 0000 0002")]
 
     run_virtual(main)

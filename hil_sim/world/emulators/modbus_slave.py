@@ -14,7 +14,15 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from hil_sim.world.emulators.modbus_pdu import GATEWAY_TARGET_SILENT, WRITING, ModbusDevice, answer, crc16
+from hil_sim.world.emulators.modbus_pdu import (
+    GATEWAY_TARGET_SILENT,
+    WRITE_COILS,
+    WRITE_REGISTERS,
+    WRITING,
+    ModbusDevice,
+    answer,
+    crc16,
+)
 
 RTU_FRAME_MAX = 256
 TCP_PDU_MAX = 253
@@ -186,8 +194,9 @@ class RtuSession:
         self._forget()
 
     def _complain(self) -> None:
-        """Some devices answer a frame that is theirs, by its first byte, and whose CRC is wrong."""
-        if self._void or len(self._buffer) < 4:
+        """Some devices answer a frame that is theirs, by its first byte, and whose CRC is wrong. Only one that is as
+        long as it says: of any other the rest may be on the line already."""
+        if self._void or len(self._buffer) != _said_length(self._buffer):
             return
         unit, function = self._buffer[0], self._buffer[1]
         device = self._bus.units.get(unit)
@@ -240,6 +249,13 @@ class RtuSession:
         self._bus.counters.answered += 1
         self._said_until_s = self._loop.time() + len(frame) * self._bus.byte_s
         self._send(frame)
+
+
+def _said_length(frame: bytearray) -> int:
+    """Of an RTU request, by its own words: address, count and CRC, and data where it writes several."""
+    if len(frame) < 8:
+        return 8
+    return 9 + frame[6] if frame[1] in (WRITE_COILS, WRITE_REGISTERS) else 8
 
 
 @dataclass(slots=True)
