@@ -88,7 +88,7 @@ class DeltaMs300(ModbusDevice):
         self._running = self._jogging = self._reverse = False
         self._fault = Fault.NONE
         self._warning = 0
-        self._external = self._base_block = False
+        self._base_block = False
         self._fed_s = t_s
         self._overload_since_s: float | None = None
         self._seen_s = t_s
@@ -282,10 +282,9 @@ class DeltaMs300(ModbusDevice):
             self._jogging = run == 0b11
 
     def _control(self, word: int, t_s: float) -> None:
-        self._external = bool(word & 1)
-        if word & 2 and not self._external:
+        if word & 2:
             self._fault = Fault.NONE  # and the run command is gone: it must be given again
-        if self._external:
+        if word & 1:
             self._trip(Fault.EXTERNAL, t_s)
         blocked, self._base_block = self._base_block, bool(word & 4)
         if self._base_block and not blocked:
