@@ -121,13 +121,48 @@ def test_limits_addresses_and_functions() -> None:
     assert refused(device, SP1, 2501) == 4
     assert refused(device, LOCAL_REMOTE, 2) == 4
     assert refused(device, PV, 0) == 2
-    assert refused(device, 7, 0) == 2
+    assert refused(device, 10, 0) == 2
     assert device.nonvolatile_writes == 0
-    for address, count in ((0, 1), (5, 3), (26, 2), (277, 1), (65535, 1)):
+    for address, count in ((0, 1), (9, 2), (26, 2), (277, 1), (65535, 1)):
         with pytest.raises(Refusal) as refusal:
             read(device, address, count, 0.0)
         assert refusal.value.code == 2
     assert answer(device, bytes.fromhex("04 0001 0001"), 0.0) == b"\x84\x01"
+
+
+@pytest.mark.parametrize(("decimals", "pv", "sp"), [(0, 123, 150), (1, 1234, 1500), (2, 12340, 15000)])
+def test_every_temperature_follows_the_decimals_of_the_display(decimals: int, pv: int, sp: int) -> None:
+    device = Eurotherm3200(HeaterPlate(temp_c=123.4), sp1_c=150.0, decimals=decimals)
+    assert (one(device, PV, 0.0), one(device, SP1, 0.0), one(device, WKG_SP, 0.0)) == (pv, sp, sp)
+    assert one(device, ERROR, 0.0) == pv - sp
+    write(device, 13, sp, 0.0)
+    assert one(device, STATUS, 0.0) == 0  # 123 degC is below an alarm at 150 degC, however many decimals
+    assert one(device, WRK_OP, 0.0) == 1000  # the output has its own tenths
+
+
+def test_what_the_range_cannot_hold_is_not_wrapped_around() -> None:
+    device = Eurotherm3200(HeaterPlate(temp_c=390.0), decimals=2)
+    assert one(device, PV, 0.0) == 32767
+
+
+def test_a_host_that_ramps_through_the_target_set_point_wears_the_memory_out() -> None:
+    device = Eurotherm3200(HeaterPlate())
+    for step in range(100):
+        write(device, TG_SP, 200 + step, step * 1.0)
+    assert device.nonvolatile_writes == 100
+    for step in range(100):
+        write(device, RM_SP, 200 + step, 100.0 + step)
+    assert device.nonvolatile_writes == 100
+
+
+def test_configuration_is_locked_outside_configuration_mode_and_heats_nothing_inside() -> None:
+    device = Eurotherm3200(HeaterPlate(), sp1_c=150.0)
+    assert refused(device, 7, 1) == 4
+    write(device, MODE, 2, 0.0)
+    write(device, 7, 1, 0.0)
+    assert one(device, WRK_OP, 1.0) == 0
+    write(device, MODE, 0, 1.0)
+    assert one(device, WRK_OP, 2.0) == 0  # direct acting: it would cool, and cannot
 
 
 def test_a_negative_temperature_is_signed() -> None:
@@ -151,7 +186,7 @@ def test_it_does_not_matter_who_asks_when() -> None:
     assert coarse == fine
     assert coarse[2][0] == (0.0, 20.0)
     gaps = [b[1] - a[1] for a, b in zip(coarse[2], coarse[2][1:])]
-    assert all(abs(gap) > 0.2 for gap in gaps)
+    assert all(0.2 < abs(gap) < 0.3 for gap in gaps)  # the plate moves by less than 0.07 degC in a period
 
 
 def test_the_meter_sees_what_the_plate_draws() -> None:

@@ -90,7 +90,7 @@ said["working_sp"] = heater.read_register(5, 1, signed=True)
 heater.write_registers(24, [250, 300])
 said["block"] = heater.read_registers(24, 3)
 try:
-    heater.read_register(7)
+    heater.read_register(10)
     said["hole"] = "answered"
 except minimalmodbus.IllegalRequestError as refusal:
     said["hole"] = str(refusal)

@@ -1,7 +1,8 @@
 """A Eurotherm 3200 temperature controller on the heated plate: its registers, its PID, and the memory that wears out.
 
-Registers after manual HA028651 (FC 03, 06, 16; i16 in tenths); 122, 276, bit 5 of 75, the 5 s life of the remote
-set-point and the reply delay are unverified (contract of the bench printer). Writes to 2, 24 and 25 go to a memory
+Registers after manual HA028651 p. 81 (FC 03, 06, 16; i16, temperatures with as many decimals as the display shows);
+122, 276, the bits of 75, the values of 199, the 5 s life of the remote set-point, the reply delay and what a register
+does that the list leaves out are unverified (contract of the bench printer). Writes to 2, 24 and 25 go to a memory
 good for 100 000 of them, so they are counted.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from hil_sim.world.emulators.heating_loop import HeatingLoop, Tuning
 from hil_sim.world.emulators.modbus_pdu import DEVICE_FAILURE, ILLEGAL_ADDRESS, ModbusDevice, Refusal
 from hil_sim.world.plant.heater import HeaterPlate
 
@@ -17,11 +19,14 @@ REMOTE_LIFE_S = 5.0
 CONTROL_PERIOD_S = 0.25
 SENSOR_BREAK = 1 << 5
 
-PV, TARGET_SP, MANUAL_OP, WORKING_OP, WORKING_SP, PB, TI, TD = 1, 2, 3, 4, 5, 6, 8, 9
+PV, TARGET_SP, MANUAL_OP, WORKING_OP, WORKING_SP, PB, ACTION, TI, TD = 1, 2, 3, 4, 5, 6, 7, 8, 9
+RANGE_LOW, RANGE_HIGH = 11, 12
 ALARM_1, ALARM_2, SP_SELECT, SP1, SP2, REMOTE_SP, ERROR, STATUS = 13, 14, 15, 24, 25, 26, 39, 75
 SP_HIGH, SP_LOW, IDENTITY, MODE, PV_OVER_COMMS, LOCAL_REMOTE = 111, 112, 122, 199, 203, 276
 NONVOLATILE = frozenset({TARGET_SP, SP1, SP2})
 READ_ONLY = frozenset({PV, WORKING_OP, WORKING_SP, ERROR, STATUS, IDENTITY})
+ONLY_IN_CONFIG = frozenset({ACTION, RANGE_LOW, RANGE_HIGH})
+NORMAL, STANDBY, CONFIG = 0, 1, 2
 
 
 def _signed(word: int) -> int:
@@ -33,7 +38,8 @@ class Eurotherm3200(ModbusDevice):
 
     `plate`: what it heats. `on_power(t_s, watts)`: told when the heater's power changes; `on_temp(t_s, temp_c)`:
     told when the plate has moved by more than 0.2 degC since it was last told (the bed's base follows it). `sp1_c`:
-    local set-point from its memory; limits of every set-point in degC.
+    local set-point from its memory; limits of every set-point in degC. `decimals`: what the display shows, 0 to 2: the
+    registers follow it, and nothing on the wire tells.
     """
 
     reply_delay_s = 0.020
@@ -45,26 +51,26 @@ class Eurotherm3200(ModbusDevice):
         t_s: float = 0.0,
         sp1_c: float = 20.0,
         sp_limits_c: tuple[float, float] = (0.0, 400.0),
+        decimals: int = 1,
         on_power: Callable[[float, float], object] | None = None,
         on_temp: Callable[[float, float], object] | None = None,
     ) -> None:
+        if decimals not in (0, 1, 2):
+            raise ValueError(f"the display shows 0 to 2 decimals, not {decimals}")
+        self.loop = HeatingLoop(plate, period_s=CONTROL_PERIOD_S, t_s=t_s, on_power=on_power, on_temp=on_temp)
         self.plate = plate
-        self._on_power = on_power
-        self._on_temp = on_temp
+        self._steps = 10**decimals  # of a degree
         self._held: dict[int, int] = dict.fromkeys(
-            (MANUAL_OP, TD, ALARM_1, ALARM_2, SP_SELECT, SP2, REMOTE_SP, MODE, PV_OVER_COMMS, LOCAL_REMOTE), 0
+            (MANUAL_OP, ACTION, TD, ALARM_1, ALARM_2, SP_SELECT, SP2, REMOTE_SP, MODE, PV_OVER_COMMS, LOCAL_REMOTE), 0
         )
         low_c, high_c = sp_limits_c
-        self._held |= {PB: 100, TI: 150, SP1: round(sp1_c * 10), SP_HIGH: round(high_c * 10), SP_LOW: round(low_c * 10)}
-        self.nonvolatile_writes = 0
+        self._held |= {PB: 100, TI: 150, SP1: self._word(sp1_c), SP_HIGH: self._word(high_c), SP_LOW: self._word(low_c)}
+        self._held |= {RANGE_LOW: self._word(-200.0), RANGE_HIGH: self._word(1372.0)}
         self._remote_written_s: float | None = None
         self._sensor_broken = False
-        self._integral = 0.0  # of the output, percent
-        self._last_pv_c: float | None = None
-        self._output = 0.0
-        self._tick = 0
-        self._start_s = t_s
-        self._told_c: float | None = None
+
+    def _word(self, temp_c: float) -> int:
+        return min(max(round(temp_c * self._steps), -32767), 32767)
 
     # -- what the world does to it
     def set_sensor_break(self, t_s: float, broken: bool) -> None:
@@ -74,45 +80,17 @@ class Eurotherm3200(ModbusDevice):
 
     def advance_to(self, t_s: float) -> None:
         """Run every control period that has come by `t_s`."""
-        due = int((t_s - self._start_s) / CONTROL_PERIOD_S + 1e-9)
-        while self._tick <= due:
-            self._control(self._start_s + self._tick * CONTROL_PERIOD_S)
-            self._tick += 1
+        self.loop.advance_to(t_s, self._demand)
 
-    def _control(self, t_s: float) -> None:
-        temp_c = self.plate.temp_c(t_s)
-        output = 0.0
-        if not self._sensor_broken and self._held[MODE] == 0:
-            output = self._pid(temp_c, self._working_sp(t_s) / 10)
-        self._last_pv_c = temp_c
-        self._output = output
-        watts = output / 100 * self.plate.config.max_power_w
-        if watts != self.plate.power_w:
-            self.plate.set_power(t_s, watts)
-            if self._on_power is not None:
-                self._on_power(t_s, watts)
-        if self._on_temp is not None and (self._told_c is None or abs(temp_c - self._told_c) > 0.2):
-            self._told_c = temp_c
-            self._on_temp(t_s, temp_c)
-
-    def _pid(self, temp_c: float, sp_c: float) -> float:
-        """Output in percent, 0..100. The integral moves only inside the proportional band, and never out of the
-        output's range."""
-        band_c = max(self._held[PB], 1) / 10
-        error_c = sp_c - temp_c
-        proportional = 100 * error_c / band_c
-        if self._held[TI] > 0 and abs(error_c) < band_c:
-            moved = self._integral + proportional * CONTROL_PERIOD_S / self._held[TI]
-            self._integral = min(max(moved, 0.0), 100.0)
-        elif self._held[TI] == 0 or error_c <= -band_c:
-            self._integral = 0.0
-        derivative = 0.0
-        if self._held[TD] > 0 and self._last_pv_c is not None:
-            derivative = -100 / band_c * self._held[TD] * (temp_c - self._last_pv_c) / CONTROL_PERIOD_S
-        return min(max(proportional + self._integral + derivative, 0.0), 100.0)
+    def _demand(self, t_s: float, temp_c: float) -> float:
+        held = self._held
+        if self._sensor_broken or held[MODE] != NORMAL or held[ACTION] != 0:  # direct acting: it would cool
+            return 0.0
+        tuning = Tuning(max(held[PB], 1) / 10, held[TI], held[TD])
+        return self.loop.pid(temp_c, self._working_sp(t_s) / self._steps, tuning)
 
     def _working_sp(self, t_s: float) -> int:
-        """The set-point in use, tenths of a degree: the remote one while it is selected and fresh, else the local
+        """The set-point in use, as a register holds it: the remote one while it is selected and fresh, else the local
         one."""
         written_s = self._remote_written_s
         if self._held[LOCAL_REMOTE] == 1 and written_s is not None and t_s - written_s <= REMOTE_LIFE_S:
@@ -133,7 +111,7 @@ class Eurotherm3200(ModbusDevice):
         if register == TARGET_SP:
             return self._held[SP2 if self._held[SP_SELECT] == 1 else SP1]
         if register == WORKING_OP:
-            return round(self._output * 10)
+            return round(self.loop.output_percent * 10)
         if register == WORKING_SP:
             return self._working_sp(t_s)
         if register == ERROR:
@@ -145,7 +123,7 @@ class Eurotherm3200(ModbusDevice):
         raise Refusal(ILLEGAL_ADDRESS)
 
     def _pv(self, t_s: float) -> int:
-        return -32768 if self._sensor_broken else min(round(self.plate.temp_c(t_s) * 10), 32767)
+        return -32768 if self._sensor_broken else self._word(self.plate.temp_c(t_s))
 
     def _status(self, t_s: float) -> int:
         if self._sensor_broken:
@@ -163,6 +141,8 @@ class Eurotherm3200(ModbusDevice):
             if register in READ_ONLY or (register != TARGET_SP and register not in self._held):
                 raise Refusal(ILLEGAL_ADDRESS)
         for register, word in zip(registers, values, strict=True):
+            if register in ONLY_IN_CONFIG and self._held[MODE] != CONFIG:
+                raise Refusal(DEVICE_FAILURE)
             self._check_range(register, _signed(word))
         for register, word in zip(registers, values, strict=True):
             if register in NONVOLATILE:
@@ -176,10 +156,10 @@ class Eurotherm3200(ModbusDevice):
     def _check_range(self, register: int, value: int) -> None:
         if register in (TARGET_SP, SP1, SP2, REMOTE_SP):
             low, high = self._held[SP_LOW], self._held[SP_HIGH]
-        elif register in (SP_SELECT, LOCAL_REMOTE):
+        elif register in (SP_SELECT, LOCAL_REMOTE, ACTION):
             low, high = 0, 1
         elif register == MODE:
-            low, high = 0, 2
+            low, high = NORMAL, CONFIG
         elif register == MANUAL_OP:
             low, high = 0, 1000
         elif register in (PB, TI, TD):

@@ -1,10 +1,12 @@
-"""A Leadshine CS2RS closed-loop stepper drive on a linear axis: position paths, homing, stop, alarms and its status
-words.
+"""A Leadshine CS2RS closed-loop stepper drive on a linear axis: paths, jog, homing, stop, alarms and its status words.
 
-Registers after the CS2RS manual p. 15-59: parameters are 32 bits in two registers, high word first, so that the
-useful half stands at the odd address. The codes of 0x6002, 0x1003 and 0x600A and the reply delay are unverified
-(contract of the bench printer). It has no watchdog on its line: only finite moves are emulated, velocity mode and
-jog are refused.
+After the CS2RS manual p. 15-59 and the iEM-RS manual p. 19: parameters are 32 bits in two registers, high word first,
+so that the useful half stands at the odd address; a message has 200 bytes at most (p. 15); 0x1901 tells how saving went
+and forgets it when it is read; a jog lives 50 ms. The codes of 0x6002, 0x1003 and 0x600A, the jog's registers (0x01E1
+rpm, 0x01E7 ms per 1000 rpm), that velocity mode takes a signed speed and what a longer message than 200 bytes is told
+(03), and the reply delay are unverified (contract of the bench printer). Both manuals say that a wrong CRC is answered
+with exception 08; `answers_bad_crc` makes it so, and is off because the conformance list wants silence. It has no
+watchdog on its line: a path or a jog ends by itself, velocity mode (2) does not.
 """
 
 from __future__ import annotations
@@ -13,9 +15,17 @@ import math
 from collections.abc import Sequence
 from typing import Protocol
 
-from hil_sim.world.emulators.modbus_pdu import DEVICE_FAILURE, ILLEGAL_ADDRESS, ModbusDevice, Refusal
+from hil_sim.world.emulators.modbus_pdu import (
+    DEVICE_FAILURE,
+    ILLEGAL_ADDRESS,
+    ILLEGAL_VALUE,
+    ModbusDevice,
+    Refusal,
+)
 
-PULSES_PER_REV, SOFTWARE_ENABLE = 0x0001, 0x000F
+PULSES_PER_REV, SOFTWARE_ENABLE, PEAK_CURRENT, JOG_RPM, JOG_ACC = 0x0001, 0x000F, 0x0191, 0x01E1, 0x01E7
+DELIVERED = {PULSES_PER_REV: 10000, PEAK_CURRENT: 10, JOG_RPM: 60, JOG_ACC: 100}  # unverified but the first
+READ_WORDS_MAX, WRITE_WORDS_MAX = (200 - 5) // 2, (200 - 9) // 2
 PARAMETERS_END = 0x0200
 MOTION_STATUS, POSITION, PROFILE_VELOCITY, FEEDBACK_VELOCITY = 0x1003, 0x1014, 0x1044, 0x1046
 CONTROL, CONTROL_STATUS = 0x1801, 0x1901
@@ -27,9 +37,14 @@ PATHS_END = PATHS + PATH_WORDS * PATH_COUNT
 INSTANT_TRIGGER = PATHS + 7  # the last word of path 0 is the trigger word again: one block sets a move and starts it
 
 RUN, HOME, SET_ZERO, STOP = 0x10, 0x20, 0x21, 0x40
-MODE_ABSOLUTE, MODE_RELATIVE = 0x01, 0x41
-ALARM_RESET, SAVE_PARAMETERS = 0x1111, 0x2211
-DONE_OK, DONE_WRONG = 0x5555, 0xAAAA
+MODE_ABSOLUTE, MODE_VELOCITY, MODE_RELATIVE = 0x01, 0x02, 0x41
+ALARM_RESET, HISTORY_RESET, SAVE_PARAMETERS, PARAMETER_RESET, FACTORY_RESET, SAVE_MAPPING = (
+    0x1111, 0x1122, 0x2211, 0x2222, 0x2233, 0x2244
+)  # fmt: skip
+JOG_FORWARD, JOG_BACK = 0x4001, 0x4002
+JOG_LIFE_S = 0.050
+ENDLESS_REV = 1e6  # where velocity mode is going
+NOT_SAVED, DONE_OK, DONE_WRONG = 0x1111, 0x5555, 0xAAAA
 FAULT, ENABLED, RUNNING, COMMAND_DONE, PATH_DONE, HOMED = 0x01, 0x02, 0x04, 0x10, 0x20, 0x40
 STATUS_ADDRESSES = frozenset(
     {MOTION_STATUS, CONTROL, CONTROL_STATUS}
@@ -75,18 +90,24 @@ class LeadshineDrive(ModbusDevice):
         mm_per_rev: float,
         baud: int = 115200,
         home_mm: float = 0.0,
+        answers_bad_crc: bool = False,
         t_s: float = 0.0,
     ) -> None:
+        self.bad_crc_exception = 0x08 if answers_bad_crc else None
         self.reply_delay_s = 0.00244 if baud >= 115200 else 0.0205 * 9600 / baud
         self.axis = axis
         self.mm_per_rev = mm_per_rev
         self.home_mm = home_mm
-        self.eeprom_writes = 0
+        self.nonvolatile_writes = 0
+        self.jogs = self.jog_refreshes = 0
         self._parameters = [0] * PARAMETERS_END
-        self._parameters[PULSES_PER_REV] = 10000
+        for register, value in DELIVERED.items():
+            self._parameters[register] = value
         self._path_control = {HOMING_MODE: 0, HOMING_RPM: 200, HOMING_CREEP_RPM: 50, HOMING_ACC: 100, HOMING_DEC: 100}
         self._paths = [0] * (PATH_WORDS * PATH_COUNT)
-        self._control_status = 0
+        self._control_status = NOT_SAVED
+        self._jog_until_s = -math.inf
+        self._saving_fails = False
         self._zero_mm = axis.position_at(t_s)
         self._fault = False
         self._homed = False
@@ -102,6 +123,10 @@ class LeadshineDrive(ModbusDevice):
         """An alarm inside the drive: it brakes hard and lets go."""
         self._settle(t_s)
         self._trip(t_s)
+
+    def break_memory(self) -> None:
+        """From now on saving fails."""
+        self._saving_fails = True
 
     def position_pulses(self, t_s: float) -> int:
         """The counter, which is what the host can read."""
@@ -137,6 +162,7 @@ class LeadshineDrive(ModbusDevice):
 
     def _halt(self, t_s: float) -> None:
         """Brake as path 0 would: the command is over, its path is not done."""
+        self._jog_until_s = -math.inf
         if self._running:
             self._running = self._homing = False
             self._done_bits = COMMAND_DONE
@@ -149,6 +175,8 @@ class LeadshineDrive(ModbusDevice):
     # -- registers
     def read_holding(self, address: int, count: int, t_s: float) -> Sequence[int]:
         self._settle(t_s)
+        if count > READ_WORDS_MAX:
+            raise Refusal(ILLEGAL_VALUE)
         if address == POSITION and count == 2:  # what is asked ten times a second
             pulses = self.position_pulses(t_s)
             return [self._half(pulses, 0), self._half(pulses, 1)]
@@ -183,7 +211,7 @@ class LeadshineDrive(ModbusDevice):
             rpm = self.axis.velocity_at(t_s) / self.mm_per_rev * 60.0
             return self._half(round(rpm), register - FEEDBACK_VELOCITY)
         if register == CONTROL_STATUS:
-            status, self._control_status = self._control_status, 0  # reading it clears it
+            status, self._control_status = self._control_status, NOT_SAVED  # reading it clears it
             return status
         return self._path_control.get(register, 0)
 
@@ -203,6 +231,8 @@ class LeadshineDrive(ModbusDevice):
 
     def write_holding(self, address: int, values: Sequence[int], t_s: float) -> None:
         self._settle(t_s)
+        if len(values) > WRITE_WORDS_MAX:
+            raise Refusal(ILLEGAL_VALUE)
         registers = range(address, address + len(values))
         for register in registers:
             if not self._exists(register) or (register in STATUS_ADDRESSES and register != CONTROL):
@@ -230,13 +260,19 @@ class LeadshineDrive(ModbusDevice):
             self._halt(t_s)
 
     def _command(self, value: int, t_s: float) -> None:
-        self._control_status = DONE_OK
         if value == ALARM_RESET:
             self._fault = False
-        elif value == SAVE_PARAMETERS:
-            self.eeprom_writes += 1
-        else:
-            self._control_status = DONE_WRONG
+        elif value in (SAVE_PARAMETERS, SAVE_MAPPING):
+            self.nonvolatile_writes += 1
+            self._control_status = DONE_WRONG if self._saving_fails else DONE_OK
+        elif value in (JOG_FORWARD, JOG_BACK):
+            self._jog(1 if value == JOG_FORWARD else -1, t_s)
+        elif value in (PARAMETER_RESET, FACTORY_RESET):
+            self._halt(t_s)
+            self._parameters = [DELIVERED.get(register, 0) for register in range(PARAMETERS_END)]
+            self.nonvolatile_writes += 1
+        elif value != HISTORY_RESET:
+            raise Refusal(DEVICE_FAILURE)
 
     # -- motion
     def _trigger(self, value: int, t_s: float) -> None:
@@ -254,15 +290,43 @@ class LeadshineDrive(ModbusDevice):
 
     def _run(self, path: int, t_s: float) -> None:
         mode, high, low, rpm, acc, dec, pause_ms, _ = self._paths[PATH_WORDS * path : PATH_WORDS * (path + 1)]
-        if mode not in (MODE_ABSOLUTE, MODE_RELATIVE) or acc == 0 or dec == 0:
+        if mode not in (MODE_ABSOLUTE, MODE_VELOCITY, MODE_RELATIVE) or acc == 0 or dec == 0:
             raise Refusal(DEVICE_FAILURE)
         if not self._enabled:
+            return
+        if mode == MODE_VELOCITY:
+            self._turn(rpm - 0x10000 if rpm & 0x8000 else rpm, acc, dec, t_s)
             return
         pulses = (high << 16) | low
         pulses -= 1 << 32 if pulses & 0x80000000 else 0
         start_mm = self._zero_mm if mode == MODE_ABSOLUTE else self.axis.position_at(t_s)
         target_mm = start_mm + pulses / self._parameters[PULSES_PER_REV] * self.mm_per_rev
         self._set_off(target_mm, rpm, acc, dec, t_s, pause_s=pause_ms / 1000.0)
+
+    def _turn(self, rpm: int, acc: int, dec: int, t_s: float) -> None:
+        """Velocity mode: until it is told otherwise, and nobody tells it when the host is gone."""
+        if rpm == 0:
+            self._halt(t_s)
+            return
+        endless_mm = math.copysign(ENDLESS_REV, rpm) * self.mm_per_rev
+        self._set_off(self.axis.position_at(t_s) + endless_mm, abs(rpm), acc, dec, t_s)
+
+    def _jog(self, side: int, t_s: float) -> None:
+        """As far as 50 ms lead, and the way that braking takes: each repetition in time adds to it."""
+        if not self._enabled:
+            return
+        if t_s <= self._jog_until_s:
+            self.jog_refreshes += 1
+        else:
+            self.jogs += 1
+        self._jog_until_s = t_s + JOG_LIFE_S
+        rpm, ramp_ms = self._parameters[JOG_RPM], self._parameters[JOG_ACC] or 1
+        if rpm == 0:
+            return
+        side_mm = math.copysign(1.0, side * self.mm_per_rev)
+        speed_mm_s = rpm / 60.0 * abs(self.mm_per_rev)
+        way_mm = _jog_way(self.axis.velocity_at(t_s) * side_mm, speed_mm_s, self._ramp_mm_s2(ramp_ms))
+        self._set_off(self.axis.position_at(t_s) + side_mm * way_mm, rpm, ramp_ms, ramp_ms, t_s)
 
     def _home(self, t_s: float) -> None:
         """To the switch in the direction of bit 0 of the mode (0: falling count). In the wrong direction the axis
@@ -291,3 +355,15 @@ class LeadshineDrive(ModbusDevice):
         speed_mm_s = rpm / 60.0 * abs(self.mm_per_rev)
         rest_s = self.axis.move(t_s, target_mm, speed_mm_s, self._ramp_mm_s2(acc), self._ramp_mm_s2(dec))
         self._done_s = rest_s + pause_s
+
+
+def _jog_way(start_mm_s: float, speed_mm_s: float, ramp_mm_s2: float) -> float:
+    """How far a jog that is never repeated leads, mm, from a velocity along its side: 50 ms towards `speed_mm_s`, then
+    to rest."""
+    way_mm, left_s, velocity = 0.0, JOG_LIFE_S, start_mm_s
+    for goal in (0.0, speed_mm_s) if start_mm_s < 0.0 else (speed_mm_s,):
+        change_s = min(abs(goal - velocity) / ramp_mm_s2, left_s)
+        reached = velocity + math.copysign(ramp_mm_s2 * change_s, goal - velocity)
+        way_mm += (velocity + reached) / 2.0 * change_s
+        velocity, left_s = reached, left_s - change_s
+    return way_mm + velocity * left_s + velocity * abs(velocity) / (2.0 * ramp_mm_s2)

@@ -84,10 +84,10 @@ class LeadshineWheel(LeadshineDrive):
 
     def power_cycle(self, t_s: float) -> None:
         """Power goes and comes: the motor is let go, counter and every setting that was not saved are as delivered."""
-        port, seconds = self.wheel.port, self.reply_delay_s
+        port, seconds, worn = self.wheel.port, self.reply_delay_s, self.nonvolatile_writes
         port.set_speed(t_s, 0.0, 1000.0)
         self.__init__(port, rad_per_rev=self.mm_per_rev, t_s=t_s)  # type: ignore[misc]
-        self.reply_delay_s = seconds
+        self.reply_delay_s, self.nonvolatile_writes = seconds, worn
 
     def _settle(self, t_s: float) -> None:
         target = self.wheel.target_rad

@@ -7,9 +7,11 @@ here is shared with the drivers in `firmware_bridge`.
 
 from __future__ import annotations
 
+import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 
 ILLEGAL_FUNCTION = 0x01
 ILLEGAL_ADDRESS = 0x02
@@ -21,6 +23,9 @@ GATEWAY_TARGET_SILENT = 0x0B
 READ_COILS, READ_DISCRETES, READ_HOLDING, READ_INPUT = 1, 2, 3, 4
 WRITE_COIL, WRITE_REGISTER, WRITE_COILS, WRITE_REGISTERS = 5, 6, 15, 16
 MASK_WRITE, READ_WRITE = 22, 23
+DIAGNOSTICS, ENCAPSULATED = 8, 43
+DEVICE_IDENTIFICATION = 0x0E  # the only kind of function 43 that is served
+PDU_MAX = 253
 WRITING = frozenset(
     {WRITE_COIL, WRITE_REGISTER, WRITE_COILS, WRITE_REGISTERS, MASK_WRITE}
 )  # what a broadcast may carry
@@ -45,10 +50,20 @@ class ModbusDevice:
     A device overrides the methods of the function codes it lists. Addresses are PDU addresses (0-based), registers
     unsigned 16-bit integers, bits bools, `t_s` the time of the request on the world's clock. A request past what
     exists raises `Refusal(ILLEGAL_ADDRESS)`; nothing is ever truncated.
+
+    `identification`: object id -> text for function 43/14 (0 vendor, 1 product, 2 revision, at most 244 bytes each).
+    `nonvolatile_writes`: how often a memory that wears out was written; the host's doing, so that a test can ask.
+    `silent_until_s`: until then the device hears and says nothing, as one that restarts.
+    `bad_crc_exception`: the code with which an RTU device answers a frame with a wrong CRC that seems to be its own;
+    None (the specification's way) for silence.
     """
 
     functions: frozenset[int] = frozenset({READ_HOLDING, WRITE_REGISTER, WRITE_REGISTERS})
     reply_delay_s: float = 0.0
+    identification: Mapping[int, bytes] = MappingProxyType({})
+    nonvolatile_writes: int = 0
+    silent_until_s: float = -math.inf
+    bad_crc_exception: int | None = None
 
     def read_holding(self, address: int, count: int, t_s: float) -> Sequence[int]:
         raise Refusal(ILLEGAL_ADDRESS)
@@ -67,6 +82,12 @@ class ModbusDevice:
 
     def write_coils(self, address: int, values: Sequence[bool], t_s: float) -> None:
         raise Refusal(ILLEGAL_ADDRESS)
+
+    def diagnose(self, sub_function: int, data: bytes, t_s: float) -> bytes:
+        """Function 08: the data of the reply. Only sub-function 0, which returns them, is common to all devices."""
+        if sub_function != 0:
+            raise Refusal(ILLEGAL_FUNCTION)
+        return data
 
 
 def _crc_table() -> tuple[int, ...]:
@@ -94,15 +115,18 @@ def crc16(data: bytes) -> int:
 
 def answer(device: ModbusDevice, pdu: bytes, t_s: float) -> bytes:
     """The reply PDU of `device` to the request `pdu` (function code first, at least 1 byte) at `t_s`; an exception
-    PDU where it is refused."""
+    PDU where it is refused; nothing (b"") where the device stays silent."""
+    if t_s < device.silent_until_s:
+        return b""
     function = pdu[0]
     try:
         handler = _HANDLERS.get(function)
         if handler is None or function not in device.functions:
             raise Refusal(ILLEGAL_FUNCTION)
-        return handler(device, pdu, t_s)
+        reply = handler(device, pdu, t_s)
     except Refusal as refusal:
-        return bytes((function | 0x80, refusal.code))
+        reply = bytes((function | 0x80, refusal.code))
+    return b"" if t_s < device.silent_until_s else reply  # a request may have silenced it
 
 
 def _address_and_count(pdu: bytes, most: int) -> tuple[int, int]:
@@ -200,6 +224,48 @@ def _read_write(device: ModbusDevice, pdu: bytes, t_s: float) -> bytes:
     return _registers_reply(READ_WRITE, device.read_holding(read_address, read_count, t_s))
 
 
+def _diagnostics(device: ModbusDevice, pdu: bytes, t_s: float) -> bytes:
+    if len(pdu) < 5 or len(pdu) % 2 == 0:
+        raise Refusal(ILLEGAL_VALUE)
+    return pdu[:3] + device.diagnose(int.from_bytes(pdu[1:3], "big"), pdu[3:], t_s)
+
+
+def _encapsulated(device: ModbusDevice, pdu: bytes, t_s: float) -> bytes:
+    """Function 43/14. Codes 1 to 3 stream the objects of their category from a first one on, 4 gives just one. What
+    does not fit is told of by `more follows` and the next object's id."""
+    if len(pdu) < 2 or pdu[1] != DEVICE_IDENTIFICATION:
+        raise Refusal(ILLEGAL_FUNCTION)
+    if len(pdu) != 4 or not 1 <= pdu[2] <= 4:
+        raise Refusal(ILLEGAL_VALUE)
+    code, first = pdu[2], pdu[3]
+    objects = sorted(device.identification.items())
+    if code == 4:
+        wanted = [(number, text) for number, text in objects if number == first]
+        if not wanted:
+            raise Refusal(ILLEGAL_ADDRESS)
+    else:
+        objects = [(number, text) for number, text in objects if number < _CATEGORY_ENDS[code - 1]]
+        known = any(number == first for number, _ in objects)
+        wanted = [row for row in objects if not known or row[0] >= first]  # an unknown first one means: from the start
+    body, count, more, following = bytearray(), 0, 0x00, 0
+    for number, text in wanted:
+        if 7 + len(body) + 2 + len(text) > PDU_MAX:
+            more, following = 0xFF, number
+            break
+        body += bytes((number, len(text))) + text
+        count += 1
+    level = 0x80 | _level(device.identification)
+    return bytes((ENCAPSULATED, DEVICE_IDENTIFICATION, code, level, more, following, count)) + body
+
+
+_CATEGORY_ENDS = (0x03, 0x80, 0x100)  # basic, regular, extended objects end before
+
+
+def _level(objects: Mapping[int, bytes]) -> int:
+    highest = max(objects, default=0)
+    return next(level for level, end in enumerate(_CATEGORY_ENDS, start=1) if highest < end)
+
+
 _HANDLERS = {
     READ_COILS: _read_bits,
     READ_DISCRETES: _read_bits,
@@ -211,4 +277,6 @@ _HANDLERS = {
     WRITE_REGISTERS: _write_registers,
     MASK_WRITE: _mask_write,
     READ_WRITE: _read_write,
+    DIAGNOSTICS: _diagnostics,
+    ENCAPSULATED: _encapsulated,
 }

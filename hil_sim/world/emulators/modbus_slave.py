@@ -9,17 +9,27 @@ everybody and answered by nobody. TCP (Messaging on TCP/IP V1.0b): pipelined and
 from __future__ import annotations
 
 import asyncio
+import math
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from hil_sim.world.emulators.modbus_pdu import GATEWAY_TARGET_SILENT, WRITING, ModbusDevice, answer, crc16
+from hil_sim.world.emulators.modbus_pdu import (
+    GATEWAY_TARGET_SILENT,
+    WRITE_COILS,
+    WRITE_REGISTERS,
+    WRITING,
+    ModbusDevice,
+    answer,
+    crc16,
+)
 
 RTU_FRAME_MAX = 256
 TCP_PDU_MAX = 253
 PENDING_MAX = 16  # replies that a TCP connection may owe; a request beyond is not served
 PARTIAL_LIFE_S = 0.5  # a TCP request that stays incomplete for longer is forgotten
 RESIDUE_LIFE_S = 0.05  # how long an untrusted wire may hold back the rest of a frame
+TURNAROUND_S = 0.1  # what a master leaves the slaves after a broadcast (Serial Line V1.02: typically 100 to 200 ms)
 TEARS_MAX = 8
 _TICK_S = 1e-9
 
@@ -31,7 +41,9 @@ Send = Callable[[bytes], None]
 @dataclass(slots=True)
 class RtuCounters:
     """What a bus has heard. `frames`: those with a good CRC; `voided`: frames with a hole over t1.5 or over 256
-    bytes; `overruns`: requests to a unit that still owed a reply."""
+    bytes; `overruns`: requests to a unit that still owed a reply or worked at a broadcast; `hasty`: frames less than
+    100 ms after a broadcast; `crowded`: frames less than t3.5 after a reply, or on top of it (told only where the
+    moments at which bytes arrive are those of the line)."""
 
     frames: int = 0
     answered: int = 0
@@ -40,6 +52,8 @@ class RtuCounters:
     foreign: int = 0
     broadcasts: int = 0
     overruns: int = 0
+    hasty: int = 0
+    crowded: int = 0
 
 
 class RtuBus:
@@ -74,6 +88,11 @@ class RtuBus:
         self.byte_s = char_s
         self.counters = RtuCounters()
 
+    @property
+    def nonvolatile_writes(self) -> int:
+        """How often the host has written memory that wears out, all units together."""
+        return sum(device.nonvolatile_writes for device in self.units.values())
+
     def attach(self, send: Send) -> RtuSession:
         """Begin a session: the host has opened the line; replies go to `send`."""
         return RtuSession(self, send)
@@ -92,6 +111,9 @@ class RtuSession:
         self._last_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._owed: dict[int, asyncio.TimerHandle] = {}
+        self._first_s = 0.0  # when the first byte of the buffer began
+        self._said_until_s = -math.inf  # when the last reply has left the line
+        self._broadcast_s = -math.inf
         self._open = True
 
     def received(self, data: bytes) -> None:
@@ -111,6 +133,8 @@ class RtuSession:
                     self._void = True
             elif quiet_s > RESIDUE_LIFE_S:
                 self._drop()
+        if not self._buffer:
+            self._first_s = now - len(data) * bus.byte_s
         self._last_s = now
         self._buffer += data
         if len(self._buffer) > RTU_FRAME_MAX:
@@ -137,6 +161,7 @@ class RtuSession:
             return
         self._timer = None
         self._try_frame()
+        self._complain()
         if self._buffer and not self._bus.exact_timing:
             if len(self._tears) < TEARS_MAX:
                 self._tears.append(len(self._buffer))
@@ -168,6 +193,18 @@ class RtuSession:
                 self._bus.counters.bad_crc += 1
         self._forget()
 
+    def _complain(self) -> None:
+        """Some devices answer a frame that is theirs, by its first byte, and whose CRC is wrong. Only one that is as
+        long as it says: of any other the rest may be on the line already."""
+        if self._void or len(self._buffer) != _said_length(self._buffer):
+            return
+        unit, function = self._buffer[0], self._buffer[1]
+        device = self._bus.units.get(unit)
+        if device is None or device.bad_crc_exception is None or unit in self._owed:
+            return
+        self._drop()
+        self._owe(unit, device, bytes((function | 0x80, device.bad_crc_exception)))
+
     def _forget(self) -> None:
         self._buffer.clear()
         self._tears.clear()
@@ -178,8 +215,14 @@ class RtuSession:
         unit = frame[0]
         now = self._loop.time()
         bus.counters.frames += 1
+        if bus.exact_timing and self._first_s < self._said_until_s + bus.silence_s - _TICK_S:
+            bus.counters.crowded += 1
+        since_broadcast_s = self._first_s - self._broadcast_s
+        if since_broadcast_s < TURNAROUND_S - _TICK_S:
+            bus.counters.hasty += 1
         if unit == 0:
             bus.counters.broadcasts += 1
+            self._broadcast_s = self._last_s
             if frame[1] in WRITING:
                 for device in bus.units.values():
                     answer(device, frame[1:], now)
@@ -188,19 +231,31 @@ class RtuSession:
         if addressed is None:
             bus.counters.foreign += 1
             return
-        if unit in self._owed:
+        if unit in self._owed or since_broadcast_s < addressed.reply_delay_s:
             bus.counters.overruns += 1
             return
-        reply = frame[:1] + answer(addressed, frame[1:], now)
-        reply += crc16(reply).to_bytes(2, "little")
-        self._owed[unit] = self._loop.call_at(
-            max(now, self._last_s + addressed.reply_delay_s), self._reply, unit, reply
-        )
+        reply = answer(addressed, frame[1:], now)
+        if reply:
+            self._owe(unit, addressed, reply)
+
+    def _owe(self, unit: int, device: ModbusDevice, reply: bytes) -> None:
+        frame = bytes((unit,)) + reply
+        frame += crc16(frame).to_bytes(2, "little")
+        due_s = max(self._loop.time(), self._last_s + device.reply_delay_s)
+        self._owed[unit] = self._loop.call_at(due_s, self._reply, unit, frame)
 
     def _reply(self, unit: int, frame: bytes) -> None:
         del self._owed[unit]
         self._bus.counters.answered += 1
+        self._said_until_s = self._loop.time() + len(frame) * self._bus.byte_s
         self._send(frame)
+
+
+def _said_length(frame: bytearray) -> int:
+    """Of an RTU request, by its own words: address, count and CRC, and data where it writes several."""
+    if len(frame) < 8:
+        return 8
+    return 9 + frame[6] if frame[1] in (WRITE_COILS, WRITE_REGISTERS) else 8
 
 
 @dataclass(slots=True)
@@ -296,6 +351,8 @@ class TcpSession:
             reply, delay_s = bytes((pdu[0] | 0x80, GATEWAY_TARGET_SILENT)), 0.0
         else:
             reply, delay_s = answer(device, pdu, now), device.reply_delay_s
+            if not reply:
+                return
         frame = _MBAP.pack(transaction, 0, len(reply) + 1, unit) + reply
         self._due_s = max(now, self._due_s) + delay_s  # one request is worked at a time, so replies keep their order
         self._serial += 1
