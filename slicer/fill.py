@@ -20,7 +20,16 @@ from slicer.ordering import ORDERS, OrderSettings, trace_loops
 from slicer.scan import KIND_CONTOUR, KIND_DOWN_SKIN, KIND_HATCH, KIND_THIN, KIND_UP_SKIN, Run, ScanPath
 from slicer.skins import Neighbours, skin_regions
 from slicer.strategy import PLAIN, Strategy
-from slicer.thin_walls import TRACKED_PART, NarrowPlace, halfway, narrow_beside_holes, narrow_places, track_vectors
+from slicer.thin_walls import (
+    TRACKED_PART,
+    NarrowPlace,
+    halfway,
+    lasting,
+    narrow_beside_holes,
+    narrow_places,
+    track_vectors,
+    unreached,
+)
 
 TRACK_PART = 0.01
 """How far a contour may pass from its exact offset, in spots: a controller need not be fed what no beam can draw."""
@@ -125,13 +134,22 @@ def fill(
         farther_mm = strategy.hole_compensation_mm - _edge_mm(parameters, strategy)
         holes = [distance - farther_mm for distance in inward]
     outlines = list(offset_each(layer, inward, holes))
-    tracks, narrow = _thin(layer, outlines[0], -inward[0], farther_mm, parameters, strategy)
-    contours = [_contours(outlines[: len(contours_mm)], parameters, strategy), *tracks]
+    fine_mm = TRACK_PART * parameters.spot_mm
+    drawn = [thinned(outline, fine_mm) for outline in outlines[: len(contours_mm)]]
+    lost = bool(drawn) and len(drawn[0][1]) < len(outlines[0][1])
+    inner = lasting(outlines[0], fine_mm) if lost else outlines[0]
+    tracks, narrow = _thin(layer, inner, -inward[0], farther_mm, parameters, strategy)
+    contours = [_contours(drawn, parameters, strategy), *tracks]
     hatch: list[Run] = []
     if parameters.hatch_spacing_mm is not None:
         at = _end(contours) if strategy.contour_order == "first" else (0.0, 0.0)
         room = sum(len(run.vectors_mm) for run in contours) if strategy.contour_order == "first" else 0
         hatch = _hatch(layer, outlines[-1], parameters, strategy, neighbours, at, room)
+        if not contours_mm:  # no contour goes round what falls between two lines
+            missed = unreached(outlines[-1], [run.vectors_mm for run in hatch], parameters.hatch_spacing_mm)
+            around_mm = 2.0 * -inward[-1]
+            more, places = _tracked([(line, width + around_mm) for line, width in missed], parameters, strategy)
+            hatch, narrow = [*hatch, *more], (*narrow, *places)
     path = ScanPath.of_runs([*contours, *hatch] if strategy.contour_order == "first" else [*hatch, *contours])
     if plate is not None:
         _hold_on_plate(layer, path, plate)
@@ -154,11 +172,11 @@ def _end(runs: list[Run]) -> tuple[float, float]:
     return 0.0, 0.0
 
 
-def _contours(outlines: list[Loops], parameters: FillParameters, strategy: Strategy) -> Run:
+def _contours(drawn: list[Loops], parameters: FillParameters, strategy: Strategy) -> Run:
     parts: list[NDArray[np.float64]] = []
     at = (0.0, 0.0)
-    for outline in outlines:
-        parts.append(trace_loops(*thinned(outline, TRACK_PART * parameters.spot_mm), at))
+    for loops in drawn:
+        parts.append(trace_loops(*loops, at))
         if len(parts[-1]):
             at = (float(parts[-1][-1, 2]), float(parts[-1][-1, 3]))
     vectors = np.concatenate([np.zeros((0, 4)), *parts])
@@ -175,11 +193,18 @@ def _thin(
     `inner`: the outline moved in by `edge_mm`, and around holes by `farther_mm` more.
     """
     outline = layer.points_mm, layer.loop_starts
-    if farther_mm > 0.0:
+    if farther_mm:
         lines = narrow_beside_holes(outline, edge_mm, farther_mm, parameters.spot_mm)
     else:
         opened = offset_loops(inner, edge_mm) if len(inner[0]) else inner
         lines = narrow_places(outline, opened, 2.0 * edge_mm, parameters.spot_mm)
+    return _tracked(lines, parameters, strategy)
+
+
+def _tracked(
+    lines: list[tuple[NDArray[np.float64], float]], parameters: FillParameters, strategy: Strategy
+) -> tuple[list[Run], tuple[NarrowPlace, ...]]:
+    """A track for each middle line that is wide enough for one, and what is told of all of them."""
     places, tracks = [], []
     for line, width_mm in lines:
         tracked = strategy.thin_walls == "track" and width_mm >= TRACKED_PART * parameters.spot_mm

@@ -60,7 +60,12 @@ def net_area_mm2(layer: Layer) -> float:
 
 def loops_area_mm2(points_mm: NDArray[np.float64], loop_starts: NDArray[np.int64]) -> float:
     """Signed area of a set of loops ((p, 2) f8 and (l + 1,) i8): counter-clockwise adds, clockwise takes away, mm2."""
-    return float(_areas_and_perimeters(points_mm, loop_starts)[0].sum())
+    return float(loop_areas_mm2(points_mm, loop_starts).sum())
+
+
+def loop_areas_mm2(points_mm: NDArray[np.float64], loop_starts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(l,) f8: the signed area of each loop, mm2."""
+    return _areas_and_perimeters(points_mm, loop_starts)[0]
 
 
 def _areas_and_perimeters(

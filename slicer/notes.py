@@ -44,7 +44,7 @@ class _Place:
 class NoteBook:
     """Places by layer, lowest first; iterating gives them as notes for a manifest.
 
-    Places of one kind in neighbouring layers, nearer to each other than a few spots, are one place.
+    A place near to one of the same kind in the layer below, nearer than a few spots, is the same one.
     """
 
     def __init__(self, spot_mm: float, of_plate: Iterable[str] = ()) -> None:
@@ -109,14 +109,15 @@ class NoteBook:
         self, layer: int, kind: str, at_mm: tuple[float, float], length_mm: float, width_mm: float, area_mm2: float
     ) -> None:
         self._open = [place for place in self._open if place.last >= layer - 1]
-        for place in self._open:
-            if place.kind == kind and math.dist(place.at_mm, at_mm) <= self._reach_mm:
-                place.last = layer
-                place.at_mm = at_mm
-                place.length_mm = max(place.length_mm, length_mm)
-                place.width_mm = max(place.width_mm, width_mm)
-                place.area_mm2 = max(place.area_mm2, area_mm2)
-                return
+        below = [place for place in self._open if place.kind == kind and place.last == layer - 1]
+        nearest = min(below, key=lambda place: math.dist(place.at_mm, at_mm), default=None)
+        if nearest is not None and math.dist(nearest.at_mm, at_mm) <= self._reach_mm:
+            nearest.last = layer
+            nearest.at_mm = at_mm
+            nearest.length_mm = max(nearest.length_mm, length_mm)
+            nearest.width_mm = max(nearest.width_mm, width_mm)
+            nearest.area_mm2 = max(nearest.area_mm2, area_mm2)
+            return
         if len(self._places) >= PLACES_MAX:
             self.not_told += 1
             return

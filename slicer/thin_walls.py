@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from slicer import regions
 from slicer.errors import ScanError
 from slicer.kernels import narrowing
-from slicer.layers import loops_area_mm2
-from slicer.offsets import ARC_PART, Loops, offset_loops
+from slicer.layers import loop_areas_mm2, loops_area_mm2
+from slicer.offsets import ARC_PART, Loops, offset_loops, thinned
 
 SAMPLE_PART = 0.25
 """Samples along an outline are this part of the spot apart."""
@@ -27,7 +27,12 @@ PIN_PART = 0.2
 TRACKED_PART = 0.5
 """What is narrower than this part of the spot gets no track: it would come out at twice its width or more."""
 
+WIDER_PART = 0.03
+"""A wall that is wider than a contour's way by less than this part of the spot may have lost it to rounding."""
+
 SAMPLES_MAX = 2_000_000
+GROUPED_MAX = 4096
+"""Loops that are told apart by their boxes; of more, all are looked at together."""
 
 
 @dataclass(frozen=True)
@@ -55,21 +60,19 @@ def narrow_places(
         ScanError: there are more such places than can be looked at.
     """
     points, starts = outline
-    radius = 0.5 * width_mm
-    if not len(points) or radius <= 0.0:
+    if not len(points) or width_mm <= 0.0:
         return []
-    loss, turns = narrowing.corner_losses(points, starts, radius)
-    missing = loops_area_mm2(points, starts) - loops_area_mm2(*opened)
-    rounding = 2 * ARC_PART * radius * radius * turns + 1e-3 * radius * radius
-    if missing <= loss + rounding and _bodies(outline) == _bodies(opened):
+    suspects = _suspects(outline, opened, 0.5 * width_mm)
+    if suspects is None:
         return []
-    left = [part for part in regions.bodies(regions.difference(outline, opened)) if loops_area_mm2(*part) > 1e-9]
+    part_of, opened_part = suspects
+    left = [part for part in regions.bodies(regions.difference(part_of, opened_part)) if loops_area_mm2(*part) > 1e-9]
     if not left:
         return []
     a_little = 0.01 * spot_mm * np.array([-1.0, -1.0, 1.0, 1.0])  # Clipper rounds
     boxes = _merged(regions.boxes_of(left) + a_little)
-    found = _lines(points, starts, boxes, width_mm, spot_mm)
-    pins, of_pins = _pins(outline, left, found, width_mm, spot_mm)
+    found = _lines(points, starts, boxes, width_mm + WIDER_PART * spot_mm, spot_mm)
+    pins, of_pins = _pins(part_of, left, found, width_mm, spot_mm)
     return [line for i, line in enumerate(found) if i not in of_pins] + pins
 
 
@@ -78,14 +81,15 @@ def narrow_beside_holes(
 ) -> list[tuple[NDArray[np.float64], float]]:
     """`narrow_places` where tracks keep `edge_mm` from outer loops, and by `farther_mm` more from those of holes.
 
-    A wall vanishes below 2 `edge_mm`, and earlier by `farther_mm` for each hole that it stands beside.
+    A wall vanishes below 2 `edge_mm`, and earlier (later, where `farther_mm` is below 0) by that for each hole that it
+    stands beside.
     """
     points, starts = outline
     rings = [points[a:b] for a, b in pairwise(starts)]
-    holes = [ring for ring in rings if loops_area_mm2(ring, np.array([0, len(ring)])) < 0.0]
+    holes = [ring for ring, area in zip(rings, loop_areas_mm2(points, starts), strict=True) if area < 0.0]
     found = []
     for beside in range(3):
-        width_mm = 2.0 * edge_mm + beside * farther_mm
+        width_mm = max(2.0 * edge_mm + beside * farther_mm, 0.0)
         opened = offset_loops(offset_loops(outline, -0.5 * width_mm), 0.5 * width_mm)
         for line, mean_mm in narrow_places(outline, opened, width_mm, spot_mm):
             reach_mm = 0.5 * width_mm + 0.1 * spot_mm
@@ -93,6 +97,63 @@ def narrow_beside_holes(
             if min(near, 2) == beside:
                 found.append((line, mean_mm))
     return found
+
+
+def vectors_within(vectors_mm: NDArray[np.float64], loops: Loops) -> NDArray[np.float64]:
+    """Those of a few vectors ((n, 4) f8) that lie inside loops from end to end: in a jagged corner that is far smaller
+    than the beam a middle line may leave it."""
+    sides = _sides(*loops)
+    kept = []
+    for vector in vectors_mm:
+        a, b = vector[:2], vector[2:]
+        x, y = 0.5 * (a + b)
+        spans = (sides[:, 1] > y) != (sides[:, 3] > y)
+        x0, y0, x1, y1 = sides[spans].T
+        is_inside = np.count_nonzero(x0 + (y - y0) / (y1 - y0) * (x1 - x0) > x) % 2 == 1
+        if is_inside and not _crosses(a, b, sides):
+            kept.append(vector)
+    return np.array(kept).reshape(-1, 4)
+
+
+def lasting(loops: Loops, tolerance_mm: float) -> Loops:
+    """The loops that are still there when they are thinned to a tolerance (`slicer.offsets.thinned`)."""
+    points, starts = loops
+    alone = (thinned((points[a:b], np.array([0, b - a])), tolerance_mm) for a, b in pairwise(starts))
+    return _chosen(loops, np.array([len(loop[0]) > 0 for loop in alone], np.bool_))
+
+
+def unreached(
+    region: Loops, vectors_mm: list[NDArray[np.float64]], spacing_mm: float
+) -> list[tuple[NDArray[np.float64], float]]:
+    """Places of a hatched region that are narrower than the spacing and that no vector comes near to, as
+    `narrow_places` gives them: what falls between two lines."""
+    if not len(region[0]):
+        return []
+    opened = offset_loops(offset_loops(region, -0.5 * spacing_mm), 0.5 * spacing_mm)
+    vectors = np.concatenate([np.zeros((0, 4)), *vectors_mm])
+    found = []
+    for line, width_mm in narrow_places(region, opened, spacing_mm, spacing_mm):
+        low, high = line.min(axis=0) - spacing_mm, line.max(axis=0) + spacing_mm
+        begin, end = vectors[:, :2], vectors[:, 2:]
+        near = (np.minimum(begin, end) <= high).all(axis=1) & (np.maximum(begin, end) >= low).all(axis=1)
+        begin, way = begin[near], end[near] - begin[near]
+        length_sq = np.maximum((way * way).sum(axis=1), 1e-30)
+        missed = 0
+        samples = _sampled(line, SAMPLE_PART * spacing_mm)
+        for at in samples:
+            part = np.clip(((at - begin) * way).sum(axis=1) / length_sq, 0.0, 1.0)
+            missed += float(np.hypot(*(begin + part[:, None] * way - at).T).min(initial=np.inf)) > 0.5 * width_mm
+        if missed > 0.5 * len(samples):
+            found.append((line, width_mm))
+    return found
+
+
+def _sampled(line_mm: NDArray[np.float64], step_mm: float) -> NDArray[np.float64]:
+    """Points along a line, in the middle of each step."""
+    way = np.concatenate([[0.0], np.hypot(*np.diff(line_mm, axis=0).T).cumsum()])
+    count = min(max(int(way[-1] / step_mm), 1), 1000)
+    at = (np.arange(count) + 0.5) * (way[-1] / count)
+    return np.stack([np.interp(at, way, column) for column in line_mm.T], axis=1)
 
 
 def halfway(line_mm: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -113,10 +174,44 @@ def track_vectors(line_mm: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.hstack([line_mm[:-1], line_mm[1:]])
 
 
-def _bodies(loops: Loops) -> int:
-    """How many outer loops there are."""
+def _suspects(outline: Loops, opened: Loops, radius_mm: float) -> tuple[Loops, Loops] | None:
+    """The loops of an outline, and of what a disc reaches inside it, where the disc misses more than corners explain.
+
+    Loops whose boxes touch are looked at together, each such group by itself: what is missing of a small body must not
+    hide in what the corners of many others might miss. None if nothing is missing.
+    """
+    points, starts = outline
+    count = len(starts) - 1
+    areas = np.concatenate([loop_areas_mm2(*outline), loop_areas_mm2(*opened)])
+    boxes = np.concatenate([_loop_boxes(outline), _loop_boxes(opened)])
+    group = np.zeros(len(boxes), np.int64)
+    if len(boxes) <= GROUPED_MAX:
+        narrowing.group_boxes(boxes, group)
+    loss, spare = np.empty(count), np.empty(count)
+    narrowing.corner_losses(points, starts, radius_mm, ARC_PART, loss, spare)
+    sign = np.where(np.arange(len(boxes)) < count, 1.0, -1.0)
+    missing = np.bincount(group, sign * areas)
+    bodies = np.bincount(group, sign * (areas > 0.0))
+    explained = np.bincount(group[:count], loss + spare, len(missing))
+    suspect = (missing > explained) | (bodies != 0)
+    if not suspect.any():
+        return None
+    return _chosen(outline, suspect[group[:count]]), _chosen(opened, suspect[group[count:]])
+
+
+def _loop_boxes(loops: Loops) -> NDArray[np.float64]:
+    """(l, 4) f8: x and y from, x and y to of each loop."""
     points, starts = loops
-    return sum(loops_area_mm2(points[a:b], np.array([0, b - a])) > 0 for a, b in pairwise(starts))
+    if not len(points):
+        return np.zeros((0, 4))
+    return np.hstack([np.minimum.reduceat(points, starts[:-1]), np.maximum.reduceat(points, starts[:-1])])
+
+
+def _chosen(loops: Loops, chosen: NDArray[np.bool_]) -> Loops:
+    """Some of the loops."""
+    points, starts = loops
+    counts = np.diff(starts)
+    return points[np.repeat(chosen, counts)], np.concatenate([[0], np.cumsum(counts[chosen])])
 
 
 def _merged(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -277,10 +372,28 @@ def _pins(
         middle = points.mean(axis=0)
         _, _, axes = np.linalg.svd(points - middle, full_matrices=False)
         axis = axes[0] * (1.0 if tuple(axes[0]) > (0.0, 0.0) else -1.0)
-        half = 0.5 * PIN_PART * spot_mm * axis
+        chord = _longest_chord(part, middle, axis)
+        if chord is None:
+            continue
+        at = middle + 0.5 * (chord[0] + chord[1]) * axis
+        half = min(0.5 * PIN_PART * spot_mm, 0.45 * (chord[1] - chord[0])) * axis  # Clipper rounds
         across = float(np.ptp((points - middle) @ axis))
-        pins.append((np.stack([middle - half, middle + half]), loops_area_mm2(points, starts) / max(across, 1e-9)))
+        pins.append((np.stack([at - half, at + half]), loops_area_mm2(points, starts) / max(across, 1e-9)))
     return pins, of_pins
+
+
+def _longest_chord(part: Loops, through: NDArray[np.float64], axis: NDArray[np.float64]) -> tuple[float, float] | None:
+    """Where a line enters and leaves a body on its longest way inside it, mm along the line; None if it misses it."""
+    sides = _sides(*part)
+    begin, end = sides[:, :2] - through, sides[:, 2:] - through
+    off_begin, off_end = (axis[0] * p[:, 1] - axis[1] * p[:, 0] for p in (begin, end))
+    crossed = (off_begin > 0.0) != (off_end > 0.0)
+    u = off_begin[crossed] / (off_begin[crossed] - off_end[crossed])
+    at = np.sort((begin[crossed] + u[:, None] * (end[crossed] - begin[crossed])) @ axis)
+    if len(at) < 2:
+        return None
+    longest = 2 * int(np.argmax(at[1::2] - at[0::2]))
+    return float(at[longest]), float(at[longest + 1])
 
 
 def _box_key(body: Loops) -> tuple[float, ...]:

@@ -66,7 +66,15 @@ def test_the_process_beside_a_plan_compiles_what_the_plan_then_finds(tmp_path: P
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
 
-    beside = {"raw_offset", "resolved_as_given", "corner_losses", "parallel_vectors", "diagonal", "thin_loops"}
+    beside = {
+        "raw_offset",
+        "resolved_as_given",
+        "corner_losses",
+        "group_boxes",
+        "parallel_vectors",
+        "diagonal",
+        "thin_loops",
+    }
     beside |= {"trace_nearest", "vectors_fit", "scan_lines", "run_lines"}
     compiled_here = done.stdout.split()
     assert "offset_outline" in compiled_here, "this plan was to be the first one"

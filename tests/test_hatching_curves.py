@@ -238,3 +238,21 @@ def test_impossible_curves_are_a_sentence(curve):
 @pytest.mark.parametrize("side", [0.01, 5.02])  # the first ring of the second is smaller than a beam can draw
 def test_a_part_no_wider_than_the_spacing_is_no_fault(curve, side):
     assert len(curve(*loops_of(box(0, 0, side, side)), 0.3, HatchSettings(5.0))) <= 20
+
+
+@pytest.mark.parametrize(("width", "length"), [(0.9, 18.0), (0.81, 18.0), (0.7, 18.0), (1.7, 9.0)])
+def test_rings_leave_no_bar_where_they_vanish(width, length):
+    """A ring that is too thin to draw is none: a line runs in the middle of what it would have surrounded."""
+    bar = loops_of([(0, 0), (length, 0), (length, width), (0, width)])
+    hatched = concentric(*bar, 0.3, HatchSettings(0.8))
+    along = np.ptp(hatched.vectors_mm[:, 0::2])
+    assert along > length - width - 0.1 and np.abs(hatched.vectors_mm[:, 1::2] - width / 2).max() < width / 2
+
+
+def test_the_middle_of_a_disc_is_exposed():
+    turn = np.linspace(0, 2 * np.pi, 96, endpoint=False)
+    for radius in np.linspace(2.0, 3.0, 11):
+        hatched = concentric(
+            *loops_of(list(zip(radius * np.cos(turn), radius * np.sin(turn)))), 0.0, HatchSettings(0.5)
+        )
+        assert np.hypot(*hatched.vectors_mm[:, :2].T).min() < 0.5

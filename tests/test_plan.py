@@ -248,3 +248,12 @@ def test_a_recipes_fill_rule_decides_what_is_inside_where_bodies_overlap(tmp_pat
     plan_job(tmp_path / "two.stl", wire_small(fill_rule=fill_rule), BENCH, tmp_path / "two.kiln")
     with Job.open(tmp_path / "two.kiln") as job:
         assert net_area_mm2(job.layer(2).layer) == pytest.approx(area_mm2, abs=1e-6)
+
+
+def test_places_side_by_side_are_told_one_by_one_through_their_layers():
+    book = NoteBook(1.0)
+    for layer in range(6):
+        book.add_narrow(layer, [NarrowPlace((1.5 * i + 0.01 * layer, 0.0), 1.0, 0.1, False) for i in range(20)])
+    notes = list(book)
+    assert len(notes) == 20 and all(note["layers"] == [0, 5] for note in notes)
+    assert sorted(note["at_mm"][0] for note in notes) == pytest.approx([1.5 * i + 0.05 for i in range(20)])

@@ -126,3 +126,45 @@ def test_a_wall_beside_a_hole_is_drawn_as_a_track_where_its_contours_vanish():
     assert place.tracked and place.at_mm == pytest.approx((0.75, 10.0), abs=0.6)
     wall = filled.path.of_kind(KIND_THIN).vectors_mm
     assert wall[:, 0::2] == pytest.approx(0.75, abs=0.02)
+
+
+@pytest.mark.parametrize("width", [0.97, 1.0, 1.004, 1.012, 1.02, 1.05])
+def test_a_wall_about_as_wide_as_the_spot_is_drawn_along_its_length(width):
+    """A contour around a wall that is hardly wider than the beam is a hair, which a controller is not told."""
+    layer = Layer(0, 1.0, 1.0, *loops_of(rect(0, 0, 20, width), rect(0, 10, 20, 20)))
+    filled = fill(layer, Parameters(spot_mm=1.0, hatch_spacing_mm=0.8), None, Strategy())
+    wall = filled.path.vectors_mm[(filled.path.vectors_mm[:, 1::2] < 2.0).all(axis=1)]
+    assert np.ptp(wall[:, 0::2]) == pytest.approx(19.0, abs=0.1)
+
+
+def disc(x, y, radius, corners=64):
+    turn = np.linspace(0, 2 * np.pi, corners, endpoint=False)
+    return [(x + radius * math.cos(a), y + radius * math.sin(a)) for a in turn]
+
+
+def test_a_fin_is_found_among_many_round_bodies():
+    """What the corners of round bodies may miss must not hide what is missing of a small one."""
+    discs = [disc(20 + 6 * (i % 20), 20 + 6 * (i // 20), 2.0, 24) for i in range(240)]
+    fin = [(0, 0), (10, 0), (10, 4.75), (14, 4.75), (14, 5.25), (10, 5.25), (10, 10), (0, 10)]
+    ((line, width),) = found(fin, *discs)
+    assert width == pytest.approx(0.5) and line[:, 1] == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("compensation_mm", [0.0, 0.3, 0.5, 0.8])
+def test_a_fin_is_drawn_whatever_the_compensation_of_holes(compensation_mm):
+    plate = [(0, 0), (30, 0), (30, 9.75), (36, 9.75), (36, 10.25), (30, 10.25), (30, 20), (0, 20)]
+    layer = Layer(0, 1.0, 1.0, *loops_of(plate, disc(10, 10, 4)[::-1], disc(20, 10, 4)[::-1]))
+    parameters = Parameters(spot_mm=1.0, hatch_spacing_mm=0.8)
+    filled = fill(layer, parameters, None, Strategy(hole_compensation_mm=compensation_mm))
+    (place,) = filled.narrow
+    assert place.tracked and place.width_mm == pytest.approx(0.5) and place.at_mm[1] == pytest.approx(10.0, abs=0.01)
+
+
+def test_without_contours_what_falls_between_two_lines_is_drawn():
+    layer = Layer(0, 1.0, 1.0, *loops_of(rect(0, 0, 20, 20), disc(30, 10.4, 0.55)))
+    filled = fill(layer, Parameters(spot_mm=1.0, hatch_spacing_mm=1.0, contours=0), None, Strategy())
+    pin = filled.path.vectors_mm[filled.path.vectors_mm[:, 0] > 25]
+    (place,) = filled.narrow
+    assert len(pin) == 1 and place.width_mm == pytest.approx(1.1, abs=0.1)
+    hatched = Layer(0, 1.0, 1.0, *loops_of(rect(0, 0, 20, 20), disc(30, 10.4, 2.0)))
+    assert fill(hatched, Parameters(spot_mm=1.0, hatch_spacing_mm=1.0, contours=0), None, Strategy()).narrow == ()

@@ -11,7 +11,8 @@ from slicer.errors import ScanError
 from slicer.hatching.settings import Hatched, HatchSettings, check_extent
 from slicer.kernels import curving
 from slicer.offsets import Loops, offset_each, offset_loops, thinned
-from slicer.thin_walls import narrow_places, track_vectors
+from slicer.regions import EMPTY
+from slicer.thin_walls import narrow_places, track_vectors, vectors_within
 
 BEHIND_PART = 0.02
 """How far a chord of a curve may stay behind its arc, in spacings."""
@@ -133,7 +134,8 @@ def hilbert(
 
 
 def rings_of(points_mm: NDArray[np.float64], loop_starts: NDArray[np.int64], settings: HatchSettings) -> list[Loops]:
-    """The loops of each ring inward, to the last that there is; without what is too small for a beam to draw."""
+    """The loops of each ring inward, to the last that there is; without what is too small for a beam to draw, so that
+    a ring may be without loops."""
     spacing = settings.spacing_mm
     extent = float(np.ptp(points_mm, axis=0).min())
     if not 0.5 * extent / spacing < RINGS_MAX:
@@ -146,9 +148,7 @@ def rings_of(points_mm: NDArray[np.float64], loop_starts: NDArray[np.int64], set
     for loops in offset_each((points_mm, loop_starts), distances):
         if len(loops[0]) == 0:
             break
-        loops = thinned(loops, min(BEHIND_PART, 0.5 * first) * spacing)
-        if len(loops[0]):
-            rings.append(loops)
+        rings.append(thinned(loops, min(BEHIND_PART, 0.5 * first) * spacing))
     return rings
 
 
@@ -159,16 +159,16 @@ def _rings(
         return Hatched.empty()
     check_extent(points, angle, settings.spacing_mm)
     rings = rings_of(points, starts, settings)
-    if not rings:
-        return Hatched.empty()
-    corners = np.concatenate([loops[0] for loops in rings])
-    lengths = np.concatenate([np.diff(loops[1]) for loops in rings])
-    level = np.repeat(np.arange(len(rings)), [len(loops[1]) - 1 for loops in rings])
-    ring_starts = np.concatenate([[0], np.cumsum(lengths)])
-    cos, sin = math.cos(angle), math.sin(angle)
-    order = curving.ring_order(corners, ring_starts, level, cos, sin)
-    vectors, ring = curving.trace_rings(corners, ring_starts, order[::-1].copy() if outward else order, cos, sin)
-    cores = _cores(points, starts, len(rings), settings)
+    vectors, ring = np.zeros((0, 4)), np.zeros(0, np.int32)
+    if any(len(loops[0]) for loops in rings):
+        corners = np.concatenate([loops[0] for loops in rings])
+        lengths = np.concatenate([np.diff(loops[1]) for loops in rings])
+        level = np.repeat(np.arange(len(rings)), [len(loops[1]) - 1 for loops in rings])
+        ring_starts = np.concatenate([[0], np.cumsum(lengths)])
+        cos, sin = math.cos(angle), math.sin(angle)
+        order = curving.ring_order(corners, ring_starts, level, cos, sin)
+        vectors, ring = curving.trace_rings(corners, ring_starts, order[::-1].copy() if outward else order, cos, sin)
+    cores = _cores(points, starts, rings, settings)
     if cores:
         core = np.repeat(np.arange(len(cores), dtype=np.int32) + int(ring.max(initial=-1)) + 1, [len(c) for c in cores])
         vectors, ring = np.concatenate([vectors, *cores]), np.concatenate([ring, core])
@@ -176,23 +176,20 @@ def _rings(
 
 
 def _cores(
-    points: NDArray[np.float64], starts: NDArray[np.int64], rings: int, settings: HatchSettings
+    points: NDArray[np.float64], starts: NDArray[np.int64], rings: list[Loops], settings: HatchSettings
 ) -> list[NDArray[np.float64]]:
     """Vectors along the middle of what rings leave: (n, 4) f8 for each core, level by level."""
     spacing = settings.spacing_mm
     first = _first_ring(settings.phase)
-    at = [(first + k) * spacing for k in range(rings + 1)]
-    distances = sorted({-max(d - 0.5 * spacing, 0.0) for d in at} | {-d for d in at}, reverse=True)
-    moved = dict(zip(distances, offset_each((points, starts), distances), strict=True))
+    borders = [-max((first + k - 0.5) * spacing, 0.0) for k in range(len(rings) + 1)]
     cores = []
-    for d in at:
-        border, ring = moved[-max(d - 0.5 * spacing, 0.0)], moved[-d]
+    for border, ring in zip(offset_each((points, starts), borders), [*rings, EMPTY], strict=True):
         if not len(border[0]):
             break
         opened = offset_loops(ring, 0.5 * spacing) if len(ring[0]) else ring
         lines = narrow_places(border, opened, spacing, spacing)
-        cores += [track_vectors(line) for line, width in lines if width > CORE_PART * spacing]
-    return cores
+        cores += [vectors_within(track_vectors(line), border) for line, width in lines if width > CORE_PART * spacing]
+    return [core for core in cores if len(core)]
 
 
 def _first_ring(phase: float) -> float:

@@ -11,16 +11,24 @@ import math
 import numpy as np
 from numba import njit
 
+CHORD_SHARE, CORNER_SHARE = 0.7, 0.09
+"""What an arc drawn in chords may be short of, at most: this part of chord error x turn x r^2, or of turn^3 r^2."""
+
 
 @njit(cache=True, nogil=True)
-def corner_losses(points, starts, radius):
-    """What a disc that rolls along the inside cannot reach in convex corners, mm2, if no corner is near another.
+def corner_losses(points, starts, radius, arc_part, loss, spare):
+    """What a disc that rolls along the inside cannot reach in the convex corners of each loop, if none is near another.
 
-    A corner that turns by t loses r^2 (tan(t / 2) - t / 2). Returns (loss, sum of the turns in rad).
+    A corner that turns by t loses r^2 (tan(t / 2) - t / 2).
+
+    Args:
+        points: (p, 2) f8; starts: (l + 1,) i8; radius: r, mm.
+        arc_part: how far a chord of an arc of that radius stays behind it, as a part of r.
+        loss: (l,) f8, out, mm2. spare: (l,) f8, out, mm2: by how much more chords may fall short of the arcs.
     """
-    loss = 0.0
-    turns = 0.0
     for loop in range(len(starts) - 1):
+        loss[loop] = 0.0
+        spare[loop] = 1e-3 * radius * radius
         begin, end = starts[loop], starts[loop + 1]
         for i in range(begin, end):
             before = i - 1 if i > begin else end - 1
@@ -29,9 +37,43 @@ def corner_losses(points, starts, radius):
             bx, by = points[after, 0] - points[i, 0], points[after, 1] - points[i, 1]
             turn = math.atan2(ax * by - ay * bx, ax * bx + ay * by)
             if turn > 0.0:
-                loss += radius * radius * (math.tan(min(0.5 * turn, 1.5)) - 0.5 * turn)
-                turns += turn
-    return loss, turns
+                loss[loop] += radius * radius * (math.tan(min(0.5 * turn, 1.5)) - 0.5 * turn)
+                spare[loop] += radius * radius * min(CHORD_SHARE * arc_part * turn, CORNER_SHARE * turn**3)
+
+
+@njit(cache=True, nogil=True)
+def group_boxes(box, group):
+    """Number boxes so that those that touch, directly or through others, have one number.
+
+    Args:
+        box: (l, 4) f8; group: (l,) i8, out, numbers that rise from 0 with the first box of each group.
+
+    Returns the number of groups.
+    """
+    for i in range(len(box)):
+        group[i] = i
+    for i in range(len(box)):
+        for k in range(i):
+            if box[i, 0] <= box[k, 2] and box[k, 0] <= box[i, 2] and box[i, 1] <= box[k, 3] and box[k, 1] <= box[i, 3]:
+                a, b = i, k
+                while group[a] != a:
+                    a = group[a]
+                while group[b] != b:
+                    b = group[b]
+                group[max(a, b)] = min(a, b)
+    count = 0
+    for i in range(len(box)):  # a group's first box is its root
+        if group[i] == i:
+            group[i] = -1 - count
+            count += 1
+        else:
+            root = group[i]
+            while root >= 0 and group[root] >= 0:
+                root = group[root]
+            group[i] = group[root]
+    for i in range(len(box)):
+        group[i] = -1 - group[i]
+    return count
 
 
 @njit(cache=True, nogil=True)
