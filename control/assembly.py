@@ -51,8 +51,10 @@ class Wires:
     async def modbus(
         self, wire: str, framing: Literal["rtu", "tcp"], *, role: str = "", timeout_s: float = 0.3
     ) -> ModbusLink:
-        """The Modbus link on a wire; another `role` is another connection to the same place."""
+        """The Modbus link on a wire; another `role` is another connection to the same place. TLS carries TCP frames."""
         key = wire + role
+        if self._urls[wire].startswith("tls:"):
+            framing = "tcp"
         if key not in self._links:
             self._links[key] = await ModbusLink.open(self._urls[wire], framing=framing, timeout_s=timeout_s)
         return self._links[key]

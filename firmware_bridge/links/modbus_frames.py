@@ -29,9 +29,11 @@ EXCEPTION_NAMES = {
     4: "the device refuses this value or cannot do it now",
     5: "acknowledged, still working",
     6: "the device is busy",
+    8: "the request came damaged and was not executed",
     10: "the gateway has no path to the unit",
     11: "the unit behind the gateway does not answer",
 }
+DAMAGED_REQUEST = 8  # Leadshine drives answer a bad checksum with it; others keep silent, as they should
 _READS: dict[int, type[ModbusPDU]] = {3: ReadHoldingRegistersRequest, 4: ReadInputRegistersRequest}
 _CRC = functools.lru_cache(maxsize=1024)(FramerRTU.compute_CRC)  # a device at rest says the same again and again
 READ_WORDS_MAX = 125
