@@ -49,8 +49,8 @@ class Poller:
     """Polls the devices of one bus until it is stopped.
 
     `publish(name, readings)` receives each good poll, `failed(name, error, in_a_row)` each poll or refresh that failed.
-    A device that fails does not slow the others: it is asked again only at its next turn, and when it stays silent while
-    others on the bus answer, so seldom that it costs them at most `SILENT_SHARE` of the bus, and is not refreshed.
+    A device that fails does not slow the others: it is asked again only at its next turn. When it stays silent while
+    others on the bus answer, it is not refreshed, and asked so seldom that it costs at most `SILENT_SHARE` of the bus.
     """
 
     def __init__(

@@ -50,8 +50,9 @@ def load_map(name_or_path: str | Path) -> RegisterMap:
 
 _SIGNAL_KEYS = {
     "fc", "addr", "dtype", "word_order", "scale", "offset", "scale_from", "scale_once", "bit_field", "unit", "access",
-    "range", "sentinels", "bits", "limits", "good_when", "poll", "read_retries", "read_once", "write_retries", "relative",
-    "read_back", "read_back_tolerance", "rate_max_per_s", "nonvolatile", "writes_per_day_max", "unverified", "note",
+    "range", "sentinels", "bits", "limits", "good_when", "poll", "read_retries", "read_once", "write_retries",
+    "relative", "read_back", "read_back_tolerance", "rate_max_per_s", "nonvolatile", "writes_per_day_max", "unverified",
+    "note",
 }  # fmt: skip
 _DEVICE_KEYS = {"model", "protocol", "source", "max_words", "max_gap", "holes", "reply_delay_ms", "note"}
 _LIMIT_KEYS = {"alarm_low", "warn_low", "warn_high", "alarm_high"}

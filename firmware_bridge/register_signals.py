@@ -39,11 +39,11 @@ class GoodWhen(NamedTuple):
 class Signal:
     """value = raw * scale + offset, in `unit`; f32 has no raw bounds.
 
-    `bit_field`: the lowest and the highest bit of the register that are meant (None: all of it); such a signal is only read.
+    `bit_field`: the lowest and the highest bit of the register that are meant (None: all of it); it is only read then.
     `scale_from`: the signal that holds s, where value = raw / 10**s. It is read in the same request, or, with
     `scale_once`, when the device is identified, since it cannot change while the device runs.
-    `read_once`: what reading does to the device ("" if nothing): never repeated, never read only because it lies between.
-    `write_retries`: how often a write may be repeated after a doubt. 0 unless the map says that it may be executed twice.
+    `read_once`: what reading does to the device ("" if nothing): never repeated, nor read because it lies between.
+    `write_retries`: how often a write may be repeated after a doubt: 0 unless the map knows that twice does no harm.
     `relative`: why a write must not be executed twice ("" if it may): it moves on from where the device stands.
     `read_back`: the signal that shows what was written, within `read_back_tolerance` ("": the signal itself, exactly).
     `nonvolatile`: why writes must be few ("" if they need not), at most `writes_per_day_max`.

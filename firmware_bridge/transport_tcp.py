@@ -35,15 +35,13 @@ async def connect(connection: TcpTransport, host: str, port: int, timeout_s: flo
             f"port {port}?"
         ) from None
     except OSError as error:
-        if tls and (
-            isinstance(error, ssl.SSLError) or isinstance(error, ConnectionResetError | ConnectionAbortedError)
-        ):
+        if tls and isinstance(error, ssl.SSLError | ConnectionResetError | ConnectionAbortedError):
             raise
         raise TransportError(f"{url}: {_reason(error, host, port)}") from error
 
 
 def split_address(url: str, target: str, *, default_port: int = 0) -> tuple[str, int]:
-    """HOST:PORT, or HOST where there is a default port; IPv6 addresses in brackets. TransportError for anything else."""
+    """HOST:PORT, or HOST where there is a default port; IPv6 addresses in brackets. Else a TransportError."""
     host, colon, port = target.rpartition(":")
     if default_port and (not colon or target.endswith("]")):
         host, port = target, str(default_port)

@@ -19,7 +19,7 @@ _OPTIONS = {"ca": "", "cert": "", "key": "", "name": ""}
 
 
 async def open_tls(url: str, receiver: Receiver, timeout_s: float) -> TcpTransport:
-    """Connect and shake hands. Raises TransportError: as `tcp:`, and for a certificate that one side does not accept."""
+    """Connect and shake hands. Raises TransportError: as `tcp:`, and for a certificate that a side does not accept."""
     target, options = split_options(url, _OPTIONS)
     host, port = split_address(url, target, default_port=MODBUS_TLS_PORT)
     if running_in_virtual_time():
@@ -35,8 +35,8 @@ async def open_tls(url: str, receiver: Receiver, timeout_s: float) -> TcpTranspo
         raise TransportError(f"{url}: {refusal(error)}") from error
     except ConnectionError as error:  # TLS 1.2: a server that wants a certificate may just hang up
         raise TransportError(
-            f"{url}: the device broke off the TLS handshake ({error}). Does it speak TLS on this port, and does it accept "
-            "our certificate?"
+            f"{url}: the device broke off the TLS handshake ({error}). Does it speak TLS on this port, and does it "
+            "accept our certificate?"
         ) from error
     return connection
 
@@ -74,8 +74,8 @@ def refusal(error: ssl.SSLError) -> str:
     """A TLS error in words that say which side refuses what, and what to do."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
-            f"the device's certificate is not accepted: {error.verify_message}. Is ca= the authority that signed it, and "
-            "is it for this name (name=)? Somebody else may be answering."
+            f"the device's certificate is not accepted: {error.verify_message}. Is ca= the authority that signed it, "
+            "and is it for this name (name=)? Somebody else may be answering."
         )
     reason = error.reason or str(error)
     if "CERTIFICATE_REQUIRED" in reason or "HANDSHAKE_FAILURE" in reason:
@@ -108,8 +108,8 @@ class TlsTransport(TcpTransport):
         elif not self._heard_anything:
             self._finish(
                 TransportError(
-                    f"{self.url}: the device hung up after the TLS handshake, without a word. It probably does not accept "
-                    "our certificate; look at its log."
+                    f"{self.url}: the device hung up after the TLS handshake, without a word. It probably does not "
+                    "accept our certificate; look at its log."
                 )
             )
         else:

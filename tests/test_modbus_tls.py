@@ -162,7 +162,7 @@ def test_a_device_that_does_not_accept_our_certificate_is_a_sentence(keys: Path,
     """TLS 1.3 tells it after the handshake: the first request then ends with the same sentence."""
     with (
         openssl_server(keys, version) as port,
-        pytest.raises(TransportError, match="does not accept our certificate .*Is it signed by an authority it knows"),
+        pytest.raises(TransportError, match=r"does not accept our certificate .*Is it signed by an authority it knows"),
     ):
         asyncio.run(read_once(url(keys, port, who="stranger")))
 
@@ -249,7 +249,7 @@ def test_a_device_without_tls_and_one_that_is_absent_are_sentences(keys: Path) -
     async def main() -> None:
         async with device(keys, tls=False) as port:
             link = ModbusLink("tcp")
-            with pytest.raises(TransportError, match="TLS|no answer"):
+            with pytest.raises(TransportError, match=r"TLS|no answer"):
                 await open_transport(url(keys, port), link, timeout_s=1.0)
         with pytest.raises(TransportError, match="refuses port"):
             await read_once(url(keys, port))

@@ -24,8 +24,8 @@ class RegisterAccess:
     def __init__(self, link: ModbusLink, unit: int, table: RegisterMap, name: str, *, contactor: str = "") -> None:
         if table.needs_contactor and not contactor.strip():
             raise NotReady(
-                f"{name}: a {table.model} has no watchdog of its own ({table.watchdog_why}). Wire a contactor that cuts "
-                'its power when the host falls silent, and say in the machine file what it is (contactor = "...").'
+                f"{name}: a {table.model} has no watchdog of its own ({table.watchdog_why}). Wire a contactor that "
+                'cuts its power when the host falls silent, and say in the machine file what it is (contactor = "...").'
             )
         self.link = link
         self.unit = unit
@@ -39,7 +39,7 @@ class RegisterAccess:
     # -- reading ------------------------------------------------------------------------------------------------
 
     async def identify(self) -> dict[str, float]:
-        """Read what tells this model from others, and the scales that it keeps for good. WrongModel if it is another."""
+        """Read what tells this model from others, and the scales that it keeps. WrongModel if it is another."""
         seen = {}
         for identity in self.map.identify:
             try:

@@ -165,8 +165,8 @@ class ModbusLink:
     ) -> list[int]:
         """`count` registers (u16 each) of `unit` from the 0-based PDU `address`; fc 3 (holding) or 4 (input).
 
-        Raises LinkTimeout, FrameError or Mismatch after `retries` more attempts, ModbusException at once. A unit that has
-        been silent for a while is asked once, so that its neighbours need not wait for its retries.
+        Raises LinkTimeout, FrameError or Mismatch after `retries` more attempts, ModbusException at once. A unit that
+        has been silent for a while is asked once, so that its neighbours need not wait for its retries.
         """
         question = ask_read(unit, fc, address, count)
         return registers_of(question, await self._ask(question, retries, urgent))
