@@ -25,6 +25,6 @@ class WearGuard:
         if len(times_s) >= signal.writes_per_day_max:
             raise Rejected(
                 f"{self._name}: {signal.name} = {value:g} {signal.unit} is refused: it was written {len(times_s)} "
-                f"times in the last 24 h, and its memory wears out ({signal.nonvolatile}). Stream to a volatile register."
+                f"times in 24 h, and its memory wears out ({signal.nonvolatile}). Stream to a volatile register."
             )
         times_s.append(now_s)

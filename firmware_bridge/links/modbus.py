@@ -355,6 +355,7 @@ class ModbusLink:
         rest = self._rtu.rest if self.is_rtu else self._tcp.rest
         seen = self._rtu.describe(question, odd) if self.is_rtu else ""
         self._is_out_of_frame = bool(self._tcp.rest)
+        self._tcp.give_up(self._current.number)
         if seen:
             error: LinkError = self._sentence(Mismatch, question, seen)
         elif rest:
