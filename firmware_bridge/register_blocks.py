@@ -62,7 +62,7 @@ class RegisterMap:
     """A device's registers. `watchdog`: "device", or "none" and then `watchdog_why` says why that is safe.
 
     `needs_contactor`: it is safe only behind a contactor of its own. `variants`: not empty while it is not known which
-    model answers; nothing may be read or written by it then but what identifies.
+    model answers; only what means the same on every model may be read or written then.
     """
 
     name: str
@@ -90,6 +90,10 @@ class RegisterMap:
     def polled(self) -> tuple[Signal, ...]:
         """The signals that a poll reads."""
         return tuple(signal for signal in self.signals.values() if signal.poll)
+
+    def is_open(self, signal: Signal) -> bool:
+        """Whether what `signal` says still depends on which model answers."""
+        return any(signal.name in variant.scales or signal.name in variant.ranges for variant in self.variants)
 
     def for_model(self, values: Mapping[str, float]) -> RegisterMap | None:
         """The map of the one model that the identifying `values` tell; None if no variant is that model."""
@@ -138,8 +142,8 @@ class RegisterMap:
         for signal in list(wanted.values()):
             if signal.scale_from and not signal.scale_once:
                 wanted[signal.scale_from] = self.signal(signal.scale_from)
-            if signal.good_when is not None:
-                wanted[signal.good_when.signal] = self.signal(signal.good_when.signal)
+            for condition in signal.good_when:
+                wanted[condition.signal] = self.signal(condition.signal)
         return wanted
 
     def reply_delay_s(self, baud: int) -> float:

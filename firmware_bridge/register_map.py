@@ -146,7 +146,7 @@ class _Reader:
         for key, other in (
             ("scale_from", signal.scale_from),
             ("read_back", signal.read_back),
-            ("good_when", signal.good_when.signal if signal.good_when else ""),
+            *(("good_when", condition.signal) for condition in signal.good_when),
         ):
             if other and other not in table.signals:
                 raise self.fail(where, f"'{key}' = '{other}' names no signal{nearest(other, table.signals)}")
@@ -203,12 +203,15 @@ class _Reader:
             raise self.fail(where, f"'{key}' = {scale}; a finite number other than 0 belongs here")
         return scale
 
-    def good_when(self, table: Any, where: str) -> GoodWhen | None:
-        if table is None:
-            return None
-        self.keys(table, {"signal", "between", "why"}, f"{where} good_when")
-        low, high = self.pair(table.get("between"), where, "good_when.between")
-        return GoodWhen(self.get(table, "signal", str, where), low, high, self.get(table, "why", str, where))
+    def good_when(self, table: Any, where: str) -> tuple[GoodWhen, ...]:
+        """One condition, or a list of them."""
+        conditions = []
+        for entry in table if isinstance(table, list) else [table]:
+            self.keys(entry, {"signal", "between", "why"}, f"{where} good_when")
+            low, high = self.pair(entry.get("between"), where, "good_when.between")
+            why = self.get(entry, "why", str, where)
+            conditions.append(GoodWhen(self.get(entry, "signal", str, where), low, high, why))
+        return tuple(conditions)
 
     def whole(self, table: dict[str, Any], key: str, where: str, default: int, highest: int) -> int:
         value: int = self.get(table, key, int, where, default)
@@ -274,7 +277,7 @@ class _Reader:
             sentinels={int(raw): str(meaning) for raw, meaning in sentinels.items()},
             bits=dict(bits),
             limits=Limits(**{key: float(value) for key, value in limits.items()}),
-            good_when=self.good_when(table.get("good_when"), where),
+            good_when=self.good_when(table.get("good_when", []), where),
             poll=self.get(table, "poll", bool, where, False),
             read_retries=self.whole(table, "read_retries", where, READ_RETRIES, RETRIES_MAX),
             read_once=self.get(table, "read_once", str, where, ""),

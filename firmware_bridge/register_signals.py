@@ -67,7 +67,7 @@ class Signal:
     sentinels: Mapping[int, str] = field(default_factory=dict)
     bits: Mapping[str, int] = field(default_factory=dict)
     limits: Limits = NO_LIMITS
-    good_when: GoodWhen | None = None
+    good_when: tuple[GoodWhen, ...] = ()
     poll: bool = False
     read_retries: int = READ_RETRIES
     read_once: str = ""

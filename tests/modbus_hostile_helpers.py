@@ -1,4 +1,4 @@
-"""Ways in which a Modbus device's answer can be wrong: one table, walked by the tests for every framing and question."""
+"""Ways in which a Modbus device's answer can be wrong: one table, walked for every framing and question."""
 
 from __future__ import annotations
 

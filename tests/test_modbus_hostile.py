@@ -28,7 +28,7 @@ def virtually(main: Callable[[], Awaitable[None]]) -> None:
 
 
 def hostile_bus(framing: str) -> tuple[ModbusLink, FakeSlave, list[str]]:
-    """A bus of three units whose register a of unit u holds 1000 u + a, and the faults of its next answers ("" good)."""
+    """Three units whose register a of unit u holds 1000 u + a, and the faults of the next answers ("" good)."""
     link, slave = bus(framing)
     slave.registers = {unit: {address: 1000 * unit + address for address in range(400)} for unit in UNITS}
     faults: list[str] = []
@@ -74,7 +74,7 @@ KINDS = ("read", "read input", "write", "write block")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("times", [1, 4])
 def test_no_wrong_answer_is_a_value_and_the_link_is_soon_well(framing: str, name: str, kind: str, times: int) -> None:
-    """While the fault lasts each question ends in the truth or in an error; after it, within two requests in the truth."""
+    """While the fault lasts each question ends in the truth or an error; after it, within two requests in the truth."""
 
     async def main() -> None:
         link, slave, faults = hostile_bus(framing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from firmware_bridge.devices.wear import WearGuard
 from firmware_bridge.errors import ModbusException, NotReady, Rejected, Unverified, WrongModel
@@ -73,22 +73,25 @@ class RegisterAccess:
 
     async def poll(self) -> dict[str, Reading]:
         """The polled signals, by name."""
-        self._check_identified()
+        self._check_identified(self.map.polled)
         return await self._read_blocks(self._poll_blocks)
 
-    async def read(self, *names: str) -> dict[str, Reading]:
+    async def read(self, *names: str, urgent: bool = False) -> dict[str, Reading]:
         """Some signals, by name."""
-        self._check_identified()
-        return await self._read_blocks(self.map.blocks(self.map.signal(name) for name in names))
+        signals = [self.map.signal(name) for name in names]
+        self._check_identified(signals)
+        return await self._read_blocks(self.map.blocks(signals), urgent=urgent)
 
-    async def value(self, name: str) -> float:
+    async def value(self, name: str, *, urgent: bool = False) -> float:
         """One signal's value in its unit; NaN for a sentinel."""
-        return (await self.read(name))[name].value
+        return (await self.read(name, urgent=urgent))[name].value
 
-    async def _read_blocks(self, blocks: Sequence[Block]) -> dict[str, Reading]:
+    async def _read_blocks(self, blocks: Sequence[Block], *, urgent: bool = False) -> dict[str, Reading]:
         readings: dict[str, Reading] = {}
         for block in blocks:
-            words = await self.link.read(self.unit, block.fc, block.address, block.count, retries=block.retries)
+            words = await self.link.read(
+                self.unit, block.fc, block.address, block.count, retries=block.retries, urgent=urgent
+            )
             time_s = asyncio.get_running_loop().time()
             raws = {signal.name: signal.raw(words[start:end]) for signal, start, end in block.plan}
             for signal in block.signals:
@@ -102,7 +105,7 @@ class RegisterAccess:
                 readings[name] = signal.reading(raws[name], time_s, exponent)
         for block in blocks:
             for signal in block.signals:
-                if signal.good_when is not None:
+                if signal.good_when:
                     readings[signal.name] = _judged(readings, signal)
         return readings
 
@@ -113,8 +116,8 @@ class RegisterAccess:
 
         A non-volatile signal is read first and written only if it differs, at most so often a day as its map says.
         """
-        self._check_identified()
         signal = self.map.signal(name)
+        self._check_identified([signal])
         registers = signal.encode(value)
         if signal.nonvolatile:
             if await self._registers(signal) == registers:
@@ -126,8 +129,8 @@ class RegisterAccess:
 
     async def write_block(self, values: Mapping[str, float], *, urgent: bool = False) -> None:
         """Write signals that lie side by side in one request (function 16), all or none; it is never repeated."""
-        self._check_identified()
         signals = sorted((self.map.signal(name) for name in values), key=lambda signal: signal.address)
+        self._check_identified(signals)
         registers: list[int] = []
         for signal in signals:
             if signal.address != signals[0].address + len(registers):
@@ -157,8 +160,8 @@ class RegisterAccess:
 
     async def ensure(self, name: str, value: float) -> bool:
         """Make a setting hold this value, writing only if it differs (memory wears out). Returns whether it wrote."""
-        self._check_identified()
         signal = self.map.signal(name)
+        self._check_identified([signal])
         if await self._registers(signal) == signal.encode(value):
             return False
         await self.write_and_verify(name, value)
@@ -179,8 +182,8 @@ class RegisterAccess:
         except ModbusException as error:
             raise Rejected(f"{self.name} refuses {what}: {error}") from error
 
-    def _check_identified(self) -> None:
-        if self.map.variants:
+    def _check_identified(self, signals: Iterable[Signal]) -> None:
+        if self.map.variants and any(self.map.is_open(signal) for signal in signals):
             raise NotReady(
                 f"{self.name}: it is not known which {self.map.model} answers, and they differ in scale: identify() it."
             )
@@ -198,11 +201,11 @@ class RegisterAccess:
 
 def _judged(readings: Mapping[str, Reading], signal: Signal) -> Reading:
     """A signal's reading, BAD where the state that vouches for it does not."""
-    reading, condition = readings[signal.name], signal.good_when
-    assert condition is not None
-    state = readings[condition.signal]
-    if reading.quality is Quality.GOOD and not (state.is_good and condition.low <= state.value <= condition.high):
-        return reading._replace(quality=Quality.BAD, why=f"{condition.why} ({condition.signal} {state.value:g})")
+    reading = readings[signal.name]
+    for name, low, high, why in signal.good_when:
+        state = readings[name]
+        if reading.quality is Quality.GOOD and not (state.is_good and low <= state.value <= high):
+            reading = reading._replace(quality=Quality.BAD, why=f"{why} ({name} {state.value:g})")
     return reading
 
 
