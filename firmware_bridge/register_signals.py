@@ -24,6 +24,7 @@ _RAW_BOUNDS = {"u16": (0, 0xFFFF), "i16": (-0x8000, 0x7FFF), "u32": (0, 0xFFFFFF
 GOOD, BAD = Quality.GOOD, Quality.BAD
 READ_RETRIES = 1  # reading twice changes nothing, unless the map says otherwise
 NONVOLATILE_WRITES_PER_DAY = 10
+EXPONENT_MAX = 12  # a device that tells a larger scale tells nonsense
 
 
 class GoodWhen(NamedTuple):
@@ -108,7 +109,9 @@ class Signal:
         if raw in self.sentinels:
             return math.nan
         value = raw * self.scale + self.offset
-        return value * 10.0**-exponent if self.scale_from else value
+        if not self.scale_from:
+            return value
+        return value * 10.0**-exponent if abs(exponent) <= EXPONENT_MAX else math.nan  # NaN of NaN as well
 
     def reading(self, raw: float, time_s: float, exponent: float = 0.0) -> Reading:
         """What a raw number that came at `time_s` says. BAD where it stands for no value; `exponent` as in decode."""
@@ -116,7 +119,7 @@ class Signal:
             value = raw * self.scale + self.offset
             return Reading(self.name, value, self.unit, time_s, GOOD, self.limits.state_of(value))
         value, why = self.scaled(raw, exponent), self.meaning(raw)
-        if not why and not math.isfinite(value):  # a scale that is no number, or too large a one
+        if not why and self.scale_from and not math.isfinite(value):
             value, why = math.nan, f"its scale {self.scale_from} is {exponent:g}"
         return Reading(self.name, value, self.unit, time_s, BAD if why else GOOD, self.limits.state_of(value), why)
 

@@ -66,7 +66,7 @@ class Conveyor:
         status = (await self._check_no_fault())["status"].value
         if not (self._status.has(status, "command_by_comms") and self._status.has(status, "frequency_by_comms")):
             raise NotReady(
-                f"{self.name}: the drive takes its commands or its frequency from elsewhere (status {int(status):#06x}). "
+                f"{self.name}: the drive takes its commands or frequency from elsewhere (status {int(status):#06x}). "
                 "Set Pr.00-20 and Pr.00-21 to RS-485 at its keys."
             )
         self._is_guarded = True

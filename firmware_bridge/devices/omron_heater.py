@@ -91,7 +91,7 @@ class OmronHeater:
                 self._target_c = None
                 raise NotReady(
                     f"{self.name}: the controller no longer holds {temp_c:g} degC (set-point "
-                    f"{readings['setpoint_c'].value:g}, status {int(status):#x}). Was it restarted, or used at its keys?"
+                    f"{readings['setpoint_c'].value:g}, status {int(status):#x}). Was it restarted or used at its keys?"
                 )
             return
         self._target_c = None

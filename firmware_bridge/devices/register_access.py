@@ -24,7 +24,7 @@ class RegisterAccess:
     def __init__(self, link: ModbusLink, unit: int, table: RegisterMap, name: str, *, contactor: str = "") -> None:
         if table.needs_contactor and not contactor.strip():
             raise NotReady(
-                f"{name}: a {table.model} has no watchdog of its own ({table.watchdog_why}). Wire a contactor that "
+                f"{name}: this {table.model} has no watchdog of its own ({table.watchdog_why}). Wire a contactor that "
                 'cuts its power when the host falls silent, and say in the machine file what it is (contactor = "...").'
             )
         self.link = link
