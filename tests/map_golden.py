@@ -56,7 +56,8 @@ GOLDEN: dict[str, dict[str, Golden]] = {
         "wake_after_s": (3, 14, [22, 52928], 1494720), "load": (3, 16, [0], 0),
     },
     "omron_e5cc": {
-        "bed_temp_c": (3, 0x0000, [0xFFFF, 0xFFF6], -1.0), "status": (3, 0x0002, [0x0110, 0x0040], 0x1100040),
+        "bed_temp_c": (3, 0x0000, [0xFFFF, 0xFFF6], -1.0),
+        "controller_status": (3, 0x0002, [0x0110, 0x0040], 0x1100040),
         "working_setpoint_c": (3, 0x0004, [0, 1000], 100.0), "heater_current_a": (3, 0x0006, [0, 55], 5.5),
         "output_percent": (3, 0x0008, [0, 0x041A], 105.0), "setpoint_c": (3, 0x0106, [0, 2500], 250.0),
         "alarm_1_c": (3, 0x0108, [0, 10], 1.0), "alarm_1_upper_c": (3, 0x010A, [0, 1000], 100.0),
@@ -71,7 +72,8 @@ GOLDEN: dict[str, dict[str, Golden]] = {
         "units": (3, 2490, [15], 15), "saving": (3, 2494, [59], 59),
     },
     "delta_ms300": {
-        "timeout_action": (3, 0x0902, [1], 1), "timeout_s": (3, 0x0903, [20], 2.0), "command": (3, 0x2000, [0x12], 0x12),
+        "timeout_action": (3, 0x0902, [1], 1), "timeout_s": (3, 0x0903, [20], 2.0),
+        "command": (3, 0x2000, [0x12], 0x12),
         "frequency_hz": (3, 0x2001, [6000], 60.0), "fault_command": (3, 0x2002, [2], 2),
         "fault_code": (3, 0x2100, [0x4A15], 0x15), "warning_code": (3, 0x2100, [0x4A15], 0x4A),
         "status": (3, 0x2101, [0x0518], 0x0518), "run_state": (3, 0x2101, [0xFFFE], 2),

@@ -1,4 +1,4 @@
-"""Does a conveyor run only with its drive's watchdog armed, stop for certain, and read its current at the right scale?"""
+"""Does a conveyor run only with its drive's watchdog armed, stop for certain, and tell its current rightly?"""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_it_does_not_run_before_its_watchdog_is_armed_and_read_back() -> None:
         with pytest.raises(NotReady, match=r"configure\(\) must arm its watchdog"):
             await drive.device.run(10.0)
         for timeout_s in (0.0, 0.1, 11.0, float("nan")):
-            with pytest.raises(Rejected, match="0.2 to 10 s"):
+            with pytest.raises(Rejected, match=r"0\.2 to 10 s"):
                 await drive.device.configure(timeout_s)
         await drive.device.configure(2.0)
         assert (drive.table[0x0902], drive.table[0x0903]) == (1, 20), "ramp to a stop after 2.0 s"

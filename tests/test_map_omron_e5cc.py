@@ -1,4 +1,4 @@
-"""Does the Omron E5CC heater send what its manual shows, wear nothing out, and refuse what it cannot know to be safe?"""
+"""Does the Omron E5CC heater send what its manual shows, wear nothing out, and refuse what may not be safe?"""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_the_manuals_frames_go_over_the_wire() -> None:
         exchanged(slave, framed("01 03 00 00 00 0A").hex(), reply.hex())
         readings = await access.poll()
         assert {name: reading.value for name, reading in readings.items()} == pytest.approx(
-            {"bed_temp_c": 252.0, "status": 0x02100000, "working_setpoint_c": 100.0, "heater_current_a": 5.5,
+            {"bed_temp_c": 252.0, "controller_status": 0x02100000, "working_setpoint_c": 100.0, "heater_current_a": 5.5,
              "output_percent": 105.0}
         )  # fmt: skip
 
@@ -141,7 +141,7 @@ def test_a_target_that_was_changed_at_its_keys_is_found_out() -> None:
         await omron.device.configure()
         await omron.device.set_temp_c(100.0)
         omron.table[0x0107] = 3500
-        with pytest.raises(NotReady, match="no longer holds 100 degC .set-point 350"):
+        with pytest.raises(NotReady, match=r"no longer holds 100 degC \(set-point 350"):
             await omron.device.set_temp_c(100.0)
         await omron.device.set_temp_c(100.0)
         assert omron.setpoint == 1000

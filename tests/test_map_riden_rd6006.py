@@ -1,4 +1,4 @@
-"""Is a bench supply never set at another model's scale, never switched on unguarded, and its frost not taken for heat?"""
+"""Is a bench supply never set at another model's scale, never switched on unguarded, its frost never taken for heat?"""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_limits_of_the_load_and_of_the_model() -> None:
     async def main() -> None:
         device, _, writes = supply(amps_max=10.0)
         await device.identify()
-        with pytest.raises(Rejected, match="ocp_a = 10 A is refused: 0 to 6.2 A"):
+        with pytest.raises(Rejected, match=r"ocp_a = 10 A is refused: 0 to 6\.2 A"):
             await device.configure()
         device, _, writes = supply(60121, amps_max=10.0)
         await device.identify()
@@ -121,7 +121,7 @@ def test_limits_of_the_load_and_of_the_model() -> None:
 
 def test_switching_on_needs_protections_and_no_trip() -> None:
     async def main() -> None:
-        device, slave, writes = supply()
+        device, slave, _ = supply()
         await device.identify()
         for step in (device.switch_on(), device.set_output(1.0, 1.0)):
             with pytest.raises(NotReady, match="configure"):

@@ -251,7 +251,7 @@ def test_what_cannot_be_read_is_judged_by_what_the_map_names(tmp_path: Path) -> 
 
 def test_a_register_without_a_way_back_is_a_bug_of_ours(tmp_path: Path) -> None:
     async def main() -> None:
-        link, slave, _ = one_unit(dict.fromkeys(range(30), 0))
+        link, _, _ = one_unit(dict.fromkeys(range(30), 0))
         access = RegisterAccess(link, 1, table(tmp_path, 'read_back = "shown"\n', ""), "thing")
         with pytest.raises(ValueError, match="order cannot be read; name a 'read_back'"):
             await access.write_and_verify("order", 5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 from dataclasses import dataclass
 
 import pytest
@@ -83,7 +84,7 @@ def test_a_dead_unit_is_known_soon_and_still_looked_for() -> None:
     result = polled(frozenset({2}))
     at_s = [at_s for at_s, unit in result.asked if unit == 2]
     assert at_s[2] < 3.0, "three polls in a row have failed within seconds"
-    gaps = [later - earlier for earlier, later in zip(at_s[3:], at_s[4:])]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(at_s[3:])]
     assert gaps and max(gaps) < 20.0
 
 
@@ -106,7 +107,7 @@ def test_a_unit_that_comes_back_is_polled_at_its_rate_again() -> None:
 
     run_virtual(main)
     assert seen[0] < 60.0 + 20.0
-    gaps = [later - earlier for earlier, later in zip(seen, seen[1:])]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(seen)]
     assert max(gaps) < 0.25
 
 

@@ -38,7 +38,7 @@ class OmronHeater:
         self.map = table
         self.temp_c_max = temp_c_max
         self._access = RegisterAccess(link, unit, table, name, contactor=contactor)
-        self._status = table.signal("status")
+        self._status = table.signal("controller_status")
         self._target_c: float | None = None
 
     @property
@@ -69,7 +69,7 @@ class OmronHeater:
         """Temperature, working set-point, output, heater current, status. An input error makes the temperature BAD."""
         readings = await self._access.poll()
         for bit in ("input_error", "converter_error"):
-            if self._status.has(readings["status"].value, bit):
+            if self._status.has(readings["controller_status"].value, bit):
                 bad = readings["bed_temp_c"]._replace(quality=Quality.BAD, why=f"the controller reports {bit}")
                 readings["bed_temp_c"] = bad
         return readings
@@ -82,8 +82,8 @@ class OmronHeater:
         """
         if not temp_c <= self.temp_c_max:  # NaN as well
             raise Rejected(f"{self.name}: {temp_c:g} degC is refused: this bed may reach {self.temp_c_max:g} degC.")
-        readings = await self._access.read("setpoint_c", "status")
-        status = readings["status"].value
+        readings = await self._access.read("setpoint_c", "controller_status")
+        status = readings["controller_status"].value
         is_set_up = self._status.has(status, "comm_write") and self._status.has(status, "ram_write")
         if temp_c == self._target_c:
             is_held = abs(readings["setpoint_c"].value - temp_c) < 0.1 and not self._status.has(status, "stopped")
@@ -114,7 +114,7 @@ class OmronHeater:
     async def _command(self, command: int, bit: str, wanted: bool, *, urgent: bool = False) -> None:
         """An operation command, and the status bit that shows that it was obeyed."""
         await self._access.write("command", command, urgent=urgent)
-        status = await self._access.value("status", urgent=urgent)
+        status = await self._access.value("controller_status", urgent=urgent)
         if self._status.has(status, bit) is not wanted:
             raise Unverified(
                 f"{self.name} took the command {command:#06x} and its status ({int(status):#x}) does not show it. "
