@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -17,6 +18,9 @@ from firmware_bridge.transport import open_transport
 from firmware_bridge.transport_tcp import connect
 from firmware_bridge.transport_tls import TlsTransport, refusal
 from hil_sim.virtual_time import run_virtual
+
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 
 
 def openssl(folder: Path, *words: str) -> None:
