@@ -22,9 +22,11 @@ from firmware_bridge.devices.camera import Camera
 from firmware_bridge.devices.imu import Imu
 from firmware_bridge.devices.instrument import Instrument
 from firmware_bridge.devices.motion import MotionController
+from firmware_bridge.devices.omron_heater import OmronHeater
 from firmware_bridge.devices.power import RoverPower
 from firmware_bridge.devices.recoater import StepperDrive
 from firmware_bridge.devices.tracker import Tracker
+from firmware_bridge.devices.watlow_heater import WatlowHeater
 from firmware_bridge.devices.wheels import RoboClawLayout, RoboClawWheels, Wheels
 from firmware_bridge.devices.wheels_modbus import ModbusWheels
 from firmware_bridge.devices.wheels_modbus_drives import ModbusLayout
@@ -51,8 +53,10 @@ class Wires:
     async def modbus(
         self, wire: str, framing: Literal["rtu", "tcp"], *, role: str = "", timeout_s: float = 0.3
     ) -> ModbusLink:
-        """The Modbus link on a wire; another `role` is another connection to the same place."""
+        """The Modbus link on a wire; another `role` is another connection to the same place. TLS carries TCP frames."""
         key = wire + role
+        if self._urls[wire].startswith("tls:"):
+            framing = "tcp"
         if key not in self._links:
             self._links[key] = await ModbusLink.open(self._urls[wire], framing=framing, timeout_s=timeout_s)
         return self._links[key]
@@ -104,6 +108,18 @@ async def _beam(wires: Wires, config: MachineConfig) -> BeamHead:
 async def _heater(wires: Wires, config: MachineConfig) -> BedHeater:
     c = config.devices.heater
     return BedHeater(await wires.modbus(c.wire, "rtu"), c.unit, load_map(c.map), temp_c_max=c.temp_c_max)
+
+
+async def _omron_heater(wires: Wires, config: MachineConfig) -> OmronHeater:
+    c = config.devices.heater
+    link = await wires.modbus(c.wire, "rtu")
+    return OmronHeater(link, c.unit, load_map(c.map), temp_c_max=c.temp_c_max, contactor=c.contactor)
+
+
+async def _watlow_heater(wires: Wires, config: MachineConfig) -> WatlowHeater:
+    c = config.devices.heater
+    link = await wires.modbus(c.wire, "rtu")
+    return WatlowHeater(link, c.unit, load_map(c.map), temp_c_max=c.temp_c_max, contactor=c.contactor)
 
 
 async def _meter(wires: Wires, config: MachineConfig) -> Instrument:
@@ -183,6 +199,8 @@ KINDS: dict[str, Callable[..., Awaitable[Any]]] = {
     "marlin": _motion,
     "beam_head": _beam,
     "bed_heater": _heater,
+    "omron_heater": _omron_heater,
+    "watlow_heater": _watlow_heater,
     "meter": _meter,
     "stepper": _drive,
     "http_snapshot": _camera,
@@ -206,7 +224,7 @@ async def open_machine(config: MachineConfig, listener: Listener) -> AsyncIterat
         devices = Devices(
             motion=await _motion(wires, config),
             beam=await _beam(wires, config),
-            heater=await _heater(wires, config),
+            heater=await KINDS[config.devices.heater.kind](wires, config),
             meter=await _meter(wires, config),
             recoater=await _drive(wires, config, "recoater"),
             piston=await _drive(wires, config, "piston"),

@@ -79,9 +79,10 @@ class BeamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HeaterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The bed heater's controller on a shared RTU bus."""
+    """The bed heater's controller on a shared RTU bus. `contactor`: what cuts its power when the host falls silent;
+    controllers without a watchdog of their own are refused without one."""
 
-    kind: Literal["bed_heater"]
+    kind: Literal["bed_heater", "omron_heater", "watlow_heater"]
     wire: str
     unit: Unit
     map: str
@@ -91,6 +92,7 @@ class HeaterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tolerance_c: Annotated[float, Meta(gt=0, le=100)]
     warm_up_s_max: Positive
     stale_after_s: Positive
+    contactor: str = ""
 
 
 class MeterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -322,7 +324,7 @@ def _check_wires(config: MachineConfig) -> Iterator[str]:
 
 
 def _check_maps(config: MachineConfig) -> Iterator[str]:
-    """Each register map is there and can be read."""
+    """Each register map is there and can be read; what has no watchdog has a contactor."""
     from firmware_bridge.errors import BridgeError
     from firmware_bridge.register_map import load_map
 
@@ -330,7 +332,12 @@ def _check_maps(config: MachineConfig) -> Iterator[str]:
         device = getattr(config.devices, name)
         try:
             if not isinstance(device, MotionConfig | CameraConfig):
-                load_map(device.map)
+                table = load_map(device.map)
+                if table.needs_contactor and not getattr(device, "contactor", "").strip():
+                    yield (
+                        f"devices.{name}: a {table.model} has no watchdog of its own ({table.watchdog_why}); wire a"
+                        ' contactor that cuts its power, and name it: contactor = "..."'
+                    )
         except BridgeError as error:
             yield f"devices.{name}.map: {error}"
 

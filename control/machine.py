@@ -20,7 +20,7 @@ from control.polling import Poller, PollTurn
 from control.states import BEAM_MAY_BE_LIVE, RunEvent, RunState, next_state
 from control.watch import Listener, MachineTripped, Watch
 from firmware_bridge.devices.beam import BeamHead
-from firmware_bridge.devices.bed_heater import BedHeater
+from firmware_bridge.devices.bed_heater import Heater
 from firmware_bridge.devices.camera import Camera
 from firmware_bridge.devices.instrument import Instrument
 from firmware_bridge.devices.motion import MotionController
@@ -41,7 +41,7 @@ class Devices:
 
     motion: MotionController
     beam: BeamHead
-    heater: BedHeater
+    heater: Heater
     meter: Instrument
     recoater: StepperDrive
     piston: StepperDrive

@@ -15,6 +15,11 @@ from typing import Protocol
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.signals import Reading
 
+SILENT_AFTER = 3  # failed polls in a row, then a device counts as silent and its neighbours come first
+SILENT_SHARE = 0.05  # of the bus's time that all its silent devices together may cost
+PROBE_COST = 2.0  # a probe that times out costs its wait, and about the same again until the line is quiet
+PROBE_PAUSE_MAX_S = 60.0
+
 
 class Polled(Protocol):
     """A device that can be asked."""
@@ -44,7 +49,8 @@ class Poller:
     """Polls the devices of one bus until it is stopped.
 
     `publish(name, readings)` receives each good poll, `failed(name, error, in_a_row)` each poll or refresh that failed.
-    A device that fails does not slow the others: it is asked again only at its next turn.
+    A device that fails does not slow the others: it is asked again only at its next turn. When it stays silent while
+    others on the bus answer, it is not refreshed, and asked so seldom that it costs at most `SILENT_SHARE` of the bus.
     """
 
     def __init__(
@@ -80,7 +86,7 @@ class Poller:
         while True:
             now = loop.time()
             for turn in self.turns:
-                if turn.refresh is not None and turn.refresh_due_s <= now:
+                if turn.refresh is not None and turn.refresh_due_s <= now and not self._is_silent(turn):
                     turn.refresh_due_s = max(turn.refresh_due_s + turn.refresh_period_s, now)
                     await self._refresh(turn, turn.refresh)
                 if turn.due_s <= now:
@@ -90,7 +96,7 @@ class Poller:
             for turn in self.turns:  # only now: somebody may have hurried while another turn was waited for
                 if turn.due_s < next_s:
                     next_s = turn.due_s
-                if turn.refresh is not None and turn.refresh_due_s < next_s:
+                if turn.refresh is not None and turn.refresh_due_s < next_s and not self._is_silent(turn):
                     next_s = turn.refresh_due_s
             delay_s = next_s - loop.time()
             if delay_s > 0:
@@ -99,15 +105,25 @@ class Poller:
                 await asyncio.sleep(0)  # a bus that cannot keep its plan must still let the others run
 
     async def _poll(self, turn: PollTurn) -> None:
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
         try:
             readings = await turn.device.poll()
         except BridgeError as error:
             turn.failures += 1
             self._failed(turn.name, error, turn.failures)
+            if self._is_silent(turn):
+                silent = sum(self._is_silent(other) for other in self.turns)
+                pause_s = PROBE_COST * (loop.time() - began_s) * silent / SILENT_SHARE
+                turn.due_s = max(turn.due_s, loop.time() + min(pause_s, PROBE_PAUSE_MAX_S))
             return
         turn.failures = 0
         turn.polls += 1
         self._publish(turn.name, readings)
+
+    def _is_silent(self, turn: PollTurn) -> bool:
+        """Whether `turn` has to step back for others: it does not answer, and somebody else on the bus does."""
+        return turn.failures >= SILENT_AFTER and any(other.failures < SILENT_AFTER for other in self.turns)
 
     async def _refresh(self, turn: PollTurn, refresh: Callable[[], Awaitable[None]]) -> None:
         try:

@@ -46,7 +46,10 @@ NO_LIMITS = Limits()
 
 
 class Reading(NamedTuple):
-    """One value of one signal at one moment. `time_s` is the loop's time when the reply had come."""
+    """One value of one signal at one moment. `time_s` is the loop's time when the reply had come.
+
+    `why`: what the device gave as the reason where the quality is not GOOD ("" if it gave none).
+    """
 
     name: str
     value: float
@@ -54,6 +57,7 @@ class Reading(NamedTuple):
     time_s: float
     quality: Quality
     limit: LimitState
+    why: str = ""
 
     @property
     def is_good(self) -> bool:

@@ -1,4 +1,4 @@
-"""A byte stream to a device, whatever carries it: `serial:`, `tcp:`, and schemes that others register (`sim:`).
+"""A byte stream to a device, whatever carries it: `serial:`, `tcp:`, `tls:`, and schemes that others register (`sim:`).
 
     transport = await open_transport("serial:/dev/ttyUSB0?baud=115200", receiver)
     transport.write(b"M105\n")          # queued, never blocks
@@ -115,7 +115,8 @@ def register_scheme(scheme: str, opener: Opener) -> None:
 async def open_transport(url: str, receiver: Receiver, *, timeout_s: float = 5.0) -> Transport:
     """Open the byte stream that `url` names and connect `receiver` to it.
 
-    `serial:/dev/x?baud=115200&parity=N&exclusive=1&dtr=hold`, `tcp:HOST:PORT`, or a registered scheme (`sim:NAME`).
+    `serial:/dev/x?baud=115200&parity=N&exclusive=1&dtr=hold`, `tcp:HOST:PORT`, `tls:HOST:PORT?ca=F&cert=F&key=F`, or a
+    registered scheme (`sim:NAME`).
     Raises TransportError with what is wrong and what to do; the receiver then hears nothing.
     """
     scheme, colon, rest = url.partition(":")
@@ -157,5 +158,12 @@ async def _open_tcp(url: str, receiver: Receiver, timeout_s: float) -> Transport
     return await open_tcp(url, receiver, timeout_s)
 
 
+async def _open_tls(url: str, receiver: Receiver, timeout_s: float) -> Transport:
+    from firmware_bridge.transport_tls import open_tls
+
+    return await open_tls(url, receiver, timeout_s)
+
+
 register_scheme("serial", _open_serial)
 register_scheme("tcp", _open_tcp)
+register_scheme("tls", _open_tls)

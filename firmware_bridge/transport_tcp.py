@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import ssl
 from typing import Any
 
 from firmware_bridge.errors import TransportError
@@ -15,28 +16,39 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}  # a dead
 
 async def open_tcp(url: str, receiver: Receiver, timeout_s: float) -> Transport:
     """Connect. Raises TransportError: refused, unreachable, unknown name, no answer within `timeout_s`."""
-    host, port = _address(url)
-    loop = asyncio.get_running_loop()
+    target, _ = split_options(url, {})
+    host, port = split_address(url, target)
     connection = TcpTransport(url, receiver)
+    await connect(connection, host, port, timeout_s)
+    return connection
+
+
+async def connect(connection: TcpTransport, host: str, port: int, timeout_s: float, **tls: Any) -> None:
+    """Connect `connection`; `tls`: what asyncio takes for TLS, whose errors pass through. TransportError otherwise."""
+    url = connection.url
     try:
         async with asyncio.timeout(timeout_s):
-            await loop.create_connection(lambda: _Protocol(connection), host, port)
+            await asyncio.get_running_loop().create_connection(lambda: _Protocol(connection), host, port, **tls)
     except TimeoutError:
         raise TransportError(
             f"{url}: no answer within {timeout_s:g} s. Is {host} switched on and on this network? Does a firewall drop "
             f"port {port}?"
         ) from None
     except OSError as error:
+        if tls and isinstance(error, ssl.SSLError | ConnectionResetError | ConnectionAbortedError):
+            raise
         raise TransportError(f"{url}: {_reason(error, host, port)}") from error
-    return connection
 
 
-def _address(url: str) -> tuple[str, int]:
-    target, _ = split_options(url, {})
-    host, _, port = target.rpartition(":")
+def split_address(url: str, target: str, *, default_port: int = 0) -> tuple[str, int]:
+    """HOST:PORT, or HOST where there is a default port; IPv6 addresses in brackets. Else a TransportError."""
+    host, colon, port = target.rpartition(":")
+    if default_port and (not colon or target.endswith("]")):
+        host, port = target, str(default_port)
     host = host.strip("[]")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise TransportError(f"{url}: give HOST:PORT with a port from 1 to 65535, for instance tcp:10.0.0.5:502.")
+        scheme = url.partition(":")[0]
+        raise TransportError(f"{url}: give HOST:PORT with a port from 1 to 65535, for instance {scheme}:10.0.0.5:502.")
     return host, int(port)
 
 

@@ -79,10 +79,39 @@ def test_each_device_is_asked_at_its_own_rate_without_drift() -> None:
 
 def test_a_device_that_fails_is_told_of_each_time_and_does_not_slow_the_others() -> None:
     good, broken = Device(), Device(takes_s=0.3, fails=True)
-    heard, _ = poll_for(20.0, [turn("broken", broken, 1.0), turn("good", good, 0.5)])
-    assert heard.failed[:4] == [("broken", 1), ("broken", 2), ("broken", 3), ("broken", 4)]
-    assert len(heard.failed) in (19, 20) and "broken" not in heard.published
-    assert len(good.asked_s) >= 40 - 2, "the good device was asked less often"
+    heard, _ = poll_for(40.0, [turn("broken", broken, 1.0), turn("good", good, 0.5)])
+    assert heard.failed == [("broken", row) for row in range(1, len(broken.asked_s) + 1)]
+    gaps = [b - a for a, b in itertools.pairwise(broken.asked_s)]
+    assert gaps[:2] == [pytest.approx(1.0, abs=0.1)] * 2, "three failures in a row are known as fast as ever"
+    assert all(gap >= 2 * 0.3 / 0.05 for gap in gaps[2:]) and len(gaps) >= 4, "then it is probed now and then"
+    assert len(good.asked_s) >= 80 - 2, "the good device was asked less often"
+
+
+def test_a_silent_device_is_not_refreshed_and_comes_back_at_its_own_rate() -> None:
+    refreshed: list[float] = []
+
+    async def refresh() -> None:
+        refreshed.append(asyncio.get_running_loop().time())
+
+    good, broken = Device(), Device(takes_s=0.3, fails=True)
+    turns = [turn("good", good, 0.5), turn("heater", broken, 1.0, refresh=refresh, refresh_period_s=1.0)]
+
+    async def meanwhile(_poller: Poller) -> None:
+        await asyncio.sleep(30.0)
+        broken.fails = False
+
+    poll_for(20.0, turns, meanwhile)
+    assert len([t for t in refreshed if 5004 < t < 5030]) == 0
+    back_s = next(t for t in broken.asked_s if t >= 5030)
+    assert back_s < 5030 + 13, "a probe comes at least that often"
+    later = [t for t in broken.asked_s if t > back_s]
+    assert len(later) >= 5049 - back_s and any(t > back_s for t in refreshed)
+
+
+def test_a_bus_on_which_nobody_answers_is_asked_as_often_as_ever() -> None:
+    first, second = Device(takes_s=0.1, fails=True), Device(takes_s=0.1, fails=True)
+    heard, _ = poll_for(20.0, [turn("first", first, 1.0), turn("second", second, 1.0)])
+    assert len(heard.failed) >= 36
 
 
 def test_one_success_ends_a_row_of_failures() -> None:

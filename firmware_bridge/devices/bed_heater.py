@@ -6,6 +6,8 @@ device's own watchdog is that the remote set-point times out to SP1, which confi
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from firmware_bridge.devices.register_access import RegisterAccess
 from firmware_bridge.errors import Rejected
 from firmware_bridge.links.modbus import ModbusLink
@@ -13,6 +15,32 @@ from firmware_bridge.register_map import RegisterMap, Signal
 from firmware_bridge.signals import Quality, Reading
 
 SAFE_TEMP_C = 20.0
+
+
+class Heater(Protocol):
+    """What a printer asks of whatever heats its bed, of this make or another. `map`: for what its polls cost."""
+
+    map: RegisterMap
+
+    async def identify(self) -> dict[str, float]:
+        """WrongModel if another model answers."""
+        ...
+
+    async def configure(self) -> None:
+        """Ready to be told temperatures, and holding a safe low one."""
+        ...
+
+    async def poll(self) -> dict[str, Reading]:
+        """bed_temp_c, working_setpoint_c, output_percent and what else it tells."""
+        ...
+
+    async def set_temp_c(self, temp_c: float) -> None:
+        """Ask for a bed temperature; to be repeated at the machine file's rate."""
+        ...
+
+    async def safe(self) -> None:
+        """Cool down. At any time, and again."""
+        ...
 
 
 class BedHeater:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
 
@@ -29,7 +28,9 @@ from firmware_bridge.errors import (
     ModbusException,
     TransportError,
 )
+from firmware_bridge.links.modbus_counters import ModbusCounters, SilentUnits
 from firmware_bridge.links.modbus_frames import (
+    DAMAGED_REQUEST,
     EXCEPTION_NAMES,
     Found,
     Oddities,
@@ -55,24 +56,6 @@ class LinkState(Enum):
     OPEN = "open"
     TAINTED = "tainted"
     CLOSED = "closed"
-
-
-@dataclass
-class ModbusCounters:
-    """What went by since the link was made. `exceptions`: by Modbus exception code."""
-
-    sent: int = 0
-    ok: int = 0
-    timeouts: int = 0
-    frame_errors: int = 0
-    mismatches: int = 0
-    late: int = 0
-    unsolicited_bytes: int = 0
-    noise_bytes: int = 0
-    retries: int = 0
-    cancelled: int = 0
-    drains: int = 0
-    exceptions: dict[int, int] = field(default_factory=dict)
 
 
 class _Transaction:
@@ -103,6 +86,7 @@ class ModbusLink:
         if framing not in ("rtu", "tcp"):
             raise ValueError(f"framing is 'rtu' or 'tcp', not {framing!r}")
         self.counters = ModbusCounters()
+        self.silent = SilentUnits()
         self.is_rtu = framing == "rtu"
         self._timeout_s = timeout_s
         self._turnaround_s = turnaround_s
@@ -181,7 +165,8 @@ class ModbusLink:
     ) -> list[int]:
         """`count` registers (u16 each) of `unit` from the 0-based PDU `address`; fc 3 (holding) or 4 (input).
 
-        Raises LinkTimeout, FrameError or Mismatch after `retries` more attempts, ModbusException at once.
+        Raises LinkTimeout, FrameError or Mismatch after `retries` more attempts, ModbusException at once. A unit that
+        has been silent for a while is asked once, so that its neighbours need not wait for its retries.
         """
         question = ask_read(unit, fc, address, count)
         return registers_of(question, await self._ask(question, retries, urgent))
@@ -209,6 +194,8 @@ class ModbusLink:
         return await self._ask(Question(unit, pdu[0], pdu, reply_size, f"FC{pdu[0]:02d}"), 0, urgent)
 
     async def _ask(self, question: Question, retries: int, urgent: bool) -> bytes:
+        if question.unit in self.silent and not urgent:
+            retries = 0
         while True:
             if self._error is not None:
                 raise type(self._error)(str(self._error))
@@ -224,6 +211,9 @@ class ModbusLink:
             except asyncio.CancelledError:
                 self.counters.cancelled += 1
                 raise
+            except ModbusException as error:
+                if error.code != DAMAGED_REQUEST or retries <= 0:
+                    raise
             except (LinkTimeout, FrameError, Mismatch):
                 if retries <= 0:
                     raise
@@ -343,12 +333,14 @@ class ModbusLink:
     def _finish(self, pdu: bytes) -> None:
         transaction = self._end()
         self.counters.ok += 1
+        self.silent.heard(transaction.question.unit)
         if not transaction.future.done():
             transaction.future.set_result(pdu)
         self._pump()
 
     def _refuse(self, question: Question, code: int) -> None:
         transaction = self._end()
+        self.silent.heard(question.unit)
         self.counters.exceptions[code] = self.counters.exceptions.get(code, 0) + 1
         meaning = EXCEPTION_NAMES.get(code, "no meaning known")
         sentence = f"unit {question.unit} on {self.url} refuses {question.what}: exception {code:02d}, {meaning}."
@@ -363,6 +355,7 @@ class ModbusLink:
         rest = self._rtu.rest if self.is_rtu else self._tcp.rest
         seen = self._rtu.describe(question, odd) if self.is_rtu else ""
         self._is_out_of_frame = bool(self._tcp.rest)
+        self._tcp.give_up(self._current.number)
         if seen:
             error: LinkError = self._sentence(Mismatch, question, seen)
         elif rest:
@@ -374,6 +367,7 @@ class ModbusLink:
     def _sentence(self, kind: type[LinkError], question: Question, seen: str) -> LinkError:
         if kind is LinkTimeout:
             self.counters.timeouts += 1
+            self.silent.missed(question.unit)
             return LinkTimeout(
                 f"unit {question.unit} on {self.url} did not answer {question.what} within {self._timeout_s:g} s: "
                 "check its power, its unit number, wiring and baud rate."

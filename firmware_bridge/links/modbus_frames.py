@@ -29,9 +29,11 @@ EXCEPTION_NAMES = {
     4: "the device refuses this value or cannot do it now",
     5: "acknowledged, still working",
     6: "the device is busy",
+    8: "the request came damaged and was not executed",
     10: "the gateway has no path to the unit",
     11: "the unit behind the gateway does not answer",
 }
+DAMAGED_REQUEST = 8  # Leadshine drives answer a bad checksum with it; others keep silent, as they should
 _READS: dict[int, type[ModbusPDU]] = {3: ReadHoldingRegistersRequest, 4: ReadInputRegistersRequest}
 _CRC = functools.lru_cache(maxsize=1024)(FramerRTU.compute_CRC)  # a device at rest says the same again and again
 READ_WORDS_MAX = 125
@@ -189,15 +191,28 @@ def _crc_good(buffer: bytearray, start: int, size: int) -> bool:
 
 
 class TcpDeframer:
-    """Cuts MBAP frames from a TCP stream and keeps those of the asked transaction."""
+    """Cuts MBAP frames from a TCP stream and keeps those of the asked transaction.
+
+    A device that breaks off a frame and then sends an older answer would have the second read as the rest of the first.
+    So a piece that begins, in the midst of a frame, as an answer that is still owed does, ends the frame as broken.
+    """
+
+    OWED_MAX = 64
 
     def __init__(self) -> None:
         self.rest = bytearray()
+        self._owed: dict[int, None] = {}  # transactions that were given up and may still be answered, oldest first
+
+    def give_up(self, transaction: int) -> None:
+        """The answer to this transaction is not waited for any more; it may come all the same."""
+        self._owed[transaction] = None
+        if len(self._owed) > self.OWED_MAX:
+            del self._owed[next(iter(self._owed))]
 
     def feed(self, question: Question, transaction: int, data: bytes, odd: Oddities) -> tuple[Found, bytes]:
         """Add `data`; the reply's PDU if it is complete. FrameError: the stream is out of frame. Mismatch: the reply to
         this very transaction does not answer the question."""
-        self.rest += data
+        self._take(data)
         while (frame := self._next()) is not None:
             number, unit, pdu = frame
             if number != transaction:
@@ -215,11 +230,20 @@ class TcpDeframer:
 
     def skip(self, data: bytes) -> int:
         """Bytes that nobody waits for: the number of whole frames among them. FrameError as in feed."""
-        self.rest += data
+        self._take(data)
         frames = 0
         while self._next() is not None:
             frames += 1
         return frames
+
+    def _take(self, data: bytes) -> None:
+        if self.rest and self._owed and len(data) >= 4 and data[2:4] == b"\x00\x00":
+            number = int.from_bytes(data[:2], "big")
+            if number in self._owed:
+                seen = bytes(self.rest[:12]).hex(" ")
+                self.rest.clear()
+                raise FrameError(f"a frame that broke off ({seen}) and an answer to an older request behind it")
+        self.rest += data
 
     def _next(self) -> tuple[int, int, bytes] | None:
         buffer = self.rest
@@ -234,4 +258,5 @@ class TcpDeframer:
             return None
         pdu = bytes(buffer[7 : 6 + length])
         del buffer[: 6 + length]
+        self._owed.pop(number, None)
         return number, unit, pdu
