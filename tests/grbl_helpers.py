@@ -17,6 +17,7 @@ BENCH = {
     100: 80, 101: 80, 102: 80, 110: 6000, 111: 6000, 112: 6000, 120: 500, 121: 500, 122: 500, 130: 250, 131: 150,
     132: 100,
 }  # fmt: skip
+BYTE_S = 10 / 115200
 LASER = {**BENCH, 32: 1}
 FRAME = ((0.0, 0.0, 0.0), (250.0, 150.0, 100.0))
 
@@ -78,6 +79,12 @@ class Host:
         for item in what:
             self.session.received(item if isinstance(item, bytes) else item.encode() + b"\n")
 
+    async def feed(self, *lines: str) -> None:
+        """Send lines without waiting for answers, at the pace of a wire, but not before the last one is done."""
+        for line in lines:
+            await asyncio.sleep(max((len(line) + 1) * BYTE_S, 1e-3))
+            self.send(line)
+
     async def until(self, holds: Callable[[], bool], *, within_s: float = 600.0) -> None:
         """Wait for replies until `holds`."""
         async with asyncio.timeout(within_s):
@@ -87,6 +94,7 @@ class Host:
 
     async def ask(self, line: str, *, within_s: float = 600.0) -> list[str]:
         """Send one line and wait for its answer; the lines up to it."""
+        await asyncio.sleep((len(line) + 1) * BYTE_S)
         first, wanted = len(self.replies), len(self.answers) + 1
         self.send(line)
         await self.until(lambda: len(self.answers) >= wanted, within_s=within_s)

@@ -299,7 +299,9 @@ def test_a_feed_override_changes_the_speed_of_what_is_planned(percent: int) -> N
 
 
 @settings(max_examples=100, deadline=None)
-@given(paths, st.lists(st.tuples(st.floats(0.0, 0.6), st.integers(10, 200), st.sampled_from([25, 50, 100])), max_size=6))
+@given(
+    paths, st.lists(st.tuples(st.floats(0.0, 0.6), st.integers(10, 200), st.sampled_from([25, 50, 100])), max_size=6)
+)
 def test_overrides_at_any_time_never_make_the_speed_jump(path, changes) -> None:
     gantry = Gantry()
     planner = GrblPlanner(gantry, FINE)
