@@ -296,12 +296,13 @@ def test_no_bytes_break_the_board(chunks) -> None:
     with_board(story, settings=BENCH)
 
 
-words = st.sampled_from(
-    "G0 G1 G2 G3 G4 G10 G17 G18 G19 G20 G21 G28 G28.1 G30 G38.2 G38.3 G43.1 G49 G53 G54 G55 G61 G80 G90 G91 G91.1 G92 "
-    "G92.1 G93 G94 M0 M2 M3 M4 M5 M8 M9 X1 X-2 Y3 Y0.5 Z1 I1 J2 K1 R5 R-3 F600 F0 S500 S0 P1 P0.1 L2 L20 N7 T1 $H $X $C "
-    "$J=X1F100 $G $# $$ $110=0 $100=0 $11=0 $12=0 $120=0 $20=1 $22=1 $21=1 $32=1 $SLP $N0=G1X1F100 $RST=* ! ~ ? \x18 "
-    "G99 X1e9 X99999999999999999999 N99999999 A1 P9 \n \n \n \n \n".split(" ")
-)  # fmt: skip
+WORDS = """
+G0 G1 G2 G3 G4 G10 G17 G18 G19 G20 G21 G28 G28.1 G30 G38.2 G38.3 G43.1 G49 G53 G54 G55 G61 G80 G90 G91 G91.1 G92 G92.1
+G93 G94 M0 M2 M3 M4 M5 M8 M9 X1 X-2 Y3 Y0.5 Z1 I1 J2 K1 R5 R-3 F600 F0 S500 S0 P1 P0.1 L2 L20 N7 T1 A1 P9 G99 X1e9
+X99999999999999999999 N99999999 $H $X $C $J=X1F100 $G $# $$ $110=0 $100=0 $11=0 $12=0 $120=0 $20=1 $22=1 $21=1 $32=1
+$SLP $N0=G1X1F100 $RST=* ! ~ ?
+"""
+words = st.sampled_from([*WORDS.split(), "\x18", *["\n"] * 12])
 
 
 @settings(max_examples=150, deadline=None)

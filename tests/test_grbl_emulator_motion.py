@@ -1,4 +1,4 @@
-"""Does the emulated Grbl move as the real one's step pulses say, and as trapezoids, its junction rule and its ring do?"""
+"""Does the emulated Grbl move as the real one's step pulses say, as its junction rule and as its ring allow?"""
 
 from __future__ import annotations
 

@@ -186,20 +186,19 @@ def probe_cycle(fw: Firmware, code: str, target_mm: Point, order: Order) -> Wait
         return
     fw.planner.add(fw.now_s, target_mm, order)
     fw.auto_start()
-    seen = None  # the run that was searched already
     while fw.planner.running:
+        look_s = min(fw.next_s(), max(fw.planner.begins_s(), fw.now_s + 1e-9))
         run = fw.gantry.run_at(fw.now_s)
-        if isinstance(run, Run) and run is not seen and not fw.suspend.active:
-            seen = run
+        if not fw.probe_found and isinstance(run, Run):
+            if changed(fw.gantry.position_at(fw.now_s)):
+                fw.probe_found, fw.probe_mm = True, fw.machine_mm()
+                fw.suspend.motion_cancel = True
+                fw.planner.hold(fw.now_s)
+                continue
             touch_s = first_true_s(run, changed)
             if touch_s is not None:
-                while fw.now_s < touch_s and fw.gantry.run_at(fw.now_s) is run:
-                    yield touch_s
-                if fw.now_s >= touch_s and not fw.suspend.active:
-                    fw.probe_found, fw.probe_mm = True, fw.machine_mm()
-                    fw.suspend.motion_cancel = True
-                    fw.planner.hold(fw.now_s)
-        yield fw.next_s()
+                look_s = min(look_s, max(touch_s, fw.now_s + 1e-9))
+        yield look_s
     if not fw.probe_found:
         if lenient:
             fw.probe_mm = fw.machine_mm()
