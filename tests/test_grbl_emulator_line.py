@@ -319,3 +319,29 @@ def test_no_program_breaks_the_board(program) -> None:
         assert "Grbl 1.1h ['$' for help]" in reset
 
     with_board(story, settings=BENCH)
+
+
+harmless = st.sampled_from(
+    ["", "G90", "g1x1f600", "G1 X5 (to the right) F6000", "G5", "$G", "$$", "$110=500", "X", "M3S10", "; nothing", "$#",
+     "G4P0.1", "G2X1Y1R1F900", "$J=X1F100", "G91", "G28.1", "G10L20P1X0", "Z" * 85, "M30", "G92X0", "$X", "$I", "G55"]
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(harmless, st.sampled_from(["\n", "\r", "\r\n"]), st.booleans()), max_size=25))
+def test_every_line_end_gets_one_answer_in_order(lines) -> None:
+    """As long as a host waits for its answers, whatever the lines are; real-time bytes among them change nothing."""
+
+    async def story(host: Host) -> None:
+        ends = 0
+        for text, end, noisy in lines:
+            ends += len(end)
+            half = len(text) // 2
+            sent = text[:half].encode() + (b"?\x9b\xf0~" if noisy else b"") + (text[half:] + end).encode()
+            await asyncio.sleep(len(sent) * 10 / 115200)
+            host.send(sent)
+            await host.until(lambda due=ends: len(host.answers) >= due, within_s=60)
+        await asyncio.sleep(5)
+        assert len(host.answers) == ends == host.board.lines_done
+
+    with_board(story)
