@@ -37,6 +37,9 @@ def test_homing_finds_the_switches_and_sets_negative_machine_space() -> None:
         z_done = max(i for i, run in enumerate(host.runs) if run.unit[2])
         assert all(run.unit[2] == 0 for run in host.runs[z_done + 1 :])
         assert any(run.unit[0] and run.unit[1] for run in host.runs) and host.gantry.crashes == 0
+        towards = [run for run in host.runs if run.unit[2] < 0]
+        assert [run.move.cruise_mm_s for run in towards] == pytest.approx([50.0, 2.0]), "search fast, locate slowly"
+        assert [run.length_mm for run in towards] == pytest.approx([11.5, 2.0])
         await host.stream("G10 L2 P1 X-250 Y-150 Z-100", "G0 X20 Y20 Z20")
         await host.idle()
         assert host.at == pytest.approx((20.5, 20.5, 20.5), abs=0.01), "the switch is half a millimetre in"

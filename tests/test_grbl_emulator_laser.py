@@ -178,6 +178,8 @@ def test_m3_without_motion_lights_a_laser_only_in_a_cutting_mode() -> None:
         assert host.optics.emission_w(host.loop.time()) == pytest.approx(WATTS * pulse_width(250))
         await host.stream("G0")
         assert host.optics.emission_w(host.loop.time()) == 0.0
+        await host.stream("G1", "M4", "S700")
+        assert host.optics.emission_w(host.loop.time()) == 0.0, "dynamic power is none at rest"
 
     with_board(story, settings=FINE)
 

@@ -333,3 +333,24 @@ def test_an_arc_stays_within_the_arc_tolerance() -> None:
         assert host.at == (20.0, 0.0, 0.0)
 
     with_board(story)
+
+
+@pytest.mark.parametrize(
+    ("line", "low_y", "high_y"),
+    [
+        ("G2 X20 Y0 R12", 0.0, 5.367),  # clockwise from the left goes over the top; the short way round
+        ("G3 X20 Y0 R12", -5.367, 0.0),
+        ("G2 X20 Y0 R-12", 0.0, 18.633),  # a negative radius is the long way round
+        ("G3 X20 Y0 R-12", -18.633, 0.0),
+        ("G2 X0 Y0 I10 J0", -10.0, 10.0),  # the whole circle
+        ("G3 X10 Y10 I10 J0", -10.0, 10.0),  # three quarters, through the bottom
+    ],
+)
+def test_arcs_take_the_side_and_the_way_round_that_they_name(line: str, low_y: float, high_y: float) -> None:
+    async def story(host: Host) -> None:
+        await host.ask(f"{line} F6000")
+        await host.idle()
+        ys = [y for run in host.runs for y in (run.start_mm[1], run.end_mm[1])]
+        assert (min(ys), max(ys)) == pytest.approx((low_y, high_y), abs=0.03)
+
+    with_board(story)

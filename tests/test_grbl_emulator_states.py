@@ -87,6 +87,19 @@ def test_in_a_hold_nothing_is_read_and_resuming_reads_on() -> None:
     with_board(story)
 
 
+def test_what_comes_in_a_hold_stays_in_the_ring() -> None:
+    async def story(host: Host) -> None:
+        await host.stream("$10=3")
+        await asyncio.sleep(0.1)
+        host.send(b"!")
+        host.send("G1 X5 F6000", "G1 X6")
+        assert "|Bf:15,110|" in await host.status()
+        host.send(b"G" * 120)
+        assert "|Bf:15,0|" in await host.status() and host.board.dropped_bytes == 10
+
+    with_board(story)
+
+
 def test_a_cycle_start_before_the_stop_is_complete_is_forgotten() -> None:
     async def story(host: Host) -> None:
         await host.stream("G1 X40 F3000")
