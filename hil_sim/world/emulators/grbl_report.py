@@ -103,7 +103,7 @@ def _state(fw: Firmware) -> str:
         if not stop.retracted:
             return "Door:2"
         return f"Door:{int(fw.door_is_ajar())}"
-    return fw.state.value
+    return str(fw.state.value)
 
 
 def _feed_now(fw: Firmware) -> float:
