@@ -42,12 +42,12 @@ class Move(NamedTuple):
 
 class Run:
     """A move in time and in true machine coordinates. `full_s` is the whole profile, `duration_s` less when it was
-    cut short.
+    cut short. `joins`: it goes on with the block of the run before it, whose profile was changed on the way.
     """
 
     __slots__ = (
-        "accelerate_mm", "accelerate_s", "brake_from_mm", "brake_from_s", "duration_s", "end_mm", "full_s", "length_mm",
-        "move", "start_mm", "t0_s", "t1_s", "unit",
+        "accelerate_mm", "accelerate_s", "brake_from_mm", "brake_from_s", "duration_s", "end_mm", "full_s", "joins",
+        "length_mm", "move", "start_mm", "t0_s", "t1_s", "unit",
     )  # fmt: skip
 
     def __init__(self, t0_s: float, move: Move, start_mm: Point, end_mm: Point) -> None:
@@ -78,6 +78,7 @@ class Run:
         self.brake_from_s = brake_from_s = accelerate_s + cruise_mm / cruise
         self.full_s = self.duration_s = full_s = brake_from_s + brake_s
         self.t1_s = t0_s + full_s
+        self.joins = False
 
     def distance_mm(self, tau_s: float) -> float:
         """Millimetres travelled `tau_s` seconds after the start (d = v t + a t^2 / 2, per ramp)."""
@@ -150,8 +151,11 @@ class Gantry:
         if self._advance is not None:
             self._advance(t_s)
 
-    def run(self, t0_s: float, move: Move) -> float:
-        """Begin `move` at `t0_s`, not before the last one ended; return the time at which it ends."""
+    def run(self, t0_s: float, move: Move, *, joins: bool = False) -> float:
+        """Begin `move` at `t0_s`, not before the last one ended; return the time at which it ends.
+
+        joins: the controller has changed its mind about a block in work; this is the rest of the same block.
+        """
         end_mm = move.end_mm
         if self._shifted:
             x, y, z = end_mm
@@ -163,6 +167,7 @@ class Gantry:
             if not (x0 <= x <= x1 and y0 <= y <= y1 and z0 <= z <= z1):
                 return self._crash(t0_s, move, end_mm)
         run = Run(t0_s, move, self._rest_mm, end_mm)
+        run.joins = joins
         self._append(run)
         self._rest_mm = end_mm
         self.moves_run += 1

@@ -178,7 +178,10 @@ class Optics:
             return complete
         t0_s = run.t0_s
         upto_s = run.duration_s if complete else t_s - t0_s
-        block = len(self.executed)
+        executed = self.executed
+        # The rest of a block that the controller interrupted or re-planned is no block of its own.
+        goes_on = run.joins and bool(executed) and executed[-1].end_mm == run.start_mm
+        block = len(executed) - goes_on
         head = self.head
         tau = self._done_s
         while tau < upto_s:
@@ -192,7 +195,11 @@ class Optics:
         if not complete:
             self._done_s = max(upto_s, self._done_s)
             return False
-        self.executed.append(
+        if goes_on:
+            last = executed[-1]
+            last.t1_s, last.end_mm, last.energy_j = run.t1_s, run.end_mm, last.energy_j + self._energy_j
+            return True
+        executed.append(
             ExecutedBlock(
                 block, t0_s, run.t1_s, run.start_mm, run.end_mm, self._energy_j, move.s_fraction, move.line_no,
                 move.nominal_mm_s,
