@@ -30,7 +30,7 @@ from slicer.offsets import tally
 from slicer.parallel import in_order, workers_here
 from slicer.scan import KIND_HATCH, ScanPath
 
-BAR_CONTOURS_S, BAR_PATHS_S, BAR_MILLION_S, BAR_PEAK_MB = 0.19, 0.43, 6.0, 1500.0
+BAR_CONTOURS_S, BAR_PATHS_S, BAR_MILLION_S, BAR_PEAK_MB = 0.125, 0.43, 6.0, 1500.0
 HATCH_KM, HATCH_KM_PART = 6.645, 0.01
 PARAMETERS = Parameters(spot_mm=0.5, hatch_spacing_mm=0.5)
 RUNS = 5

@@ -50,6 +50,11 @@ def cost_s(mesh: Mesh, layers: int, parameters: Parameters) -> tuple[float, int]
     return _least(plan)
 
 
+def _power(first: tuple[float, ...], last: tuple[float, ...], of: int) -> float:
+    """With which power of column `of` the seconds rise. What every plan costs once makes it small from the first row."""
+    return math.log(last[1] / first[1]) / math.log(last[of] / first[of])
+
+
 def _least(work: Callable[[], int]) -> tuple[float, int]:
     best, made, spent = math.inf, 0, 0.0
     while spent < LEAST_S:
@@ -76,8 +81,7 @@ def run() -> dict[str, object]:
             for layers, seconds, vectors in table
         ]
         of = 0 if name == "layers" else 2
-        (first, last) = table[1], table[-1]
-        exponents[name] = math.log(last[1] / first[1]) / math.log(last[of] / first[of])
+        exponents[name] = max(_power(table[0], table[-1], of), _power(table[1], table[-1], of))
     return {
         "bench": "scale",
         "load_average": os.getloadavg()[0],

@@ -17,6 +17,7 @@ from pathlib import Path
 from slicer.fill import fill_layers
 from slicer.layers import cut_layers
 from slicer.mesh import Mesh, read_mesh
+from slicer.offsets import tally
 from slicer.scan import KIND_HATCH, ScanPath
 
 BAR_S = 0.4  # an eighth of what the fastest other slicer takes, PrusaSlicer: 3.2 s
@@ -62,6 +63,7 @@ def run() -> dict[str, object]:
         paths = plan(mesh)
         walls.append(time.perf_counter() - wall)
         cpus.append(time.process_time() - cpu)
+    made, fell_back = tally.made, tally.fell_back
     hatches = [path.of_kind(KIND_HATCH) for path in paths]
     km = sum(hatch.length_mm for hatch in hatches) / 1e6
     wall_s, cpu_s = sorted(walls)[RUNS // 2], sorted(cpus)[RUNS // 2]
@@ -73,6 +75,8 @@ def run() -> dict[str, object]:
         "layers": len(paths),
         "hatch_vectors": sum(map(len, hatches)),
         "hatch_km": round(km, 4),
+        "offsets": made,
+        "fell_back": fell_back,
         "bar": f"wall_s <= {BAR_S} and hatch_km within {HATCH_KM_PART:.1%} of {HATCH_KM}",
         "passed": wall_s <= BAR_S and abs(km / HATCH_KM - 1.0) <= HATCH_KM_PART and len(paths) == 500,
     }
