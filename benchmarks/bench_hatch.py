@@ -2,9 +2,9 @@
 
     python benchmarks/bench_hatch.py
 
-The kernel alone fills a rectangle and a plate with 84 holes, 250 x 150 mm, at 67 degrees: 0.1 MB that stay in a cache. A
-strip of 100 m x 15 mm makes a million vectors, 32 MB that do not. In the same run a kernel that only stores numbers in
-an array of the same size says how fast each could be. Then frame2 (see bench_slice.py) is filled
+The kernel alone fills a rectangle and a plate with 84 holes, 250 x 150 mm, at 67 degrees: 0.1 MB that stay in a cache.
+A strip of 100 m x 15 mm makes a million vectors, 32 MB that do not. In the same run a kernel that only stores numbers
+in an array of the same size says how fast each could be. Then frame2 (see bench_slice.py) is filled
 whole, STL to ScanPaths, by meander, stripes, islands and hexagons of 5 mm: layer after layer as a job is written, and
 once more with all paths kept, which for the nine times as many vectors of tiles is mostly the system finding memory.
 """

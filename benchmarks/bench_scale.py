@@ -51,7 +51,7 @@ def cost_s(mesh: Mesh, layers: int, parameters: Parameters) -> tuple[float, int]
 
 
 def _power(first: tuple[float, ...], last: tuple[float, ...], of: int) -> float:
-    """With which power of column `of` the seconds rise. What every plan costs once makes it small from the first row."""
+    """With which power of column `of` the seconds rise. What a plan costs once makes it small from the first row."""
     return math.log(last[1] / first[1]) / math.log(last[of] / first[of])
 
 
