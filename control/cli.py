@@ -32,6 +32,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "home": ("control.commands.print:home", "Home a machine's gantry."),
     "jog": ("control.commands.print:jog", "Move a machine's gantry by a little, beam off."),
     "rover": ("control.commands.rover:rover", "Plan routes for rovers, and drive them."),
+    "ports": ("control.commands.ports:ports", "List the serial ports, and say what answers on them."),
+    "device": ("control.commands.device:device", "Read, write or watch one device of a machine."),
+    "tap": ("control.commands.tap:tap", "Record what passes on a live wire."),
+    "replay": ("control.commands.tap:replay", "Play a recorded wire back as the device."),
     "doctor": ("control.commands.doctor:doctor", "Say what is installed and reachable, and what to do."),
     "completion": ("control.commands.completion:completion", "Print the shell's completion script."),
 }

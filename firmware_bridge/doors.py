@@ -78,7 +78,10 @@ class Door(ABC):
 
 
 class PtyDoor(Door):
-    """A pty under a path of its own choosing, one host at a time. Raises TransportError where none can be made."""
+    """A pty under a path of its own choosing, one host at a time. Raises TransportError where none can be made.
+
+    A host that closes it and opens it again in the same millisecond is taken for one that stayed.
+    """
 
     def __init__(self, path: Path, greet: Greet, *, baud: int = 115200) -> None:
         self.path = path.absolute()
@@ -151,10 +154,28 @@ class PtyDoor(Door):
         if data:
             guest.visitor.received(data)
         else:
-            self.send_away(guest)
+            self._host_left()
+
+    def _host_left(self) -> None:
+        self._loop.remove_reader(self._master)
+        self._loop.remove_writer(self._master)
+        self._part()
+        self._tidy_up()
+        if self._timer is None and self._master >= 0:
+            self._timer = self._loop.call_later(LOOK_EVERY_S, self._look)
+
+    def _tidy_up(self) -> None:
+        """As new: what this host did not read, and how it set the line, is not for the next one."""
+        with contextlib.suppress(OSError, termios.error):  # a host that came meanwhile has it for itself: tidy, then
+            slave = os.open(self._device, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+            try:
+                termios.tcflush(slave, termios.TCIFLUSH)
+                tty.setraw(slave)
+            finally:
+                os.close(slave)
 
     def send_away(self, guest: _PtyGuest) -> None:
-        """The host has left, or shall: the next one gets a pty of its own, without what this one left unread."""
+        """Hang up: the host finds its pty gone, and the next one a new pty under the same name."""
         if self._guest is not guest:
             return
         self._pull_out()
@@ -163,11 +184,15 @@ class PtyDoor(Door):
     def _pull_out(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         if self._master >= 0:
             self._loop.remove_reader(self._master)
             self._loop.remove_writer(self._master)
             os.close(self._master)
             self._master = -1
+        self._part()
+
+    def _part(self) -> None:
         guest, self._guest = self._guest, None
         if guest is not None and guest.visitor is not None:
             guest.visitor.left()

@@ -17,7 +17,7 @@ import glob
 import logging
 import os
 import termios
-from typing import Any
+from typing import Any, NamedTuple
 
 import serial
 
@@ -34,23 +34,38 @@ _EMPTY_READS = 10  # a readable port that gives nothing this often in a row is g
 _LOOKED_FOR = ("/dev/serial/by-id/*", "/dev/ttyUSB*", "/dev/ttyACM*", "/dev/cu.usb*")
 
 
-async def open_serial(url: str, receiver: Receiver, timeout_s: float) -> Transport:
-    """Open the port. Raises TransportError: absent, busy, forbidden, no serial port, a setting it cannot do."""
-    if running_in_virtual_time():
-        raise TransportError(f"{url}: virtual time has no serial ports. Use a sim: URL, or run on the wire.")
+class SerialLine(NamedTuple):
+    """What a `serial:` URL asks for; `byte_time_s` is the time of one byte with its start, parity and stop bits."""
+
+    path: str
+    baud: int
+    byte_time_s: float
+    options: dict[str, str]
+
+
+def parse_serial(url: str) -> SerialLine:
+    """Read a `serial:` URL. Raises TransportError for an option, or a value of one, that there is not."""
     path, options = split_options(url, _DEFAULTS)
     for key, known in _CHOICES.items():
         if options[key] not in known:
             raise TransportError(f"{url}: {key}={options[key]} is not possible; known are {', '.join(known)}.")
     if not options["baud"].isdecimal() or not 50 <= int(options["baud"]) <= 4_000_000:
         raise TransportError(f"{url}: baud={options['baud']} is no baud rate; give 50 to 4000000.")
+    bits = 1 + int(options["bits"]) + (options["parity"] != "N") + int(options["stop"])
+    return SerialLine(path, int(options["baud"]), bits / int(options["baud"]), options)
+
+
+async def open_serial(url: str, receiver: Receiver, timeout_s: float) -> Transport:
+    """Open the port. Raises TransportError: absent, busy, forbidden, no serial port, a setting it cannot do."""
+    if running_in_virtual_time():
+        raise TransportError(f"{url}: virtual time has no serial ports. Use a sim: URL, or run on the wire.")
+    path, _, byte_time_s, options = parse_serial(url)
     port = _open_port(url, path, options)
     try:
         _set_dtr_policy(port, options["dtr"])
         if options["dtr"] == "pulse":
             await _pulse_dtr(port)
-        bits = 1 + int(options["bits"]) + (options["parity"] != "N") + int(options["stop"])
-        return SerialTransport(url, receiver, bits / int(options["baud"]), port)
+        return SerialTransport(url, receiver, byte_time_s, port)
     except BaseException:
         port.close()
         raise

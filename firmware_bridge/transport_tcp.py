@@ -15,7 +15,7 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}  # a dead
 
 async def open_tcp(url: str, receiver: Receiver, timeout_s: float) -> Transport:
     """Connect. Raises TransportError: refused, unreachable, unknown name, no answer within `timeout_s`."""
-    host, port = _address(url)
+    host, port = parse_address(url)
     loop = asyncio.get_running_loop()
     connection = TcpTransport(url, receiver)
     try:
@@ -31,7 +31,8 @@ async def open_tcp(url: str, receiver: Receiver, timeout_s: float) -> Transport:
     return connection
 
 
-def _address(url: str) -> tuple[str, int]:
+def parse_address(url: str) -> tuple[str, int]:
+    """Host and port of a `tcp:` URL. Raises TransportError for what is none."""
     target, _ = split_options(url, {})
     host, _, port = target.rpartition(":")
     host = host.strip("[]")
