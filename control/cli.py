@@ -115,11 +115,23 @@ def _load(target: str) -> click.Command:
 )
 @click.version_option(package_name="moonkiln", prog_name="moonkiln")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error as well.")
+@click.option(
+    "--maps",
+    multiple=True,
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False),
+    help="Look for register maps in this folder as well.",
+)
 @click.pass_context
-def cli(context: click.Context, debug: bool) -> None:
+def cli(context: click.Context, debug: bool, maps: tuple[str, ...]) -> None:
     """Make bricks out of lunar soil: slice a part, print it, look at it; and drive rovers."""
     settings = context.ensure_object(Settings)
     settings.debug = debug
+    from pathlib import Path
+
+    from firmware_bridge.map_folders import use_folders
+
+    use_folders(map(Path, maps))
 
 
 def main() -> None:

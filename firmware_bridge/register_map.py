@@ -16,11 +16,11 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from firmware_bridge.errors import BridgeError, Rejected
+from firmware_bridge.map_folders import known_names, places_of
 from firmware_bridge.signals import NO_LIMITS, Limits, Quality, Reading
 
 GOOD, BAD = Quality.GOOD, Quality.BAD
@@ -43,6 +43,7 @@ class Signal:
     `scale_from`: the signal of the same block read that holds s, where value = raw / 10**s.
     `nonvolatile`: why writes must be few ("" if they need not). `unverified`: what no source confirms ("" if nothing).
     `rate_max_per_s`: the fastest change that may be written, in the unit per second.
+    `safe_values`: what may be written by hand without a word that the machine is looked after; nothing else may.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Signal:
     rate_max_per_s: float = math.inf
     nonvolatile: str = ""
     unverified: str = ""
+    safe_values: tuple[float, ...] = ()
     _is_plain: bool = field(init=False, repr=False, compare=False)  # each raw number is a value; only scale and offset
 
     def __post_init__(self) -> None:
@@ -223,7 +225,10 @@ class RegisterMap:
 
 
 def load_map(name_or_path: str | Path) -> RegisterMap:
-    """Read a map: a name of `firmware_bridge/maps` or a path to a TOML file. MapError with file, key and remedy."""
+    """Read a map: a name (shipped, or in a folder of `map_folders`), or a path to a TOML file.
+
+    Raises MapError with file, key and remedy.
+    """
     path = Path(name_or_path)
     if path.suffix == ".toml":
         name = path.stem
@@ -233,11 +238,17 @@ def load_map(name_or_path: str | Path) -> RegisterMap:
             raise MapError(f"register map {path} cannot be read: {error.strerror}.") from error
     else:
         name = str(name_or_path)
-        folder = resources.files("firmware_bridge.maps")
-        known = sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
-        if name not in known:
+        places = places_of(name)
+        if not places:
+            known = known_names()
             raise MapError(f"there is no register map '{name}'{nearest(name, known)}; known are {', '.join(known)}.")
-        text = (folder / f"{name}.toml").read_text(encoding="utf-8")
+        if len(places) > 1:
+            where = " and ".join(map(str, places))
+            raise MapError(f"there are {len(places)} register maps named '{name}': {where}. Rename all but one.")
+        try:
+            text = places[0].read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise MapError(f"register map {places[0]} cannot be read: {error}.") from error
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -254,6 +265,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 _SIGNAL_KEYS = {
     "fc", "addr", "dtype", "word_order", "scale", "offset", "scale_from", "unit", "access", "range", "sentinels",
     "bits", "limits", "poll", "rate_max_per_s", "nonvolatile", "unverified", "note",
+    "safe_values",
 }  # fmt: skip
 _DEVICE_KEYS = {"model", "protocol", "source", "max_words", "max_gap", "holes", "reply_delay_ms", "note"}
 _LIMIT_KEYS = {"alarm_low", "warn_low", "warn_high", "alarm_high"}
@@ -401,4 +413,10 @@ class _Reader:
             rate_max_per_s=float(self.get(table, "rate_max_per_s", (int, float), where, math.inf)),
             nonvolatile=self.get(table, "nonvolatile", str, where, ""),
             unverified=self.get(table, "unverified", str, where, ""),
+            safe_values=self.safe_values(table.get("safe_values", []), where),
         )
+
+    def safe_values(self, value: Any, where: str) -> tuple[float, ...]:
+        if not isinstance(value, list) or not all(isinstance(part, int | float) for part in value):
+            raise self.fail(where, "'safe_values' is a list of values that are safe to write")
+        return tuple(float(part) for part in value)

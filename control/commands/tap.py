@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -206,7 +206,7 @@ def _count(connections: int) -> str:
 
 
 @contextlib.contextmanager
-def until_interrupted() -> Iterator[Awaitable[None]]:
+def until_interrupted() -> Iterator[asyncio.Future[None]]:
     """A future that is done at SIGINT, SIGTERM or SIGHUP, or fails with what broke in a callback of the loop."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
