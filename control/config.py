@@ -178,7 +178,7 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     urls: dict[str, str]
     devices: DevicesConfig
     print: PrintConfig
-    extra: dict[Annotated[str, Meta(pattern="^[a-z][a-z0-9_]*$")], ExtraConfig] = {}
+    extra: dict[str, ExtraConfig] = {}
 
     def every_device(self) -> dict[str, Any]:
         """Each device's configuration by its name, those of `[extra]` as well."""
@@ -335,6 +335,8 @@ def _check_names(config: MachineConfig) -> Iterator[str]:
     for name, device in config.extra.items():
         if name in config.devices.__struct_fields__:
             yield f"extra.{name}: every printer has a device of this name; choose another"
+        if not re.fullmatch("[a-z][a-z0-9_]*", name):
+            yield f"extra.{name}: a name has small letters, digits and _, and begins with a letter"
         kinds = extra_kinds()
         if device.kind not in kinds:
             yield (

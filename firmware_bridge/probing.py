@@ -20,7 +20,7 @@ from firmware_bridge.map_folders import known_names
 from firmware_bridge.register_map import MapError, RegisterMap, load_map
 from firmware_bridge.transport import Transport, open_transport
 
-BAUDS = (115200, 250000, 9600, 19200, 38400)
+BAUDS = (115200, 9600, 19200, 38400, 57600, 250000)
 UNITS = (1, 2)
 BOOT_S = 2.5  # a board with a bootloader is silent for so long after its reset
 LISTEN_S = 0.3
