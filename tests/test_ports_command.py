@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import itertools
 import json
 import os
 from pathlib import Path
@@ -220,6 +221,41 @@ def test_a_probe_only_reads(monkeypatch):
     monkeypatch.setattr(modbus_slave, "answer", lambda d, pdu, t: functions.append(pdu[0]) or real(d, pdu, t))
     assert probed(RtuBus({1: device}, baud=9600), baud=9600, at=(9600,))
     assert functions and set(functions) <= {READ_HOLDING, READ_INPUT} and device.nonvolatile_writes == 0
+
+
+def test_a_unit_that_is_not_there_is_asked_twice_and_no_more():
+    line = Lines({})
+    assert probed(line, baud=9600, at=(9600,), units=(5,)) == []
+    assert line.heard.startswith(b"M115\n\x80\x15\x81\x15")
+    assert len(line.heard) == len(b"M115\n") + 8 * 2 + 2 * 8, "a line, eight addresses, two Modbus reads"
+
+
+def test_questions_keep_the_silence_that_ends_a_frame():
+    passed = []
+
+    async def main(loop):
+        bus = RtuBus({1: Eurotherm3200(HeaterPlate()), 2: Sdm120(Meter(supply_v=230.0))}, baud=9600)
+        await lay_virtual("line", bus, baud=9600, tap=lambda t_s, point, data: passed.append((t_s, point, data)))
+        return await probe(lambda baud: "sim:line", bauds=(9600,))
+
+    assert len(run_virtual(main)) == 2
+    byte_s = 10 / 9600
+    silences_s = [
+        asked_s - len(data) * byte_s - answered_s
+        for (answered_s, before, _), (asked_s, point, data) in itertools.pairwise(passed)
+        if (before, point) == ("line.to_host", "line.to_device")
+    ]
+    assert silences_s and min(silences_s) >= 3.5 * byte_s
+
+
+def test_what_is_heard_is_kept_within_bounds():
+    async def main(loop):
+        ear = probing._Ear()
+        for _ in range(100):
+            ear.data_received(bytes(1000))
+        return len(ear.heard)
+
+    assert run_virtual(main) == probing.HEARD_BYTES_MAX
 
 
 def test_nobody_is_nobody_in_bounded_time():

@@ -261,6 +261,16 @@ def test_lines_of_g_code_may_carry_another_token_and_so_another_checksum():
     assert script.is_over
 
 
+def test_an_answer_that_came_within_a_line_waits_for_the_lines_before_it_only():
+    recorded = connection(
+        (1.0, TO_DEVICE, b"N1 G28*1\nN2 M1"), (1.2, TO_HOST, b"ok\n"), (1.3, TO_DEVICE, b"05*2\n"),
+        (1.4, TO_HOST, b"ok T:2\n"),
+    )  # fmt: skip
+    script = Script(recorded, "reprap")
+    assert [(a.due_s, a.data) for a in script.hear(b"N1 G28*1\n", 5.0)] == [(pytest.approx(5.2), b"ok\n")]
+    assert [a.data for a in script.hear(b"N2 M105*2\n", 6.0)] == [b"ok T:2\n"] and script.is_over
+
+
 def test_other_words_of_a_line_of_g_code_are_a_departure():
     for line in (b"N1 M118 k123*61\nN2 M106*9\n", b"N1 M118 k123*61\nN3 M105*9\n", b"N1 M118 k123 x*61\n"):
         with pytest.raises(Departure, match="departs from the record"):
