@@ -211,8 +211,9 @@ def read_recording(path: str | Path) -> Recording:
         if size > BYTES_MAX + (BYTES_MAX >> 1):
             raise RecordingError(f"{path} has {size} bytes; recordings of up to {BYTES_MAX} bytes are read.")
         data = path.read_bytes()
-    except OSError as error:
-        raise RecordingError(f"the recording {path} cannot be read: {error.strerror}.") from error
+    except (OSError, ValueError) as error:  # ValueError: a path that none can be
+        why = error.strerror if isinstance(error, OSError) else error
+        raise RecordingError(f"the recording {path} cannot be read: {why}.") from error
     if not data.startswith(_MAGIC):
         raise RecordingError(f"{path} is no recording: `moonkiln tap` writes MCAP files.")
     notes: list[str] = []

@@ -17,6 +17,7 @@ import glob
 import logging
 import os
 import termios
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import serial
@@ -27,7 +28,13 @@ from firmware_bridge.transport import Receiver, Transport, running_in_virtual_ti
 log = logging.getLogger(__name__)
 
 _DEFAULTS = {"baud": "115200", "parity": "N", "bits": "8", "stop": "1", "exclusive": "1", "dtr": "hold"}
-_CHOICES = {"parity": "NEO", "bits": ("7", "8"), "stop": ("1", "2"), "exclusive": "01", "dtr": ("hold", "pulse")}
+_CHOICES = {
+    "parity": ("N", "E", "O"),
+    "bits": ("7", "8"),
+    "stop": ("1", "2"),
+    "exclusive": ("0", "1"),
+    "dtr": ("hold", "pulse"),
+}
 _READ_BYTES = 4096
 _PULSE_S = 0.1
 _EMPTY_READS = 10  # a readable port that gives nothing this often in a row is gone or shared
@@ -66,6 +73,9 @@ async def open_serial(url: str, receiver: Receiver, timeout_s: float) -> Transpo
         if options["dtr"] == "pulse":
             await _pulse_dtr(port)
         return SerialTransport(url, receiver, byte_time_s, port)
+    except (OSError, termios.error) as error:  # it went away between two calls
+        port.close()
+        raise TransportError(f"{url}: {_reason(error, path, options)}") from error
     except BaseException:
         port.close()
         raise
@@ -105,7 +115,7 @@ def _reason(error: Exception, path: str, options: dict[str, str]) -> str:
         return f"there is no port {path}. {_candidates(path)}"
     if code in (errno.EACCES, errno.EPERM):
         return (
-            f"this user may not open {path}. Join its group (often: sudo usermod -aG dialout $USER), log in again, "
+            f"this user may not open {path}. Join its group (sudo usermod -aG {_group(path)} $USER), log in again, "
             "then try once more."
         )
     if code in (errno.EBUSY, errno.EAGAIN) or "exclusively lock" in str(error):
@@ -118,6 +128,14 @@ def _reason(error: Exception, path: str, options: dict[str, str]) -> str:
     if code in (errno.ENOTTY, errno.EISDIR) or (isinstance(error, OSError) and "Could not configure" in str(error)):
         return f"{path} is no serial port. {_candidates(path)}"
     return f"{path} cannot be opened ({error}). Unplug it, plug it in again, and look at `dmesg`."
+
+
+def _group(path: str) -> str:
+    """The group that owns the port: dialout, uucp, tty; it differs from system to system."""
+    try:
+        return Path(path).group()
+    except (OSError, KeyError):
+        return "dialout"
 
 
 def _candidates(path: str) -> str:

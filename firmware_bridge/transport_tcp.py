@@ -28,6 +28,10 @@ async def open_tcp(url: str, receiver: Receiver, timeout_s: float) -> Transport:
         ) from None
     except OSError as error:
         raise TransportError(f"{url}: {_reason(error, host, port)}") from error
+    except ValueError as error:  # a name that no name can be: too long a part, an empty one, a NUL
+        raise TransportError(
+            f"{url}: '{host}' cannot be a name ({error}). Give the device's name or address."
+        ) from error
     return connection
 
 
