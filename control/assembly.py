@@ -11,8 +11,10 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Literal
 
-from control.config import DriveConfig, MachineConfig
+from control.bench_device import BenchDevice, MappedDevice, PolledDevice
+from control.config import ConfigError, DriveConfig, ExtraConfig, MachineConfig
 from control.machine import Devices, Machine
+from control.plug_in_devices import INSTRUMENT, ExtraDevice, check_device, load_maker
 from control.rover.config import ModbusWheelsDevice, RoboClawDevice, RoverCameraDevice, RoverConfig
 from control.rover.machine import Rover, RoverDevices
 from control.watch import Listener
@@ -25,6 +27,7 @@ from firmware_bridge.devices.motion import MotionController
 from firmware_bridge.devices.omron_heater import OmronHeater
 from firmware_bridge.devices.power import RoverPower
 from firmware_bridge.devices.recoater import StepperDrive
+from firmware_bridge.devices.register_access import RegisterAccess
 from firmware_bridge.devices.tracker import Tracker
 from firmware_bridge.devices.watlow_heater import WatlowHeater
 from firmware_bridge.devices.wheels import RoboClawLayout, RoboClawWheels, Wheels
@@ -36,7 +39,8 @@ from firmware_bridge.links.marlin import MarlinLink
 from firmware_bridge.links.modbus import ModbusLink
 from firmware_bridge.links.roboclaw import RoboClawLink
 from firmware_bridge.links.tracker_lines import TrackerLink
-from firmware_bridge.register_map import load_map
+from firmware_bridge.register_map import RegisterMap, load_map
+from slicer.words import did_you_mean
 
 WHEEL_SPEED_SPARE = 1.5  # outer wheels of a turn go faster than the rover, and slip is made up for
 STEER_SPARE_DEG = 3.0
@@ -84,6 +88,12 @@ class Wires:
     async def tracker(self, wire: str) -> TrackerLink:
         """The tracker's link on a wire."""
         self._links[wire] = await TrackerLink.open(self._urls[wire])
+        return self._links[wire]
+
+    async def link(self, wire: str, open_link: Callable[[str], Awaitable[Any]]) -> Any:
+        """The link of a driver's own kind on a wire: `open_link(url)` makes it, once; it must have `close()`."""
+        if wire not in self._links:
+            self._links[wire] = await open_link(self._urls[wire])
         return self._links[wire]
 
     def close(self) -> None:
@@ -212,6 +222,22 @@ KINDS: dict[str, Callable[..., Awaitable[Any]]] = {
 }
 
 
+async def _extra(wires: Wires, name: str, config: ExtraConfig) -> ExtraDevice:
+    """A device of `[extra.NAME]`: an instrument by its map, or what an installed driver makes of it."""
+    if config.kind != INSTRUMENT:
+        return check_device(config.kind, await load_maker(config.kind)(wires, name, config))
+    if config.map is None or config.unit is None:
+        raise ConfigError(f"extra.{name}: an instrument needs a map and a unit")
+    table = load_map(config.map)
+    link = await wires.modbus(config.wire, framing_of(table))
+    return Instrument(link, config.unit, table, name=name)
+
+
+def framing_of(table: RegisterMap) -> Literal["rtu", "tcp"]:
+    """The Modbus framing that a map's device speaks."""
+    return "rtu" if table.protocol == "modbus-rtu" else "tcp"
+
+
 @contextlib.asynccontextmanager
 async def open_machine(config: MachineConfig, listener: Listener) -> AsyncIterator[Machine]:
     """Open every wire, make the machine, and shut it down on the way out, whatever happened.
@@ -229,12 +255,61 @@ async def open_machine(config: MachineConfig, listener: Listener) -> AsyncIterat
             recoater=await _drive(wires, config, "recoater"),
             piston=await _drive(wires, config, "piston"),
             camera=await _camera(wires, config),
+            extra={name: await _extra(wires, name, extra) for name, extra in config.extra.items()},
         )
         machine = Machine(config, devices, listener)
         try:
             yield machine
         finally:
             await machine.shut_down()
+    finally:
+        wires.close()
+
+
+def device_config(config: MachineConfig | RoverConfig, name: str) -> Any:
+    """One device's configuration. ConfigError naming the devices that there are."""
+    if isinstance(config, MachineConfig):
+        devices = config.every_device()
+    else:
+        fields = config.devices.__struct_fields__
+        devices = {field: row for field in fields if (row := getattr(config.devices, field)) is not None}
+    if name not in devices:
+        known = ", ".join(devices)
+        raise ConfigError(f"machine {config.name} has no device {name!r}{did_you_mean(name, devices)}; it has {known}")
+    return devices[name]
+
+
+def map_of(config: MachineConfig | RoverConfig, name: str) -> RegisterMap | None:
+    """The register map by which one device is read and written, if it is one unit with a map."""
+    c = device_config(config, name)
+    map_name = getattr(c, "map", None)
+    return None if map_name is None or getattr(c, "unit", None) is None else load_map(map_name)
+
+
+@contextlib.asynccontextmanager
+async def open_device(config: MachineConfig | RoverConfig, name: str) -> AsyncIterator[BenchDevice]:
+    """Open one device alone, for work on the bench; its port is given back on the way out.
+
+    Raises:
+        TransportError: a port that is absent, busy or refused.
+        ConfigError: the machine has no such device.
+    """
+    c = device_config(config, name)
+    table = map_of(config, name)
+    wires = Wires(config)
+    try:
+        if table is not None:
+            link = await wires.modbus(c.wire, framing_of(table))
+            yield MappedDevice(RegisterAccess(link, c.unit, table, name))
+        elif isinstance(c, ExtraConfig):
+            extra = await _extra(wires, name, c)
+            yield PolledDevice(name, extra.identify, extra.poll)
+        else:
+            device = await KINDS[c.kind if hasattr(c, "kind") else c.__struct_config__.tag](wires, config)
+            if isinstance(device, MotionController):
+                yield PolledDevice(name, device.identify, device.position_readings)
+            else:
+                yield PolledDevice(name, device.identify, device.poll)
     finally:
         wires.close()
 

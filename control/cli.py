@@ -32,6 +32,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "home": ("control.commands.print:home", "Home a machine's gantry."),
     "jog": ("control.commands.print:jog", "Move a machine's gantry by a little, beam off."),
     "rover": ("control.commands.rover:rover", "Plan routes for rovers, and drive them."),
+    "ports": ("control.commands.ports:ports", "List the serial ports, and say what answers on them."),
+    "device": ("control.commands.device:device", "Read, write or watch one device of a machine."),
+    "tap": ("control.commands.tap:tap", "Record what passes on a live wire."),
+    "replay": ("control.commands.tap:replay", "Play a recorded wire back as the device."),
     "doctor": ("control.commands.doctor:doctor", "Say what is installed and reachable, and what to do."),
     "completion": ("control.commands.completion:completion", "Print the shell's completion script."),
 }
@@ -111,11 +115,23 @@ def _load(target: str) -> click.Command:
 )
 @click.version_option(package_name="moonkiln", prog_name="moonkiln")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error as well.")
+@click.option(
+    "--maps",
+    multiple=True,
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False),
+    help="Look for register maps in this folder as well.",
+)
 @click.pass_context
-def cli(context: click.Context, debug: bool) -> None:
+def cli(context: click.Context, debug: bool, maps: tuple[str, ...]) -> None:
     """Make bricks out of lunar soil: slice a part, print it, look at it; and drive rovers."""
     settings = context.ensure_object(Settings)
     settings.debug = debug
+    from pathlib import Path
+
+    from firmware_bridge.map_folders import use_folders
+
+    use_folders(map(Path, maps))
 
 
 def main() -> None:

@@ -143,6 +143,22 @@ class DevicesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     camera: CameraConfig
 
 
+class ExtraConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A device beside those that every printer has: an instrument by its map alone, or of a kind that a driver brings.
+
+    It is identified, configured, polled and made safe with the others; one that falls silent, or a reading that is bad
+    or in its alarm range, trips the machine. `settings` is the driver's own.
+    """
+
+    kind: str
+    wire: str
+    poll_hz: Hz
+    stale_after_s: Positive
+    unit: Unit | None = None
+    map: str | None = None
+    settings: dict[str, Any] = {}
+
+
 class PrintConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a print is run on this machine."""
 
@@ -164,6 +180,11 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     urls: dict[str, str]
     devices: DevicesConfig
     print: PrintConfig
+    extra: dict[str, ExtraConfig] = {}
+
+    def every_device(self) -> dict[str, Any]:
+        """Each device's configuration by its name, those of `[extra]` as well."""
+        return {**{name: getattr(self.devices, name) for name in self.devices.__struct_fields__}, **self.extra}
 
     def with_urls(self, overlay: dict[str, str]) -> MachineConfig:
         """This machine with some wires elsewhere. Raises ConfigError for a wire that it does not have."""
@@ -208,7 +229,7 @@ def load_machine(machine: str | Path) -> MachineConfig:
             f"machine file {path} is of a {document['kind']!r}, not of a printer: `moonkiln rover drive` takes rovers"
         )
     config = converted(document, MachineConfig, path)
-    for check in (_check_wires, _check_maps, _check_times, _check_lengths, _check_fiducials, _check_bus_loads):
+    for check in _CHECKS:
         if sentence := next(check(config), None):
             raise ConfigError(f"machine file {path}: {sentence}")
     return config
@@ -283,10 +304,11 @@ def bus_loads(config: MachineConfig) -> dict[str, tuple[float, list[str]]]:
     from firmware_bridge.devices.poll_cost import poll_cost_s
 
     loads: dict[str, tuple[float, list[str]]] = {}
-    for name in msgspec.structs.asdict(config.devices):
-        device = getattr(config.devices, name)
+    for name, device in config.every_device().items():
         if isinstance(device, MotionConfig | CameraConfig | BeamConfig):
             continue  # each has a wire of its own, and TCP is not limited by a baud rate
+        if isinstance(device, ExtraConfig) and (device.map is None or config.urls[device.wire].startswith("tcp:")):
+            continue
         rate_hz = device.poll_moving_hz if isinstance(device, DriveConfig) else device.poll_hz
         cost_s = poll_cost_s(device.map, baud=_baud(config.urls[device.wire]))
         if isinstance(device, HeaterConfig):
@@ -308,15 +330,31 @@ def _check_bus_loads(config: MachineConfig) -> Iterator[str]:
             )
 
 
+def _check_names(config: MachineConfig) -> Iterator[str]:
+    """A device's readings go by its name: each has one of its own, and a kind that somebody makes."""
+    from control.plug_in_devices import extra_kinds
+
+    for name, device in config.extra.items():
+        if name in config.devices.__struct_fields__:
+            yield f"extra.{name}: every printer has a device of this name; choose another"
+        if not re.fullmatch("[a-z][a-z0-9_]*", name):
+            yield f"extra.{name}: a name has small letters, digits and _, and begins with a letter"
+        kinds = extra_kinds()
+        if device.kind not in kinds:
+            yield (
+                f"extra.{name}: no driver of kind {device.kind!r} is installed{did_you_mean(device.kind, kinds)}; known are"
+                f" {', '.join(sorted(kinds))}"
+            )
+
+
 def _check_wires(config: MachineConfig) -> Iterator[str]:
     """Each device's wire has a URL, and no two devices of one wire answer to the same unit."""
     taken: dict[tuple[str, int], str] = {}
-    for name in msgspec.structs.asdict(config.devices):
-        device = getattr(config.devices, name)
+    for name, device in config.every_device().items():
         if device.wire not in config.urls:
             near = did_you_mean(device.wire, config.urls)
             yield f"device {name} hangs on wire {device.wire!r}, which [urls] does not name{near}"
-        unit = getattr(device, "unit", 0)
+        unit = getattr(device, "unit", None) or 0
         other = taken.setdefault((device.wire, unit), name)
         if other != name:
             share = f"are both unit {unit}" if unit else "cannot share"
@@ -328,10 +366,9 @@ def _check_maps(config: MachineConfig) -> Iterator[str]:
     from firmware_bridge.errors import BridgeError
     from firmware_bridge.register_map import load_map
 
-    for name in msgspec.structs.asdict(config.devices):
-        device = getattr(config.devices, name)
+    for name, device in config.every_device().items():
         try:
-            if not isinstance(device, MotionConfig | CameraConfig):
+            if getattr(device, "map", None) is not None:
                 table = load_map(device.map)
                 if table.needs_contactor and not getattr(device, "contactor", "").strip():
                     yield (
@@ -339,7 +376,7 @@ def _check_maps(config: MachineConfig) -> Iterator[str]:
                         ' contactor that cuts its power, and name it: contactor = "..."'
                     )
         except BridgeError as error:
-            yield f"devices.{name}.map: {error}"
+            yield f"{_table(config, name)}.{name}.map: {error}"
 
 
 def _check_times(config: MachineConfig) -> Iterator[str]:
@@ -350,12 +387,11 @@ def _check_times(config: MachineConfig) -> Iterator[str]:
             f"devices.beam: a watchdog_ms of {d.beam.watchdog_ms} is less than two feeds at feed_hz {d.beam.feed_hz:g}"
             f" ({2000 / d.beam.feed_hz:.0f} ms): the beam would trip whenever one is lost"
         )
-    for name in ("beam", "heater", "meter", "recoater", "piston"):
-        device = getattr(d, name)
-        if device.stale_after_s < 2 / device.poll_hz:
+    for name, device in config.every_device().items():
+        if not isinstance(device, MotionConfig | CameraConfig) and device.stale_after_s < 2 / device.poll_hz:
             yield (
-                f"devices.{name}: stale_after_s {device.stale_after_s:g} is less than two polls at poll_hz"
-                f" {device.poll_hz:g} ({2 / device.poll_hz:g} s): the machine would trip whenever one is lost"
+                f"{_table(config, name)}.{name}: stale_after_s {device.stale_after_s:g} is less than two polls at"
+                f" poll_hz {device.poll_hz:g} ({2 / device.poll_hz:g} s): the machine would trip whenever one is lost"
             )
 
 
@@ -378,6 +414,14 @@ def _check_fiducials(config: MachineConfig) -> Iterator[str]:
             yield f"devices.camera.fiducials: {marker!r} = {list(centre)} is no marker number with its x_mm, y_mm"
     if len(fiducials) < 4:
         yield f"devices.camera.fiducials: four markers or more fix the picture, {len(fiducials)} do not"
+
+
+_CHECKS = (_check_names, _check_wires, _check_maps, _check_times, _check_lengths, _check_fiducials, _check_bus_loads)
+
+
+def _table(config: MachineConfig, device: str) -> str:
+    """The table of the machine file that a device stands in."""
+    return "extra" if device in config.extra else "devices"
 
 
 def _baud(url: str) -> int:

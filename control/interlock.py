@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from control.config import MachineConfig
 from control.states import BEAM_MAY_BE_LIVE, RunState
-from firmware_bridge.signals import Quality, Reading
+from firmware_bridge.signals import LimitState, Quality, Reading
 
 STRAY_EMISSION_W = 1.0  # more than this without fire is a beam that does not obey; the read-back steps by 0.1 W
 
@@ -84,6 +84,8 @@ def device_trips(
         return drive_trips(device, signals) + blade_trips(config, signals, state)
     if device == "piston":
         return drive_trips(device, signals)
+    if device in config.extra:
+        return extra_trips(device, signals)
     return []
 
 
@@ -108,9 +110,19 @@ def health_of(signals: Mapping[str, Reading]) -> Health:
     return Health(None if oldest else "has not answered yet", oldest, oldest_s)
 
 
+def extra_trips(device: str, signals: Mapping[str, Reading]) -> list[Trip]:
+    """Of a device that this machine has beside the usual ones its map, or its driver, says what is an alarm."""
+    return [
+        Trip(device, f"{reading.name} is {reading.value:g} {reading.unit}".rstrip() + ", which is an alarm")
+        for reading in signals.values()
+        if reading.limit is LimitState.ALARM
+    ]
+
+
 def stale_limits_s(config: MachineConfig) -> dict[str, float]:
     """How old the newest poll of each polled device may get."""
-    return {device: getattr(config.devices, device).stale_after_s for device in POLLED}
+    limits_s = {device: getattr(config.devices, device).stale_after_s for device in POLLED}
+    return limits_s | {name: extra.stale_after_s for name, extra in config.extra.items()}
 
 
 def stale_or_bad(limits_s: Mapping[str, float], health: Mapping[str, Health], now_s: float) -> list[Trip]:

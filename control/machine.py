@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 
 from control.config import MachineConfig
 from control.interlock import Health, Trip, device_trips, stale_limits_s, stale_or_bad
+from control.plug_in_devices import ExtraDevice
 from control.polling import Poller, PollTurn
 from control.states import BEAM_MAY_BE_LIVE, RunEvent, RunState, next_state
 from control.watch import Listener, MachineTripped, Watch
@@ -46,6 +47,7 @@ class Devices:
     recoater: StepperDrive
     piston: StepperDrive
     camera: Camera
+    extra: Mapping[str, ExtraDevice] = field(default_factory=dict)
 
 
 class Machine(Watch):
@@ -81,14 +83,18 @@ class Machine(Watch):
         d = self.devices
         for device in (d.motion, d.beam, d.heater, d.meter, d.recoater, d.piston, d.camera):
             await device.identify()
+        for extra in d.extra.values():
+            await extra.identify()
         await d.beam.reset()  # a latched stop or watchdog trip: whoever starts a host has looked at the machine
         await d.beam.configure(watchdog_ms=self.config.devices.beam.watchdog_ms)
         await d.heater.configure()
         await d.recoater.configure()
         await d.piston.configure()
+        for extra in d.extra.values():
+            await extra.configure()
         self._start_pollers()
-        names = ("beam", "heater", "meter", "recoater", "piston")
-        limit_s = max(getattr(self.config.devices, name).stale_after_s for name in names)
+        names = tuple(self._stale_limits_s)
+        limit_s = max(self._stale_limits_s.values())
         await self._first_readings(names, 2 * limit_s)
         await self.reset()
         self._move(RunEvent.PREPARE)
@@ -225,6 +231,7 @@ class Machine(Watch):
             self._made_safe("motion", SAFE_MOTION_S, d.motion.quick_stop if broken_off else d.motion.safe),
             self._made_safe("recoater", SAFE_STEP_S, d.recoater.safe),
             self._made_safe("piston", SAFE_STEP_S, d.piston.safe),
+            *(self._made_safe(name, SAFE_STEP_S, extra.safe) for name, extra in d.extra.items()),
         )
         return self._released([what for what in failed if what])
 
@@ -282,6 +289,9 @@ class Machine(Watch):
         for name in ("recoater", "piston"):
             drive = PollTurn(name, getattr(self.devices, name), self._drive_period_s(name))
             buses.setdefault(getattr(c, name).wire, []).append(drive)
+        for name, device in self.devices.extra.items():
+            extra = self.config.extra[name]
+            buses.setdefault(extra.wire, []).append(PollTurn(name, device, self._extra_period_s(name)))
         self._start(Poller(bus, turns, self._publish, self._poll_failed) for bus, turns in buses.items())
         self._spawn(self._feed_beam(), "beam-feeder")
 
@@ -297,6 +307,9 @@ class Machine(Watch):
             return 1 / (c.poll_moving_hz if moving else c.poll_hz)
 
         return period_s
+
+    def _extra_period_s(self, name: str) -> Callable[[], float]:
+        return lambda: 1 / self.config.extra[name].poll_hz
 
     def _hurry(self, name: str) -> None:
         self._moving_until[name] = asyncio.get_running_loop().time() + MOVING_S

@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from firmware_bridge.map_folders import known_names, places_of
 from firmware_bridge.register_blocks import Block, Identity, MapError, RegisterMap, Variant, nearest
 from firmware_bridge.register_signals import FORMATS, NONVOLATILE_WRITES_PER_DAY, READ_RETRIES, GoodWhen, Signal
 from firmware_bridge.signals import Limits
@@ -26,7 +26,10 @@ WRITES_PER_DAY_MAX = 1000
 
 
 def load_map(name_or_path: str | Path) -> RegisterMap:
-    """Read a map: a name of `firmware_bridge/maps` or a path to a TOML file. MapError with file, key and remedy."""
+    """Read a map: a name (shipped, or in a folder of `map_folders`), or a path to a TOML file.
+
+    Raises MapError with file, key and remedy.
+    """
     path = Path(name_or_path)
     if path.suffix == ".toml":
         name = path.stem
@@ -36,11 +39,17 @@ def load_map(name_or_path: str | Path) -> RegisterMap:
             raise MapError(f"register map {path} cannot be read: {error.strerror}.") from error
     else:
         name = str(name_or_path)
-        folder = resources.files("firmware_bridge.maps")
-        known = sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
-        if name not in known:
+        places = places_of(name)
+        if not places:
+            known = known_names()
             raise MapError(f"there is no register map '{name}'{nearest(name, known)}; known are {', '.join(known)}.")
-        text = (folder / f"{name}.toml").read_text(encoding="utf-8")
+        if len(places) > 1:
+            where = " and ".join(map(str, places))
+            raise MapError(f"there are {len(places)} register maps named '{name}': {where}. Rename all but one.")
+        try:
+            text = places[0].read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise MapError(f"register map {places[0]} cannot be read: {error}.") from error
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -52,7 +61,7 @@ _SIGNAL_KEYS = {
     "fc", "addr", "dtype", "word_order", "scale", "offset", "scale_from", "scale_once", "bit_field", "unit", "access",
     "range", "sentinels", "bits", "limits", "good_when", "poll", "read_retries", "read_once", "write_retries",
     "relative", "read_back", "read_back_tolerance", "rate_max_per_s", "nonvolatile", "writes_per_day_max", "unverified",
-    "note",
+    "note", "safe_values",
 }  # fmt: skip
 _DEVICE_KEYS = {"model", "protocol", "source", "max_words", "max_gap", "holes", "reply_delay_ms", "note"}
 _LIMIT_KEYS = {"alarm_low", "warn_low", "warn_high", "alarm_high"}
@@ -229,6 +238,11 @@ class _Reader:
             raise self.fail(where, "'bit_field' is [lowest bit, highest bit] of 16, counted from 0")
         return int(low), int(high)
 
+    def safe_values(self, value: Any, where: str) -> tuple[float, ...]:
+        if not isinstance(value, list) or not all(isinstance(part, int | float) for part in value):
+            raise self.fail(where, "'safe_values' is a list of values that are safe to write")
+        return tuple(float(part) for part in value)
+
     def check_writes(self, signal: Signal, where: str) -> None:
         """What may never be: a repeated relative move, a polled register that reading changes for nothing."""
         if signal.relative and signal.write_retries:
@@ -291,6 +305,7 @@ class _Reader:
                 table, "writes_per_day_max", where, NONVOLATILE_WRITES_PER_DAY, WRITES_PER_DAY_MAX
             ),
             unverified=self.get(table, "unverified", str, where, ""),
+            safe_values=self.safe_values(table.get("safe_values", []), where),
         )
         self.check_writes(signal, where)
         return signal

@@ -50,6 +50,7 @@ class Signal:
     `nonvolatile`: why writes must be few ("" if they need not), at most `writes_per_day_max`.
     `unverified`: what no source confirms ("" if nothing).
     `rate_max_per_s`: the fastest change that may be written, in the unit per second.
+    `safe_values`: what may be written by hand without a word that the machine is looked after; nothing else may.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Signal:
     nonvolatile: str = ""
     writes_per_day_max: int = NONVOLATILE_WRITES_PER_DAY
     unverified: str = ""
+    safe_values: tuple[float, ...] = ()
     _is_plain: bool = field(init=False, repr=False, compare=False)  # each raw number is a value; only scale and offset
 
     def __post_init__(self) -> None:

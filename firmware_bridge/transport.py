@@ -1,4 +1,5 @@
-"""A byte stream to a device, whatever carries it: `serial:`, `tcp:`, `tls:`, and schemes that others register (`sim:`).
+"""A byte stream to a device, whatever carries it: `serial:`, `tcp:`, `tls:`, a recorded device (`replay:`), and schemes
+that others register (`sim:`).
 
     transport = await open_transport("serial:/dev/ttyUSB0?baud=115200", receiver)
     transport.write(b"M105\n")          # queued, never blocks
@@ -45,6 +46,11 @@ class Transport(ABC):
     def is_open(self) -> bool:
         """Whether write() is allowed."""
         return self._open
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many written bytes the system has not taken yet: who hands bytes on waits while these are many."""
+        return self._waiting_bytes() if self._open else 0
 
     def write(self, data: bytes) -> None:
         """Queue `data`. Raises TransportError when closed, or when more than 64 KiB would wait to be sent."""
@@ -164,6 +170,13 @@ async def _open_tls(url: str, receiver: Receiver, timeout_s: float) -> Transport
     return await open_tls(url, receiver, timeout_s)
 
 
+async def _open_replay(url: str, receiver: Receiver, timeout_s: float) -> Transport:
+    from firmware_bridge.replay import open_replay
+
+    return await open_replay(url, receiver, timeout_s)
+
+
 register_scheme("serial", _open_serial)
 register_scheme("tcp", _open_tcp)
 register_scheme("tls", _open_tls)
+register_scheme("replay", _open_replay)

@@ -17,7 +17,8 @@ import glob
 import logging
 import os
 import termios
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import serial
 
@@ -27,30 +28,54 @@ from firmware_bridge.transport import Receiver, Transport, running_in_virtual_ti
 log = logging.getLogger(__name__)
 
 _DEFAULTS = {"baud": "115200", "parity": "N", "bits": "8", "stop": "1", "exclusive": "1", "dtr": "hold"}
-_CHOICES = {"parity": "NEO", "bits": ("7", "8"), "stop": ("1", "2"), "exclusive": "01", "dtr": ("hold", "pulse")}
+_CHOICES = {
+    "parity": ("N", "E", "O"),
+    "bits": ("7", "8"),
+    "stop": ("1", "2"),
+    "exclusive": ("0", "1"),
+    "dtr": ("hold", "pulse"),
+}
 _READ_BYTES = 4096
 _PULSE_S = 0.1
 _EMPTY_READS = 10  # a readable port that gives nothing this often in a row is gone or shared
 _LOOKED_FOR = ("/dev/serial/by-id/*", "/dev/ttyUSB*", "/dev/ttyACM*", "/dev/cu.usb*")
 
 
-async def open_serial(url: str, receiver: Receiver, timeout_s: float) -> Transport:
-    """Open the port. Raises TransportError: absent, busy, forbidden, no serial port, a setting it cannot do."""
-    if running_in_virtual_time():
-        raise TransportError(f"{url}: virtual time has no serial ports. Use a sim: URL, or run on the wire.")
+class SerialLine(NamedTuple):
+    """What a `serial:` URL asks for; `byte_time_s` is the time of one byte with its start, parity and stop bits."""
+
+    path: str
+    baud: int
+    byte_time_s: float
+    options: dict[str, str]
+
+
+def parse_serial(url: str) -> SerialLine:
+    """Read a `serial:` URL. Raises TransportError for an option, or a value of one, that there is not."""
     path, options = split_options(url, _DEFAULTS)
     for key, known in _CHOICES.items():
         if options[key] not in known:
             raise TransportError(f"{url}: {key}={options[key]} is not possible; known are {', '.join(known)}.")
     if not options["baud"].isdecimal() or not 50 <= int(options["baud"]) <= 4_000_000:
         raise TransportError(f"{url}: baud={options['baud']} is no baud rate; give 50 to 4000000.")
+    bits = 1 + int(options["bits"]) + (options["parity"] != "N") + int(options["stop"])
+    return SerialLine(path, int(options["baud"]), bits / int(options["baud"]), options)
+
+
+async def open_serial(url: str, receiver: Receiver, timeout_s: float) -> Transport:
+    """Open the port. Raises TransportError: absent, busy, forbidden, no serial port, a setting it cannot do."""
+    if running_in_virtual_time():
+        raise TransportError(f"{url}: virtual time has no serial ports. Use a sim: URL, or run on the wire.")
+    path, _, byte_time_s, options = parse_serial(url)
     port = _open_port(url, path, options)
     try:
         _set_dtr_policy(port, options["dtr"])
         if options["dtr"] == "pulse":
             await _pulse_dtr(port)
-        bits = 1 + int(options["bits"]) + (options["parity"] != "N") + int(options["stop"])
-        return SerialTransport(url, receiver, bits / int(options["baud"]), port)
+        return SerialTransport(url, receiver, byte_time_s, port)
+    except (OSError, termios.error) as error:  # it went away between two calls
+        port.close()
+        raise TransportError(f"{url}: {_reason(error, path, options)}") from error
     except BaseException:
         port.close()
         raise
@@ -90,7 +115,7 @@ def _reason(error: Exception, path: str, options: dict[str, str]) -> str:
         return f"there is no port {path}. {_candidates(path)}"
     if code in (errno.EACCES, errno.EPERM):
         return (
-            f"this user may not open {path}. Join its group (often: sudo usermod -aG dialout $USER), log in again, "
+            f"this user may not open {path}. Join its group (sudo usermod -aG {_group(path)} $USER), log in again, "
             "then try once more."
         )
     if code in (errno.EBUSY, errno.EAGAIN) or "exclusively lock" in str(error):
@@ -103,6 +128,14 @@ def _reason(error: Exception, path: str, options: dict[str, str]) -> str:
     if code in (errno.ENOTTY, errno.EISDIR) or (isinstance(error, OSError) and "Could not configure" in str(error)):
         return f"{path} is no serial port. {_candidates(path)}"
     return f"{path} cannot be opened ({error}). Unplug it, plug it in again, and look at `dmesg`."
+
+
+def _group(path: str) -> str:
+    """The group that owns the port: dialout, uucp, tty; it differs from system to system."""
+    try:
+        return Path(path).group()
+    except (OSError, KeyError):
+        return "dialout"
 
 
 def _candidates(path: str) -> str:

@@ -16,8 +16,7 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}  # a dead
 
 async def open_tcp(url: str, receiver: Receiver, timeout_s: float) -> Transport:
     """Connect. Raises TransportError: refused, unreachable, unknown name, no answer within `timeout_s`."""
-    target, _ = split_options(url, {})
-    host, port = split_address(url, target)
+    host, port = parse_address(url)
     connection = TcpTransport(url, receiver)
     await connect(connection, host, port, timeout_s)
     return connection
@@ -38,6 +37,15 @@ async def connect(connection: TcpTransport, host: str, port: int, timeout_s: flo
         if tls and isinstance(error, ssl.SSLError | ConnectionResetError | ConnectionAbortedError):
             raise
         raise TransportError(f"{url}: {_reason(error, host, port)}") from error
+    except ValueError as error:  # a name that no name can be: too long a part, an empty one, a NUL
+        raise TransportError(
+            f"{url}: '{host}' cannot be a name ({error}). Give the device's name or address."
+        ) from error
+
+
+def parse_address(url: str) -> tuple[str, int]:
+    """Host and port of a `tcp:` URL. Raises TransportError for what is none."""
+    return split_address(url, split_options(url, {})[0])
 
 
 def split_address(url: str, target: str, *, default_port: int = 0) -> tuple[str, int]:

@@ -11,10 +11,14 @@ import socket
 import struct
 import termios
 import tty
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from wire_helpers import Listener, settle
 
+from firmware_bridge import transport_serial
 from firmware_bridge.errors import BridgeError, TransportError
 from firmware_bridge.transport import WRITE_QUEUE_BYTES, Transport, open_transport, register_scheme
 from hil_sim.virtual_time import run_virtual
@@ -138,12 +142,63 @@ def test_a_forbidden_port_is_told_with_the_group_to_join(monkeypatch):
     def no(*args, **settings):
         raise PermissionError(errno.EACCES, "Permission denied")
 
+    def nameless(path):
+        raise KeyError(4_000_000)
+
     async def story():
         with Pty() as pty:
             monkeypatch.setattr("serial.serialposix.os.open", no)
-            return await refusal(f"serial:{pty.path}")
+            group = Path(pty.path).group()
+            assert f"usermod -aG {group} $USER" in await refusal(f"serial:{pty.path}")
+            monkeypatch.setattr(Path, "group", nameless)
+            assert "usermod -aG dialout $USER" in await refusal(f"serial:{pty.path}")
 
-    assert "dialout" in asyncio.run(story())
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), termios.error(errno.EIO, "gone")])
+def test_a_port_that_goes_away_while_it_is_opened_is_a_sentence_and_is_given_back(monkeypatch, error):
+    def gone(*_):
+        raise error
+
+    async def story():
+        with Pty() as pty:
+            with monkeypatch.context() as patched:
+                patched.setattr(transport_serial, "_set_dtr_policy", gone)
+                assert pty.path in await refusal(f"serial:{pty.path}")
+            (await open_transport(f"serial:{pty.path}", Listener())).close()
+
+    asyncio.run(story())
+
+
+WORD = st.text(st.characters(codec="utf-8"), max_size=80)
+
+
+@given(
+    st.one_of(
+        st.builds("tcp:{}:{}".format, WORD, st.integers(-1, 70000)),
+        st.builds("serial:/no/{}?{}={}".format, WORD, st.sampled_from(["baud", "parity", "dtr", "x"]), WORD),
+        st.builds("replay:/no/{}?connection={}".format, WORD, WORD),
+        WORD,
+    )
+)
+def test_no_url_leaks_an_exception_of_a_library(url):
+    class Loop(asyncio.SelectorEventLoop):  # no name is looked up on any network
+        async def getaddrinfo(self, host, port, **more):
+            host.encode("idna")
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    async def story():
+        with pytest.raises(TransportError):
+            await open_transport(url, Listener(), timeout_s=0.1)
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(story())
+
+
+@pytest.mark.parametrize("host", ["a" * 70, "a..b", "\0"])
+def test_a_host_that_can_be_none_is_a_sentence(host):
+    assert "cannot be a name" in asyncio.run(refusal(f"tcp:{host}:502"))
 
 
 def test_parity_on_a_pty_is_refused_at_the_first_open_and_at_the_second():

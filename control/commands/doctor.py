@@ -324,8 +324,7 @@ async def machine_checks(machine: str) -> list[Check]:
 
 
 def _devices_on(config: Any, wire: str) -> list[str]:
-    devices = config.devices
-    return [name for name in devices.__struct_fields__ if getattr(devices, name).wire == wire]
+    return [name for name, device in config.every_device().items() if device.wire == wire]
 
 
 async def _wire(area: str, name: str, url: str, users: str) -> Check:

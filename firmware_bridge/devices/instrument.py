@@ -25,6 +25,9 @@ class Instrument:
         """WrongModel if another model answers."""
         return await self._access.identify()
 
+    async def configure(self) -> None:
+        """There is nothing to set."""
+
     async def poll(self) -> dict[str, Reading]:
         """The map's polled signals, by name."""
         return await self._access.poll()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from firmware_bridge.errors import DeviceHalted, LinkError, LinkTimeout, NotReady, Rejected, Unverified, WrongModel
 from firmware_bridge.links.line_framing import parse_position
 from firmware_bridge.links.marlin import MarlinLink, StreamJournal
+from firmware_bridge.signals import LimitState, Quality, Reading
 
 HOME_TIMEOUT_S = 120.0
 IDLE_TIMEOUT_S = 120.0
@@ -64,6 +65,13 @@ class MotionController:
                 if {"X", "Y", "Z"} <= axes.keys():
                     return axes["X"], axes["Y"], axes["Z"]
         raise LinkError(f"{self.name} was asked twice for its position and gave none that can be read.")
+
+    async def position_readings(self) -> dict[str, Reading]:
+        """The same as readings: x_mm, y_mm, z_mm."""
+        place = await self.position()
+        time_s = asyncio.get_running_loop().time()
+        named = zip(("x_mm", "y_mm", "z_mm"), place)
+        return {n: Reading(n, v, "mm", time_s, Quality.GOOD, LimitState.NORMAL) for n, v in named}
 
     async def jog(self, x_mm: float, y_mm: float, z_mm: float, *, speed_mm_s: float) -> tuple[float, float, float]:
         """Move by x, y, z mm with the beam off, and return where it stands. Rejected beyond the travel."""
