@@ -22,12 +22,14 @@ from firmware_bridge.devices.camera import Camera
 from firmware_bridge.devices.imu import Imu
 from firmware_bridge.devices.instrument import Instrument
 from firmware_bridge.devices.motion import MotionController
+from firmware_bridge.devices.motion_grbl import GrblMotionController
 from firmware_bridge.devices.power import RoverPower
 from firmware_bridge.devices.recoater import StepperDrive
 from firmware_bridge.devices.tracker import Tracker
 from firmware_bridge.devices.wheels import RoboClawLayout, RoboClawWheels, Wheels
 from firmware_bridge.devices.wheels_modbus import ModbusWheels
 from firmware_bridge.devices.wheels_modbus_drives import ModbusLayout
+from firmware_bridge.links.grbl import Expected, GrblLink
 from firmware_bridge.links.http_snapshot import HttpSnapshotLink
 from firmware_bridge.links.imu_frames import ImuLink
 from firmware_bridge.links.marlin import MarlinLink
@@ -62,6 +64,11 @@ class Wires:
         self._links[wire] = await MarlinLink.open(self._urls[wire])
         return self._links[wire]
 
+    async def grbl(self, wire: str, expected: Expected) -> GrblLink:
+        """The character-counting link on a wire."""
+        self._links[wire] = await GrblLink.open(self._urls[wire], expected=expected)
+        return self._links[wire]
+
     async def http(self, wire: str, timeout_s: float) -> HttpSnapshotLink:
         """The snapshot link on a wire."""
         self._links[wire] = HttpSnapshotLink(self._urls[wire], timeout_s=timeout_s)
@@ -92,6 +99,12 @@ async def _motion(wires: Wires, config: MachineConfig) -> MotionController:
     e = config.envelope
     link = await wires.marlin(config.devices.motion.wire)
     return MotionController(link, travel_mm=(e.x_mm, e.y_mm, e.z_mm), speed_mm_s_max=e.speed_mm_s_max)
+
+
+async def _grbl(wires: Wires, config: MachineConfig) -> GrblMotionController:
+    e = config.envelope
+    link = await wires.grbl(config.devices.motion.wire, Expected(s_max=e.s_max))
+    return GrblMotionController(link, travel_mm=(e.x_mm, e.y_mm, e.z_mm), speed_mm_s_max=e.speed_mm_s_max)
 
 
 async def _beam(wires: Wires, config: MachineConfig) -> BeamHead:
@@ -181,6 +194,7 @@ async def _camera(wires: Wires, config: MachineConfig | RoverConfig) -> Camera:
 # an emulator; a test walks the four.
 KINDS: dict[str, Callable[..., Awaitable[Any]]] = {
     "marlin": _motion,
+    "grbl": _grbl,
     "beam_head": _beam,
     "bed_heater": _heater,
     "meter": _meter,
@@ -204,7 +218,7 @@ async def open_machine(config: MachineConfig, listener: Listener) -> AsyncIterat
     wires = Wires(config)
     try:
         devices = Devices(
-            motion=await _motion(wires, config),
+            motion=await KINDS[config.devices.motion.kind](wires, config),
             beam=await _beam(wires, config),
             heater=await _heater(wires, config),
             meter=await _meter(wires, config),

@@ -500,7 +500,7 @@ class FakeGrbl(Transport):
             block = self._planner[0]
             place = self._at(self._along(block, max(0.0, self._ends_s - self.loop.time())))
             feed, power = block.feed, block.power
-        steps = [float(self.settings[number]) for number in (100, 101, 102)]
+        steps = [float(self.settings[number]) or 1.0 for number in (100, 101, 102)]
         place = tuple(round(at * step) / step for at, step in zip(place, steps))  # type: ignore[assignment]
         is_machine = int(self.settings[10]) & 1
         if not is_machine:

@@ -42,13 +42,13 @@ from firmware_bridge.errors import (
     WrongModel,
 )
 from firmware_bridge.links.grbl_lines import MOVING, Build, Message, Point, Setting, State, parse_build
+from firmware_bridge.links.grbl_port import REPORT_BUSY_S
 from firmware_bridge.links.grbl_program import Kind, Planned, millimetres, plain
 from firmware_bridge.links.grbl_stream import GrblStream, StreamJournal
 from firmware_bridge.links.grbl_talk import Talk, only
 from firmware_bridge.links.grbl_wire import (
     JOG_CANCEL,
     OVERRIDES_100,
-    REPORT_BUSY_S,
     RESUME,
     GrblCounters,
     GrblWire,
@@ -126,7 +126,7 @@ class GrblLink:
                     "controller that has hit a limit switch answers nothing until it is reset."
                 )
             await wire.news(REPORT_BUSY_S)
-        if wire.report.state in MOVING:
+        if (await wire.next_report()).state in MOVING:
             await wire.rest()  # what a host that died left behind: let it end, for its place is worth keeping
         await self._reset()
         wire.is_booting = False
@@ -213,6 +213,22 @@ class GrblLink:
     def is_locked(self) -> bool:
         """Whether the controller is in alarm: `home`, or `unlock` at the operator's word."""
         return self._wire.is_locked
+
+    @property
+    def is_homing(self) -> bool:
+        """Whether it homes just now: it says nothing meanwhile."""
+        return self._wire.is_mute
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a failed link has seen its controller restart: output off, nothing planned."""
+        return self._wire.is_stopped
+
+    async def is_moving(self) -> bool:
+        """Whether it moves, or has anything planned or unread."""
+        report = await self._wire.next_report()
+        build = self._wire.build
+        return report.state in MOVING or (report.planner_free, report.rx_free) != (build.planner_blocks, build.rx_bytes)
 
     async def state(self) -> State:
         """The machine's state now."""

@@ -3,7 +3,8 @@
 Character counting: the sum of the unanswered lines' bytes, line ends included, never exceeds what the receive buffer
 holds, less one. Grbl answers each line once and in order, so an answer belongs to the oldest line, until one is lost
 or doubled on the way. That shows at a *question*: a `$G` line, whose answer (`[GC:...]`, then `ok`) no other line
-gives. A flight that has seen it come too early or too late is out of step: it says so, and counts no further.
+gives. A flight that has seen it come too early or too late is out of step: it says so, counts no further, and only
+keeps what the parser goes on to say.
 
 Source: gnea/grbl, doc/markdown/interface.md (streaming protocols).
 """
@@ -15,6 +16,7 @@ from collections import deque
 from firmware_bridge.links.grbl_lines import ParserState
 
 QUESTION = b"$G\n"
+KEPT_MAX = 64  # states kept while out of step: more than questions can be under way
 
 
 class Entry:
@@ -42,6 +44,8 @@ class Flight:
         self.window_bytes = window_bytes
         self.in_buffer = 0
         self.out_of_step = ""  # the end of a sentence: what was heard that cannot be
+        self.verified: ParserState | None = None  # of the newest question answered in step
+        self.kept: list[ParserState] = []  # said while out of step
 
     def may_send(self, size: int) -> bool:
         """Whether `size` more bytes fit behind those unanswered."""
@@ -66,28 +70,32 @@ class Flight:
             return None
         return self._pop()
 
-    def told(self) -> Entry | None:
-        """`[GC:...]` came: the question that it answers, which its `ok` follows. None: nobody asked."""
-        if self.out_of_step:
-            return None
-        question = next((entry for entry in self.entries if entry.expected is not None and not entry.heard), None)
-        if question is None:
+    def told(self, state: ParserState) -> Entry | None:
+        """`[GC:...]` came: the question that it answers, whose `ok` follows. None: it answers none, and is kept."""
+        questions = self.questions()
+        if not self.out_of_step and not questions:
             self.out_of_step = "the parser's state came, and nobody had asked"
-            return None
-        if self.entries[0] is not question:
-            lost = self.entries.index(question)
+        elif not self.out_of_step and self.entries[0] is not questions[0]:
+            lost = self.entries.index(questions[0])
             self.out_of_step = f"{lost} answer{'s were' if lost > 1 else ' was'} lost"
+        if self.out_of_step:
+            if len(self.kept) < KEPT_MAX:
+                self.kept.append(state)
             return None
-        question.heard = True
-        return question
+        questions[0].heard = True
+        self.verified = questions[0].expected
+        return questions[0]
 
-    def abandon(self) -> list[Entry]:
-        """Give up counting: what was under way, oldest first. The controller has been proven to have read it all."""
-        left = list(self.entries)
+    def questions(self) -> list[Entry]:
+        """The questions under way that the parser has not answered, oldest first."""
+        return [entry for entry in self.entries if entry.expected is not None and not entry.heard]
+
+    def abandon(self) -> None:
+        """Forget what is under way: the controller has read it all, or was reset."""
         self.entries.clear()
+        self.kept.clear()
         self.in_buffer = 0
         self.out_of_step = ""
-        return left
 
     def _pop(self) -> Entry:
         entry = self.entries.popleft()

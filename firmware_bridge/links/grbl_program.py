@@ -239,6 +239,27 @@ def differences(told: ParserState, due: ParserState) -> str:
     return ", ".join(found)
 
 
+def is_damaged(text: str, due: ParserState) -> bool:
+    """Whether a line that is no state at all is `due` as the controller prints it, but for one damaged place.
+
+    The other places then agree. What the damaged one hid could only be another mode if the line that set it had been
+    damaged in the very same place.
+    """
+    modes = f"{due.motion} {due.offset} {due.plane} {due.units} {due.distance} {due.feed_mode}"
+    program = f" {due.program}" if due.program else ""
+    for dot in ("", "."):  # builds differ
+        feed, power = round(due.feed_mm_min), round(due.power_s)
+        whole = f"[GC:{modes}{program} {due.spindle} {due.coolant} T0 F{feed}{dot} S{power}{dot}]"
+        same_start = next((i for i, (a, b) in enumerate(zip(text, whole)) if a != b), min(len(text), len(whole)))
+        rest, whole_rest = text[same_start:], whole[same_start:]
+        same_end = 0
+        while same_end < min(len(rest), len(whole_rest)) and rest[-1 - same_end] == whole_rest[-1 - same_end]:
+            same_end += 1
+        if max(len(rest), len(whole_rest)) - same_end <= 1:
+            return True
+    return False
+
+
 def millimetres(place_um: int) -> str:
     """Micrometres as millimetres, without idle zeros."""
     sign, size = ("-", -place_um) if place_um < 0 else ("", place_um)

@@ -13,10 +13,10 @@ from typing import Protocol
 
 from firmware_bridge.errors import BridgeError, LinkError
 from firmware_bridge.links.grbl_flight import QUESTION
+from firmware_bridge.links.grbl_port import REPORT_BUSY_S
 from firmware_bridge.links.grbl_program import Kind, Planned, parse_planned
 from firmware_bridge.links.grbl_talk import Talk
 from firmware_bridge.links.grbl_track import Track
-from firmware_bridge.links.grbl_wire import REPORT_BUSY_S
 
 GROUP_LINES = 16  # how many lines one journal commit covers
 CHECKPOINT_LINES = 4096
@@ -57,6 +57,7 @@ class GrblStream:
         wire, talk = self._wire, self._talk
         wire.is_streaming = True
         wire.proven = 0
+        wire.flight.verified = None
         wire.track = Track(sum(talk.step_mm) + 0.01, wire.build.planner_blocks)
         ahead: asyncio.Task[None] | None = None
         try:
@@ -82,8 +83,11 @@ class GrblStream:
             await self._break_off(error)
             raise
         finally:
-            if ahead is not None and not ahead.done():
+            if ahead is not None:
                 ahead.cancel()
+                await asyncio.wait({ahead})
+                if not ahead.cancelled():
+                    ahead.exception()  # what stopped the stream came first, and is what the caller hears
             wire.is_streaming = False
             wire.track = None
 

@@ -13,7 +13,7 @@ import asyncio
 from typing import TypeVar
 
 from firmware_bridge.errors import LinkError, LinkTimeout, Rejected
-from firmware_bridge.links.grbl_flight import QUESTION, Entry
+from firmware_bridge.links.grbl_flight import QUESTION
 from firmware_bridge.links.grbl_lines import (
     Message,
     Ok,
@@ -24,8 +24,9 @@ from firmware_bridge.links.grbl_lines import (
     Setting,
     error_words,
 )
+from firmware_bridge.links.grbl_port import REPORT_BUSY_S
 from firmware_bridge.links.grbl_program import Program, differences
-from firmware_bridge.links.grbl_wire import REPORT_BUSY_S, GrblWire
+from firmware_bridge.links.grbl_wire import GrblWire
 
 T = TypeVar("T", Message, ParserState, Setting)
 
@@ -44,6 +45,7 @@ class Talk:
         self.wire = wire
         self.program = Program()
         self.step_mm = (0.0, 0.0, 0.0)
+        self._in_a_row = 0  # doubts, with no rest proven between
 
     # -- one line, one answer -----------------------------------------------------------------------------------
 
@@ -54,7 +56,9 @@ class Talk:
         Raises Rejected (error:N in words), LinkTimeout, or what the link failed with.
         """
         wire = self.wire
-        for _ in range(2 if repeats else 1):
+        if wire.flight.out_of_step and not wire.is_streaming:
+            await self._in_step()  # an answer came that nobody waited for
+        for attempt in range(2 if repeats else 1):
             wire.raise_if_failed()
             if wire.replies is not None or wire.is_streaming or wire.flight.entries:
                 raise LinkError(f"{line!r} is not sent to {wire.url}: other lines are under way. One at a time.")
@@ -68,6 +72,8 @@ class Talk:
                 wire.flight.abandon()
             if isinstance(answer, Ok):
                 return replies[:-1]
+            if isinstance(answer, Refused) and repeats and attempt == 0:
+                continue  # perhaps it was damaged
             if isinstance(answer, Refused):
                 raise Rejected(f"{wire.url} refused {line.decode()!r} with {error_words(answer.code)}.")
             await self._in_step()
@@ -112,11 +118,9 @@ class Talk:
         """Send a line that `program` has told already, and see by `$G` that it was understood."""
         await self.ask(line.removesuffix(b"\n"), repeats=True)
         if found := differences(await self.parser_state(), self.program.state):
-            error = LinkError(
+            raise self._failed(
                 f"the controller on {self.wire.url} is in another mode than it was told ({found}): the line is noisy."
             )
-            self.wire.fail(error)
-            raise error
 
     # -- proofs -------------------------------------------------------------------------------------------------
 
@@ -136,17 +140,32 @@ class Talk:
     async def settle(self, upto: int) -> None:
         """Return once the first `upto` lines are proven done. Raises LinkError where they are not."""
         wire = self.wire
-        while self.program.lines_unasked and not wire.flight.out_of_step:
-            if wire.flight.may_send(len(QUESTION)):
+        while True:
+            wire.raise_if_failed()
+            if wire.flight.out_of_step:
+                if self._in_a_row >= SYNC_TRIES:
+                    raise self._failed(
+                        f"{wire.url}: {wire.flight.out_of_step}, again and again. The stream stops here; check cable "
+                        "and shielding, home before going on."
+                    )
+                self._in_a_row += 1
+                await self.resync()
+            elif self.program.lines_unasked and wire.flight.may_send(len(QUESTION)):
                 self.question(upto)
-            else:
+            elif wire.flight.entries:
                 await wire.news(REPORT_BUSY_S)
-                wire.raise_if_failed()
-        await self.answers()
-        if wire.flight.out_of_step:
-            await self.resync()
-        await self.close_place(upto)
+            else:
+                await self.close_place(upto)
+                if not wire.flight.out_of_step:  # no answer too many came meanwhile
+                    break
+        self._in_a_row = 0
         wire.proven = max(wire.proven, upto)
+
+    def _failed(self, sentence: str) -> LinkError:
+        """Fail the link with this reason."""
+        error = LinkError(sentence)
+        self.wire.fail(error)
+        return error
 
     async def close_place(self, upto: int) -> None:
         """The machine must stand where the lines lead, dark. A reading that is off is taken once more."""
@@ -167,18 +186,27 @@ class Talk:
                 if wire.track is not None:
                     wire.track.rest()
                 return
-        error = LinkError(
+        raise self._failed(
             f"the controller on {wire.url} came to rest after line {upto} of the stream with {off}: a line was "
             "damaged, lost or doubled on its way. The stream stops here; home before going on."
         )
-        wire.fail(error)
-        raise error
 
     async def resync(self) -> None:
         """Find out by looking what the answers no longer tell. Raises LinkError if it cannot be proven."""
-        why = self.wire.flight.out_of_step or "an answer did not come"
-        left = list(self.wire.flight.entries)
-        self._check(await self._in_step(), left, why)
+        flight = self.wire.flight
+        why = flight.out_of_step or "an answer did not come"
+        await self._quiet()
+        now = self.program.state
+        due = [entry.expected for entry in flight.questions() if entry.expected is not None]
+        said = list(flight.kept)
+        before = [flight.verified] if flight.verified is not None else []
+        said.append(await self._in_step())
+        if found := unproven([*before, *said], [*before, *due, now]):
+            raise self._failed(
+                f"the controller on {self.wire.url}: {why}, and its modes cannot be proven ({found}). The stream stops "
+                "here; home before going on."
+            )
+        flight.verified = now
         self.program.asked()
         self.wire.counters.recoveries += 1
 
@@ -218,35 +246,33 @@ class Talk:
                 wire.raise_if_failed()
                 match wire.replies:
                     case [Refused(code), *_]:
-                        error = LinkError(
+                        raise self._failed(
                             f"the controller on {wire.url} was left with half a line and refused it with "
                             f"{error_words(code)}. The stream stops here; home before going on."
                         )
-                        wire.fail(error)
-                        raise error
                     case [Ok(), ParserState() as state, Ok()]:
                         return state
-        error = LinkError(
+        raise self._failed(
             f"{wire.url}: {why}, and what it says now is too noisy to find out more. The stream stops here; check "
             "cable and shielding, home before going on."
         )
-        wire.fail(error)
-        raise error
 
-    def _check(self, state: ParserState, left: list[Entry], why: str) -> None:
-        """The state now must be the program's, and so must be that of every question that was lost."""
-        found = differences(state, self.program.state)
-        if not found:
-            for entry in left:
-                if entry.expected is not None and (differs := differences(entry.expected, self.program.state)):
-                    found = f"{differs} up to line {entry.upto}, which cannot be asked for any more"
-        if found:
-            error = LinkError(
-                f"the controller on {self.wire.url}: {why}, and its modes cannot be proven ({found}). The stream stops "
-                "here; home before going on."
-            )
-            self.wire.fail(error)
-            raise error
+
+def unproven(said: list[ParserState], due: list[ParserState]) -> str:
+    """Whether states that were heard prove those that were due, each in order and some perhaps lost; "" if they do.
+
+    Between two questions with the same answer due no mode was changed, so one of their answers proves both. Any other
+    that is missing, or is not what was due, is named.
+    """
+    heard, wanted = _runs(said), _runs(due)
+    for one, other in zip(heard, wanted):
+        if found := differences(one, other):
+            return found
+    return "" if len(heard) == len(wanted) else f"{len(wanted)} were set and {len(heard)} seen"
+
+
+def _runs(states: list[ParserState]) -> list[ParserState]:
+    return [state for index, state in enumerate(states) if not index or differences(state, states[index - 1])]
 
 
 def only(replies: list[Reply], kind: type[T]) -> list[T]:

@@ -72,7 +72,12 @@ class Track:
         if off_mm > self._tolerance_mm:
             where = ", ".join(f"{axis:.3f}" for axis in place_mm)
             return f"it is at {where} mm, {off_mm:.3f} mm off every move that is under way"
-        return _speed_doubt(report, blocks, is_dynamic) or _number_doubt(report, blocks)
+        if report.line is not None:  # of the block whose feed and power are reported
+            numbered = [block for block in blocks if block.number == report.line]
+            if not numbered:
+                return f"it carries out line {report.line}, and that is none of the lines that are under way"
+            blocks = numbered
+        return _speed_doubt(report, blocks, is_dynamic)
 
 
 def _speed_doubt(report: Report, blocks: list[Block], is_dynamic: bool) -> str:
@@ -99,12 +104,6 @@ def _least_power(block: Block, feed_mm_min: float, is_dynamic: bool) -> float:
     if not is_dynamic or not block.feed_mm_min:
         return block.power_s
     return block.power_s * min(1.0, feed_mm_min / block.feed_mm_min)
-
-
-def _number_doubt(report: Report, blocks: list[Block]) -> str:
-    if report.line is None or any(block.number == report.line for block in blocks):
-        return ""
-    return f"it carries out line {report.line}, and lines {blocks[0].number} to {blocks[-1].number} are under way"
 
 
 def distance_mm(place_mm: Point, block: Block) -> float:

@@ -1,8 +1,7 @@
-"""Grbl's line: bytes out, replies in, a report asked for at a steady pace, and the ways to make the machine stand.
+"""Grbl's line: what is heard, what of it ends the conversation, and the ways to make the machine stand.
 
 Everything that holds for any conversation with Grbl, and nothing of what is said in it: `grbl_stream` streams,
-`grbl` is what callers use. `?` is written between lines only, so that one that a flipped bit makes a character cannot
-land inside a number.
+`grbl` is what callers use.
 
 Ways to stand, and what they cost (gnea/grbl: protocol.c, motion_control.c mc_reset, doc/markdown/commands.md):
 
@@ -37,31 +36,24 @@ from firmware_bridge.links.grbl_lines import (
     State,
     alarm_words,
     error_words,
-    parse_reply,
 )
-from firmware_bridge.links.grbl_program import differences
+from firmware_bridge.links.grbl_port import REPORT_BUSY_S, REPORT_PATIENCE_S, GrblPort
+from firmware_bridge.links.grbl_program import differences, is_damaged
 from firmware_bridge.links.grbl_track import Track
-from firmware_bridge.links.line_framing import LineSplitter
-from firmware_bridge.transport import Transport
 
 RESET = b"\x18"
 HOLD = b"!"
 RESUME = b"~"
-ASK = b"?"
 JOG_CANCEL = b"\x85"
 OVERRIDES_100 = b"\x90\x95\x99"  # feed, rapid, spindle
 
-REPORT_BUSY_S = 0.125
-REPORT_IDLE_S = 1.0
-REPORT_PATIENCE_S = 2.0  # a report takes 5 to 20 ms; one of two questions may be passed over, never all of them
+REST_POLL_S = 0.05  # while somebody waits for the end: 20 reports a second are the most that Grbl's manual advises
 STALL_S = 10.0  # in motion, and nothing changes
 ANSWER_S = 0.5  # nothing to read and room in the planner: an answer that has not come by now was lost
 HOLD_LIMIT_S = 3.0
 HOLD_AGAIN_S = 0.25
 BANNER_S = 2.0
 RESET_TRIES = 3
-WIRE_AHEAD_S = 0.008
-"""No more than this is handed to the port ahead of the wire: a stop byte waits behind it."""
 
 
 @dataclass
@@ -76,11 +68,11 @@ class GrblCounters:
     recoveries: int = 0
 
 
-class GrblWire:
+class GrblWire(GrblPort):
     """One Grbl on one transport. `error`: why it is unusable; the first one stays."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
+        super().__init__()
         self.build = Build()
         self.flight = Flight(RX_BYTES - 1)
         self.track: Track | None = None  # while a stream runs
@@ -89,45 +81,23 @@ class GrblWire:
         self.report_s = -1.0
         self.wco_mm: Point | None = None
         self.overrides: tuple[int, int, int] | None = None
-        self.error: BridgeError | None = None
         self.is_locked = False
-        self.is_booting = True  # banners and alarms belong to it
         self.is_holding = False  # asked for by us
-        self.is_mute = False  # homing: no reports
         self.is_streaming = False
         self.is_dynamic = False  # M4
         self.replies: list[Reply] | None = None  # collected while somebody asks
         self.proven = 0  # of the caller's lines
-        self.answer_s = self.write_s = self.heard_s = self.loop.time()
+        self.answer_s = self.write_s = self.loop.time()
         self.banners = 0
-        self._transport: Transport | None = None
-        self._splitter = LineSplitter()
-        self._news: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._asked_s: float | None = None  # since when a report is owed
-        self._wire_free_s = 0.0
-        self._waiters = 0
+        self.is_stopped = False  # after a failure: its banner was seen
         self._off_track = ""
+        self._odd_offset: Point | None = None
+        self._reports_since_odd = 100
+        self._last_motion: object = None
+        self._moved_s = 0.0
         self._down: asyncio.Task[None] | None = None
 
     # -- bytes --------------------------------------------------------------------------------------------------
-
-    def attach(self, transport: Transport) -> None:
-        """Speak over `transport`, whose receiver this is, and begin to ask for reports."""
-        self._transport = transport
-        self._poll()
-
-    @property
-    def url(self) -> str:
-        """Where this is."""
-        return self._transport.url if self._transport is not None else "(no transport)"
-
-    def write(self, data: bytes) -> None:
-        """Hand bytes to the port. Raises TransportError."""
-        if self._transport is None:
-            raise TransportError("this Grbl link has no transport: it was never opened.")
-        self._transport.write(data)
-        self._wire_free_s = max(self._wire_free_s, self.loop.time()) + len(data) * self._transport.byte_time_s
 
     def write_line(
         self, line: bytes, upto: int, expected: ParserState | None = None, *, is_block: bool = False
@@ -135,60 +105,14 @@ class GrblWire:
         """Write a whole line, its end included, that the window has room for."""
         self.raise_if_failed()
         self.flight.launch(line, upto, expected, is_block=is_block)
-        self.write_s = self.loop.time()
         self.write(line)
+        self.write_s = self.wire_free_s
 
-    def must_wait_s(self, size: int) -> float:
-        """How long to wait until `size` more bytes are not too many ahead of the wire; 0.0 if they are not."""
-        byte_time_s = self._transport.byte_time_s if self._transport is not None else 0.0
-        ahead_s = self._wire_free_s - self.loop.time()
-        return ahead_s if ahead_s > 0 and ahead_s + size * byte_time_s > WIRE_AHEAD_S else 0.0
-
-    def close(self) -> None:
-        """Give the port back."""
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._down is not None:
-            self._down.cancel()
-        if self._transport is not None:
-            self._transport.close()
-
-    def data_received(self, data: bytes) -> None:
-        """From the transport."""
-        self.heard_s = self.loop.time()
-        for line in self._splitter.feed(data):
-            reply = parse_reply(line)
-            if reply is not None:
-                self._hear(reply)
-        self._tell_news()
-
-    def connection_lost(self, error: TransportError | None) -> None:
-        """From the transport."""
-        if error is not None:
-            error = TransportError(f"{error} Motion stops when the planner is empty; home before going on.")
-        self.fail(error or TransportError(f"{self.url} was closed."), stand=False)
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._down is not None:
-            self._down.cancel()
-        self._tell_news()
-
-    # -- news ---------------------------------------------------------------------------------------------------
-
-    async def news(self, timeout_s: float) -> bool:
-        """Wait until anything is heard, or the time is up (False). Raises nothing: look at `error`."""
-        if self._news is None or self._news.done():
-            self._news = self.loop.create_future()
-        self._waiters += 1
-        try:
-            done, _ = await asyncio.wait({self._news}, timeout=timeout_s)
-        finally:
-            self._waiters -= 1
-        return bool(done)
-
-    def _tell_news(self) -> None:
-        if self._news is not None and not self._news.done():
-            self._news.set_result(None)
+    @property
+    def is_busy(self) -> bool:
+        """Whether reports are wanted often."""
+        moving = self.report is not None and self.report.state in MOVING
+        return self.is_streaming or moving or self.flight.in_buffer > 0
 
     async def next_report(self) -> Report:
         """A report asked for from now on. Raises what the link has failed with."""
@@ -203,36 +127,6 @@ class GrblWire:
                 )
         self.raise_if_failed()
         return self.report
-
-    def ask(self) -> None:
-        """One `?`, if the port takes it."""
-        if self._transport is None or not self._transport.is_open:
-            return
-        if self._asked_s is None:
-            self._asked_s = self.loop.time()
-        self.write(ASK)
-
-    def _poll(self) -> None:
-        if self._transport is None or not self._transport.is_open:
-            return
-        now_s = self.loop.time()
-        if self.is_mute:
-            self._asked_s = None
-        elif self._asked_s is not None and now_s - self._asked_s > REPORT_PATIENCE_S and not self.is_booting:
-            self.fail(
-                LinkTimeout(
-                    f"{self.url} has not answered '?' for {now_s - self._asked_s:.1f} s: the line is dead, or the "
-                    "controller has halted. Check cable and supply, then home before going on."
-                )
-            )
-        try:
-            if not self.is_mute:
-                self.ask()
-        except TransportError as error:
-            self.fail(error)
-        moving = self.report is not None and self.report.state in MOVING
-        is_busy = self._waiters > 0 or self.is_streaming or moving or self.flight.in_buffer > 0
-        self._timer = self.loop.call_later(REPORT_BUSY_S if is_busy else REPORT_IDLE_S, self._poll)
 
     # -- hearing ------------------------------------------------------------------------------------------------
 
@@ -257,7 +151,7 @@ class GrblWire:
         elif isinstance(reply, ParserState):
             self._on_parser(reply)
         elif isinstance(reply, Noise):
-            self.counters.noise_lines += 1
+            self._on_noise(reply)
 
     def _answered_blocks(self) -> int:
         assert self.track is not None
@@ -265,6 +159,7 @@ class GrblWire:
 
     def _on_banner(self) -> None:
         self.banners += 1
+        self.is_stopped = self.error is not None
         if self.error is not None or self.is_booting:
             return
         self.fail(
@@ -274,6 +169,7 @@ class GrblWire:
             ),
             stand=False,
         )
+        self.is_stopped = True
 
     def _on_alarm(self, alarm: Alarm) -> None:
         self.is_locked = True
@@ -296,8 +192,15 @@ class GrblWire:
             )
         )
 
+    def _on_noise(self, noise: Noise) -> None:
+        self.counters.noise_lines += 1
+        for question in self.flight.questions():
+            if question.expected is not None and is_damaged(noise.text, question.expected):
+                self._on_parser(question.expected)
+                return
+
     def _on_parser(self, told: ParserState) -> None:
-        question = self.flight.told()
+        question = self.flight.told(told)
         if question is None or question.expected is None:
             return
         if found := differences(told, question.expected):
@@ -312,30 +215,37 @@ class GrblWire:
 
     def _on_report(self, report: Report) -> None:
         self.counters.reports += 1
-        self._asked_s = None
+        self.report_came()
         self.report, self.report_s = report, self.heard_s
         self.is_locked = report.state in (State.ALARM, State.SLEEP)
-        if report.overrides is not None:
-            self.overrides = report.overrides
-        moved = report.wco_mm is not None and self.wco_mm is not None and report.wco_mm != self.wco_mm
         if self.error is not None:
             return
         if self.is_streaming:
-            self._judge(report, moved)
-        elif report.wco_mm is not None:
+            self._judge(report)
+            return
+        if report.overrides is not None:
+            self.overrides = report.overrides
+        if report.wco_mm is not None:
             self.wco_mm = report.wco_mm
 
-    def _judge(self, report: Report, offset_moved: bool) -> None:
-        """While a stream runs: what a report says that should not be."""
+    def _judge(self, report: Report) -> None:
+        """While a stream runs: what a report says that should not be. A reading that may be damaged is taken twice."""
         what = ""
         if report.state not in (State.IDLE, State.RUN) and not (report.state is State.HOLD and self.is_holding):
             what = f"is in state {report.state.value}, and nobody asked for that"
-        elif report.overrides is not None and report.overrides != (100, 100, 100):
-            what = "has its overrides at {}, {} and {} %, and nobody asked for that".format(*report.overrides)
-        elif offset_moved:
-            what = f"has another work offset than at the stream's start ({report.wco_mm})"
+        elif report.overrides is not None:
+            what = self._judge_overrides(report.overrides)
+        elif report.wco_mm is not None:
+            if report.wco_mm not in (self.wco_mm, self._odd_offset):
+                self._odd_offset = report.wco_mm
+            elif report.wco_mm == self._odd_offset:
+                what = f"has another work offset than at the stream's start ({report.wco_mm})"
+        self._reports_since_odd += 1
         if what:
             self.fail(LinkError(f"the controller on {self.url} {what}. The stream stops here."))
+            return
+        if self._is_stuck(report):
+            self.fail(LinkTimeout(f"the controller on {self.url} says Run and has not moved for {STALL_S:g} s."))
             return
         off = ""
         if self.track is not None:
@@ -349,12 +259,30 @@ class GrblWire:
         self._off_track = off
         self._miss_answers(report)
 
+    def _is_stuck(self, report: Report) -> bool:
+        motion = (report.state, report.position_mm, report.planner_free, report.rx_free)
+        if report.state is not State.RUN or motion != self._last_motion:
+            self._last_motion, self._moved_s = motion, self.heard_s
+        return self.heard_s - self._moved_s > STALL_S
+
+    def _judge_overrides(self, overrides: tuple[int, int, int]) -> str:
+        """A change of overrides is reported at once. So they are set to 100: if that is reported, they were not."""
+        if overrides == (100, 100, 100):
+            changed_back = self._reports_since_odd <= 2
+            return "had overrides that nobody asked for" if changed_back else ""
+        if self._reports_since_odd <= 2:
+            return "has its overrides at {}, {} and {} %, and nobody asked for that".format(*overrides)
+        self._reports_since_odd = 0
+        self.write(OVERRIDES_100)
+        self.ask()
+        return ""
+
     def _miss_answers(self, report: Report) -> None:
         """Nothing left to read, room to plan, and still no answer: it was lost."""
         flight = self.flight
         if not flight.entries or flight.out_of_step or self.is_holding or report.planner_free in (None, 0):
             return
-        waited_s = self.heard_s - max(self.answer_s, self.write_s, self._wire_free_s)
+        waited_s = self.heard_s - max(self.answer_s, self.write_s)
         if report.rx_free is not None and report.rx_free >= self.build.rx_bytes and waited_s > ANSWER_S:
             flight.out_of_step = "the controller has read everything, and answers are missing"
 
@@ -378,7 +306,7 @@ class GrblWire:
             if idle and has_read and report.planner_free in (None, self.build.planner_blocks):
                 return report
             now = (report.state, report.position_mm, report.planner_free, report.rx_free)
-            if now != before:
+            if now != before or self.is_holding:  # a hold that we asked for lasts as long as the operator wants
                 before, changed_s = now, self.loop.time()
             elif self.loop.time() - changed_s > stall_s:
                 error = LinkTimeout(
@@ -387,7 +315,7 @@ class GrblWire:
                 )
                 self.fail(error)
                 raise error
-            await asyncio.sleep(REPORT_BUSY_S)
+            await asyncio.sleep(REST_POLL_S)
 
     async def stand(self) -> bool:
         """Hold; whether it came to stand (Hold:0, or it did not move) within 3 s. Works on a failed link too."""
@@ -395,7 +323,7 @@ class GrblWire:
         deadline_s = self.loop.time() + HOLD_LIMIT_S
         again_s = 0.0
         first = self.counters.reports
-        while self.loop.time() < deadline_s and self._transport is not None and self._transport.is_open:
+        while self.loop.time() < deadline_s and self.is_open:
             if self.loop.time() >= again_s:  # a lost '!' is said again; in a hold it changes nothing
                 self.write(HOLD)
                 self.ask()
@@ -414,7 +342,7 @@ class GrblWire:
     async def reset(self) -> bool:
         """0x18 until the banner comes; whether it came. What was planned and sent is gone."""
         for _ in range(RESET_TRIES):
-            if self._transport is None or not self._transport.is_open:
+            if not self.is_open:
                 return False
             before = self.banners
             self.write(RESET)
@@ -431,23 +359,18 @@ class GrblWire:
 
     # -- the end ------------------------------------------------------------------------------------------------
 
-    def raise_if_failed(self) -> None:
-        """Raise why this link is unusable, if it is."""
-        if self.error is not None:
-            raise type(self.error)(str(self.error))
-
     def fail(self, error: BridgeError, *, stand: bool = True) -> None:
         """Nothing more is sent or believed. With `stand`, the machine is held and then reset: the rest never runs."""
         if self.error is not None:
             return
         self.error = error
-        if stand and self._transport is not None and self._transport.is_open:
+        if stand and self.is_open:
             try:
                 self.write(HOLD)
             except TransportError:
                 return  # the cable is gone: the first error tells of what came before it
             self._down = self.loop.create_task(self._put_down())
-        self._tell_news()
+        self.tell_news()
 
     def stop(self, error: BridgeError) -> None:
         """0x18 at once, ahead of everything that is queued here, and again until the banner comes."""
@@ -459,7 +382,7 @@ class GrblWire:
             if self._down is not None:
                 self._down.cancel()
             self._down = self.loop.create_task(self._make_sure_of_reset())
-            self._tell_news()
+            self.tell_news()
 
     async def is_down(self) -> None:
         """Return when a failed link has made its machine stand, or has given that up (bounded: 10 s)."""
