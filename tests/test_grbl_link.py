@@ -200,14 +200,14 @@ def test_no_carriage_return_no_space_and_no_long_line_is_sent() -> None:
     virtually(main)
 
 
-def test_reports_are_asked_for_between_lines_5_to_10_times_a_second() -> None:
+def test_reports_are_asked_for_between_lines_5_to_20_times_a_second() -> None:
     async def main() -> None:
         link, peer = await talk()
         began_s = asyncio.get_running_loop().time()
         before = link.counters.reports
         await link.stream(layer(20), Notes())
         rate = (link.counters.reports - before) / (asyncio.get_running_loop().time() - began_s)
-        assert 5 <= rate <= 12
+        assert 5 <= rate <= 20  # 8 while it streams, 20 while the end is waited for: Grbl's manual advises no more
         for chunk, following in zip(peer.written, peer.written[1:]):
             if following == b"?":
                 assert chunk.endswith((b"\n", b"?"))

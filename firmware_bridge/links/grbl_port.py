@@ -37,6 +37,7 @@ class GrblPort(ABC):
         self._news: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._asked_s: float | None = None  # since when a report is owed
+        self._last_asked_s = -REPORT_IDLE_S
         self._waiters = 0
 
     @abstractmethod
@@ -120,6 +121,7 @@ class GrblPort(ABC):
             return
         if self._asked_s is None:
             self._asked_s = self.loop.time()
+        self._last_asked_s = self.loop.time()
         self.write(ASK)
 
     def _poll(self) -> None:
@@ -136,7 +138,7 @@ class GrblPort(ABC):
                 )
             )
         try:
-            if not self.is_mute:
+            if not self.is_mute and now_s - self._last_asked_s > 0.8 * REPORT_BUSY_S:  # else somebody has just asked
                 self.ask()
         except TransportError as error:
             self.fail(error)
