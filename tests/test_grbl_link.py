@@ -219,22 +219,42 @@ def test_a_wait_is_counted_by_the_host_at_rest_and_dark() -> None:
     async def main() -> None:
         link, peer = await talk()
         plan = [b"M4 S0", b"G0 X5.000 Y5.000", b"G4 P2.5", b"G1 X9.000 Y5.000 F3000 S1000", b"M5"]
-        ends: list[float] = []
-        began: list[float] = []
         loop = asyncio.get_running_loop()
+        times: dict[str, float] = {}
 
         def watch(data: bytes) -> bytes:
-            if b"G1X4F3000" in data:
-                began.append(loop.time())
             if b"X5Y5" in data:
-                ends.append(loop.time() + math.dist((0, 0), (5, 5)) / 100)
+                times["stands"] = loop.time() + math.dist((0, 0), (5, 5)) / 100
+            if b"F3000" in data:
+                times["goes on"] = loop.time()
+                assert peer.state == "Idle" and len(peer.done) == 1
             return data
 
         peer.mangle = watch
         await link.stream(plan, Notes())
         assert differs(peer.done, due_moves(plan)) == ""
         assert not any("G4" in line for line in peer.received)
-        assert not began or began[0] - ends[0] >= 2.5
+        assert 2.5 <= times["goes on"] - times["stands"] < 2.7
+
+    virtually(main)
+
+
+def test_a_line_is_claimed_only_when_it_is_proven() -> None:
+    async def main() -> None:
+        link, peer = await talk()
+        notes = Notes()
+        states = 0
+
+        def from_the_third_on_none(reply: str) -> list[bytes]:
+            nonlocal states
+            states += reply.startswith("[GC:")
+            return [] if reply.startswith("[GC:") and states > 4 else [reply.encode() + b"\r\n"]
+
+        peer.on_reply = from_the_third_on_none
+        with pytest.raises(LinkError, match=r"cannot be proven|too noisy"):
+            await link.stream(layer(6), notes)
+        assert len(peer.done) >= 2  # more was done than is claimed
+        assert notes.acks == [0, 1]  # M4 and the first jump: the state was seen before, behind M4, behind the jump
 
     virtually(main)
 
@@ -474,6 +494,19 @@ def test_a_jog_goes_there_dark_and_reads_back() -> None:
         assert peer.parser.spindle == "M5"
         with pytest.raises(Rejected, match="leave the machine's travel"):
             await link.jog((300.0, 0.0, 0.0), speed_mm_s=50.0)
+
+    virtually(main)
+
+
+def test_a_jog_after_a_stream_that_left_the_beam_on_is_dark() -> None:
+    async def main() -> None:
+        link, peer = await talk()
+        await link.stream([b"M4 S0", b"G0 X1.000", b"G1 X2.000 F600 S500"], Notes())
+        assert peer.parser.spindle == "M4"
+        spindles: list[str] = []
+        peer.mangle = lambda data: (spindles.append(peer.parser.spindle) if b"$J" in data else None, data)[1]
+        await link.jog((30.0, 20.0, 0.0), speed_mm_s=50.0)
+        assert spindles == ["M5"]
 
     virtually(main)
 

@@ -247,6 +247,34 @@ def test_a_move_that_was_damaged_lost_doubled_or_merged(change: Callable[[bytes]
     virtually(main)
 
 
+def test_a_fault_too_short_for_any_report_is_found_where_the_machine_comes_to_rest() -> None:
+    async def main() -> None:
+        link, peer = await talk()
+        plan = [b"M4 S0", b"G0 X5.000 Y5.000"]
+        plan += [b"G1 X%.3f Y5.000 F6000 S900" % (5 + 0.3 * index) for index in range(1, 11)]
+        peer.mangle = once(lambda data: data.startswith(b"N9X0.3"), lambda data: data.replace(b"0.3", b"0.2"))
+        error = await ends(link, peer, [*plan, b"M5"])
+        assert error is not None and "came to rest after line 12" in str(error)
+        assert "x = 7.900 mm instead of 8.000 mm" in str(error)
+
+    virtually(main)
+
+
+def test_a_mode_that_a_damaged_line_set_is_asked_for_before_the_plan_sets_it_anew() -> None:
+    """N becomes F by one bit: the line moves as it should, and all that follow at another feed."""
+
+    async def main() -> None:
+        link, peer = await talk()
+        plan = [b"M4 S0", b"G0 X5.000 Y5.000"]
+        plan += [b"G1 X%.3f Y5.000 F2400 S900" % (5 + 0.5 * index) for index in range(1, 6)]
+        plan += [b"G1 X%.3f Y5.000 F3000 S900" % (8 + 0.5 * index) for index in range(1, 6)]
+        peer.mangle = once(lambda data: data.startswith(b"N7X"), lambda data: data.replace(b"N", b"F"))
+        error = await ends(link, peer, [*plan, b"M5"])
+        assert error is not None and "F7 instead of F2400" in str(error)
+
+    virtually(main)
+
+
 def test_a_damaged_report_is_read_again_before_anything_is_stopped() -> None:
     async def main() -> None:
         link, peer = await talk()
@@ -347,7 +375,7 @@ class Faults:
 def test_random_faults_end_exact_or_stopped_and_never_otherwise(way: str, exact_at_least: float) -> None:
     """A fault in what the controller hears can only be stopped for; one in what it says is mostly proven harmless."""
     tally = Counter[str]()
-    for seed in range(120):
+    for seed in range(70):
 
         async def main(seed: int = seed) -> None:
             faults = Faults(seed, way)
@@ -361,5 +389,5 @@ def test_random_faults_end_exact_or_stopped_and_never_otherwise(way: str, exact_
                 assert error is None
 
         virtually(main)
-    assert tally.total() > 90
+    assert tally.total() > 50
     assert tally["exact"] / tally.total() >= exact_at_least, tally
