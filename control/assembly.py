@@ -24,6 +24,7 @@ from firmware_bridge.devices.camera import Camera
 from firmware_bridge.devices.imu import Imu
 from firmware_bridge.devices.instrument import Instrument
 from firmware_bridge.devices.motion import MotionController
+from firmware_bridge.devices.motion_grbl import GrblMotionController
 from firmware_bridge.devices.omron_heater import OmronHeater
 from firmware_bridge.devices.power import RoverPower
 from firmware_bridge.devices.recoater import StepperDrive
@@ -33,6 +34,7 @@ from firmware_bridge.devices.watlow_heater import WatlowHeater
 from firmware_bridge.devices.wheels import RoboClawLayout, RoboClawWheels, Wheels
 from firmware_bridge.devices.wheels_modbus import ModbusWheels
 from firmware_bridge.devices.wheels_modbus_drives import ModbusLayout
+from firmware_bridge.links.grbl import Expected, GrblLink
 from firmware_bridge.links.http_snapshot import HttpSnapshotLink
 from firmware_bridge.links.imu_frames import ImuLink
 from firmware_bridge.links.marlin import MarlinLink
@@ -68,6 +70,11 @@ class Wires:
     async def marlin(self, wire: str) -> MarlinLink:
         """The line-protocol link on a wire."""
         self._links[wire] = await MarlinLink.open(self._urls[wire])
+        return self._links[wire]
+
+    async def grbl(self, wire: str, expected: Expected) -> GrblLink:
+        """The character-counting link on a wire."""
+        self._links[wire] = await GrblLink.open(self._urls[wire], expected=expected)
         return self._links[wire]
 
     async def http(self, wire: str, timeout_s: float) -> HttpSnapshotLink:
@@ -106,6 +113,12 @@ async def _motion(wires: Wires, config: MachineConfig) -> MotionController:
     e = config.envelope
     link = await wires.marlin(config.devices.motion.wire)
     return MotionController(link, travel_mm=(e.x_mm, e.y_mm, e.z_mm), speed_mm_s_max=e.speed_mm_s_max)
+
+
+async def _grbl(wires: Wires, config: MachineConfig) -> GrblMotionController:
+    e = config.envelope
+    link = await wires.grbl(config.devices.motion.wire, Expected(s_max=e.s_max))
+    return GrblMotionController(link, travel_mm=(e.x_mm, e.y_mm, e.z_mm), speed_mm_s_max=e.speed_mm_s_max)
 
 
 async def _beam(wires: Wires, config: MachineConfig) -> BeamHead:
@@ -207,6 +220,7 @@ async def _camera(wires: Wires, config: MachineConfig | RoverConfig) -> Camera:
 # an emulator; a test walks the four.
 KINDS: dict[str, Callable[..., Awaitable[Any]]] = {
     "marlin": _motion,
+    "grbl": _grbl,
     "beam_head": _beam,
     "bed_heater": _heater,
     "omron_heater": _omron_heater,
@@ -248,7 +262,7 @@ async def open_machine(config: MachineConfig, listener: Listener) -> AsyncIterat
     wires = Wires(config)
     try:
         devices = Devices(
-            motion=await _motion(wires, config),
+            motion=await KINDS[config.devices.motion.kind](wires, config),
             beam=await _beam(wires, config),
             heater=await KINDS[config.devices.heater.kind](wires, config),
             meter=await _meter(wires, config),

@@ -59,7 +59,7 @@ class EnvelopeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class MotionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The motion controller: a line protocol on a wire of its own."""
 
-    kind: Literal["marlin"]
+    kind: Literal["marlin", "grbl"]
     wire: str
     stale_after_s: Positive = 10.0
 
@@ -342,8 +342,8 @@ def _check_names(config: MachineConfig) -> Iterator[str]:
         kinds = extra_kinds()
         if device.kind not in kinds:
             yield (
-                f"extra.{name}: no driver of kind {device.kind!r} is installed{did_you_mean(device.kind, kinds)}; known are"
-                f" {', '.join(sorted(kinds))}"
+                f"extra.{name}: no driver of kind {device.kind!r} is installed"
+                f"{did_you_mean(device.kind, kinds)}; known are {', '.join(sorted(kinds))}"
             )
 
 

@@ -25,6 +25,7 @@ from firmware_bridge.devices.bed_heater import Heater
 from firmware_bridge.devices.camera import Camera
 from firmware_bridge.devices.instrument import Instrument
 from firmware_bridge.devices.motion import MotionController
+from firmware_bridge.devices.motion_grbl import GrblMotionController
 from firmware_bridge.devices.recoater import StepperDrive
 from firmware_bridge.errors import BridgeError, DeviceError
 from firmware_bridge.signals import Reading
@@ -40,7 +41,7 @@ MOVING_S = 12.0  # a drive is polled fast for at most this long after a move was
 class Devices:
     """Every device of a printer, not yet identified; `control.assembly` owns the wires they hang on."""
 
-    motion: MotionController
+    motion: MotionController | GrblMotionController
     beam: BeamHead
     heater: Heater
     meter: Instrument

@@ -86,7 +86,7 @@ BAD_VALUES = [
     ("envelope", "acceleration_mm_s2", ["0.0", "50001.0"]),
     ("envelope", "junction_deviation_mm", ["0.0", "1.1"]),
     ("envelope", "s_max", ["0", "65536", "10.5"]),
-    ("devices.motion", "kind", ['"grbl"']),
+    ("devices.motion", "kind", ['"linuxcnc"']),
     ("devices.motion", "stale_after_s", ["0.0"]),
     ("devices.beam", "kind", ['"laser"']),
     ("devices.beam", "unit", ["0", "248"]),

@@ -1,0 +1,146 @@
+"""The gantry on a Grbl controller in laser mode: what `devices.motion` is for Marlin, verb for verb.
+
+A print gives both the same lines, in the words of the slicer's Marlin program; `in_grbl_words` says each of them in
+Grbl's, one for one, so that what a journal calls line 17 is line 17 on either machine. Positions in mm in the work
+frame (G54), whose zero must be the machine file's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import Callable, Sequence
+
+from firmware_bridge.devices.motion import IDLE_TIMEOUT_S, LASER_OFF_TIMEOUT_S, SPEED_MM_S, TRAVEL_MM
+from firmware_bridge.errors import BridgeError, DeviceHalted, LinkTimeout, NotReady, Rejected
+from firmware_bridge.links.grbl import GrblLink
+from firmware_bridge.links.marlin_flight import StreamJournal
+
+_JUMP = re.compile(rb"(G0(?: [XYZ]-?[\d.]+)+)(?: F[\d.]+)?(?: S0)?")
+_WAIT = re.compile(rb"G4 P(\d+)")
+_BEAM = re.compile(rb"(M[345]) I( S[\d.]+)?")
+
+
+def in_grbl_words(line: bytes) -> bytes:
+    """One line of the slicer's Marlin program in Grbl's words. Any other line is left as it is.
+
+    `M4 I` and `M5 I` lose the I (laser mode is always in step with the motion), `G0` its feed and S0 (it is dark and as
+    fast as the axes may), `G4 P` is in seconds, and `M400` needs nothing: a stream ends at rest.
+    """
+    if line == b"M400":
+        return b"G4 P0"
+    if found := _JUMP.fullmatch(line):
+        return found[1]
+    if found := _BEAM.fullmatch(line):
+        return found[1] + (found[2] or b"")
+    if found := _WAIT.fullmatch(line):
+        return b"G4 P%.3f" % (int(found[1]) / 1000.0)
+    return line
+
+
+class GrblMotionController:
+    """`travel_mm`: the end of each axis, from 0; `speed_mm_s_max` bounds jogging."""
+
+    def __init__(
+        self,
+        link: GrblLink,
+        *,
+        travel_mm: tuple[float, float, float] = TRAVEL_MM,
+        speed_mm_s_max: float = SPEED_MM_S,
+        name: str = "motion",
+    ) -> None:
+        self.name = name
+        self.link = link
+        self.travel_mm = travel_mm
+        self.speed_mm_s_max = speed_mm_s_max
+
+    async def identify(self) -> dict[str, str]:
+        """What `$I` told; the link has refused other firmware, and settings that do not suit, when it was opened."""
+        build = self.link.identity
+        return {"FIRMWARE_NAME": f"Grbl {build.version}", "MACHINE_TYPE": build.name, "OPTIONS": build.options}
+
+    async def home(self) -> None:
+        """Home all axes; returns when the machine stands there. Rejected where homing is switched off."""
+        await self.link.home()
+
+    async def position(self) -> tuple[float, float, float]:
+        """x, y, z in mm, where the machine is now."""
+        return await self.link.position()
+
+    async def jog(self, x_mm: float, y_mm: float, z_mm: float, *, speed_mm_s: float) -> tuple[float, float, float]:
+        """Move by x, y, z mm with the beam off, and return where it stands. Rejected beyond the travel."""
+        if not self.link.is_homed:
+            raise NotReady(f"{self.name} does not know where it stands: home it before jogging.")
+        if not 0 < speed_mm_s <= self.speed_mm_s_max:
+            raise Rejected(f"{self.name}: {speed_mm_s:g} mm/s is refused: above 0 to {self.speed_mm_s_max:g} mm/s.")
+        await self.wait_idle()
+        x, y, z = await self.position()
+        target = (x + x_mm, y + y_mm, z + z_mm)
+        for axis, value, end in zip("xyz", target, self.travel_mm):
+            if not (math.isfinite(value) and -0.02 <= value <= end + 0.02):  # a reading is rounded to steps
+                raise Rejected(f"{self.name}: {axis} = {value:g} mm is refused: the axis goes from 0 to {end:g} mm.")
+        return await self.link.jog(target, speed_mm_s=speed_mm_s)
+
+    async def stream(
+        self, lines: Sequence[bytes], journal: StreamJournal, *, cancelled: Callable[[], bool] | None = None
+    ) -> int:
+        """Send the slicer's lines, each after `journal` has noted it; returns how many are proven done, at rest."""
+        return await self.link.stream([in_grbl_words(line) for line in lines], journal, cancelled=cancelled)
+
+    async def wait_idle(self, *, timeout_s: float = IDLE_TIMEOUT_S) -> None:
+        """Return when every move has ended. LinkTimeout after `timeout_s` in which nothing changes."""
+        await self.link.wait_idle(timeout_s=timeout_s)
+
+    async def laser_off(self) -> None:
+        """S = 0 once the planned moves have ended (M5)."""
+        await self.link.beam_off()
+
+    def silent_s(self) -> float:
+        """Seconds since the controller was last heard; 0 while it homes, when it says nothing (bounded by `home`)."""
+        if self.link.is_homing:
+            return 0.0
+        return asyncio.get_running_loop().time() - self.link.heard_s
+
+    async def safe(self) -> None:
+        """Beam off at the controller: M5 at rest; in motion, or without an answer, what is planned is dropped.
+
+        A link that has failed has made its machine stand already.
+        """
+        if self.link.error is not None:
+            await self._is_down()
+            return
+        try:
+            async with asyncio.timeout(LASER_OFF_TIMEOUT_S):
+                if await self.link.is_moving():
+                    await self.link.abort()
+                await self.link.beam_off()
+        except TimeoutError as error:
+            self.link.emergency_stop()
+            raise LinkTimeout(
+                f"{self.name} did not switch its laser output off within {LASER_OFF_TIMEOUT_S:g} s: it was reset. Open "
+                "the line again and home."
+            ) from error
+
+    async def quick_stop(self) -> None:
+        """Stop where it is and drop what is planned: hold, and a reset once it stands. The position survives."""
+        if self.link.error is not None:
+            await self._is_down()
+            return
+        try:
+            await self.link.abort()
+        except BridgeError:
+            if self.link.error is None:
+                self.link.emergency_stop()
+            raise
+
+    async def _is_down(self) -> None:
+        """A halted or failed controller is safe once its reset is confirmed; one that is not, raises."""
+        await self.link.is_down()
+        error = self.link.error
+        if error is not None and not self.link.is_stopped and not isinstance(error, DeviceHalted):
+            raise type(error)(str(error))
+
+    def stop(self) -> None:
+        """The software stop: a reset at once. Afterwards the position is unknown; open the line again and home."""
+        self.link.emergency_stop()
