@@ -7,6 +7,8 @@
 RTU has no transaction number, so a reply that comes after its deadline would pass for the next one's. After a timeout
 or a wrong reply the link is TAINTED: nothing is sent until the line has been quiet for the late window. A caller that
 is cancelled leaves its transaction to end by itself: reply or deadline. Bytes that nobody asked for taint it, too.
+An urgent write (a stop) waits neither for a unit that is silent nor for the line to be quiet for that long: a late
+answer cannot pass for its echo, and what it may collide with is repeated.
 What cannot be told apart in RTU: an exact duplicate of a reply that arrives while the same question is asked again.
 """
 
@@ -46,6 +48,7 @@ from firmware_bridge.links.modbus_frames import (
 from firmware_bridge.transport import Transport, open_transport
 
 QUEUE_MAX = 64
+URGENT_PATIENCE_S = 0.08  # beyond the bytes of an answer: slower than the slowest unit that we know thinks, 60 ms
 SILENCE_MIN_S = 0.00175  # t3.5 above 19200 baud is fixed (serial line specification)
 DRAIN_LIMIT_S = 5.0  # whoever waits behind a line that babbles longer than this is told so
 
@@ -59,11 +62,14 @@ class LinkState(Enum):
 
 
 class _Transaction:
-    __slots__ = ("future", "number", "question")
+    """`presses`: an urgent write, whose answer no older one can be taken for."""
 
-    def __init__(self, question: Question, future: asyncio.Future[bytes]) -> None:
+    __slots__ = ("future", "number", "presses", "question")
+
+    def __init__(self, question: Question, future: asyncio.Future[bytes], presses: bool) -> None:
         self.question = question
         self.future = future
+        self.presses = presses
         self.number = 0
 
 
@@ -104,8 +110,10 @@ class ModbusLink:
         self._watch_s = 0.0  # that comes before
         self._start: asyncio.TimerHandle | None = None
         self._quiet_until_s = 0.0
+        self._free_at_s = 0.0  # t3.5 after the last byte either way: when a frame may begin
         self._drain_ends_s = 0.0
         self._tainted = False
+        self._is_hastened = False  # the current transaction ends early if it must
         self._is_out_of_frame = False
         self._number = 0
         self._odd = Oddities()
@@ -137,7 +145,7 @@ class ModbusLink:
         if self.is_rtu:  # above 19200 baud t3.5 is fixed
             slow = transport.byte_time_s > 10 / 19200
             self._silence_s = 3.5 * transport.byte_time_s if slow else SILENCE_MIN_S
-        self._quiet_until_s = self._loop.time() + self._silence_s
+        self._quiet_until_s = self._free_at_s = self._loop.time() + self._silence_s
 
     def close(self) -> None:
         """Give the port back; who still waits gets a TransportError."""
@@ -202,10 +210,13 @@ class ModbusLink:
             queue = self._urgent if urgent else self._queue
             if len(queue) >= QUEUE_MAX:
                 raise LinkError(f"{self.url}: {QUEUE_MAX} requests wait: the bus cannot keep up. Poll less often.")
-            transaction = _Transaction(question, self._loop.create_future())
+            presses = urgent and self.is_rtu and bool(question.echo)
+            transaction = _Transaction(question, self._loop.create_future(), presses)
             queue.append(transaction)
             if self._current is None:
                 self._pump()
+            elif presses:
+                self._hasten(self._current)
             try:
                 return await transaction.future
             except asyncio.CancelledError:
@@ -224,16 +235,32 @@ class ModbusLink:
 
     def _pump(self) -> None:
         """Start the next transaction if the line is free, quiet and untainted."""
-        while self._current is None and self._start is None and self._error is None:
+        while self._current is None and self._error is None:
             queue = self._urgent or self._queue
             if not queue:
                 return
-            if self._loop.time() < self._quiet_until_s:
-                self._start = self._loop.call_at(self._quiet_until_s, self._line_is_quiet)
+            ready_s = self._free_at_s if queue[0].presses else self._quiet_until_s
+            if self._loop.time() < ready_s:
+                if self._start is not None and self._start.when() > ready_s:
+                    self._start.cancel()
+                    self._start = None
+                if self._start is None:
+                    self._start = self._loop.call_at(ready_s, self._line_is_quiet)
                 return
             transaction = queue.popleft()
             if not transaction.future.done():
                 self._send(transaction)
+
+    def _hasten(self, transaction: _Transaction) -> None:
+        """A stop waits: what is in flight has only as long as its bytes and a unit that is well need."""
+        if transaction.presses or transaction.question.unit == 0:
+            return
+        if self._is_hastened or self._timeout_s <= URGENT_PATIENCE_S:
+            return
+        self._is_hastened = True
+        self._deadline_s += URGENT_PATIENCE_S - self._timeout_s
+        if self._watch is None or self._deadline_s < self._watch_s:
+            self._arm_watch()
 
     def _line_is_quiet(self) -> None:
         self._start = None
@@ -254,11 +281,15 @@ class ModbusLink:
     def _send(self, transaction: _Transaction) -> None:
         assert self._transport is not None
         question = transaction.question
-        self._tainted = False
+        if self._start is not None:
+            self._start.cancel()
+            self._start = None
+        self._tainted = self._tainted and self._loop.time() < self._quiet_until_s  # a stop does not end the wait
         if self._is_out_of_frame:
             self._is_out_of_frame = False
             self._tcp.rest.clear()
         self._odd = Oddities()
+        self._is_hastened = False
         if self.is_rtu:
             self._rtu.rest.clear()
             frame = frame_rtu(question)
@@ -301,6 +332,7 @@ class ModbusLink:
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the transport."""
+        self._free_at_s = self._loop.time() + self._silence_s
         transaction = self._current
         if transaction is None or transaction.question.unit == 0:
             self._on_unsolicited(data)
@@ -365,6 +397,9 @@ class ModbusLink:
         self._fail_current(error)
 
     def _sentence(self, kind: type[LinkError], question: Question, seen: str) -> LinkError:
+        if kind is LinkTimeout and self._is_hastened:
+            self.counters.gave_way += 1
+            return LinkTimeout(f"unit {question.unit} on {self.url}: {question.what} gave way to a stop.")
         if kind is LinkTimeout:
             self.counters.timeouts += 1
             self.silent.missed(question.unit)
@@ -389,7 +424,8 @@ class ModbusLink:
         transaction = self._current
         assert transaction is not None
         self._current = None
-        self._quiet_until_s = max(self._quiet_until_s, self._loop.time() + self._silence_s)
+        self._free_at_s = self._loop.time() + self._silence_s
+        self._quiet_until_s = max(self._quiet_until_s, self._free_at_s)
         self.counters.noise_bytes += self._odd.noise_bytes
         self.counters.late += self._odd.late
         if self.is_rtu and self._rtu.rest:  # bytes behind the reply belong to nobody
@@ -405,7 +441,9 @@ class ModbusLink:
             self._drain_ends_s = now_s + DRAIN_LIMIT_S
             self.counters.drains += 1
         quiet_s = self._timeout_s if self._is_out_of_frame else max(self._silence_s, self._late_window_s)
-        self._quiet_until_s = now_s + quiet_s
+        if self._is_hastened:  # its answer may come as late as that of any other
+            quiet_s += self._timeout_s - URGENT_PATIENCE_S
+        self._quiet_until_s = max(self._quiet_until_s, now_s + quiet_s)
 
     def connection_lost(self, error: TransportError | None) -> None:
         """The transport is gone: every waiting caller is told."""

@@ -14,6 +14,7 @@ class ModbusCounters:
     sent: int = 0
     ok: int = 0
     timeouts: int = 0
+    gave_way: int = 0
     frame_errors: int = 0
     mismatches: int = 0
     late: int = 0
