@@ -41,6 +41,7 @@ FIGURES = {
     "order": Figure("nearest_cpu_s", "CPU s, nearest order of 1e5 vectors", 1.0, False),
     "stream": Figure("lines_per_s", "lines/s, journal on", 5000.0, True),
     "modbus": Figure("tcp_reads_per_s", "guarded Modbus TCP reads/s", 4000.0, True),
+    "stop": Figure("gcode_latest_ms", "ms, the latest of 100 stops into a G-code stream", 10.0, False),
     "load": Figure("cpu_share", "of a core: 5 devices at 10 Hz, 200 lines/s, on the wire", 0.12, False),
     "virtual_time": Figure("sim_s_per_cpu_s", "simulated s per CPU s", 80.0, True),
     "bed": Figure("cell_updates_per_s", "cell updates/s", 40e6, True),

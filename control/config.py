@@ -310,9 +310,9 @@ def bus_loads(config: MachineConfig) -> dict[str, tuple[float, list[str]]]:
         if isinstance(device, ExtraConfig) and (device.map is None or config.urls[device.wire].startswith("tcp:")):
             continue
         rate_hz = device.poll_moving_hz if isinstance(device, DriveConfig) else device.poll_hz
-        cost_s = poll_cost_s(device.map, baud=_baud(config.urls[device.wire]))
+        cost_s = poll_cost_s(device.map, baud=baud_of(config.urls[device.wire]))
         if isinstance(device, HeaterConfig):
-            cost_s += poll_cost_s(device.map, baud=_baud(config.urls[device.wire]), writes=1, reads=False) * (
+            cost_s += poll_cost_s(device.map, baud=baud_of(config.urls[device.wire]), writes=1, reads=False) * (
                 device.refresh_hz / rate_hz
             )
         load, words = loads.get(device.wire, (0.0, []))
@@ -424,7 +424,7 @@ def _table(config: MachineConfig, device: str) -> str:
     return "extra" if device in config.extra else "devices"
 
 
-def _baud(url: str) -> int:
+def baud_of(url: str) -> int:
     """The baud rate that a URL names; a wire that names none is counted as 9600, the slowest in use."""
     found = re.search(r"[?&]baud=(\d*)", url)
     if not found:

@@ -309,6 +309,7 @@ async def machine_checks(machine: str) -> list[Check]:
     """The machine file, its poll plan, and each of its wires, opened for a moment, all at once."""
     from control.config import bus_loads, load_machine
     from control.errors import MoonkilnError
+    from control.stop_bounds import stop_bounds
 
     area = f"machine {machine}"
     try:
@@ -318,6 +319,9 @@ async def machine_checks(machine: str) -> list[Check]:
     checks = [Check(area, "ok", f"the machine file can be used ({len(config.urls)} wires)")]
     for wire, (load, words) in bus_loads(config).items():
         checks.append(Check(area, "ok", f"polling takes {load:.0%} of {wire}: {'; '.join(words)}"))
+    for name, bound in stop_bounds(config).items():
+        what = f"a software stop is on the wire of {name} within {1e3 * bound.seconds:.0f} ms ({bound.words})"
+        checks.append(Check(area, "ok", what))
     users = {wire: ", ".join(_devices_on(config, wire)) for wire in config.urls}
     tried = await asyncio.gather(*(_wire(area, name, url, users[name]) for name, url in config.urls.items()))
     return [*checks, *tried]

@@ -1,0 +1,22 @@
+"""Are the bounds of a software stop those that are promised, and made of what lies ahead of it?"""
+
+from __future__ import annotations
+
+import pytest
+
+from control.config import load_machine
+from control.stop_bounds import ADAPTER_BYTES, LOOP_HOLD_S, stop_bounds
+
+
+def test_every_device_that_acts_has_a_bound_and_it_is_kept() -> None:
+    bounds = stop_bounds(load_machine("bench"))
+    assert set(bounds) == {"motion", "beam", "heater", "recoater", "piston"}, "a meter and a camera do nothing"
+    assert bounds["beam"].seconds <= 0.010 and bounds["motion"].seconds <= 0.010
+    assert all(bound.seconds <= 0.150 for bound in bounds.values())
+
+
+def test_a_bound_is_the_sum_of_what_may_be_ahead() -> None:
+    bounds = stop_bounds(load_machine("bench"))
+    assert bounds["motion"].seconds == pytest.approx(ADAPTER_BYTES * 10 / 115_200 + LOOP_HOLD_S)
+    assert bounds["beam"].seconds == LOOP_HOLD_S and "kept free" in bounds["beam"].words
+    assert bounds["heater"].seconds > bounds["recoater"].seconds > 0.08, "9600 baud, and a meter beside it"
