@@ -1,4 +1,4 @@
-"""What the tests of foreign G-code hosts share: a program, the emulated board in a process of its own, and the judge."""
+"""What tests of foreign G-code hosts share: a program, the emulated board in a process of its own, and the judge."""
 
 from __future__ import annotations
 
@@ -63,18 +63,27 @@ def served_board(folder: Path, *options: str, faults: Sequence[Fault] = ()) -> I
         process.communicate()
 
 
-def check_truth(truth: dict[str, Any], points: list[tuple[float, float]], first_line_no: int | None = None) -> None:
+def check_truth(
+    truth: dict[str, Any],
+    points: list[tuple[float, float]],
+    first_line_no: int | None = None,
+    *,
+    near_mm: float = 1e-9,
+    near_s: float = 1e-9,
+) -> None:
     """Every vector of `program` was executed once, in order, with its power and energy, and nothing else.
 
     `first_line_no`: the line number that the host gives the first vector, where it counts on by one from there.
+    `near_mm`, `near_s`: what the board rounds off, of a place and of the S fraction.
     """
     assert truth["crashes"] == 0 and truth["dropped_bytes"] == 0
-    assert truth["position_mm"] == pytest.approx([*points[-1], 0.0], abs=1e-9)
+    assert truth["position_mm"] == pytest.approx([*points[-1], 0.0], abs=near_mm)
     executed = truth["executed"]
     assert len(executed) == len(points)
     if first_line_no is not None:
         assert [row[0] for row in executed] == list(range(first_line_no, first_line_no + len(points)))
     for i, (row, end) in enumerate(zip(executed, points)):
-        assert row[3:5] == pytest.approx(end, abs=1e-9) and row[5] == pytest.approx((500 + i % 500) / 1000)
+        assert row[3:5] == pytest.approx(end, abs=near_mm)
+        assert row[5] == pytest.approx((500 + i % 500) / 1000, abs=near_s)
     for row, joules in zip(executed, truth["energy_j"]):
         assert joules == pytest.approx(100.0 * row[5] * math.dist(row[1:3], row[3:5]) / 100.0, rel=1e-6)

@@ -23,14 +23,17 @@ from hil_sim.world.plant.gantry import Gantry
 from hil_sim.world.plant.optics import Head, Optics
 from hil_sim.world.wire import lay_pty
 
-COUNTERS = ("dropped_bytes", "boot_bytes", "resends", "resets", "killed", "errors", "deaf_bytes")  # where a board has it
+COUNTERS = ("dropped_bytes", "boot_bytes", "deaf_bytes", "resends", "resets", "errors", "killed")  # of those it has
+# laser mode, and the bench's steps, speeds and accelerations
+GRBL_SETTINGS = {32: 1, 100: 80, 101: 80, 102: 400, 110: 6000, 111: 6000, 112: 1200, 120: 500, 121: 500, 122: 500}
 
 
 def make_board(gantry: Gantry, options: argparse.Namespace) -> Any:
     if options.board == "grbl":
         from hil_sim.world.emulators.grbl import GrblEmulator
+        from hil_sim.world.emulators.grbl_firmware import GrblBuild
 
-        return GrblEmulator(gantry)
+        return GrblEmulator(gantry, GrblBuild(settings=GRBL_SETTINGS))
     return MarlinEmulator(gantry, MarlinBuild(advanced_ok=options.advanced_ok))
 
 

@@ -23,7 +23,8 @@ KEY = "5ca1ab1e5ca1ab1e5ca1ab1e5ca1ab1e"
 CONFIG = """\
 server: {{firstRun: false, onlineCheck: {{enabled: false}}, pluginBlacklist: {{enabled: false}}}}
 api: {{key: {key}}}
-serial: {{additionalPorts: ["{ports}"], autoconnect: false, log: true, timeout: {{communication: 4, communicationBusy: 4}}}}
+serial: {{additionalPorts: ["{ports}"], autoconnect: false, log: true,
+         timeout: {{communication: 4, communicationBusy: 4}}}}
 webcam: {{timelapseEnabled: false}}
 plugins:
   _disabled: [softwareupdate, announcements, tracking, errortracking, discovery, pi_support, backup, achievements,

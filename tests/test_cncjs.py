@@ -24,17 +24,26 @@ SECRET = "moonkiln"
 
 @dataclass(frozen=True)
 class Controller:
-    """`name`: as cncjs calls it. `board`: as `marlin_pty_server.py` calls it. `head`, `tail`: around the vectors."""
+    """`name`: as cncjs calls it. `board`: as `marlin_pty_server.py` calls it. `head`, `tail`: around the vectors.
+    `near_mm`, `near_s`: what the board rounds off."""
 
     name: str
     board: str
     head: tuple[str, ...]
     tail: tuple[str, ...]
+    near_mm: float = 1e-9
+    near_s: float = 1e-9
 
 
 MARLIN = Controller("Marlin", "marlin", ("G28 X Y", "G90", "G21", "M4 I", "G0 X62 Y59.8 F6000 S0"), ("M5 I", "M400"))
-# settings first, one by one: cncjs counts characters, and a board that writes its EEPROM is deaf
-GRBL = Controller("Grbl", "grbl", ("G90", "G21", "M4 S0", "G0 X62 Y59.8", "G1 F6000"), ("M5",))
+GRBL = Controller(
+    "Grbl",
+    "grbl",
+    ("G90", "G21", "M4 S0", "G0 X62 Y59.8", "G1 F6000"),
+    ("M5",),
+    near_mm=0.5 / 80 + 1e-6,  # whole steps, 80 a millimetre
+    near_s=1 / 255,  # eight bits of power
+)
 
 needs_grbl = pytest.mark.skipif(
     importlib.util.find_spec("hil_sim.world.emulators.grbl") is None, reason="the emulated Grbl is not there yet"
@@ -95,4 +104,4 @@ def test_cncjs_prints_to_the_end(tmp_path: Path, controller: Controller) -> None
     said, truth, points = print_with_cncjs(tmp_path, controller, 300, 50)
     assert said["errors"] == []
     assert said["states"] == ["running", "idle"]
-    check_truth(truth, points)
+    check_truth(truth, points, near_mm=controller.near_mm, near_s=controller.near_s)
