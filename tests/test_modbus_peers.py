@@ -27,6 +27,17 @@ pytest.importorskip("termios", reason="ptys need a Unix")
 TESTS = Path(__file__).resolve().parent
 
 
+# what PlainMemory holds after a master's errand
+PLAIN: dict[str, Any] = {
+    "coils": [0, 0, 0, 1, 1, 0, 1, 1, 0, 0, 1, 0, 1, 1, 0, 0],
+    "discretes": [1, 0, 0, 1, 0, 0, 1, 0, 0, 1],
+    "inputs": [10000, 10201, 10404, 10609, 10816],
+    "most": [0, *range(1000, 1123), 0],
+    "past": 2,
+}
+PLAIN_WITH_FC22_AND_FC23 = PLAIN | {"masked": 0x17, "exchanged": [1019, 7, 8, 1022]}
+
+
 class Bench:
     """The serving process and where it serves."""
 
@@ -108,6 +119,17 @@ said["status"] = status
 said["pulses"] = blade.read_long(0x1014, signed=True)
 piston.write_register(0x000F, 1, functioncode=6)
 said["piston"] = [piston.read_register(0x1003), piston.read_register(0x0001)]
+
+memory = instrument(bus1, 3, 115200)
+memory.write_bits(4, [1, 0, 1, 1, 0, 0, 1, 0, 1, 1])
+memory.write_bit(3, 1)
+memory.write_registers(20, list(range(1000, 1123)))
+said["memory"] = {
+    "coils": memory.read_bits(0, 16, functioncode=1),
+    "discretes": memory.read_bits(0, 10, functioncode=2),
+    "inputs": memory.read_registers(100, 5, functioncode=4),
+    "most": memory.read_registers(19, 125),
+}
 print(json.dumps(said))
 """
 
@@ -124,6 +146,7 @@ def test_minimalmodbus_on_both_serial_buses(bench: Bench) -> None:
     assert said["status"] & 0b110011 == 0b110010
     assert said["pulses"] == 2500
     assert said["piston"] == [2, 10000]
+    assert said["memory"] | {"past": 2} == PLAIN
     counters = bench.end()
     for bus in ("bus0", "bus1"):
         assert counters[bus]["answered"] > 3
@@ -148,12 +171,25 @@ said["stopped"] = [stop.write_single_register(8, 1), one.read_holding_registers(
 other = ModbusClient(host="127.0.0.1", port=int(sys.argv[1]), unit_id=9, timeout=5.0, auto_open=True)
 stop.close()
 said["foreign"] = [other.read_holding_registers(0, 1), other.last_except]
+
+memory = ModbusClient(host="127.0.0.1", port=int(sys.argv[2]), unit_id=3, timeout=5.0, auto_open=True)
+assert memory.write_multiple_coils(4, [bool(bit) for bit in (1, 0, 1, 1, 0, 0, 1, 0, 1, 1)])
+assert memory.write_single_coil(3, True) and memory.write_multiple_registers(20, list(range(1000, 1123)))
+said["memory"] = {
+    "coils": memory.read_coils(0, 16),
+    "discretes": memory.read_discrete_inputs(0, 10),
+    "inputs": memory.read_input_registers(100, 5),
+    "most": memory.read_holding_registers(19, 125),
+    "exchanged": memory.write_read_multiple_registers(40, [7, 8], 39, 4),
+}
+assert memory.read_holding_registers(199, 2) is None
+said["memory"]["past"] = memory.last_except
 print(json.dumps(said))
 """
 
 
 def test_pymodbustcp_on_the_beam_head(bench: Bench) -> None:
-    said = peer(PYMODBUSTCP, bench.port())
+    said = peer(PYMODBUSTCP, bench.port(), bench.port("plain"))
     assert said["all"] == [0x4B48, 0, 0, 0, 0, 0, 1, 1000, 0]
     assert said["written"] == [True, True]
     assert said["firing"] == [654, 1, 7, 1, 654, 0b111]
@@ -162,17 +198,9 @@ def test_pymodbustcp_on_the_beam_head(bench: Bench) -> None:
     assert said["no_coils"] == [None, 1]
     assert said["stopped"] == [True, [654, 0, 0, 0, 0, 1, 1000, 1]]
     assert said["foreign"] == [None, 0x0B]
+    assert said["memory"] | {"masked": 0x17} == PLAIN_WITH_FC22_AND_FC23
     assert bench.end()["beam"]["dropped"] == 0
 
-
-PLAIN: dict[str, Any] = {
-    "coils": [0, 0, 0, 1, 1, 0, 1, 1, 0, 0, 1, 0, 1, 1, 0, 0],
-    "discretes": [1, 0, 0, 1, 0, 0, 1, 0, 0, 1],
-    "inputs": [10000, 10201, 10404, 10609, 10816],
-    "most": [0, *range(1000, 1123), 0],
-    "past": 2,
-}
-PLAIN_WITH_FC22_AND_FC23 = PLAIN | {"masked": 0x17, "exchanged": [1019, 7, 8, 1022]}
 
 MASTERS = [  # the file in tests/peers, and whether it has FC22 and FC23 on RTU and on TCP
     pytest.param("libmodbus_master.c", True, True, marks=needs_libmodbus),
