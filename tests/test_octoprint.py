@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 from board_helpers import check_truth, program, served_board
@@ -75,6 +76,25 @@ def test_it_survives_one_fault(octoprint: OctoPrint, tmp_path: Path, name: str) 
     fault = FAULTS[name]
     truth = print_program(octoprint, tmp_path, 300, 90, faults=(fault,))
     assert truth["strikes"] == [[fault.point, fault.kind]]
+
+
+def random_faults(seed: int, lines: int) -> tuple[Fault, ...]:
+    """About one in thirty chunks of either direction is struck, once `lines` are on their way."""
+    draw = Random(seed)
+    faults = []
+    for n in range(60, lines, 30):
+        point = draw.choice(("motion.to_device", "motion.to_host"))
+        kind = draw.choice(("flip", "flip", "drop", "duplicate", "merge", "delay"))
+        args = {"flip": {"byte": draw.randrange(40), "bit": draw.randrange(8)}, "delay": {"delay_s": 0.3}}.get(kind, {})
+        faults.append(Fault(kind, point, at_chunk=n + draw.randrange(20), args=args))
+    return tuple(faults)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_prints_through_random_faults_of_both_directions(octoprint: OctoPrint, tmp_path: Path, seed: int) -> None:
+    faults = random_faults(seed, 900)
+    truth = print_program(octoprint, tmp_path, 1000, 240, faults=faults)
+    assert len(truth["strikes"]) == len(faults) == 28
 
 
 def test_a_pause_and_a_resume_lose_nothing(octoprint: OctoPrint, tmp_path: Path) -> None:
