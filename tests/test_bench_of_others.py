@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import subprocess
@@ -16,8 +17,10 @@ from peer_tools import WAIT_S, environment, run_peer
 
 from hil_sim.harness.trace import read_truth
 
-pytest.importorskip("pyModbusTCP", reason="pyModbusTCP is not installed: pip install moonkiln[test]")
-pytest.importorskip("printrun", reason="Printrun is not installed: pip install --no-deps Printrun==2.2.0")
+pytestmark = [  # looked for, never loaded here
+    pytest.mark.skipif(importlib.util.find_spec(package) is None, reason=f"{package} is not installed: make setup")
+    for package in ("pyModbusTCP", "printrun")
+]
 
 POWER_W = 100.0
 KEEP_FIRING = """
