@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 RUN := $(BIN)/python
 
-.PHONY: setup demo demo-rover test soak lint docs bench bench-peers clean
+.PHONY: setup demo demo-rover test soak peers lint docs bench bench-peers clean
 
 # Wheels only: no compiler is needed. The quick demo at the end fills numba's cache and shows that everything works.
 setup: $(VENV)/.ready
@@ -30,6 +30,10 @@ demo-rover: setup
 
 test: setup
 	$(RUN) -m pytest -n 2 -m "not soak"
+
+# Hosts and masters of others for the tests to run; without them their tests are skipped.
+peers: setup
+	PYTHON=$(RUN) tests/peers/install.sh
 
 soak: setup
 	$(RUN) -m pytest -m soak --timeout 3600
