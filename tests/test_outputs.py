@@ -153,7 +153,7 @@ def test_what_stands_behind_a_link_or_nowhere_is_written_as_before(tmp_path):
 def test_a_command_says_that_a_pipe_is_no_file(here, pipe, words):
     before = os.lstat(pipe)
     done = run(*words, str(pipe))
-    assert done.exit_code == 2 and f"{pipe} is a device, pipe or socket and no file" in done.stderr
+    assert done.exit_code == 2 and f"{pipe}: is a device, pipe or socket and no file" in done.stderr
     assert os.lstat(pipe) == before
 
 

@@ -40,7 +40,7 @@ def check_output(
         endings: of the file, in lower case; any if empty. `what` is written in it.
 
     Raises:
-        UsageError: another ending, no such folder, something that is no file, or one of the inputs.
+        UsageError: another ending, no such folder, or one of the inputs. OSError: something that is no file.
     """
     from slicer.whole_file import check_replaceable
 
@@ -48,10 +48,7 @@ def check_output(
         raise UsageError(f"{output}: {what} is written as {' or '.join(endings)}; name the file so")
     if not output.parent.is_dir():
         raise UsageError(f"{output}: the folder {output.parent} does not exist")
-    try:
-        check_replaceable(output)
-    except OSError as error:
-        raise UsageError(f"{output} {error.strerror}") from None
+    check_replaceable(output)
     for path in _files(inputs):
         if output.exists() and path.exists() and output.samefile(path):
             raise UsageError(f"{output} is the file that is read; name another one to write")
