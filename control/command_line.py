@@ -105,7 +105,8 @@ def report_error(error: BaseException, settings: Settings) -> int:
             return code
         click.echo(f"moonkiln: {sentence}", err=True)
     if settings.as_json:
-        say_json({"error": sentence, "exit_code": code})
+        figures = error.figures if isinstance(error, MoonkilnError) else {}
+        say_json({"error": sentence, "exit_code": code, **figures})
     return code
 
 

@@ -27,6 +27,7 @@ from slicer.envelope import Envelope
 from slicer.errors import SlicerError
 from slicer.job_layer import VECTOR_ARRAYS, JobError, JobLayer, check_layer
 from slicer.layers import Layer
+from slicer.notes import sentences
 from slicer.recipe import Recipe
 from slicer.scan import ScanPath
 
@@ -192,6 +193,15 @@ class Job:
         ):
             if not math.isclose(found, claimed, rel_tol=1e-9, abs_tol=1e-9):
                 raise JobError(f"job file {self.path}: its layers hold {found:g} {what}, its manifest says {claimed:g}")
+
+    def notes_told(self) -> list[str]:
+        """The manifest's notes in words (`slicer.notes.sentences`). Raises JobError where they are no notes."""
+        try:
+            return sentences(self.manifest.notes, self.recipe.spot_mm)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise JobError(
+                f"job file {self.path}: its notes cannot be told ({error!r}): slice the part again"
+            ) from error
 
     @property
     def sha256(self) -> str:

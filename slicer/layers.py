@@ -202,10 +202,14 @@ def _outlines(
         at = int(np.flatnonzero(opened)[0])
         raise MeshError(
             f"{mesh.name} is not closed: {int((opened > 0).sum())} of {len(planes)} cuts have a gap, "
-            f"the first at z = {planes[at]:.3f} mm ({int(opened[at])} open outlines there). "
-            "Repair the mesh (fill its holes) and slice it again."
+            f"the first at z = {planes[at]:.3f} mm ({_outlines_open(int(opened[at]))} there). "
+            "Repair the mesh and slice it again: fill its holes, or join edges that should meet (--close-gaps MM)."
         )
     return [outline for outlines, _ in walked for outline in outlines]
+
+
+def _outlines_open(count: int) -> str:
+    return "1 open outline" if count == 1 else f"{count} open outlines"
 
 
 def _arrays(mesh: Mesh) -> tuple[NDArray[np.float64], NDArray[np.int32]]:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from slicer.errors import MeshError
 from slicer.kernels import cutting
 from slicer.mesh_files import TRIANGLES_MAX, read_triangles
-from slicer.mesh_mending import drop_duplicates, drop_flat, stitch, weld
-from slicer.mesh_report import PLACES_TOLD, MeshReport, borders_of, crowded_places, patches_of
+from slicer.mesh_mending import drop_duplicates, drop_flat, weld
+from slicer.mesh_report import PLACES_TOLD, MeshReport, bodies_of, borders_of, crowded_places, patches_of
+from slicer.mesh_stitching import Stitched, stitch
 from slicer.mesh_winding import volumes, wind, wind_patches
 
 UNITS_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "inch": 25.4}
@@ -114,7 +115,7 @@ def judge(mesh: Mesh, *, gap_mm: float = 0.0) -> tuple[Mesh, MeshReport]:
     """Weld, mend and wind a mesh, and report on it.
 
     Open edges that lie on each other but for the welding grid (T-junctions among them) are always stitched, wider gaps
-    up to `gap_mm`.
+    up to `gap_mm`, by the least reach that closes them.
 
     Raises:
         MeshError: no triangle with an area is left, or the gap is no width.
@@ -128,42 +129,47 @@ def judge(mesh: Mesh, *, gap_mm: float = 0.0) -> tuple[Mesh, MeshReport]:
     degenerate = len(given.faces) - len(mesh.faces)
     if len(mesh.faces) == 0:
         raise MeshError(f"{given.name} has no triangle with an area; export the part again.")
-    duplicates = closed = split = 0
+    duplicates = 0
+    stitched = Stitched(mesh)
     pair, _, crowded, clashing = cutting.pair_edges(mesh.faces)
     if crowded or clashing:
         mesh, duplicates = drop_duplicates(mesh)
         if duplicates:
             pair, _, crowded, _ = cutting.pair_edges(mesh.faces)
-    reach = max(2.0 * step, gap_mm)
     if (pair < 0).any():
-        mesh, closed, split = stitch(mesh, reach, insist=gap_mm > 0.0)
+        stitched = stitch(mesh, 2.0 * step, max(2.0 * step, gap_mm))
+        mesh = stitched.mesh
         pair, _, crowded, _ = cutting.pair_edges(mesh.faces)
     mesh, pair, patched = wind_patches(mesh, pair) if crowded else (mesh, pair, np.zeros(len(mesh.faces), np.bool_))
-    mesh, pair, bodies, turned, inside_out, one_sided = wind(mesh, pair)
-    turned ^= patched
+    wound = wind(mesh, pair)
+    mesh, pair, turned = wound.mesh, wound.pair, wound.turned ^ patched
     open_half_edges = np.flatnonzero(pair < 0)
     borders, border_count = borders_of(mesh, open_half_edges)
     return mesh, MeshReport(
         triangles=len(mesh.faces),
-        bodies=bodies,
+        bodies=wound.bodies,
         bounds_mm=mesh.bounds_mm,
         volume_mm3=float(volumes(mesh, np.zeros(len(mesh.faces), np.int32), 1)[0]),
         open_edges=len(open_half_edges),
         non_manifold_edges=crowded,
         flipped_faces=int(turned.sum()),
-        inside_out=inside_out,
-        one_sided=one_sided,
+        inside_out=bool(wound.inside_out.any()),
+        one_sided=wound.one_sided,
         degenerate_dropped=degenerate,
         welded_vertices=corners - len(mesh.vertices_mm),
         coordinate_step_mm=0.0,
         duplicates_dropped=duplicates,
-        gaps_closed=closed,
-        edges_split=split,
-        gap_mm=reach if closed else 0.0,
+        gaps_closed=stitched.closed,
+        edges_split=stitched.split,
+        gap_mm=stitched.reach_mm,
+        gap_triangles_lost=stitched.lost,
+        gap_volume_part=stitched.volume_part,
         border_count=border_count,
         borders=borders,
         non_manifold_mm=crowded_places(mesh) if crowded else (),
         flipped=patches_of(mesh, pair, turned) if turned.any() else (),
+        bodies_inside_out=int(wound.inside_out.sum()),
+        inside_out_mm=bodies_of(mesh, wound.body, wound.inside_out) if wound.inside_out.any() else (),
     )
 
 

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from slicer.errors import MeshError
 
 FORMATS = (".stl", ".obj", ".ply", ".3mf", ".step", ".stp")
+NAMING_UNIT = (".3mf", ".step", ".stp")
+"""Formats whose files name the unit of their numbers."""
+
 FILE_BYTES_MAX = 2_000_000_000
 TRIANGLES_MAX = 50_000_000
 

@@ -1,27 +1,20 @@
-"""Mending a surface: corners welded, flat and repeated triangles dropped, gaps stitched."""
+"""Mending a surface: corners welded, flat and repeated triangles dropped; gaps are left to `slicer.mesh_stitching`."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from slicer.errors import MeshError
 from slicer.kernels import cutting, judging, mending
-from slicer.mesh_edges import edge_keys, ends_of
 
 if TYPE_CHECKING:
     from slicer.mesh import Mesh
 
 WELD_STEPS = 2**20
 """Corners closer than the extent of the part over this (0.2 um on 250 mm) are one; a key has 21 bits an axis."""
-
-PAIRS_MAX = 20_000_000
-SWEEP_STEPS_MAX = 300_000_000
-"""Bounds of the search for gaps: a soup of loose triangles is refused rather than searched for hours."""
 
 
 def weld(mesh: Mesh) -> tuple[Mesh, float, int]:
@@ -41,10 +34,11 @@ def weld(mesh: Mesh) -> tuple[Mesh, float, int]:
     rank = np.empty(cells, np.int32)
     rank[order] = np.arange(cells, dtype=np.int32)
     faces = rank[number[mesh.faces]]
-    return replace(mesh, vertices_mm=mesh.vertices_mm[first[:cells][order]], faces=_not_collapsed(faces)), step, corners
+    return replace(mesh, vertices_mm=mesh.vertices_mm[first[:cells][order]], faces=not_collapsed(faces)), step, corners
 
 
-def _not_collapsed(faces: NDArray[np.int32]) -> NDArray[np.int32]:
+def not_collapsed(faces: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Without the triangles that have a vertex twice."""
     a, b, c = faces.T
     return faces[(a != b) & (b != c) & (c != a)]
 
@@ -138,117 +132,3 @@ def _rises(faces: NDArray[np.int32]) -> NDArray[np.bool_]:
     """(m,) b1: whether a triangle meets its vertices in rising order, begun at its lowest."""
     a, b, c = faces.T
     return ~((a < b) ^ (b < c) ^ (c < a))
-
-
-def stitch(mesh: Mesh, tolerance_mm: float, *, insist: bool) -> tuple[Mesh, int, int]:
-    """(mesh, open edges closed, edges split). A mesh with too much to search is left alone unless `insist`."""
-    before = after = _open_edges(mesh.faces)
-    split = 0
-    for _ in range(8):  # each round stitches what the last one made stitchable
-        if after == 0:
-            break
-        try:
-            joined = _join_border_corners(mesh, tolerance_mm)
-            joined, cut = _split_border_edges(joined, tolerance_mm)
-        except _TooMuchToSearch:
-            if insist:
-                raise MeshError(
-                    f"{mesh.name} has {after} open edges, too many to look for gaps of {tolerance_mm:g} mm among them; "
-                    "use a smaller gap or export the part as a closed surface."
-                ) from None
-            break
-        if len(joined.faces) == 0:
-            break
-        left = _open_edges(joined.faces)
-        if left >= after and cut == 0:
-            break
-        mesh, after, split = joined, left, split + cut
-    return mesh, before - after, split
-
-
-class _TooMuchToSearch(Exception):
-    pass
-
-
-def _border(mesh: Mesh) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Open half-edges, the vertices on them in the order of the sweep, and where the sweep meets those."""
-    half_edges = np.flatnonzero(cutting.pair_edges(mesh.faces)[0] < 0)
-    tail, head = ends_of(mesh.faces, half_edges)
-    corners = np.union1d(tail, head)
-    centre = mesh.bounds_mm.mean(axis=0)
-    along = (mesh.vertices_mm[corners] - centre) @ np.array(mending.SWEEP)
-    order = np.argsort(along, kind="stable")
-    return half_edges, corners[order].astype(np.int64), along[order]
-
-
-def _join_border_corners(mesh: Mesh, reach: float) -> Mesh:
-    _, corners, along = _border(mesh)
-    steps = int((np.searchsorted(along, along + reach, side="right") - np.arange(len(along))).sum())
-    if steps > SWEEP_STEPS_MAX:
-        raise _TooMuchToSearch
-    points = mesh.vertices_mm[corners]
-    none = np.empty(0, np.int64)
-    count = mending.near_pairs(points, along, reach, none, none, np.empty(0))
-    if count == 0:
-        return mesh
-    if count > PAIRS_MAX:
-        raise _TooMuchToSearch
-    first, second, distance = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count)
-    mending.near_pairs(points, along, reach, first, second, distance)
-    # the ends of one edge come last: to join them shortens the border instead of stitching it
-    a, b = corners[first], corners[second]
-    is_edge = np.isin(np.minimum(a, b) << 32 | np.maximum(a, b), edge_keys(mesh.faces))
-    order = np.lexsort((np.maximum(a, b), np.minimum(a, b), distance, is_edge))
-    parent = np.empty(len(corners), np.int64)
-    mending.merge_pairs(points, first[order], second[order], reach, parent)
-    number = np.arange(len(mesh.vertices_mm))
-    number[corners] = corners[parent]
-    return _compact(replace(mesh, faces=_not_collapsed(number[mesh.faces].astype(np.int32))))
-
-
-def _split_border_edges(mesh: Mesh, reach: float) -> tuple[Mesh, int]:
-    """Split open edges at the corners of borders that lie on them; one edge a triangle, a later round sees the next."""
-    half_edges, corners, along = _border(mesh)
-    tail, head = (np.searchsorted(np.sort(corners), ends) for ends in ends_of(mesh.faces, half_edges))
-    rank = np.argsort(corners, kind="stable")  # sorted place -> place in the sweep
-    tail, head = rank[tail], rank[head]
-    low, high = np.minimum(along[tail], along[head]) - reach, np.maximum(along[tail], along[head]) + reach
-    if int((np.searchsorted(along, high, side="right") - np.searchsorted(along, low)).sum()) > SWEEP_STEPS_MAX:
-        raise _TooMuchToSearch
-    points = mesh.vertices_mm[corners]
-    none = np.empty(0, np.int64)
-    count = mending.corners_on_edges(points, along, tail, head, reach, none, none, np.empty(0))
-    if count == 0:
-        return mesh, 0
-    if count > PAIRS_MAX:
-        raise _TooMuchToSearch
-    edge, corner, place = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count)
-    mending.corners_on_edges(points, along, tail, head, reach, edge, corner, place)
-    at, vertex = half_edges[edge], corners[corner]
-    apex = mesh.faces[at // 3, (at % 3 + 2) % 3]
-    chosen = vertex != apex
-    at, vertex, place = at[chosen], vertex[chosen], place[chosen]
-    order = np.lexsort((vertex, place, at))
-    at, vertex = at[order], vertex[order]
-    triangle = at // 3
-    starts = np.flatnonzero(np.diff(at, prepend=-1))
-    starts = starts[np.unique(triangle[starts], return_index=True)[1]]
-    if len(starts) == 0:
-        return mesh, 0
-    fans: list[tuple[int, int, int]] = []
-    for start in starts:
-        h = at[start]
-        on_edge = vertex[start : np.searchsorted(at, h, side="right")]
-        t, j = divmod(int(h), 3)
-        a, b, c = (int(mesh.faces[t, (j + k) % 3]) for k in range(3))
-        chain = [a, *map(int, on_edge), b]
-        fans.extend((p, q, c) for p, q in pairwise(chain))
-    faces = np.delete(mesh.faces, triangle[starts], axis=0)
-    faces = np.concatenate([faces, np.array(fans, np.int32)])
-    return replace(mesh, faces=_not_collapsed(faces)), len(starts)
-
-
-def _compact(mesh: Mesh) -> Mesh:
-    """The mesh without the vertices that no triangle uses."""
-    used, number = np.unique(mesh.faces, return_inverse=True)
-    return replace(mesh, vertices_mm=mesh.vertices_mm[used], faces=number.reshape(-1, 3).astype(np.int32))

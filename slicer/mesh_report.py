@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 PLACES_TOLD = 5
 """How many borders, edges and patches a report names the place of; the count is always whole."""
+
+VOLUME_PART_TOLD = 0.001
+"""By how much of it the volume must change with the gaps that are closed to be told of."""
 
 Point = tuple[float, float, float]
 
@@ -53,12 +57,14 @@ class MeshReport:
         border_count: how many borders there are in all.
         non_manifold_edges: with more than two triangles; non_manifold_mm: the middles of the first of them.
         flipped_faces: triangles that wound the wrong way and were turned; inside_out: whether whole bodies did;
-            flipped: the largest patches of them.
+            bodies_inside_out: how many; inside_out_mm: the middles of the boxes of the first of them;
+            flipped: the largest patches of such triangles.
         one_sided: the surface cannot be wound, inside and outside are one (a Moebius strip).
         degenerate_dropped: triangles without area that were dropped; welded_vertices: corners merged into others.
         duplicates_dropped: triangles that were there twice.
         gaps_closed: open edges that were stitched; edges_split: by a corner that lay on them (T-junctions).
-        gap_mm: how wide a gap could be to be stitched.
+        gap_mm: how wide the widest gap could be of those that were stitched. gap_triangles_lost: triangles whose
+            corners that joined; gap_volume_part: by what part the enclosed volume grew (or shrank, negative).
         coordinate_step_mm: how finely the file divides coordinates where the part lies; 0 for double precision.
         notes: what the file holds and the mesh leaves out.
     """
@@ -79,10 +85,14 @@ class MeshReport:
     gaps_closed: int = 0
     edges_split: int = 0
     gap_mm: float = 0.0
+    gap_triangles_lost: int = 0
+    gap_volume_part: float = 0.0
     border_count: int = 0
     borders: tuple[Border, ...] = ()
     non_manifold_mm: tuple[Point, ...] = ()
     flipped: tuple[Patch, ...] = ()
+    bodies_inside_out: int = 0
+    inside_out_mm: tuple[Point, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -104,25 +114,31 @@ class MeshReport:
             told.append("The surface has no inside: its triangles cannot be wound to agree.")
         if self.non_manifold_edges:
             told.append(
-                f"More than two triangles meet at {self.non_manifold_edges} edges: bodies touch there"
+                f"More than two triangles meet at {_count(self.non_manifold_edges, 'edge')}: bodies touch there"
                 f"{_at(self.non_manifold_mm, self.non_manifold_edges)}."
             )
         if self.inside_out:
-            told.append("The part was inside out; its triangles were turned.")
+            told.append(self._inside_out())
         elif self.flipped_faces:
             centres = tuple(patch.centre_mm for patch in self.flipped)
             told.append(
-                f"{self.flipped_faces} triangles faced the wrong way and were turned{_at(centres, len(centres))}."
+                f"{_count(self.flipped_faces, 'triangle')} faced the wrong way and {_was(self.flipped_faces)} turned"
+                f"{_at(centres, len(centres))}."
             )
         if self.gaps_closed:
-            split = f", {self.edges_split} edges split at corners that lay on them" if self.edges_split else ""
+            edges = _count(self.edges_split, "edge")
+            split = f", {edges} split at corners that lay on them" if self.edges_split else ""
             told.append(
-                f"{self.gaps_closed} open edges lay within {self.gap_mm:.2g} mm of others and were closed{split}."
+                f"{_count(self.gaps_closed, 'open edge')} lay within {self.gap_mm:.2g} mm of others and"
+                f" {_was(self.gaps_closed)} closed{split}."
             )
+            told.extend(self._cost_of_gaps())
         if self.duplicates_dropped:
-            told.append(f"{self.duplicates_dropped} triangles that were there twice were dropped.")
+            triangles, was = _count(self.duplicates_dropped, "triangle"), _was(self.duplicates_dropped)
+            told.append(f"{triangles} that {was} there twice {was} dropped.")
         if self.degenerate_dropped:
-            told.append(f"{self.degenerate_dropped} triangles without area were dropped.")
+            triangles, was = _count(self.degenerate_dropped, "triangle"), _was(self.degenerate_dropped)
+            told.append(f"{triangles} without area {was} dropped.")
         if self.coordinate_step_mm > 0.005:
             told.append(
                 f"The part lies so far from its origin that single precision keeps only {self.coordinate_step_mm:.2g} "
@@ -130,9 +146,33 @@ class MeshReport:
             )
         return told
 
+    def _inside_out(self) -> str:
+        count = self.bodies_inside_out
+        if count == self.bodies:
+            return "The part was inside out; its triangles were turned."
+        places = _at(self.inside_out_mm, count)
+        return f"{count} of {self.bodies} bodies {_was(count)} inside out and {_was(count)} turned{places}."
+
+    def _cost_of_gaps(self) -> Iterator[str]:
+        """What went with the gaps that were closed, if it is worth a word."""
+        is_less = abs(self.gap_volume_part) > VOLUME_PART_TOLD
+        if not (self.gap_triangles_lost or is_less):
+            return
+        costs = [f"{_count(self.gap_triangles_lost, 'triangle')} went"] if self.gap_triangles_lost else []
+        costs += [f"the volume changed by {self.gap_volume_part:+.2%}"] if is_less else []
+        yield f"With these gaps {' and '.join(costs)}."
+
 
 def _edges(count: int) -> str:
     return "1 edge has" if count == 1 else f"{count} edges have"
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _was(count: int) -> str:
+    return "was" if count == 1 else "were"
 
 
 def _spot(point: Point) -> str:
@@ -200,6 +240,16 @@ def patches_of(mesh: Mesh, pair: NDArray[np.int32], chosen: NDArray[np.bool_]) -
     )
 
 
+def bodies_of(mesh: Mesh, body: NDArray[np.int32], chosen: NDArray[np.bool_]) -> tuple[Point, ...]:
+    """The middles of the boxes of the first of the chosen bodies; `body` is the number of each triangle's."""
+    boxes = (mesh.vertices_mm[mesh.faces[body == number]] for number in np.flatnonzero(chosen)[:PLACES_TOLD])
+    return tuple(_point((box.min(axis=(0, 1)) + box.max(axis=(0, 1))) / 2) for box in boxes)
+
+
 def _middle(points: NDArray[np.float64]) -> Point:
-    x, y, z = (float(value) for value in points.mean(axis=0))
+    return _point(points.mean(axis=0))
+
+
+def _point(values: NDArray[np.float64]) -> Point:
+    x, y, z = (float(value) for value in values)
     return x, y, z

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,11 +37,28 @@ def wind_patches(mesh: Mesh, pair: NDArray[np.int32]) -> tuple[Mesh, NDArray[np.
     return mesh, np.where(crowded & clash, -1, pair).astype(np.int32), turned
 
 
-def wind(mesh: Mesh, pair: NDArray[np.int32]) -> tuple[Mesh, NDArray[np.int32], int, NDArray[np.bool_], bool, bool]:
-    """Wind all bodies outwards.
+@dataclass(frozen=True, eq=False)
+class Wound:
+    """A mesh whose bodies are wound outwards.
 
-    Returns (mesh, pair, bodies, which triangles were turned, whether whole bodies were, whether some cannot be wound).
+    Attributes:
+        pair: (3 m,) i4, as `slicer.kernels.cutting.pair_edges` has it.
+        body: (m,) i4, of each triangle; bodies: how many.
+        turned: (m,) b1, which triangles were. inside_out: (bodies,) b1, which whole bodies were.
+        one_sided: whether some of the surface cannot be wound.
     """
+
+    mesh: Mesh
+    pair: NDArray[np.int32]
+    body: NDArray[np.int32]
+    bodies: int
+    turned: NDArray[np.bool_]
+    inside_out: NDArray[np.bool_]
+    one_sided: bool
+
+
+def wind(mesh: Mesh, pair: NDArray[np.int32]) -> Wound:
+    """Wind all bodies outwards."""
     body, turned, bodies, contradictions = _flooded(mesh.faces, pair)
     faces = mesh.faces
     mesh = replace(mesh, faces=_turned(faces, turned))
@@ -67,7 +84,7 @@ def wind(mesh: Mesh, pair: NDArray[np.int32]) -> tuple[Mesh, NDArray[np.int32], 
         moved[place] = np.where(pair < 0, -1, place[pair])
         pair = moved
     mesh = replace(mesh, faces=_turned(faces, turned))
-    return mesh, pair, bodies, turned, bool(wrong.any()), bool(contradictions)
+    return Wound(mesh, pair, body, bodies, turned, wrong, bool(contradictions))
 
 
 def _flooded(

@@ -20,6 +20,9 @@ from slicer.kernels import cutting
 from slicer.mesh import Mesh, Volume
 
 PARTS_MAX = 1000
+TURN_DEG_MAX = 36_000.0
+"""A hundred turns: beyond it is no angle that anybody means, and far beyond none that a number holds."""
+
 GAP_MM = 2.0
 """Room between parts that are laid out, unless told otherwise (assumed: several times any sintered rim)."""
 
@@ -85,10 +88,12 @@ class Wish:
 def rotated(mesh: Mesh, rotate_deg: tuple[float, float, float]) -> Mesh:
     """Turn a mesh about the x, then the y, then the z axis through the middle of its box, degrees.
 
-    Quarter turns are exact: they move no vertex by a rounding. Raises MeshError for an angle that is no number.
+    Quarter turns are exact: they move no vertex by a rounding. Raises MeshError for an angle that is no number, or over
+    TURN_DEG_MAX.
     """
-    if not all(math.isfinite(angle) for angle in rotate_deg):
-        raise MeshError(f"{mesh.name} cannot be turned by {rotate_deg}: an angle is no number.")
+    for angle in rotate_deg:
+        if not abs(angle) <= TURN_DEG_MAX:  # NaN fails too
+            raise MeshError(f"{mesh.name} cannot be turned by {angle:g} deg; give {TURN_DEG_MAX:g} deg at most.")
     turn = np.eye(3)
     for axis, angle in enumerate(rotate_deg):
         cos, sin = _cos_sin_deg(angle)
@@ -368,10 +373,14 @@ def parse_wishes(
     several parts), `--rotate Z` or `--rotate X,Y,Z` (degrees), `--copies N`.
 
     Raises:
-        MeshError: a text that is none of these, a name that no part has, or more positions than copies.
+        MeshError: a text that is none of these, a name that no part has, a turn or a number of copies that is given
+            twice for a part, or more positions than copies.
     """
     turns: dict[str, tuple[float, float, float]] = {}
     for name, numbers in _values("--rotate", names, rotate, (1, 3), "Z or X,Y,Z in degrees, for example --rotate 90"):
+        if max(map(abs, numbers)) > TURN_DEG_MAX:
+            words = ",".join(f"{number:g}" for number in numbers)
+            raise MeshError(f"--rotate {words}: turn a part by {TURN_DEG_MAX:g} deg at most, either way.")
         turns[name] = (0.0, 0.0, numbers[0]) if len(numbers) == 1 else (numbers[0], numbers[1], numbers[2])
     counts: dict[str, int] = {}
     for name, numbers in _values("--copies", names, copies, (1,), "a whole number, for example --copies 4"):
@@ -379,7 +388,7 @@ def parse_wishes(
             raise MeshError(f"--copies {numbers[0]:g}: make 1 to {PARTS_MAX} whole copies of a part.")
         counts[name] = int(numbers[0])
     places: dict[str, list[tuple[float, float]]] = {}
-    for name, numbers in _values("--at", names, at, (2,), "X,Y in mm, for example --at 60,40"):
+    for name, numbers in _values("--at", names, at, (2,), "X,Y in mm, for example --at 60,40", again=True):
         if not name and len(names) > 1:
             raise MeshError(f"--at {numbers[0]:g},{numbers[1]:g}: say of which part, as in --at {names[0]}=60,40.")
         places.setdefault(name, []).append((numbers[0], numbers[1]))
@@ -403,9 +412,16 @@ def wished(meshes: Sequence[Mesh], wishes: Sequence[Wish]) -> list[Placed]:
 
 
 def _values(
-    option: str, names: Sequence[str], texts: Sequence[str], lengths: tuple[int, ...], form: str
+    option: str,
+    names: Sequence[str],
+    texts: Sequence[str],
+    lengths: tuple[int, ...],
+    form: str,
+    *,
+    again: bool = False,
 ) -> Iterator[tuple[str, list[float]]]:
-    """(name, or nothing for every part; numbers) of each text."""
+    """(name, or nothing for every part; numbers) of each text; a name only once unless `again`."""
+    seen: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.rpartition("=")
         if equals and name not in names:
@@ -416,4 +432,8 @@ def _values(
             numbers = []
         if len(numbers) not in lengths or not all(map(math.isfinite, numbers)):
             raise MeshError(f"{option} {text}: write {form}.")
+        if name in seen and not again:
+            of = f"for {name}" if name else "for every part"
+            raise MeshError(f"{option} is given twice {of}, as {seen[name]} and as {text}: give it once.")
+        seen[name] = text
         yield name, numbers

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from slicer.choices import doubts, idle
 from slicer.compiling import compiled_beside
 from slicer.envelope import Envelope
 from slicer.fill import fill
@@ -18,7 +19,7 @@ from slicer.heights import adaptive_edges
 from slicer.job import JobHead, Manifest
 from slicer.job_layer import JobLayer
 from slicer.job_writing import PackedLayer, pack_layer, write_packed
-from slicer.layers import Layer, cut_bands, cut_layers, net_area_mm2
+from slicer.layers import Layer, cut_bands, cut_layers, cut_planes, loops_area_mm2, net_area_mm2
 from slicer.mesh import Mesh, MeshReport, place_on_plate, read_mesh
 from slicer.mesh_winding import volumes
 from slicer.notes import NoteBook
@@ -89,7 +90,7 @@ def plan_job(
             name or paths[0].stem, recipe, envelope, ", ".join(path.name for path in paths), _sha256_of(paths), parts
         )
         notes = NoteBook(recipe.spot_mm, plate_notes)
-        for sentence in [*recipe.strategy.idle(), *_unlike(mesh, layers)]:
+        for sentence in [*idle(recipe), *doubts(recipe, envelope), *_unlike(mesh, layers)]:
             notes.say(sentence)
         notes.add_overhangs(overhangs(layers, OVERHANG_PART))
         return write_packed(out_path, head, _packed(layers, head, notes, workers, progress), notes)
@@ -159,12 +160,37 @@ def _unlike(mesh: Mesh, layers: list[Layer]) -> Iterator[str]:
         yield f"The part is {tall_mm:.6g} mm tall, and its {len(layers)} layers are {made_mm:.6g} mm."
     volume_mm3 = float(volumes(mesh, np.zeros(len(mesh.faces), np.int32), 1)[0])
     layers_mm3 = sum(net_area_mm2(layer) * layer.thickness_mm for layer in layers)
-    more = layers_mm3 / volume_mm3 - 1.0 if volume_mm3 > 0.0 else 0.0
-    if abs(more) > UNLIKE_VOLUME_PART:
-        yield (
-            f"The layers hold {layers_mm3:,.6g} mm3 and the mesh {volume_mm3:,.6g} mm3 ({more:+.1%})"
-            ": what begins and ends between the middles of two layers is lost or filled. Thinner layers follow it."
+    if volume_mm3 <= 0.0 or abs(layers_mm3 - volume_mm3) <= UNLIKE_VOLUME_PART * volume_mm3:
+        return
+    more, between, twice = (
+        part / volume_mm3 for part in (layers_mm3 - volume_mm3, *_why_unlike(mesh, layers, volume_mm3, layers_mm3))
+    )
+    causes = []
+    if abs(twice) > 0.5 * UNLIKE_VOLUME_PART:
+        causes.append(
+            "what the mesh encloses more than once, where bodies overlap or cross, counts as fill_rule says"
+            f" ({twice:+.1%})"
         )
+    if abs(between) > 0.5 * UNLIKE_VOLUME_PART:
+        causes.append(
+            f"what begins and ends between the middles of two layers is lost or filled ({between:+.1%}); thinner layers"
+            " follow it"
+        )
+    yield (
+        f"The layers hold {layers_mm3:,.6g} mm3 and the mesh {volume_mm3:,.6g} mm3 ({more:+.1%}):"
+        f" {', and '.join(causes)}."
+    )
+
+
+def _why_unlike(mesh: Mesh, layers: list[Layer], volume_mm3: float, layers_mm3: float) -> tuple[float, float]:
+    """(mm3 that the planes add between them, mm3 that the fill rule adds where surfaces overlap or cross).
+
+    Loops as the surface runs have, like the mesh's volume, what is wound around twice in them twice.
+    """
+    planes_mm = np.array([layer.z_mm - 0.5 * layer.thickness_mm for layer in layers])
+    areas_mm2 = [loops_area_mm2(*loops) for loops in cut_planes(mesh, planes_mm)]
+    as_wound_mm3 = sum(area * layer.thickness_mm for area, layer in zip(areas_mm2, layers, strict=True))
+    return as_wound_mm3 - volume_mm3, layers_mm3 - as_wound_mm3
 
 
 def _packed(

@@ -39,7 +39,7 @@ __all__ = ["COLOURS", "PAGE_VECTORS_MAX", "layer_png", "layer_svg", "write_html"
 PAGE_VECTORS_MAX = 2_000_000
 """About 55 MB of page; a larger job is shown with every second, third, ... layer, and the page says so."""
 
-FEATURES_SHOWN = NOTES_SHOWN = 200
+FEATURES_SHOWN = 200
 
 RAMP = ("#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725")
 """Colours from least to most, even in lightness and apart for colour-blind eyes: viridis (Smith, van der Walt 2015)."""
@@ -78,7 +78,7 @@ def write_html(
         recipe=job.recipe,
         recipe_rows=_recipe_rows(job.recipe),
         absorbed_mj_kg=absorbed_energy_j_kg(job.recipe) / 1e6,
-        notes=[_note_sentence(note) for note in manifest.notes[:NOTES_SHOWN]],
+        notes=job.notes_told(),
         strategy_rows=_strategy_rows(job.recipe),
         envelope=job.envelope,
         size_mm=[high - low for low, high in zip(*manifest.bounds_mm, strict=True)],
@@ -253,17 +253,6 @@ def _bars(times: ReturnTimes) -> list[_Bar]:
         _Bar(i * width, 0.86 * width, 40 * length / most, f"{word}: {length / 1e3:,.3f} m")
         for i, (length, word) in enumerate(zip(lengths_mm, words, strict=True))
     ]
-
-
-def _note_sentence(note: dict[str, Any]) -> str:
-    """A note of the planner in words, layers counted from 1; its figures are whatever the planner noted."""
-    if note.get("kind") == "more":
-        return f"and {note.get('count')} places more"
-    figures = {key: value for key, value in note.items() if key != "kind" and value}
-    match figures.get("layers"):
-        case [int(first), int(last)]:
-            figures["layers"] = f"{first + 1} to {last + 1}"
-    return f"{note.get('kind')}: " + ", ".join(f"{key} {value}" for key, value in figures.items())
 
 
 def _recipe_rows(recipe: Recipe) -> list[dict[str, str]]:

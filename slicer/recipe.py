@@ -53,6 +53,9 @@ WORDS: dict[str, tuple[str, ...]] = {
     "resume_policy": RESUME_POLICIES,
 }
 NO_HATCH = "none"
+SET_BY_USER = "set by the user"
+"""The source of a number that `--set` gave."""
+
 KEYS = ("name", "description", *WORDS, *RANGES, "evidence", "strategy")
 STRATEGY_KEYS = (*strategies.WORDS, *strategies.RANGES, *strategies.LISTS)
 
@@ -138,7 +141,7 @@ class Recipe:
             raise RecipeError(f"{where}: {missing[0]} is missing" + _also(missing[1:]))
         values: dict[str, Any] = {"name": _text(table, "name", where), "description": ""}
         if "description" in table:
-            values["description"] = _text(table, "description", where, length_max=2000)
+            values["description"] = _text(table, "description", where, length_min=0, length_max=2000)
         values.update({key: _word(key, table[key], where) for key in WORDS})
         values.update({key: _number(key, table[key], where) for key in RANGES})
         values["evidence"] = _evidence(table.get("evidence", {}), where)
@@ -146,6 +149,7 @@ class Recipe:
         recipe = cls(**values)
         if recipe.hatch_spacing_mm is None and recipe.contours == 0:
             raise RecipeError(f"{where}: neither hatch nor contour is asked for, so nothing would be exposed")
+        _check_tiles(recipe, where)
         _check_energy_floor(recipe, where)
         return recipe
 
@@ -264,7 +268,7 @@ def _with_overrides(table: dict[str, Any], overrides: Mapping[str, str], where: 
                 raise RecipeError(f"--set {key}={text}: {text!r} is not {_kind_of(key)}") from None
         _number(key, value, f"--set {key}={text}")
         changed[key] = value
-        evidence[key] = {"kind": "assumed", "source": "set by the user"}
+        evidence[key] = {"kind": "assumed", "source": SET_BY_USER}
     changed["evidence"] = evidence
     if strategy:
         changed["strategy"] = strategy
@@ -281,10 +285,10 @@ def _check_keys(table: Mapping[str, Any], known: Iterable[str], where: str) -> N
             raise RecipeError(f"{where}: unknown key {key!r}{did_you_mean(key, known)}")
 
 
-def _text(table: Mapping[str, Any], key: str, where: str, length_max: int = 64) -> str:
+def _text(table: Mapping[str, Any], key: str, where: str, length_min: int = 1, length_max: int = 64) -> str:
     value = table[key]
-    if not isinstance(value, str) or not 0 < len(value) <= length_max or not value.isprintable():
-        raise RecipeError(f"{where}: {key} must be a printable text of 1 to {length_max} characters")
+    if not isinstance(value, str) or not length_min <= len(value) <= length_max or not value.isprintable():
+        raise RecipeError(f"{where}: {key} must be a printable text of {length_min} to {length_max} characters")
     return value
 
 
@@ -341,6 +345,15 @@ def _strategy(table: Any, where: str) -> Strategy:
 def _absorbed_j_kg(recipe: Recipe, power_w: float, speed_mm_s: float) -> float:
     solid_kg_s = speed_mm_s * recipe.track_width_mm * recipe.layer_thickness_mm * 1e-9 * recipe.density_kg_m3
     return recipe.absorptivity * power_w / solid_kg_s
+
+
+def _check_tiles(recipe: Recipe, where: str) -> None:
+    spacing, strategy = recipe.hatch_spacing_mm, recipe.strategy
+    if spacing is not None and strategy.hatch in strategies.TILED and strategy.tile_mm < spacing:
+        raise RecipeError(
+            f"{where}: tile_mm is {strategy.tile_mm:g}, finer than the lines that shall fill it (hatch_spacing_mm is"
+            f" {spacing:g}): give tiles of several lines"
+        )
 
 
 def _check_energy_floor(recipe: Recipe, where: str) -> None:

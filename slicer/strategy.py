@@ -135,26 +135,6 @@ class Strategy:
             speed_mm_s if own_speed_mm_s is None else own_speed_mm_s,
         )
 
-    def idle(self) -> list[str]:
-        """A sentence for each choice that changes nothing, because of the others."""
-        chosen = self.to_dict()
-        needs = [
-            (("tile_mm", "tile_overlap_mm"), self.hatch in TILED, "a hatch of stripes, islands or hexagons"),
-            (("sweep_deg",), self.order == "sweep", 'order = "sweep"'),
-            (("stitch_mm",), self.heads > 1, "heads of 2 or more"),
-            (
-                ("up_skin_power_w", "up_skin_speed_mm_s", "down_skin_power_w", "down_skin_speed_mm_s"),
-                self.skin_layers > 0,
-                "skin_layers of 1 or more",
-            ),
-        ]
-        return [
-            f"{key} changes nothing here: it needs {what}."
-            for keys, works, what in needs
-            for key in keys
-            if key in chosen and not works
-        ]
-
     def to_dict(self) -> dict[str, Any]:
         """What differs from the defaults, as TOML and JSON know it."""
         chosen = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -17,9 +19,10 @@ def whole_file(path: str | Path) -> Iterator[BinaryIO]:
     Ctrl-C), the file that stood there before stays as it was and the unfinished one is removed.
 
     Raises:
-        OSError: the folder cannot be written, or the disk is full.
+        OSError: something else than a file stands there, the folder cannot be written, or the disk is full.
     """
     path = Path(path)
+    check_replaceable(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with unfinished.open("wb") as stream:
@@ -32,6 +35,22 @@ def whole_file(path: str | Path) -> Iterator[BinaryIO]:
             unfinished.unlink()
         raise
     _sync_folder(path.parent)
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise OSError if what stands at `path` is no file: a rename would take a device's or a pipe's very name.
+
+    A link counts as what it leads to; one that leads nowhere, and an empty place, can be written.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if stat.S_ISREG(mode):
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "is a folder; name a file in it", str(path))
+    raise OSError(errno.EINVAL, "is a device, pipe or socket and no file, so nothing is written there", str(path))
 
 
 def _sync_folder(folder: Path) -> None:

@@ -10,7 +10,7 @@ import manifold3d
 import numpy as np
 import pytest
 import trimesh
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from solid_helpers import box, joined, mesh_of
 
@@ -242,6 +242,10 @@ def test_open_shells_are_told_with_their_place_and_never_cut_in_silence(solid, s
     mesh = mesh_of(solid)
     random = np.random.default_rng(seed)
     gone = random.permutation(len(mesh.faces))[:missing]
+    # a hole narrower than two cells of the welding grid is a gap, and closed unasked
+    a, b, c = mesh.vertices_mm[mesh.faces[gone]].transpose(1, 0, 2)
+    longest = np.max([np.linalg.norm(side, axis=1) for side in (b - a, c - b, a - c)], axis=0)
+    assume((np.linalg.norm(np.cross(b - a, c - a), axis=1) > 1e-3 * longest).all())
     torn, report = judge(replace(mesh, faces=np.delete(mesh.faces, gone, axis=0)))
     assert not report.is_closed and report.borders
     sentence = report.sentences()[0]

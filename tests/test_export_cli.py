@@ -194,6 +194,14 @@ def test_the_kernels_say_what_plain_code_says(layers):
             assert starts.tolist() == naive.block_starts(units, set_of, tracks, wait_s, 2)
 
 
+@pytest.mark.parametrize(("unit_mm", "is_told"), [(0.1, False), (0.11, True), (1.0, True)])
+def test_a_unit_that_moves_tracks_onto_each_other_is_told_of(tmp_path, unit_mm, is_told):
+    """The recipe's tracks are 1 mm apart."""
+    notes = write_cli(source_of(golden_layers()), tmp_path / "x", Form.LONG, unit_mm).notes
+    told = [note for note in notes if "over a tenth of the 1 mm from track to track" in note]
+    assert len(told) == is_told and all(f"move by up to {unit_mm / 2:g} mm" in note for note in told)
+
+
 def test_the_command_writes_each_form_and_says_what_is_lost(tmp_path):
     job_path = tmp_path / "square.kiln"
     write_job(job_path, head(), golden_layers())

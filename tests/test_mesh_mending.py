@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from solid_helpers import box, joined, mesh_of
 
-from slicer import mesh_mending
+from slicer import mesh_stitching
 from slicer.errors import MeshError
 from slicer.kernels import cutting, judging, mending
 from slicer.layers import cut_layers, net_area_mm2
@@ -43,7 +43,8 @@ def test_gap_within_the_tolerance_is_closed_and_told():
     mesh, report = judge(torn_ball((0.03, 0.02, 0.01)), gap_mm=0.05)
     assert report.is_closed and report.gaps_closed == 64 and report.bodies == 1
     assert report.volume_mm3 == pytest.approx(VOLUME, rel=2e-3)
-    assert report.sentences() == ["64 open edges lay within 0.05 mm of others and were closed."]
+    assert report.sentences() == ["64 open edges lay within 0.039 mm of others and were closed."]
+    assert 0.0374 < report.gap_mm < 2 * 0.0374, "the least of doubled reaches over what the halves are apart"
     assert cutting.pair_edges(mesh.faces)[3] == 0
 
 
@@ -68,6 +69,52 @@ def test_a_closed_gap_is_told_of_and_a_closed_surface_left_alone():
     assert report.gaps_closed == 64 and report.is_closed
     again, report = judge(mesh, gap_mm=0.05)
     assert report.gaps_closed == 0 and len(again.faces) == len(mesh.faces)
+
+
+def raised_top(apart: float) -> Mesh:
+    """A box of 20 x 20 x 4 mm, the second half of its triangles raised: the rim between them goes up and down."""
+    corners = box(20, 20, 4).vertices_mm[box(20, 20, 4).faces]
+    corners[6:, :, 2] += apart
+    return soup(corners)
+
+
+@pytest.mark.parametrize("gap_mm", [0.05, 0.5, 5.0, 10.0])
+def test_a_wide_reach_closes_a_narrow_gap_as_a_narrow_one_does(gap_mm):
+    """5 mm is more than the box is tall: joined at once, floor and ceiling would be one."""
+    _, report = judge(raised_top(0.03), gap_mm=gap_mm)
+    assert report.is_closed and report.volume_mm3 == pytest.approx(1600, rel=0.01) and report.triangles == 12
+    assert 0.03 < report.gap_mm < 0.06 and report.gap_triangles_lost == 0
+
+
+def test_each_gap_is_closed_by_its_own_reach():
+    """A ball torn by 0.01 mm beside one torn by 0.4 mm: the first keeps all its triangles."""
+    wide = torn_ball((0.0, 0.0, 0.4))
+    both = joined(torn_ball((0.0, 0.0, 0.01)), replace(wide, vertices_mm=wide.vertices_mm + np.array([40.0, 0, 0])))
+    _, report = judge(both, gap_mm=5.0)
+    assert report.is_closed and report.bodies == 2 and 0.4 < report.gap_mm < 0.8
+    assert report.gap_triangles_lost == 0 and report.triangles == 2 * len(BALL.faces)
+
+
+def test_a_hole_that_no_reach_closes_does_not_widen_what_is_closed_beside_it():
+    """The ball lacks a cap that is wider than the gap; its tear is closed by the reach that does it, and no corner
+    of the hole's rim moves."""
+    torn = torn_ball((0.0, 0.0, 0.01))
+    low = torn.vertices_mm[torn.faces][:, :, 2].max(axis=1) < -8.0
+    _, report = judge(replace(torn, faces=torn.faces[~low]), gap_mm=3.0)
+    assert report.border_count == 1 and report.gaps_closed == 64 and 0.01 < report.gap_mm < 0.02
+    assert report.gap_triangles_lost == 0
+
+
+def test_what_went_with_a_gap_is_told():
+    mesh = box(20, 20, 4)
+    wall = int(np.argmax(mesh.vertices_mm[mesh.faces, 0].min(axis=1)))
+    _, report = judge(replace(mesh, faces=np.delete(mesh.faces, wall, axis=0)), gap_mm=5.0)
+    assert report.is_closed and report.gap_triangles_lost == 1 and report.gap_volume_part < -0.05
+    told = report.sentences()[-1]
+    assert told == f"With these gaps 1 triangle went and the volume changed by {report.gap_volume_part:+.2%}."
+    turned = replace(mesh, faces=np.delete(mesh.faces, wall, axis=0)[:, ::-1])
+    assert judge(turned, gap_mm=5.0)[1].gap_volume_part == pytest.approx(report.gap_volume_part)
+    assert judge(torn_ball((0.0, 0.0, 0.005)), gap_mm=0.05)[1].sentences()[1:] == []
 
 
 @pytest.mark.parametrize("gap", [-0.1, float("nan"), float("inf"), 11.0])
@@ -151,7 +198,7 @@ def test_corners_that_each_moved_a_little_are_stitched(seed, jitter):
 
 
 def test_a_soup_too_large_to_search_is_refused_only_when_asked(monkeypatch):
-    monkeypatch.setattr(mesh_mending, "SWEEP_STEPS_MAX", 10)
+    monkeypatch.setattr(mesh_stitching, "SWEEP_STEPS_MAX", 10)
     assert judge(torn_ball((0.0, 0.0, 0.01)))[1].open_edges == 64
     with pytest.raises(MeshError, match="64 open edges, too many to look for gaps"):
         judge(torn_ball((0.0, 0.0, 0.01)), gap_mm=0.05)
@@ -252,6 +299,32 @@ def test_places_of_holes_edges_and_turned_triangles_are_told():
     _, report = judge(replace(BALL, faces=np.where(chosen[:, None], BALL.faces[:, ::-1], BALL.faces)))
     assert [patch.triangles for patch in report.flipped] == [int(chosen.sum())]
     assert report.flipped[0].centre_mm[0] > 9.0 and "were turned (at (9." in report.sentences()[0]
+
+
+def test_one_of_a_thing_is_not_told_as_several():
+    block = box(10, 10, 10)
+    flipped = replace(block, faces=np.where(np.arange(12)[:, None] == 3, block.faces[:, ::-1], block.faces))
+    assert judge(flipped)[1].sentences()[0].startswith("1 triangle faced the wrong way and was turned (at ")
+    _, report = judge(joined(block, box(10, 10, 10, (10, 10, 0))))
+    assert report.sentences()[0].startswith("More than two triangles meet at 1 edge: ")
+    _, report = judge(replace(BALL, faces=np.concatenate([BALL.faces, BALL.faces[:1]])))
+    assert report.sentences() == ["1 triangle that was there twice was dropped."]
+
+
+def test_bodies_that_were_inside_out_are_counted_and_placed():
+    blocks = [box(10, 10, 10, (20.0 * i, 0, 0)) for i in range(9)]
+    inverted = [replace(block, faces=block.faces[:, ::-1]) for block in blocks]
+    _, report = judge(joined(*blocks[:2], inverted[2]))
+    assert report.bodies_inside_out == 1 and report.inside_out_mm == ((45.0, 5.0, 5.0),)
+    assert report.sentences() == ["1 of 3 bodies was inside out and was turned (at (45.00, 5.00, 5.00), mm)."]
+    _, report = judge(joined(*inverted[:6], box(200, 10, 10, (0, 20, 0))))
+    assert (
+        report.bodies_inside_out == 6 and len(report.inside_out_mm) == 5 and " and 1 more, mm)" in report.sentences()[0]
+    )
+    _, report = judge(joined(*inverted))
+    assert report.bodies_inside_out == 9 and report.sentences() == [
+        "The part was inside out; its triangles were turned."
+    ]
 
 
 @pytest.mark.parametrize("lost", [0, 7, 100, 400])

@@ -122,7 +122,7 @@ def test_parts_that_touch_or_come_near_are_told_of():
         ([Placed(BRICK)], [1, 2], "1 parts cannot be placed in 2"),
         ([], [], "0 parts"),
         ([Placed(BRICK, (math.nan, 0.0))], 1, "that is no place"),
-        ([Placed(BRICK, rotate_deg=(0.0, math.inf, 0.0))], 1, "an angle is no number"),
+        ([Placed(BRICK, rotate_deg=(0.0, math.inf, 0.0))], 1, "cannot be turned by inf deg"),
     ],
 )  # fmt: skip
 def test_impossible_plates_are_sentences(parts, copies, says):
@@ -212,12 +212,25 @@ def test_options_are_read_for_all_or_by_name():
         ({"copies": ["1.5"]}, "whole copies"),
         ({"copies": ["0"]}, "1 to 1000"),
         ({"copies": ["1e9"]}, "1 to 1000"),
+        ({"copies": ["2", "3"]}, "--copies is given twice for every part, as 2 and as 3: give it once"),
+        ({"copies": ["pin=2", "3", "pin=4"]}, "--copies is given twice for pin, as pin=2 and as pin=4"),
+        ({"rotate": ["pin=2", "pin=2"]}, "--rotate is given twice for pin"),
+        ({"rotate": ["1e300"]}, "--rotate 1e+300: turn a part by 36000 deg at most, either way"),
+        ({"rotate": ["0,0,-36001"]}, "--rotate 0,0,-36001: turn a part by 36000 deg at most"),
+        ({"rotate": ["inf"]}, "write Z or X,Y,Z in degrees"),
     ],
 )
 def test_options_that_make_no_sense_are_sentences(options, says):
     with pytest.raises(MeshError) as caught:
         parse_wishes(["brick", "pin"], **options)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("angle", [float("nan"), float("inf"), 36_001.0, -1e300])
+def test_a_turn_that_no_number_holds_is_refused(angle):
+    with pytest.raises(MeshError, match="36000 deg at most"):
+        rotated(box(1, 2, 3), (0.0, angle, 0.0))
+    assert rotated(box(1, 2, 3), (0.0, 0.0, -36_000.0)).bounds_mm[1].tolist() == [1.0, 2.0, 3.0]
 
 
 def test_wishes_become_a_plate():

@@ -18,7 +18,7 @@ from job_helpers import BENCH, head, square_layer, wire_small, write_small_job
 
 import slicer.preview
 from slicer.job import Job
-from slicer.job_layer import JobLayer
+from slicer.job_layer import JobError, JobLayer
 from slicer.job_writing import write_job
 from slicer.layers import Layer
 from slicer.page_data import vector_times_s
@@ -165,16 +165,27 @@ def test_the_page_tells_the_recipe_with_its_evidence(page):
 
 def test_what_the_planner_noted_stands_in_the_page(tmp_path):
     notes = [
-        {"kind": "dropped", "layers": [1, 2], "at_mm": [3.5, 4.5], "width_mm": 0.3},
-        {"kind": "<b>odd</b>", "what": None},
+        {"kind": "plate", "sentence": "The part is <b>odd</b>."},
+        {"kind": "dropped", "layers": [1, 2], "at_mm": [3.5, 4.5], "length_mm": 2, "width_mm": 0.3, "area_mm2": 0.6},
+        {"kind": "dropped", "layers": [4, 4], "at_mm": [9.5, 4.5], "length_mm": 1, "width_mm": 0.3, "area_mm2": 0.3},
         {"kind": "more", "count": 7},
     ]
     write_job(tmp_path / "noted.kiln", head(), [square_layer(0)], notes)
     with Job.open(tmp_path / "noted.kiln") as job:
         write_html(job, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
-    assert "dropped: at_mm [3.5, 4.5], layers 2 to 3, width_mm 0.3" in page and "and 7 places more" in page
-    assert "<b>odd" not in page and "&lt;b&gt;odd" in page
+    assert "2 places are too narrow" in page
+    assert "the largest is 2 x 0.3 mm at x 3.5, y 4.5 mm in layers 2 to 3." in page
+    assert "7 more places are not listed one by one." in page and ">The part is &lt;b&gt;odd&lt;/b&gt;.<" in page
+    assert "<b>odd" not in page
+
+
+@pytest.mark.parametrize("note", [{}, {"kind": "plate"}, {"kind": "overhang", "area_mm2": "x", "layers": 3}])
+def test_notes_that_are_none_are_a_sentence(tmp_path, note):
+    write_job(tmp_path / "noted.kiln", head(), [square_layer(0)], [note])
+    with Job.open(tmp_path / "noted.kiln") as job, pytest.raises(JobError, match="its notes cannot be told"):
+        write_html(job, tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_names_cannot_break_out_of_the_page(tmp_path):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from control.command_line import json_option, say_json
+from control.commands.arguments import check_output, overrides_of
 from control.errors import UsageError
 
 if TYPE_CHECKING:  # bricks need numpy and manifold3d; `--help` does not
@@ -58,10 +59,10 @@ def brick(
     if kind is None:
         raise UsageError(f"which kind of brick? Name one of {', '.join(KINDS)}; `moonkiln brick --list` describes them")
     output = output or Path(f"{kind}.stl")
-    made = make_brick(kind, _overrides(settings))
-    _check_output(output, "a brick", FORMATS)
+    made = make_brick(kind, overrides_of(settings, "clearance_mm=0.8"))
+    check_output(output, endings=FORMATS, what="a brick")
     if picture is not None:
-        _check_output(picture, "a picture", PICTURES)
+        check_output(picture, endings=PICTURES, what="a picture")
     _write(made, output, picture)
     _say_brick(made, output, picture, as_json)
 
@@ -161,27 +162,3 @@ def _say_brick(made: Brick, output: Path, picture: Path | None, as_json: bool) -
     click.echo(f"  laid {KINDS[made.kind].laying}")
     if picture is not None:
         click.echo(f"{picture}: the brick and its neighbours, drawn apart")
-
-
-# ---- checks of arguments
-
-
-def _overrides(settings: tuple[str, ...]) -> dict[str, str]:
-    overrides: dict[str, str] = {}
-    for setting in settings:
-        key, equals, value = (part.strip() for part in setting.partition("="))
-        if not (key and equals and value):
-            raise UsageError(f"--set {setting}: write it as KEY=VALUE, for example --set clearance_mm=0.8")
-        if key in overrides:
-            raise UsageError(f"--set {key} is given twice, as {overrides[key]} and as {value}: give it once")
-        overrides[key] = value
-    return overrides
-
-
-def _check_output(output: Path, what: str, endings: tuple[str, ...]) -> None:
-    if output.suffix.lower() not in endings:
-        raise UsageError(f"{output}: {what} is written as {' or '.join(endings)}; name the file so")
-    if not output.parent.is_dir():
-        raise UsageError(f"{output}: the folder {output.parent} does not exist")
-    if output.is_dir():
-        raise UsageError(f"{output} is a folder; name a file in it")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from control.command_line import Progress, json_option, say_json
+from control.commands.arguments import check_output
 from control.commands.slice import layer_index
 
 FILE = click.Path(path_type=Path)
@@ -33,6 +34,8 @@ def check(job_path: Path, output: Path | None, layer: int | None, as_json: bool)
     from slicer.quality import LayerQuality, PlanQuality, job_layer_quality, job_quality
     from slicer.whole_file import whole_file
 
+    if output is not None:
+        check_output(output, inputs=(job_path,))
     report: LayerQuality | PlanQuality
     with Job.open(job_path) as job:
         if layer is not None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from control.command_line import Progress, json_option, say_json
-from control.commands.slice import FILE, _check_output
+from control.commands.arguments import check_output
+from control.commands.slice import FILE
 from control.errors import UsageError
 
 if TYPE_CHECKING:  # the exporters need numpy and numba; `--help` does not
@@ -24,6 +25,9 @@ FORMS = {
     "csv": "a line a vector",
     "npz": "a record a vector, for numpy",
 }
+CLI_FORMS = ("cli", "cli-short", "cli-ascii")
+"""They count in units, and a table of parameters is written beside them."""
+
 DIALECTS = ("marlin", "rrf", "grbl", "linuxcnc")  # those of slicer.exporters.dialects; a test holds them equal
 
 
@@ -67,15 +71,17 @@ def export(
     for value, option, forms in (
         (dialect, "--dialect", ("gcode",)),
         (s_max, "--s-max", ("gcode",)),
-        (unit_mm, "--unit", ("cli", "cli-short", "cli-ascii")),
+        (unit_mm, "--unit", CLI_FORMS),
     ):
         if value is not None and form not in forms:
             raise UsageError(f"{option} is for --to {' and '.join(forms)}, not for {form}")
-    _check_output(output, job_path)
-
+    check_output(output, inputs=(job_path,))
+    from slicer.exporters.parameters import sidecar
     from slicer.exporters.source import Source
     from slicer.job import Job
 
+    if form in CLI_FORMS:
+        check_output(sidecar(output), inputs=(job_path,))
     with Job.open(job_path) as job, Progress("writing", quiet=as_json) as progress:
         source = Source.of_job(job, progress.update)
         if beam is not None:

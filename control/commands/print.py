@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from control.command_line import json_option
+from control.commands.arguments import check_output
 from control.errors import UsageError
 from control.run_command import conclude, new_run_dir, parse_urls, run_host
 
@@ -93,6 +94,8 @@ Examples:
 @click.option("-o", "--output", type=FILE, help="Page to write.  [default: RUN_DIR/report.html]")
 def report(run_dir: Path, truth: Path | None, output: Path | None) -> None:
     """Write the report of a run, a print or a drive, as one self-contained page."""
+    if output is not None:
+        check_output(output, endings=(".html", ".htm"), what="a report")
     from control.rover.views.drive_report import is_drive, write_drive_report
 
     if is_drive(run_dir):

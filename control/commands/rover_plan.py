@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from control.command_line import json_option, say_json
+from control.commands.arguments import check_output
 from control.errors import MoonkilnError
 
 FILE = click.Path(path_type=Path)
@@ -75,6 +76,9 @@ def plan(
     """Plan the cheapest way that a rover can drive over a map of heights."""
     if output.suffix not in (".json", ".html"):
         raise MoonkilnError(f"{output}: a route is written as .json, or shown as .html", 2)
+    route_path = output.with_suffix(".json")
+    for written in {route_path, output}:
+        check_output(written, inputs=(map_path, machine, georef))
     from control.rover.planning import PlanRequest, plan_request
 
     asked = PlanRequest(
@@ -91,7 +95,6 @@ def plan(
         georef=georef,
         layer=layer,
     )
-    route_path = output.with_suffix(".json")
     route = plan_request(asked, route_path, output if output.suffix == ".html" else None)
     p = route.predicted
     if as_json:

@@ -37,12 +37,14 @@ def survey(
     as_json: bool,
 ) -> None:
     """Slope, roughness, steps, light, radio and havens of a map, as pictures and GeoTIFFs."""
+    from control.commands.arguments import check_output_folder
     from control.rover.config import load_rover
     from control.rover.ground.dem import read_dem
-    from control.rover.ground.survey import settings_for
+    from control.rover.ground.survey import FILES, settings_for
     from control.rover.ground.survey import survey as surveyed
     from control.rover.planning import plan_settings
 
+    check_output_folder(output, FILES, inputs=(map_path, machine, georef))
     planned = plan_settings(load_rover(machine))
     settings = settings_for(planned.costs, planned.energy, planned.reserve, from_utc, days)
     dem = read_dem(map_path, georef=georef, layer=layer)

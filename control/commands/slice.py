@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from control.command_line import Progress, json_option, say_json
-from control.errors import UsageError
+from control.command_line import ExitCode, Progress, json_option, say_json
+from control.commands.arguments import check_output, overrides_of
+from control.errors import MoonkilnError, UsageError
 
 if TYPE_CHECKING:  # the slicer needs numpy and numba; `--help` does not
+    from slicer.errors import SlicerError
     from slicer.job import Job, Manifest
     from slicer.mesh import MeshReport
     from slicer.recipe import Recipe
@@ -35,7 +37,7 @@ Examples:
 @click.option("--recipe", "recipe_name", required=True, metavar="NAME|FILE.toml", help="A shipped recipe, or a file.")
 @click.option("--machine", default="bench", show_default=True, metavar="NAME|FILE.toml", help="Whose envelope to fit.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe.")
-@click.option("--unit", type=click.Choice(UNITS), default="mm", show_default=True, help="Of the mesh's numbers.")
+@click.option("--unit", type=click.Choice(UNITS), help="Of the numbers of an STL, OBJ or PLY.  [default: mm]")
 @click.option(
     "--close-gaps", "gap_mm", type=float, default=0.0, metavar="MM", help="Close gaps of the surface so wide."
 )
@@ -49,7 +51,7 @@ def slice_part(
     recipe_name: str,
     machine: str,
     settings: tuple[str, ...],
-    unit: str,
+    unit: str | None,
     gap_mm: float,
     at: tuple[str, ...],
     rotate: tuple[str, ...],
@@ -59,33 +61,37 @@ def slice_part(
 ) -> None:
     """Turn the mesh PART (STL, OBJ, PLY, 3MF or STEP), or several that share the plate, into a job file."""
     from control.config import load_envelope
+    from slicer.errors import SlicerError
     from slicer.notes import sentences as notes_of
     from slicer.placement import parse_wishes
     from slicer.plan import plan_job
     from slicer.recipe import load_recipe
 
     output = output or Path(f"{parts[0].stem}.kiln")
-    for part in parts:
-        _check_output(output, part)
-    recipe = load_recipe(recipe_name, _overrides(settings))
+    check_output(output, inputs=(*parts, recipe_name, machine))
+    recipe = load_recipe(recipe_name, overrides_of(settings, "power_w=60"))
+    _check_unit(unit, parts)
     envelope = load_envelope(machine)
     wishes = None
     if at or rotate or copies or len(parts) > 1:
         wishes = parse_wishes([part.stem for part in parts], at=at, rotate=rotate, copies=copies)
     reports: list[MeshReport] = []
-    with Progress("slicing", quiet=as_json) as progress:
-        manifest = plan_job(
-            parts, recipe, envelope, output, unit=unit, gap_mm=gap_mm, wishes=wishes, progress=progress.update,
-            on_report=reports.append,
-        )  # fmt: skip
+    try:
+        with Progress("slicing", quiet=as_json) as progress:
+            manifest = plan_job(
+                parts, recipe, envelope, output, unit=unit or "mm", gap_mm=gap_mm, wishes=wishes,
+                progress=progress.update, on_report=reports.append,
+            )  # fmt: skip
+    except SlicerError as error:
+        if not reports:
+            raise
+        raise _refused(error, parts, reports) from error
     if as_json:
         figures = [_report_figures(report) for report in reports]
         say_json({"path": str(output), "mesh_report": figures[0], "mesh_reports": figures, **_without_layers(manifest)})
         return
     for part, report in zip(parts, reports, strict=True):
-        click.echo(f"{part}: {_report_sentence(report)}")
-        for sentence in report.sentences():
-            click.echo(f"  note: {sentence}")
+        _say_report(part, report)
     for placed in manifest.parts:
         x, y = placed["at_mm"]
         turned = (
@@ -112,7 +118,6 @@ Examples:
 def info(job_path: Path, as_json: bool) -> None:
     """Verify every byte of a job file and say what is in it, with the evidence behind each number."""
     from slicer.job import Job
-    from slicer.notes import sentences as notes_of
     from slicer.recipe import RANGES, absorbed_energy_j_kg
     from slicer.strategy import shown, unit_of
 
@@ -149,7 +154,7 @@ def info(job_path: Path, as_json: bool) -> None:
             click.echo(f"    {key:20} {'none' if value is None else f'{value:g}':>8} {unit:6} {grounds}")
         for key, value in recipe.strategy.to_dict().items():
             click.echo(f"    {key:20} {shown(value):>8} {unit_of(key):6} chosen, not the default")
-        for sentence in notes_of(manifest.notes, recipe.spot_mm):
+        for sentence in job.notes_told():
             click.echo(f"  note: {sentence}")
 
 
@@ -171,7 +176,7 @@ def preview(job_path: Path, output: Path, layer: int | None, as_json: bool) -> N
     from slicer.preview import layer_png, layer_svg, write_html
     from slicer.whole_file import whole_file
 
-    _check_output(output, job_path)
+    check_output(output, inputs=(job_path,))
     kind = output.suffix.lower()
     if kind not in (".html", ".svg", ".png"):
         raise UsageError(f"{output}: a preview is a .html page or a .svg or .png picture; name the file so")
@@ -206,21 +211,41 @@ def job_sentence(manifest: Manifest) -> str:
 
 
 def recipe_sentence(recipe: Recipe) -> str:
-    """A recipe in one line: what it does, its absorbed energy, and which of its numbers are assumptions."""
-    from slicer.recipe import absorbed_energy_j_kg
+    """A recipe in one line: what it does, its absorbed energy, which of its numbers are assumptions or have no evidence
+    at all."""
+    from slicer.recipe import absorbed_energy_j_kg, without_evidence
 
     assumed = [key for key, evidence in recipe.evidence.items() if evidence.kind == "assumed"]
+    unknown = without_evidence(recipe)
+    grounds = [f"assumed are {', '.join(assumed)}"] if assumed else []
+    grounds += [f"without evidence are {', '.join(unknown)}"] if unknown else []
     return (
         f"recipe    {recipe.name}: {recipe.process} in {recipe.atmosphere},"
         f" {absorbed_energy_j_kg(recipe) / 1e6:.2f} MJ/kg absorbed;"
-        f" assumed are {', '.join(assumed) if assumed else 'no numbers'}"
+        f" {'; '.join(grounds) if grounds else 'assumed are no numbers'}"
     )
+
+
+def _refused(error: SlicerError, parts: tuple[Path, ...], reports: list[MeshReport]) -> MoonkilnError:
+    """Tell what was found in the meshes that were read, and make the error that ends the command: it has that too."""
+    for part, report in zip(parts, reports, strict=False):  # the last one may not have been read
+        _say_report(part, report, err=True)
+    figures = {"mesh_reports": [_report_figures(report) for report in reports]}
+    return MoonkilnError(str(error), ExitCode.BAD_INPUT, figures)
+
+
+def _say_report(part: Path, report: MeshReport, *, err: bool = False) -> None:
+    click.echo(f"{part}: {_report_sentence(report)}", err=err)
+    for sentence in report.sentences():
+        click.echo(f"  note: {sentence}", err=err)
 
 
 def _report_sentence(report: MeshReport) -> str:
     size = " x ".join(f"{edge:.2f}" for edge in report.bounds_mm[1] - report.bounds_mm[0])
     bodies = "1 body" if report.bodies == 1 else f"{report.bodies} bodies"
-    return f"{report.triangles:,} triangles, {bodies}, {size} mm, {report.volume_mm3:,.0f} mm3"
+    triangles = "1 triangle" if report.triangles == 1 else f"{report.triangles:,} triangles"
+    volume = f"{report.volume_mm3:,.0f} mm3" if report.is_closed else "not closed"
+    return f"{triangles}, {bodies}, {size} mm, {volume}"
 
 
 def _report_figures(report: MeshReport) -> dict[str, Any]:
@@ -253,24 +278,14 @@ def _say_written(path: Path, as_json: bool, **figures: int) -> None:
 # ---- checks of arguments
 
 
-def _overrides(settings: tuple[str, ...]) -> dict[str, str]:
-    overrides = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals or not key.strip() or not value.strip():
-            raise UsageError(f"--set {setting}: write it as KEY=VALUE, for example --set power_w=60")
-        overrides[key.strip()] = value.strip()
-    return overrides
+def _check_unit(unit: str | None, parts: tuple[Path, ...]) -> None:
+    from slicer.mesh_files import NAMING_UNIT
 
-
-def _check_output(output: Path, source: Path) -> None:
-    """Refuse early what would fail late, or would overwrite the very file that is read."""
-    if not output.parent.is_dir():
-        raise UsageError(f"{output}: the folder {output.parent} does not exist")
-    if output.is_dir():
-        raise UsageError(f"{output} is a folder; name a file in it")
-    if output.exists() and source.exists() and output.samefile(source):
-        raise UsageError(f"{output} is the file that is read; name another one to write")
+    if unit is not None and all(part.suffix.lower() in NAMING_UNIT for part in parts):
+        raise UsageError(
+            f"--unit {unit}: {parts[0]} names its unit itself, as every {parts[0].suffix} file does: leave the option,"
+            " or change the unit where the part was made"
+        )
 
 
 def layer_index(job: Job, number: int) -> int:

@@ -32,6 +32,9 @@ from slicer.whole_file import whole_file
 
 UNIT_MM = 0.001
 UNIT_MM_MIN, UNIT_MM_MAX = 1e-6, 1.0
+COARSE_PART = 0.1
+"""Of the distance between tracks: a coarser unit is told of."""
+
 SHORT_MAX = 65_535
 HEADER_BYTES = 8192
 LABELS_MAX = 64  # in the header; the sidecar has all of them
@@ -64,9 +67,19 @@ def write_cli(source: Source, path: str | Path, form: Form = Form.LONG, unit_mm:
     with whole_file(path) as stream:
         written, table = stream_cli(source, stream, form, unit_mm)
     write_sidecar(path, table)
-    waits = f"the {table.wait_s:g} s of waits before vectors are not in the file, CLI has no word for them"
-    powers = f"power and speed of each id stand in {sidecar(path).name}"
-    return Written(written.vectors, written.lines, (powers, waits) if table.wait_s else (powers,))
+    notes = [f"power and speed of each id stand in {sidecar(path).name}"]
+    notes.extend(_coarse(unit_mm, source.head.recipe.track_width_mm))
+    if table.wait_s:
+        notes.append(f"the {table.wait_s:g} s of waits before vectors are not in the file, CLI has no word for them")
+    return Written(written.vectors, written.lines, tuple(notes))
+
+
+def _coarse(unit_mm: float, track_mm: float) -> Iterator[str]:
+    if unit_mm > COARSE_PART * track_mm:
+        yield (
+            f"coordinates are whole units of {unit_mm:g} mm, over a tenth of the {track_mm:g} mm from track to track:"
+            f" tracks move by up to {0.5 * unit_mm:g} mm, and may fall onto each other"
+        )
 
 
 def stream_cli(

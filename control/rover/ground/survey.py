@@ -60,6 +60,11 @@ class Layer:
     colours: tuple[str, ...]
 
 
+LAYERS = ("slope", "roughness", "step", "lit_fraction", "comms_fraction", "longest_dark_days")
+FILES = (*(f"{name}.{ending}" for name in LAYERS for ending in ("tif", "png")), "survey.json", "index.html")
+"""All that a survey may leave in its folder."""
+
+
 def survey(
     dem: Dem, settings: SurveySettings, folder: Path, *, progress: Callable[[float], None] = lambda share: None
 ) -> dict[str, Any]:
