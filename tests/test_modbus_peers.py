@@ -255,7 +255,7 @@ def test_mbpoll_on_both_transports(bench: Bench) -> None:
     assert values(mbpoll(*heater, "-t", "4:hex", "-r", "122", bench.pty("bus0"))) == ["0xE162"]
     assert mbpoll(*heater, "-t", "4", "-r", "26", bench.pty("bus0"), "455").returncode == 0
     assert values(mbpoll(*heater, "-t", "4", "-r", "26", bench.pty("bus0"))) == ["455"]
-    hole = mbpoll(*heater, "-t", "4", "-r", "7", bench.pty("bus0"))
+    hole = mbpoll(*heater, "-t", "4", "-r", "10", bench.pty("bus0"))
     assert hole.returncode != 0 and "Illegal data address" in hole.stdout + hole.stderr
     head = ["-m", "tcp", "-p", str(bench.port()), "-a", "1", "-t", "4:hex"]
     assert values(mbpoll(*head, "-r", "0", "-c", "2", "127.0.0.1")) == ["0x4B48", "0x0000"]

@@ -58,7 +58,7 @@ async function main (bus0, bus1, beamPort, plainPort) {
   said.working_sp = words(await heater.readHoldingRegisters(5, 1))[0]
   await heater.writeMultipleRegisters(24, [250, 300])
   said.block = words(await heater.readHoldingRegisters(24, 3))
-  said.hole = await codeOf(heater.readHoldingRegisters(7, 1))
+  said.hole = await codeOf(heater.readHoldingRegisters(10, 1))
   const meter = new modbus.client.RTU(first, 2, TIMEOUT_MS)
   said.volts = (await meter.readInputRegisters(0, 2)).response.body.valuesAsBuffer.readFloatBE(0)
 

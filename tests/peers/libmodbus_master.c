@@ -84,7 +84,7 @@ int main(int argc, char **argv) {
     check(modbus_write_registers(ctx, 24, 2, (uint16_t[]){250, 300}), 2, "FC16");
     check(modbus_read_registers(ctx, 24, 3, words), 3, "FC03");
     print_words("block", words, 3);
-    printf("\"hole\": %d, ", code_of(modbus_read_registers(ctx, 7, 1, words)));
+    printf("\"hole\": %d, ", code_of(modbus_read_registers(ctx, 10, 1, words)));
     modbus_set_slave(ctx, 2);
     check(modbus_read_input_registers(ctx, 0, 2, words), 2, "FC04");
     printf("\"volts\": %f, ", modbus_get_float_abcd(words));

@@ -52,7 +52,7 @@ async function main (bus0, bus1, beamPort, plainPort) {
   said.working_sp = (await words(heater.readHoldingRegisters(5, 1)))[0]
   await heater.writeRegisters(24, [250, 300])
   said.block = await words(heater.readHoldingRegisters(24, 3))
-  said.hole = await codeOf(heater.readHoldingRegisters(7, 1))
+  said.hole = await codeOf(heater.readHoldingRegisters(10, 1))
   said.volts = (await on(first, 2).readInputRegisters(0, 2)).buffer.readFloatBE(0)
 
   const second = new ModbusRTU()

@@ -59,7 +59,7 @@ def main(bus0: str, bus1: str, beam: int, plain_port: int) -> dict[str, Any]:
     said["working_sp"] = ask(1, fc.READ_HOLDING_REGISTERS, 5, 1)[0]
     ask(1, fc.WRITE_MULTIPLE_REGISTERS, 24, output_value=[250, 300])
     said["block"] = ask(1, fc.READ_HOLDING_REGISTERS, 24, 3)
-    said["hole"] = code_of(lambda: ask(1, fc.READ_HOLDING_REGISTERS, 7, 1))
+    said["hole"] = code_of(lambda: ask(1, fc.READ_HOLDING_REGISTERS, 10, 1))
     said["volts"] = ask(2, fc.READ_INPUT_REGISTERS, 0, 2, data_format=">f")[0]
 
     second = serial_master(bus1, 115200)
