@@ -50,7 +50,7 @@ def idle(recipe: Recipe) -> list[str]:
         ),
         (("sweep_deg",), strategy.order == "sweep", 'order = "sweep"'),
         (("return_radius_mm",), strategy.order == "return_time", 'order = "return_time"'),
-        (("stitch_mm",), strategy.heads > 1, "heads of 2 or more"),
+        (("stitch_mm", "head_reach_mm"), strategy.heads > 1, "heads of 2 or more"),
         (SKINS, strategy.skin_layers > 0, "skin_layers of 1 or more"),
     ]
     why: dict[str, str] = {}
@@ -99,6 +99,11 @@ def _between_lines(recipe: Recipe) -> Iterator[str]:
 
 def _at_the_outline(recipe: Recipe) -> Iterator[str]:
     half = 0.5 * recipe.spot_mm
+    if not recipe.contours and recipe.hatch_spacing_mm is not None:
+        yield (
+            f"contours is 0: what the last line of the hatch does not reach, up to {recipe.hatch_spacing_mm:g} mm along"
+            " the outline, gets no beam."
+        )
     for key, where in (("compensation_mm", "of the part"), ("hole_compensation_mm", "around holes")):
         inside = getattr(recipe.strategy, key)
         if inside is not None and inside > half * (1.0 + COMPENSATION_PART):

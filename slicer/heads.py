@@ -26,6 +26,13 @@ class Head:
     to_mm: float
 
 
+def side_by_side(plate_mm: float, count: int, reach_mm: float | None) -> list[Head]:
+    """So many heads evenly over a plate that is so wide along x; each reaches that much of it, or all of it if None."""
+    half = plate_mm if reach_mm is None else 0.5 * reach_mm
+    middles = ((i + 0.5) * plate_mm / count for i in range(count))
+    return [Head(max(middle - half, 0.0), min(middle + half, plate_mm)) for middle in middles]
+
+
 def split_among(path: ScanPath, heads: Sequence[Head], stitch_mm: float = 0.0, layer: int = 0) -> ScanPath:
     """The same exposure by several heads: `beam` says by whom, all vectors of a head stand together in their order.
 

@@ -14,7 +14,7 @@ from slicer.choices import doubts, idle
 from slicer.compiling import compiled_beside
 from slicer.envelope import Envelope
 from slicer.fill import fill
-from slicer.heads import Head, split_among, times_s
+from slicer.heads import side_by_side, split_among, times_s
 from slicer.heights import adaptive_edges
 from slicer.job import JobHead, Manifest
 from slicer.job_layer import JobLayer
@@ -211,7 +211,8 @@ def _packed(
         share_s = busiest_s = 0.0
         if strategy.heads > 1:
             share_s = path.exposure_time_s / strategy.heads
-            path = split_among(path, [Head(0.0, envelope.x_mm)] * strategy.heads, strategy.stitch_mm, index)
+            heads = side_by_side(envelope.x_mm, strategy.heads, strategy.head_reach_mm)
+            path = split_among(path, heads, strategy.stitch_mm, index)
             busiest_s = float(times_s(path).max(initial=0.0))
         path = on_machine_grid(path)
         if strategy.order == "return_time":  # last, so that every vector of the layer keeps it as it will be run

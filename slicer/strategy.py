@@ -61,11 +61,12 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "layer_thickness_min_mm": (0.01, 50.0, "mm"),
     "heads": (1, 16, ""),
     "stitch_mm": (0.0, 50.0, "mm"),
+    "head_reach_mm": (1.0, 5000.0, "mm"),
 }
 AUTOMATIC = frozenset(
     {
-        "compensation_mm", "hole_compensation_mm", "up_skin_power_w", "up_skin_speed_mm_s", "down_skin_power_w",
-        "down_skin_speed_mm_s", "cusp_mm", "layer_thickness_min_mm",
+        "compensation_mm", "hole_compensation_mm", "head_reach_mm", "up_skin_power_w", "up_skin_speed_mm_s",
+        "down_skin_power_w", "down_skin_speed_mm_s", "cusp_mm", "layer_thickness_min_mm",
     }
 )  # fmt: skip
 
@@ -97,7 +98,8 @@ class Strategy:
         cusp_mm: the largest step that the layers may leave on a slope; auto is layers of one thickness. With it layers
             are between layer_thickness_min_mm (auto: a quarter) and the recipe's thickness.
         fill_rule: what is inside where surfaces overlap.
-        heads: how many beams share the plate, each reaching all of it; stitch_mm: how wide seams are exposed twice.
+        heads: how many beams share the plate; head_reach_mm: how much of it along x each reaches, evenly side by side
+            (auto: all of it); stitch_mm: how wide seams are exposed twice.
     """
 
     hatch: str = "meander"
@@ -125,6 +127,7 @@ class Strategy:
     fill_rule: str = "positive"
     heads: int = 1
     stitch_mm: float = 0.0
+    head_reach_mm: float | None = None
 
     def skin_exposure(self, side: str, power_w: float, speed_mm_s: float) -> tuple[float, float]:
         """Power (W) and speed (mm/s) of the "up" or "down" skin: its own where there are any, or those given."""

@@ -14,7 +14,7 @@ from solid_helpers import mesh_of
 
 from slicer.bricks import demo_brick, rectangular, write_stl
 from slicer.envelope import Envelope
-from slicer.errors import MeshError
+from slicer.errors import MeshError, ScanError
 from slicer.heads import times_s
 from slicer.job import Job
 from slicer.job_layer import JobError
@@ -227,6 +227,18 @@ def test_two_heads_take_as_long_as_the_slower(plate, tmp_path):
     one = plan_job(plate, wire_small(), BENCH, tmp_path / "one.kiln")
     two = plan_job(plate, wire_small(heads="2"), BENCH, tmp_path / "two.kiln")
     assert 0.4 < two.build_time_s / one.build_time_s < 0.75
+
+
+def test_heads_that_do_not_reach_all_of_the_plate_share_what_they_reach(plate, tmp_path):
+    """Two heads of 130 mm on a plate of 250: seams lie between x = 120 and 130, and the part around 125."""
+    plan_job(plate, wire_small(heads="2", head_reach_mm="130"), BENCH, tmp_path / "two.kiln")
+    with Job.open(tmp_path / "two.kiln") as job:
+        path = job.layer(0).path
+    for head, (low, high) in enumerate([(0.0, 130.0), (120.0, 250.0)]):
+        x = path.vectors_mm[path.beam == head, 0::2]
+        assert low <= x.min() and x.max() <= high
+    with pytest.raises(ScanError, match=r"do not stand side by side with 0 mm in common"):
+        plan_job(plate, wire_small(heads="2", head_reach_mm="100"), BENCH, tmp_path / "gap.kiln")
 
 
 def test_a_head_that_is_busier_than_its_share_is_told_of(plate, tmp_path):
