@@ -231,6 +231,15 @@ def test_emergency_commands_work_where_their_line_is_read(command: str, full: bo
     with_board(story, emergency_parser=emergency)
 
 
+def test_what_came_while_a_command_was_parsed_is_read_once_it_waits() -> None:
+    async def story(host: Host) -> None:
+        host.send("G4 S30", "M112")  # in the same instant: the second line finds the board parsing the first
+        await asyncio.sleep(0.01)
+        assert host.board.killed
+
+    with_board(story, emergency_parser=False)
+
+
 @pytest.mark.parametrize("open_resets", [True, False])
 def test_a_dead_board_comes_back_with_dtr_or_the_button_alone(open_resets: bool) -> None:
     async def story(host: Host) -> None:
