@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from functools import reduce
 from typing import Any
 
 from hil_sim.virtual_time import VirtualLoop, run_virtual
 from hil_sim.world.emulators.marlin import MarlinEmulator
-from hil_sim.world.emulators.marlin_firmware import MarlinBuild
+from hil_sim.world.emulators.marlin_firmware import MarlinBuild, full_build
 from hil_sim.world.plant.gantry import Gantry
 from hil_sim.world.plant.optics import Head, Optics
 
@@ -87,3 +88,8 @@ def with_board(story: Callable[[Host], Awaitable[Any]], **build: Any) -> Any:
         return await story(Host(loop, **build))
 
     return run_virtual(main)
+
+
+def with_full_board(story: Callable[[Host], Awaitable[Any]], **build: Any) -> Any:
+    """The same on a board with every feature, but silent when idle."""
+    return with_board(story, **{**asdict(full_build(no_timeouts_s=0.0, reset_on_open=False)), **build})

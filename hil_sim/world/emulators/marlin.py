@@ -1,8 +1,9 @@
 """An emulated Marlin board: bytes in, bytes out, with the buffers and the time a real one has.
 
-The serial side: a 128-byte receive ring that the wire fills at its pace and that is only read between commands; a queue
-of four commands, of which the first is in work; one command at a time; `ok` when it is done or planned. A G1 waits for
-a free planner block, and meanwhile nobody reads the ring: what does not fit is lost, as on the board.
+The serial side: a 128-byte receive ring that the wire fills at its pace; a queue of four commands, of which the first
+is in work; one command at a time; `ok` when it is done or planned. While a command waits (a G1 for a free planner
+block, an M400) the firmware idles, and idling it still reads lines into the queue; once four are there nobody reads
+the ring: what does not fit is lost, as on the board.
 """
 
 from __future__ import annotations
@@ -11,18 +12,21 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from hil_sim.world.emulators.marlin_commands import COMMANDS, Wait
-from hil_sim.world.emulators.marlin_firmware import Firmware, MarlinBuild, Settings
+from hil_sim.world.emulators.line_session import LineSession
+from hil_sim.world.emulators.marlin_commands import Wait, commands_of
+from hil_sim.world.emulators.marlin_firmware import Firmware, Heaters, MarlinBuild, Settings, new_heaters
+from hil_sim.world.emulators.marlin_moves import extruding_move, linear_words
 from hil_sim.world.emulators.marlin_protocol import (
     KILLED,
+    NUMBER_ABSENT,
     STR_ERROR,
     Command,
     EmergencyScanner,
     LineAssembler,
     LineChecker,
-    Words,
     parse,
 )
+from hil_sim.world.emulators.marlin_timers import Timers
 from hil_sim.world.plant.gantry import Gantry
 
 _RUNNING, _BOOTING, _DEAD = "running", "booting", "dead"
@@ -35,8 +39,8 @@ class MarlinEmulator:
     `attach` opens the line (one host at a time; the board lives on when the host leaves). With `reset_on_open` every
     open resets the board, as a DTR pulse does; `reset()` is the button. Boot ends with `start`.
 
-    For the truth: `dropped_bytes` (ring overflow), `boot_bytes` (lost while booting), `commands_done`, `resends`,
-    `planner.dry_runs`.
+    For the truth: `heaters` (with what the world can do to them), `dropped_bytes` (ring overflow), `boot_bytes` (lost
+    while booting), `commands_done`, `resends`, `planner.dry_runs`.
     """
 
     chunk_bytes = 64  # less than half the ring, so that one delivery never overruns what a paced line could not
@@ -51,24 +55,26 @@ class MarlinEmulator:
         self.resets = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._send: Callable[[bytes], None] | None = None
-        self._session: _Session | None = None
+        self._session: LineSession | None = None
         self._stored: Settings | None = None
         self._latest_s = 0.0
-        self._report_timer: asyncio.TimerHandle | None = None
+        self._commands = commands_of(self.build)
+        self._says_wait = self.build.no_timeouts_s > 0.0
+        self._heaters = new_heaters()
         self._timer: asyncio.TimerHandle | None = None
         self._wake()
         gantry.driven_by(self._advance)
 
     # ---- the line ---------------------------------------------------------------------------------------------------
-    def attach(self, send: Callable[[bytes], None]) -> _Session:
+    def attach(self, send: Callable[[bytes], None]) -> LineSession:
         """A host has opened the port."""
         self._loop = asyncio.get_running_loop()
         self._send = send
-        self._session = session = _Session(self)
+        self._session = session = LineSession(self)
         if self.build.reset_on_open:
             self.reset()
-        else:
-            self._reschedule_reports()
+        elif self._state == _RUNNING:
+            self._timers.listen(True)
         return session
 
     def reset(self) -> None:
@@ -77,9 +83,12 @@ class MarlinEmulator:
         self.resets += 1
         self.firmware.now_s = now_s
         self.firmware.quick_stop(beam_stays=False)
-        self._cancel_timers()
+        self._cancel_timer()
+        self._timers.cancel()
         self._stored = self.firmware.stored
         self._wake()
+        for heater in self._heaters:
+            heater.set_target(now_s, 0.0)
         self.gantry.datum((0.0, 0.0, 0.0))
         self._state = _BOOTING
         assert self._loop is not None
@@ -89,6 +98,11 @@ class MarlinEmulator:
     def killed(self) -> bool:
         """Whether the board has halted and hears nothing until a reset."""
         return self._state == _DEAD
+
+    @property
+    def heaters(self) -> Heaters:
+        """Hot end and bed, as the world sees them."""
+        return self._heaters
 
     @property
     def planner_free(self) -> int:
@@ -101,7 +115,7 @@ class MarlinEmulator:
         self._state = _RUNNING
         self._ring = b""
         self._assembler = LineAssembler()
-        self._checker = LineChecker()
+        self._checker = LineChecker(numbers_with_checksums=self.build.numbers_with_checksums)
         self._scanner = EmergencyScanner() if self.build.emergency_parser else None
         self._queue: deque[Command] = deque()
         self._work: Wait | None = None  # the waiting command's generator
@@ -110,29 +124,36 @@ class MarlinEmulator:
         self._look_s = 0.0  # when it looks again: then, or at the next busy message
         self._busy_s = 0.0
         self._stall_s = 0.0  # after a quick stop nothing is executed before this time
-        fw: Firmware = Firmware(self.build, self.gantry, self._stored, self._say, self._latest_s)
+        fw: Firmware = Firmware(self.build, self.gantry, self._heaters, self._stored, self._say, self._latest_s)
         self.firmware: Firmware = fw
         self.planner = fw.planner
         fw.set_current_line = self._set_current_line
         fw.request_resend = self._request_resend
-        fw.reschedule_reports = self._reschedule_reports
         fw.kill = self._kill
+        self._timers: Timers = Timers(fw, now=self._now, call_at=self._call_at, say=self._say, halt=self._halt)
+        fw.reschedule_reports = self._timers.reschedule_reports
 
     def _booted(self) -> None:
         self._timer = None
         self._state = _RUNNING
+        if self._send is not None:
+            self._timers.listen(True)
         self._emit(
             b"start\nMarlin 2.1.2.5 (emulated)\necho: Last Updated: 2024-01-01 | Author: (none)\n"
             b"echo: Free Memory: 4096  PlannerBufferBytes: 1232\necho:Hardcoded Default Settings Loaded\n"
         )
 
-    def _hung_up(self, session: _Session) -> None:
+    def hung_up(self, session: LineSession) -> None:
+        """For the session: its host has left."""
         if session is self._session:
             self._send = self._session = None
-            self._reschedule_reports()
+            self._timers.listen(False)
 
     # ---- receiving --------------------------------------------------------------------------------------------------
-    def _received(self, data: bytes) -> None:
+    def received(self, session: LineSession, data: bytes) -> None:
+        """For the session: bytes from its host."""
+        if session is not self._session:
+            return
         if self._state != _RUNNING:
             if self._state == _BOOTING:
                 self.boot_bytes += len(data)
@@ -144,10 +165,11 @@ class MarlinEmulator:
                     return
         if b"\r" in data:
             data = data.replace(b"\r", b"\n")
-        if self._queue:
+        queued = len(self._queue)
+        if queued and (not self._blocked or queued >= self.build.command_buffer):
             self._keep(self._ring + data)
         else:
-            self._read(data, self._now())
+            self._read(self._ring + data, self._now())
 
     def _keep(self, data: bytes) -> None:
         """Bytes that wait in the ring; the ones over its size were never seen by the firmware."""
@@ -162,6 +184,7 @@ class MarlinEmulator:
         empty.
         """
         queue, room, assembler = self._queue, self.build.command_buffer, self._assembler
+        self._ring = b""
         while data and len(queue) < room:
             if data[0] == 0x0A and not assembler.head:
                 data = data.lstrip(b"\n")  # empty lines have no answer
@@ -176,6 +199,8 @@ class MarlinEmulator:
                 continue  # nothing but a comment has no answer either
             if isinstance(command, str):
                 self._emit(f"{STR_ERROR}{command}{self._checker.last_n}\n".encode())
+                if command == NUMBER_ABSENT:
+                    continue
                 self._request_resend()
                 data = b""
                 break
@@ -186,9 +211,9 @@ class MarlinEmulator:
             queue.append(command)
         if data:
             self._keep(data)
-        else:
-            self._ring = b""
         if queue and self._timer is None:
+            if self._says_wait:
+                self._timers.busy()
             self._begin(now_s)
 
     def _request_resend(self) -> None:
@@ -196,7 +221,9 @@ class MarlinEmulator:
         self._ring = b""
         self._assembler.clear()
         self.resends += 1
-        self._emit(b"Resend: %d\nok\n" % (self._checker.last_n + 1))
+        self._emit((b"rs N%d\n" if self.build.short_resend else b"Resend: %d\n") % (self._checker.last_n + 1))
+        if self.build.ok_after_resend:
+            self._emit(b"ok\n")
 
     def _set_current_line(self, n: int) -> None:
         self._checker.last_n = n
@@ -229,15 +256,19 @@ class MarlinEmulator:
             self._linear(command)
             return
         words = parse(command.text)
+        self.firmware.line_no = int(command.number) if command.number else None
         if words.code in ("G0", "G1"):
-            self._linear(command._replace(linear=_linear_words(command.number, words)))
-            return
-        handler = COMMANDS.get(words.code)
-        if handler is None:
-            self._say(f'echo:Unknown command: "{words.text}"')
-            self._finish()
-            return
-        self._work = handler(self.firmware, words)
+            self._work = extruding_move(self.firmware, words) if words.seen("E") else None
+            if self._work is None:
+                self._linear(command._replace(linear=linear_words(command.number, words)))
+                return
+        else:
+            handler = self._commands.get(words.code)
+            if handler is None:
+                self._say(f'echo:Unknown command: "{words.text}"')
+                self._finish()
+                return
+            self._work = handler(self.firmware, words)
         if self._state != _RUNNING:
             return
         if self._work is None:
@@ -283,7 +314,8 @@ class MarlinEmulator:
     def _block(self, until_s: float, since_s: float) -> None:
         """The command in work waits; every keepalive interval a busy message goes out."""
         keepalive_s = self.firmware.keepalive_s
-        if not self._blocked:
+        is_first = not self._blocked
+        if is_first:
             self._blocked = True
             self._busy_s = since_s + keepalive_s
         self._wait_s = until_s
@@ -291,6 +323,8 @@ class MarlinEmulator:
             until_s = self._busy_s
         self._look_s = until_s
         self._schedule(until_s, self._look_again)
+        if is_first and self._ring:
+            self._read(self._ring, since_s)
 
     def _look_again(self) -> None:
         self._timer = None
@@ -301,7 +335,7 @@ class MarlinEmulator:
             now_s = self._latest_s = self._look_s
         firmware.now_s = now_s
         if now_s >= self._busy_s and keepalive_s > 0.0:
-            self._say("echo:busy: processing")
+            self._say(firmware.busy)
             self._busy_s = now_s + keepalive_s
             if now_s < self._wait_s:
                 self._block(self._wait_s, now_s)
@@ -334,12 +368,15 @@ class MarlinEmulator:
         queue.popleft()
         if self._ring:
             self._read(self._ring, firmware.now_s)
-        if queue and self._timer is None:
-            self._begin(firmware.now_s)
+        if queue:
+            if self._timer is None:
+                self._begin(firmware.now_s)
+        elif self._says_wait:
+            self._timers.idle()
 
     # ---- stops ------------------------------------------------------------------------------------------------------
     def _emergency(self, code: str) -> None:
-        """M108, M112 or M410 seen before the queue."""
+        """M108, M112, M410 or M876 seen before the queue."""
         now_s = self.firmware.now_s = self._now()
         if code == "M112":
             self._kill()
@@ -350,40 +387,35 @@ class MarlinEmulator:
                 self._work = _stalled(self._stall_s)
                 self._cancel_timer()
                 self._block(self._stall_s, now_s)
-        elif self.firmware.heat_wait:
-            self.firmware.heat_wait = False
+        else:
+            if code == "M108":
+                self.firmware.heat_wait = self.firmware.user_wait = False
+            else:
+                self.firmware.answered()
             if self._blocked and self._work is not None:
                 self._cancel_timer()
-                self._continue_work()
+                self._look_s = now_s
+                self._schedule(now_s, self._look_again)
+
+    def _halt(self, why: str) -> None:
+        """The firmware stops itself."""
+        self._say(STR_ERROR + why)
+        self._kill()
 
     def _kill(self) -> None:
         """Steppers, beam and heaters off, one sentence, and then deaf until a reset."""
         self.firmware.now_s = self._now()
         self.firmware.quick_stop(beam_stays=False)
-        for heater in (self.firmware.hotend, self.firmware.plate):
+        self._cancel_timer()
+        for heater in self._heaters:
             heater.set_target(self.firmware.now_s, 0.0)
-        self._cancel_timers()
+        self._timers.cancel()
         self._queue.clear()
         self._ring = b""
         self._work = None
         self._state = _DEAD
         self._emit(KILLED)
-
-    # ---- temperature reports ----------------------------------------------------------------------------------------
-    def _reschedule_reports(self) -> None:
-        if self._report_timer is not None:
-            self._report_timer.cancel()
-            self._report_timer = None
-        if self.firmware.auto_report_s and self._send is not None and self._state == _RUNNING:
-            assert self._loop is not None
-            self._report_timer = self._loop.call_at(self._now() + self.firmware.auto_report_s, self._report)
-
-    def _report(self) -> None:
-        self._report_timer = None
-        before_s, self.firmware.now_s = self.firmware.now_s, self._now()
-        self._say(self.firmware.temperatures())
-        self.firmware.now_s = max(before_s, self.firmware.now_s)
-        self._reschedule_reports()
+        self.firmware.action("poweroff")
 
     # ---- small things -----------------------------------------------------------------------------------------------
     def _now(self) -> float:
@@ -398,6 +430,11 @@ class MarlinEmulator:
         """
         self.planner.advance(min(t_s, self._now()))
 
+    def _call_at(self, at_s: float, what: Callable[[], None]) -> asyncio.TimerHandle:
+        if self._loop is None:  # the world may break a heater before any host has come
+            self._loop = asyncio.get_running_loop()
+        return self._loop.call_at(at_s, what)
+
     def _schedule(self, at_s: float, what: Callable[[], None]) -> None:
         assert self._loop is not None
         self._timer = self._loop.call_at(at_s, what)
@@ -407,12 +444,6 @@ class MarlinEmulator:
             self._timer.cancel()
             self._timer = None
 
-    def _cancel_timers(self) -> None:
-        self._cancel_timer()
-        if self._report_timer is not None:
-            self._report_timer.cancel()
-            self._report_timer = None
-
     def _say(self, line: str) -> None:
         self._emit(line.encode("latin-1") + b"\n")
 
@@ -421,35 +452,5 @@ class MarlinEmulator:
             self._send(data)
 
 
-class _Session:
-    """One open of the port."""
-
-    def __init__(self, board: MarlinEmulator) -> None:
-        self._board = board
-        self._open = True
-
-    def received(self, data: bytes) -> None:
-        """Bytes from the host."""
-        board = self._board
-        if self._open and board._session is self:
-            board._received(data)
-
-    def closed(self) -> None:
-        """The host has left; the board goes on with what it has."""
-        self._open = False
-        self._board._hung_up(self)
-
-
 def _stalled(until_s: float) -> Wait:
     yield until_s
-
-
-def _linear_words(number: bytes | None, words: Words) -> tuple[bytes | None, ...]:
-    """A G0/G1 in any writing, as the quick road would have read it."""
-
-    def word(letter: str) -> bytes | None:
-        value = words.number(letter)
-        return None if value is None else repr(value).encode()
-
-    rapid = b"0" if words.code == "G0" else b"1"
-    return (number, rapid, word("X"), word("Y"), word("Z"), word("F"), word("S"), None)

@@ -17,6 +17,7 @@ STR_ERROR = "Error:"
 LINE_NUMBER_WRONG = "Line Number is not Last Line Number+1, Last Line: "
 CHECKSUM_WRONG = "checksum mismatch, Last Line: "
 CHECKSUM_ABSENT = "No Checksum with line number, Last Line: "
+NUMBER_ABSENT = "No Line Number with checksum, Last Line: "  # older forks alone, and without a Resend
 KILLED = b"Error:Printer halted. kill() called!\n"
 
 # What a streaming host sends nearly always: words in this order, nothing to strip. Anything else takes the slow road.
@@ -30,7 +31,7 @@ _NEEDS_CARE = re.compile(rb"[;\\\x08\x00]")
 _LONG = re.compile(rb"[ \t]*([-+]?\d+)")
 _LINE_NUMBER = re.compile(rb"N([-+]?\d+) *")
 _WORD = re.compile(r"([A-Z])\s*([-+]?(?:\d+\.?\d*|\.\d+))?")
-_EMERGENCY = re.compile(rb"(?:^|[\r\n])[ ]*(?:N[-\d ]*)?M(108|112|410)[^\r\n]*[\r\n]")
+_EMERGENCY = re.compile(rb"(?:^|[\r\n])[ ]*(?:N[-\d ]*)?M(108|112|410|876 *S\d)[^\r\n]*[\r\n]")
 
 
 def clean(raw: bytes) -> bytes:
@@ -87,10 +88,14 @@ class Command(NamedTuple):
 
 
 class LineChecker:
-    """Line number and checksum rules of one serial port; `last_n` is the last accepted number."""
+    """Line number and checksum rules of one serial port; `last_n` is the last accepted number.
 
-    def __init__(self) -> None:
+    numbers_with_checksums: the rule of older forks, that a checksum must not come without a line number.
+    """
+
+    def __init__(self, *, numbers_with_checksums: bool = False) -> None:
         self.last_n = 0
+        self._numbers_with_checksums = numbers_with_checksums
 
     def admit(self, raw: bytes) -> Command | str | None:
         """A line as received: the command to queue, the error text (without number) that Marlin prints, or None if
@@ -112,12 +117,16 @@ class LineChecker:
                 if int(checksum) != xor_checksum(raw[: raw.rindex(b"*")]):
                     return CHECKSUM_WRONG
                 self.last_n = n
+            elif checksum is not None and self._numbers_with_checksums:
+                return NUMBER_ABSENT
             return _new_tuple(Command, (raw, number, groups))
         line = clean(raw)
         if not line:
             return None
         line = line.lstrip(b" ")
         if not line.startswith(b"N"):
+            if self._numbers_with_checksums and b"*" in line:
+                return NUMBER_ABSENT
             return Command(line, None, None)
         at = 0
         is_m110 = b"M110" in line
@@ -201,8 +210,8 @@ class LineAssembler:
 
 
 class EmergencyScanner:
-    """Marlin's EMERGENCY_PARSER: spots M108, M112 and M410 at the start of a line as its bytes arrive, before any
-    queue.
+    """Marlin's EMERGENCY_PARSER: spots M108, M112, M410 and M876 S at the start of a line as its bytes arrive, before
+    any queue.
     """
 
     def __init__(self) -> None:
@@ -222,6 +231,6 @@ class EmergencyScanner:
         found = []
         at = 0
         while match := _EMERGENCY.search(window, at):
-            found.append("M" + match[1].decode())
+            found.append("M" + match[1].decode().replace(" ", ""))
             at = match.end() - 1  # this line's end is the next line's start
         return found
