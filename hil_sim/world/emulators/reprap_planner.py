@@ -27,9 +27,9 @@ class _LaserGantry(Gantry):
     def __init__(self, gantry: Gantry) -> None:
         self._gantry = gantry
 
-    def run(self, t0_s: float, move: Move) -> float:
+    def run(self, t0_s: float, move: Move, *, joins: bool = False) -> float:
         """Power over the speed reached."""
-        return self._gantry.run(t0_s, move._replace(nominal_mm_s=move.cruise_mm_s))
+        return self._gantry.run(t0_s, move._replace(nominal_mm_s=move.cruise_mm_s), joins=joins)
 
     def stand(self, t0_s: float, s_fraction: float, until_s: float) -> None:
         """No move, no beam."""
