@@ -7,10 +7,11 @@ A read takes at most 106 words, a write 104. Every write but the command that al
 communications writing is off, which it is from power-up. A value out of range is 03 here, not 04: the manual says so.
 There is no watchdog on the line: what was set goes on.
 
-Unverified: what an address without a parameter answers inside a block (02 here), the reading while the sensor is broken
-(the upper end of the range here, with its bit in the status), setting changes saved one by one, the reset's 3 s, the
-reply delay of 20 ms. Not emulated: auto-tuning, banks, programs, remote set-point, setup area 1 beyond its stopping
-the control; their commands are refused with 04, as ones that cannot be carried out now.
+Unverified: the decimal point monitor at 2410 (0420; from memory of the manual's list), what an address without a
+parameter answers inside a block (02 here), the reading while the sensor is broken (the upper end of the range here,
+with its bit in the status), setting changes saved one by one, the reset's 3 s, the reply delay of 20 ms. Not emulated:
+auto-tuning, banks, programs, remote set-point, setup area 1 beyond its stopping the control; their commands are refused
+with 04, as ones that cannot be carried out now.
 """
 
 from __future__ import annotations
@@ -35,10 +36,22 @@ from hil_sim.world.plant.heater import HeaterPlate
 PV, STATUS, INTERNAL_SP, HEATER_CURRENT, MV_HEAT, MV_COOL = 0x2000, 0x2001, 0x2002, 0x2003, 0x2004, 0x2005
 SET_POINT, ALARM_1, ALARM_1_UPPER, ALARM_1_LOWER = 0x2103, 0x2104, 0x2105, 0x2106
 ALARM_2, ALARM_2_UPPER, ALARM_2_LOWER = 0x2107, 0x2108, 0x2109
-PV_AGAIN, SP_AGAIN, STATUS_AGAIN, STATUS_UPPER = 0x2402, 0x2403, 0x2406, 0x2407
+PV_AGAIN, SP_AGAIN, STATUS_AGAIN, STATUS_UPPER, DECIMALS = 0x2402, 0x2403, 0x2406, 0x2407, 0x2410
 WRITABLE = (SET_POINT, ALARM_1, ALARM_1_UPPER, ALARM_1_LOWER, ALARM_2, ALARM_2_UPPER, ALARM_2_LOWER)
 READABLE = frozenset(
-    {PV, STATUS, INTERNAL_SP, HEATER_CURRENT, MV_HEAT, MV_COOL, PV_AGAIN, SP_AGAIN, STATUS_AGAIN, STATUS_UPPER}
+    {
+        PV,
+        STATUS,
+        INTERNAL_SP,
+        HEATER_CURRENT,
+        MV_HEAT,
+        MV_COOL,
+        PV_AGAIN,
+        SP_AGAIN,
+        STATUS_AGAIN,
+        STATUS_UPPER,
+        DECIMALS,
+    }
     | set(WRITABLE)
 )
 TWO_BYTE_WINDOW, COMMANDS = 0x2000, frozenset({0x0000, 0xFFFF})
@@ -61,7 +74,7 @@ HEATER_V = 230.0
 
 
 class OmronE5cc(ModbusDevice):
-    """The controller on `plate`. `decimals`: of the input type (0 or 1), which nothing on the wire tells;
+    """The controller on `plate`. `decimals`: of the input type (0 or 1), which only a monitor tells;
     `sp_limits_c`: of the set point; `sp_c`: the one in its memory. In backup mode (from power-up) each setting that is
     written wears the memory; in RAM write mode none does until it is saved.
     """
@@ -143,6 +156,8 @@ class OmronE5cc(ModbusDevice):
             return round(self.loop.output_percent * 10)
         if element == MV_COOL:
             return 0
+        if element == DECIMALS:
+            return 1 if self._steps == 10 else 0
         return self._status(t_s)
 
     def _pv(self, t_s: float) -> int:
