@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from math import inf
 from typing import Any, NamedTuple
 
+from hil_sim.world.emulators.klipper_planner import CornerVelocityPlanner
 from hil_sim.world.emulators.marlin_heaters import BED, HOTEND, LumpedHeater
 from hil_sim.world.emulators.marlin_planner import Planner
 from hil_sim.world.plant.gantry import Gantry, Point, Stand
@@ -29,6 +30,8 @@ class MarlinBuild:
     reset_on_open: the adapter's DTR line resets the board whenever a host opens the port. no_timeouts_s: after so long
     without a command the board says `wait`, 0: never.
 
+    square_corner_mm_s: corners as Klipper's planner takes them, by this velocity; 0: by junction deviation.
+
     Ways of older forks: `ok_after_resend` False, `short_resend` (`rs N9`), and `numbers_with_checksums` (a checksum
     without a line number is an error, and without a resend).
     """
@@ -38,6 +41,7 @@ class MarlinBuild:
     max_speed_mm_s: Point = (100.0, 100.0, 20.0)
     acceleration_mm_s2: float = 500.0
     junction_deviation_mm: float = 0.01
+    square_corner_mm_s: float = 0.0
     steps_per_mm: Point = (80.0, 80.0, 400.0)
     homing_speed_mm_s: Point = (50.0, 50.0, 10.0)
     homing_bump_mm: Point = (5.0, 5.0, 2.0)
@@ -149,13 +153,7 @@ class Firmware:
         )
         self.stored = stored
         self.settings = copy_settings(stored or self.defaults)
-        self.planner = Planner(
-            gantry,
-            ring=build.ring,
-            junction_deviation_mm=self.settings.junction_deviation_mm,
-            first_block_delay_s=build.first_block_delay_s,
-            beam_timeout_s=build.laser_timeout_s,
-        )
+        self.planner = self._new_planner()
         self.position: Point = (0.0, 0.0, 0.0)  # native, where the last accepted command ends
         self.shift: list[float] = [0.0, 0.0, 0.0]  # host = native + shift (G92)
         self.relative = False
@@ -194,6 +192,24 @@ class Firmware:
         self.reschedule_reports: Callable[[], None] = lambda: None
         self.kill: Callable[[], None] = lambda: None
         self.apply_settings()
+
+    def _new_planner(self) -> Planner:
+        build = self.build
+        if build.square_corner_mm_s:
+            return CornerVelocityPlanner(
+                self.gantry,
+                square_corner_mm_s=build.square_corner_mm_s,
+                ring=build.ring,
+                first_block_delay_s=build.first_block_delay_s,
+                beam_timeout_s=build.laser_timeout_s,
+            )
+        return Planner(
+            self.gantry,
+            ring=build.ring,
+            junction_deviation_mm=self.settings.junction_deviation_mm,
+            first_block_delay_s=build.first_block_delay_s,
+            beam_timeout_s=build.laser_timeout_s,
+        )
 
     # ---- motion -----------------------------------------------------------------------------------------------------
     def apply_settings(self) -> None:
