@@ -13,15 +13,20 @@ import pytest
 from bench_helpers import RECIPE, moonkiln, served_bench, slice_plate, wait_for_run
 from print_helpers import Bystander, Script, print_virtual
 
-from control.config import load_envelope
+from control.assembly import open_motion
+from control.config import load_envelope, load_machine
 from control.host import Status, read_outcome
 from control.operator import Intent
+from firmware_bridge.errors import NotReady
 from firmware_bridge.links.grbl_program import power_error
 from hil_sim.harness.oracle import Verdict, judge
 from hil_sim.harness.trace import read_truth
+from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.world.build import load_machine_spec
 from hil_sim.world.emulators.grbl_settings import Settings
 from hil_sim.world.emulators.grbl_spindle import Spindle
 from hil_sim.world.plant.gantry import Gantry
+from hil_sim.world.wire import lay_virtual
 from slicer.bricks import rectangular, write_stl
 from slicer.job import Job
 from slicer.plan import plan_job
@@ -72,11 +77,28 @@ def test_lines_that_come_late_leave_the_beam_dark_and_need_no_owning_up(job: Pat
         marks["chunks"] = b.world.wire("motion").to_device.chunks
 
     print_virtual(job, tmp_path / "look", look, bench=MACHINE)
-    late = {"kind": "delay", "point": "motion.to_device", "at_chunk": marks["chunks"] + 1, "args": {"delay_s": 1.5}}
+    late = {"kind": "delay", "point": "motion.to_device", "at_chunk": marks["chunks"] + 1, "args": {"delay_s": 3.5}}
     printed = print_virtual(job, tmp_path / "run", bench=MACHINE, faults=(late,))
     assert [strike.kind for strike in printed.record.faults] == ["delay"]
     assert printed.verdict is Verdict.EXACT, printed.judgement
     assert printed.outcome is not None and printed.outcome.declared == []
+
+
+def test_a_locked_board_is_safe_and_says_that_it_is_lost_until_it_is_homed() -> None:
+    async def main(_: VirtualLoop) -> None:
+        board = load_machine_spec(MACHINE).devices.motion.board(Gantry(start_mm=(9.0, 9.0, 9.0)), 115200)
+        await lay_virtual("motion", board, baud=115200)
+        async with open_motion(load_machine(MACHINE).with_urls({"motion": "sim:motion?baud=115200"})) as motion:
+            assert motion.has_lost_place
+            await motion.safe()
+            with pytest.raises(NotReady, match="home it"):
+                motion.take_as_homed()
+            await motion.home()
+            assert not motion.has_lost_place
+            await motion.safe()
+            assert await motion.position() == (1.0, 1.0, 1.0)
+
+    run_virtual(main)
 
 
 async def _reset_the_board(b: Bystander) -> None:

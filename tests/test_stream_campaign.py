@@ -17,7 +17,7 @@ BOARDS = {
     "grbl with line numbers": grbl(line_numbers=True),
     "grbl": grbl(line_numbers=False),
 }
-EXACT_PART = {"marlin with ADVANCED_OK": 0.85, "marlin": 0.85, "grbl with line numbers": 0.2, "grbl": 0.2}
+EXACT_PART = {"marlin with ADVANCED_OK": 0.85, "marlin": 0.85, "grbl with line numbers": 0.5, "grbl": 0.5}
 SILENT_PART = {  # what an 8-bit XOR may let through; Grbl has no checksum, and what is not proven is not claimed
     "marlin with ADVANCED_OK": 1 / 20_000,
     "marlin": 1 / 20_000,
@@ -36,12 +36,13 @@ def run_seeds(board: str, seeds: range) -> list[Result]:
 
 @boards
 def test_random_faults_leave_a_layer_exact_or_stopped(board: str) -> None:
-    results = run_seeds(board, range(150))
+    results = run_seeds(board, range(150 if board.startswith("marlin") else 40))
     assert [result for result in results if result.verdict not in ("exact", "detected")] == []
     assert Counter(result.verdict for result in results)["exact"] >= EXACT_PART[board] * len(results)
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 @boards
 def test_random_faults_thousands_of_times(board: str, request: pytest.FixtureRequest) -> None:
     count = int(request.config.getoption("--schedules"))
@@ -70,11 +71,11 @@ def test_one_fault_at_any_chunk_is_mended(board: str, kind: str) -> None:
 @without_checksum
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if " " not in kind])
 def test_one_fault_at_any_chunk_is_never_silent(board: str, kind: str) -> None:
-    """Every thirteenth chunk each way. Without a checksum a damaged line stops the stream; a lost answer does not."""
+    """Every 29th chunk each way. Without a checksum a damaged line stops the stream; a lost answer does not."""
     first_in, last_in, first_out, last_out = stream_chunks(BOARDS[board])
     args = {"flip": {"byte": 9, "bit": 3}, "delay": {"delay_s": 3.0}}.get(kind, {})
     for point, first, last in (("motion.to_device", first_in, last_in), ("motion.to_host", first_out, last_out)):
-        for at_chunk in range(first, last, 13):
+        for at_chunk in range(first, last, 29):
             fault = Fault(kind, point, at_chunk=at_chunk, args=tuple(sorted(args.items())))
             verdict, reason, struck, _ = streamed(BOARDS[board], FaultSchedule((fault,)))
             assert struck == [fault] and verdict in ("exact", "detected"), (fault, verdict, reason)
