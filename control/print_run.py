@@ -344,6 +344,7 @@ class PrintRun:
         machine, motion = self._machine, self._machine.devices.motion
         rest = tail(job_layer, first_block)
         program = layer_program(rest, self._envelope)
+        motion.check(program.lines)  # before the beam is armed
         self._acked_line = self._lit_line = -1
         if self._dry_run:
             await self._check_disarmed()

@@ -16,6 +16,7 @@ from print_helpers import Bystander, Script, print_virtual
 from control.assembly import open_motion
 from control.config import load_envelope, load_machine
 from control.host import Status, read_outcome
+from control.machine import Machine
 from control.operator import Intent
 from firmware_bridge.errors import NotReady
 from firmware_bridge.links.grbl_program import power_error
@@ -33,6 +34,7 @@ from slicer.plan import plan_job
 from slicer.recipe import load_recipe
 
 MACHINE = "bench_grbl"
+EXPOSING_S = 1.5  # into a layer that takes five
 
 
 def plate(folder: Path, **words: str) -> Path:
@@ -139,7 +141,13 @@ def test_a_pause_is_declared_and_the_print_goes_on(job: Path, tmp_path: Path) ->
     assert printed.outcome is not None and [d.kind for d in printed.outcome.declared] == ["interrupted"]
 
 
-def test_a_power_that_the_output_cannot_give_is_refused_before_it_is_streamed(tmp_path: Path) -> None:
+def test_a_power_that_the_output_cannot_give_is_refused_before_the_beam_is_armed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def arm(machine: Machine, power_w: float) -> None:
+        raise AssertionError(f"the beam was armed with {power_w:g} W")
+
+    monkeypatch.setattr(Machine, "arm_and_fire", arm)
     coarse = next(s for s in range(200, 400) if abs(power_error(s, 1000)) > 0.008)
     job = plate(tmp_path, contours="1", contour_power_w=f"{coarse / 10}", contour_speed_mm_s="20")
     printed = print_virtual(job, tmp_path / "run", bench=MACHINE)
@@ -178,21 +186,24 @@ def test_home_and_jog_on_a_pty(tmp_path: Path) -> None:
         bench.end()
 
 
-def test_a_killed_host_resumes_on_grbl_to_a_complete_part(tmp_path: Path) -> None:
-    job_path = slice_plate(tmp_path, 2, MACHINE)
-    with served_bench(tmp_path / "D", "--job", job_path, machine=MACHINE) as bench:
+@pytest.mark.parametrize("resets", ["off", "on"])
+def test_a_killed_host_resumes_on_grbl_to_a_complete_part(resets: str, tmp_path: Path) -> None:
+    """Also where opening the line resets the board: what it had planned is gone, and it says that it is lost."""
+    job_path = slice_plate(tmp_path, 1, MACHINE)
+    options = ("--job", job_path, "--reset-on-open", resets)
+    with served_bench(tmp_path / "D", *options, machine=MACHINE) as bench:
         host = moonkiln("print", job_path, "--machine", bench.machine_toml, "--runs", tmp_path / "runs")
         run_dir = wait_for_run(tmp_path / "runs")
-        exposing = False
-        until = time.monotonic() + 120
-        while not exposing and time.monotonic() < until:
-            exposing = _lines_acked(run_dir) > 5
+        until = time.monotonic() + 60
+        while not _lines_sent(run_dir):
+            assert host.poll() is None and time.monotonic() < until, "the host came to no exposure"
             time.sleep(0.05)
-        assert exposing, "the host came to no exposure"
+        time.sleep(EXPOSING_S)
         host.send_signal(signal.SIGKILL)
         host.communicate()
         code, text = said("resume", run_dir)
         assert code == 0, text
+        assert ("does not know its place" in _events(run_dir)) is (resets == "on")
         bench.end()
     with Job.open(job_path) as job:
         outcome = read_outcome(run_dir)
@@ -201,11 +212,15 @@ def test_a_killed_host_resumes_on_grbl_to_a_complete_part(tmp_path: Path) -> Non
     assert outcome.totals.sessions == 2
 
 
-def _lines_acked(run_dir: Path) -> int:
-    """What the journal on disk says of the layer that is being exposed."""
+def _events(run_dir: Path) -> str:
+    with sqlite3.connect(f"file:{run_dir / 'run.sqlite'}?mode=ro", uri=True) as db:
+        return "\n".join(text for (text,) in db.execute("select text from event"))
+
+
+def _lines_sent(run_dir: Path) -> bool:
+    """Whether the journal says that lines of a layer are under way."""
     with sqlite3.connect(f"file:{run_dir / 'run.sqlite'}?mode=ro", uri=True) as db:
         try:
-            row = db.execute("select max(acked) from sent").fetchone()
-        except sqlite3.OperationalError:
-            return -1
-    return -1 if row[0] is None else int(row[0])
+            return bool(db.execute("select count(*) from sent").fetchone()[0])
+        except sqlite3.OperationalError:  # its tables are being made
+            return False

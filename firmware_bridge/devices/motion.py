@@ -94,6 +94,9 @@ class MotionController:
             raise Unverified(f"{self.name} was sent to {target} mm and says it stands at {there} mm. Home it again.")
         return there
 
+    def check(self, lines: Sequence[bytes]) -> None:
+        """Rejected where the controller cannot give what a line asks for: Marlin's can, as far as it tells."""
+
     async def stream(
         self, lines: Sequence[bytes], journal: StreamJournal, *, cancelled: Callable[[], bool] | None = None
     ) -> int:

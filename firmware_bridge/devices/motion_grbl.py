@@ -117,15 +117,19 @@ class GrblMotionController:
                 raise Rejected(f"{self.name}: {axis} = {value:g} mm is refused: the axis goes from 0 to {end:g} mm.")
         return await self.link.jog(target, speed_mm_s=speed_mm_s)
 
+    def check(self, lines: Sequence[bytes]) -> None:
+        """Rejected where the controller's output comes in too large steps for a line's power. Sends nothing."""
+        for line in lines:
+            self._check_power(line)
+
     async def stream(
         self, lines: Sequence[bytes], journal: StreamJournal, *, cancelled: Callable[[], bool] | None = None
     ) -> int:
         """Send the slicer's lines, each after `journal` has noted it; returns how many are proven done, at rest.
 
-        Rejected, before anything is sent, where the controller's output comes in too large steps for a line's power.
+        Rejected, before anything is sent, as `check` does.
         """
-        for line in lines:
-            self._check_power(line)
+        self.check(lines)
         return await self.link.stream([in_grbl_words(line) for line in lines], journal, cancelled=cancelled)
 
     def _check_power(self, line: bytes) -> None:
