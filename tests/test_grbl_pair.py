@@ -103,6 +103,24 @@ def test_a_locked_board_is_safe_and_says_that_it_is_lost_until_it_is_homed() -> 
     run_virtual(main)
 
 
+def test_what_a_dead_host_left_comes_to_its_end_before_the_line_is_taken_over() -> None:
+    """The board's build, with one block less than the stock one's, is not known yet."""
+
+    async def main(_: VirtualLoop) -> None:
+        board = load_machine_spec(MACHINE).devices.motion.board(Gantry(start_mm=(9.0, 9.0, 9.0)), 115200)
+        await lay_virtual("motion", board, baud=115200)
+        config = load_machine(MACHINE).with_urls({"motion": "sim:motion?baud=115200"})
+        async with open_motion(config) as motion:
+            await motion.home()
+            await motion.jog(20.0, 20.0, 0.0, speed_mm_s=50.0)
+            motion.link.receiver.write(b"G1 X40 F600\nX50\nX60\nX7")
+            await asyncio.sleep(0.2)
+        async with open_motion(config) as motion:
+            assert await motion.position() == (60.0, 21.0, 1.0) and not motion.has_lost_place
+
+    run_virtual(main)
+
+
 async def _reset_the_board(b: Bystander) -> None:
     await b.until_blocks(12)
     b.world.motion_board.reset()
