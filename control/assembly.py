@@ -301,6 +301,22 @@ def map_of(config: MachineConfig | RoverConfig, name: str) -> RegisterMap | None
 
 
 @contextlib.asynccontextmanager
+async def open_motion(config: MachineConfig) -> AsyncIterator[MotionController | GrblMotionController]:
+    """Open the gantry alone, identified, for work by hand; its port is given back on the way out.
+
+    Raises:
+        BridgeError: a port that is absent or busy, another firmware, or one that is not set for this machine.
+    """
+    wires = Wires(config)
+    try:
+        motion = await KINDS[config.devices.motion.kind](wires, config)
+        await motion.identify()
+        yield motion
+    finally:
+        wires.close()
+
+
+@contextlib.asynccontextmanager
 async def open_device(config: MachineConfig | RoverConfig, name: str) -> AsyncIterator[BenchDevice]:
     """Open one device alone, for work on the bench; its port is given back on the way out.
 
@@ -320,7 +336,7 @@ async def open_device(config: MachineConfig | RoverConfig, name: str) -> AsyncIt
             yield PolledDevice(name, extra.identify, extra.poll)
         else:
             device = await KINDS[c.kind if hasattr(c, "kind") else c.__struct_config__.tag](wires, config)
-            if isinstance(device, MotionController):
+            if isinstance(device, MotionController | GrblMotionController):
                 yield PolledDevice(name, device.identify, device.position_readings)
             else:
                 yield PolledDevice(name, device.identify, device.poll)

@@ -224,13 +224,13 @@ class PrintRun:
         job_layer = self._job.layer(interrupted.layer)
         await self._machine.guarded(motion.wait_idle(timeout_s=self._planned_s + QUEUE_SETTLE_S))
         await self._machine.guarded(motion.laser_off())  # the last move's S may still stand
-        position = await self._machine.guarded(motion.position())
+        position = None if motion.has_lost_place else await self._machine.guarded(motion.position())
         tolerance_mm = self._machine.config.print.position_tolerance_mm
-        point = resume_point(interrupted, job_layer, self._envelope, position[:2], tolerance_mm)
+        at_mm = position[:2] if position is not None else None
+        point = resume_point(interrupted, job_layer, self._envelope, at_mm, tolerance_mm)
         if not point.position_known:
-            await self._say(
-                "warning", f"the machine stands at {position[:2]}, and how it came there is not sure: homing"
-            )
+            where = "does not know its place" if at_mm is None else f"stands at {at_mm}, how it came there is not sure"
+            await self._say("warning", f"the machine {where}: homing")
             await self._machine.guarded(motion.home())
         if point.last_block >= point.first_block:
             if self._job.recipe.resume_policy == "stop":
@@ -344,6 +344,7 @@ class PrintRun:
         machine, motion = self._machine, self._machine.devices.motion
         rest = tail(job_layer, first_block)
         program = layer_program(rest, self._envelope)
+        motion.check(program.lines)  # before the beam is armed
         self._acked_line = self._lit_line = -1
         if self._dry_run:
             await self._check_disarmed()
@@ -376,7 +377,8 @@ class PrintRun:
             took_s = ended_s - (stream.began_s or ended_s)
             if complete:
                 self._close_energy(index, took_s, rest.path.energy_j, machine.emitted_j - emitted_j)
-            if stood := stood_s(took_s, program.lines[:taken], start_mm[:2], self._envelope):
+            stood = stood_s(took_s, program.lines[:taken], start_mm[:2], self._envelope)
+            if stood and not motion.is_dark_at_rest:
                 await self._own_up_to_standing(index, first_block, reached, stood, program.power_set_w)
         self._exposing = None
         if not complete:

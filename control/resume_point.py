@@ -6,7 +6,7 @@ in doubt begin 16 before the newest acknowledgement on disk, and end at the last
 machine came to rest, or, where no line ends there, at the last line that may have been sent.
 
 Where the machine stands is no evidence after a trip, whose sudden stop drops planned moves and may lose steps, nor at
-0, 0, which is also what a board says that was restarted: then it is homed.
+0, 0, which is also what a board says that was restarted, nor where a board says that it is lost: then it is homed.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def resume_point(
     record: LayerRecord,
     job_layer: JobLayer,
     envelope: Envelope,
-    position_mm: tuple[float, float],
+    position_mm: tuple[float, float] | None,
     tolerance_mm: float,
 ) -> ResumePoint:
     """The point at which `record`'s layer goes on, with the machine at rest at `position_mm`.
@@ -75,7 +75,7 @@ def resume_point(
         record: the newest attempt at the layer, as the journal has it.
         job_layer: the whole layer.
         envelope: the job's.
-        position_mm: x, y that the controller reports after its motion ended.
+        position_mm: x, y that the controller reports after its motion ended; None where it says that it is lost.
         tolerance_mm: how near an end point counts as reached.
     """
     base = record.base_block
@@ -89,8 +89,9 @@ def resume_point(
     first_line = planned if record.doubt_from is None else min(planned, record.doubt_from)
     sent_line = min(record.sent_line, count - 1)
     ends = line_ends_mm(program)
-    off = np.abs(ends - np.asarray(position_mm)).max(axis=1)
-    is_evidence = record.doubt_from is None and max(map(abs, position_mm)) > tolerance_mm
+    at_mm = position_mm or (0.0, 0.0)
+    off = np.abs(ends - np.asarray(at_mm)).max(axis=1)
+    is_evidence = record.doubt_from is None and max(map(abs, at_mm)) > tolerance_mm
     candidates = range(max(0, first_line - 1), sent_line + 1) if is_evidence else ()
     reached = [line for line in candidates if off[line] <= tolerance_mm]
     last_line = reached[-1] if reached else sent_line

@@ -32,10 +32,11 @@ class Bench:
     folder: Path
     process: subprocess.Popen[str]
     devices: list[dict] = field(default_factory=list)
+    machine: str = "bench"
 
     @property
     def machine_toml(self) -> Path:
-        return self.folder / "bench.toml"
+        return self.folder / f"{self.machine}.toml"
 
     def url(self, device: str) -> str:
         return next(row["url"] for row in self.devices if row["device"] == device)
@@ -47,10 +48,10 @@ class Bench:
         assert self.process.returncode == 0, out + err
 
 
-def start_bench(folder: Path, *options: str | Path) -> Bench:
+def start_bench(folder: Path, *options: str | Path, machine: str = "bench") -> Bench:
     """Serve the bench in `folder`; returns once a host may connect."""
-    process = moonkiln("sim", "serve", "--machine", "bench", "--dir", folder, *options)
-    bench = Bench(folder, process)
+    process = moonkiln("sim", "serve", "--machine", machine, "--dir", folder, *options)
+    bench = Bench(folder, process, machine=machine)
     assert process.stdout is not None
     while True:
         line = process.stdout.readline()
@@ -62,9 +63,9 @@ def start_bench(folder: Path, *options: str | Path) -> Bench:
 
 
 @contextlib.contextmanager
-def served_bench(folder: Path, *options: str | Path) -> Iterator[Bench]:
+def served_bench(folder: Path, *options: str | Path, machine: str = "bench") -> Iterator[Bench]:
     """A bench that is gone afterwards, whatever happened."""
-    bench = start_bench(folder, *options)
+    bench = start_bench(folder, *options, machine=machine)
     try:
         yield bench
     finally:
@@ -84,7 +85,7 @@ def wait_for_run(runs: Path, timeout_s: float = START_S) -> Path:
     raise AssertionError(f"no run began in {runs} within {timeout_s} s")
 
 
-def slice_plate(folder: Path, layers: int = 10) -> Path:
+def slice_plate(folder: Path, layers: int = 10, machine: str = "bench") -> Path:
     """The wire-mode job: a 20 x 10 mm plate of 0.5 mm layers."""
     from control.config import load_envelope
     from slicer.bricks import rectangular, write_stl
@@ -93,5 +94,5 @@ def slice_plate(folder: Path, layers: int = 10) -> Path:
 
     mesh = folder / "plate.stl"
     write_stl(rectangular(20.0, 10.0, 0.5 * layers), mesh)
-    plan_job(mesh, load_recipe(RECIPE), load_envelope("bench"), folder / "plate.kiln")
+    plan_job(mesh, load_recipe(RECIPE), load_envelope(machine), folder / "plate.kiln")
     return folder / "plate.kiln"

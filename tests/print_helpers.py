@@ -137,28 +137,34 @@ def print_virtual(
     dry_run: bool = False,
     host: Host | None = None,
     seed: int = 0,
+    bench: str = "bench",
 ) -> Printed:
-    """Print a job on the emulated bench; `script` runs beside the host, and must have come to its end.
+    """Print a job on an emulated bench; `script` runs beside the host, and must have come to its end.
 
     Args:
         faults: as in a scenario file.
         machine: changes the text of the host's machine file.
+        bench: the machine's name.
         host: another host than `print_host`, called with job, machine file, run folder, operator, progress.
     """
-    scenario = Scenario(schema_version=1, name="test", cell_xy_mm=CELL_MM, faults=list(faults), seed=seed)
+    scenario = Scenario(
+        schema_version=1, name="test", machine=bench, cell_xy_mm=CELL_MM, faults=list(faults), seed=seed
+    )
 
     async def usual(job: Path, machine_toml: Path, folder: Path, operator: Operator, progress: Any) -> Outcome:
         return await print_host(job, machine_toml, folder, dry_run=dry_run, operator=operator, progress=progress)
 
     async def main(loop: VirtualLoop) -> Printed:
         with Job.open(job_path) as job:
-            world = await build_world(settings=bed_settings(scenario, job), faults=scenario.schedule(), seed=seed)
+            world = await build_world(
+                bench, settings=bed_settings(scenario, job), faults=scenario.schedule(), seed=seed
+            )
             bystander = Bystander(loop, world, Operator())
             outcome, error = None, None
             try:
                 run_dir.mkdir(parents=True, exist_ok=True)
                 toml = run_dir / "machine.toml"
-                toml.write_text(machine(machine_file("bench", world.urls)), encoding="utf-8")
+                toml.write_text(machine(machine_file(bench, world.urls)), encoding="utf-8")
                 acting = asyncio.ensure_future(script(bystander)) if script else None
                 try:
                     async with asyncio.timeout(SIM_S_MAX):

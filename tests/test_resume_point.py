@@ -54,6 +54,12 @@ def test_without_a_position_everything_that_may_have_been_sent_is_in_doubt() -> 
     assert point.last_block == max(program.block_of_line[: 76 + 1])
 
 
+def test_a_board_that_says_it_is_lost_gives_no_position() -> None:
+    layer = ladder(60)
+    point = resume_point(record(60, 76), layer, ENVELOPE, None, 0.05)
+    assert point == resume_point(record(60, 76), layer, ENVELOPE, (1.0, 2.0), 0.05) and not point.position_known
+
+
 def test_nothing_sent_means_nothing_in_doubt() -> None:
     point = resume_point(record(-1, -1, base=7), ladder(60), ENVELOPE, (1.0, 2.0), 0.05)
     assert (point.first_block, point.last_block) == (7, 6)

@@ -143,22 +143,14 @@ def jog(machine: str, urls: tuple[str, ...], x_mm: float, y_mm: float, speed_mm_
 async def _move(
     machine: str, urls: dict[str, str], by_mm: tuple[float, float] | None, speed_mm_s: float | None
 ) -> tuple[float, float, float]:
+    from control.assembly import open_motion
     from control.config import load_machine
-    from firmware_bridge.devices.motion import MotionController
-    from firmware_bridge.links.marlin import MarlinLink
 
     config = load_machine(machine).with_urls(urls)
-    e = config.envelope
-    link = await MarlinLink.open(config.urls[config.devices.motion.wire])
-    motion = MotionController(
-        link, travel_mm=(e.x_mm, e.y_mm, e.z_mm), speed_mm_s_max=e.speed_mm_s_max, is_homed=by_mm is not None
-    )
-    try:
-        await motion.identify()
+    async with open_motion(config) as motion:
         if by_mm is None:
             await motion.home()
         else:
-            await motion.jog(*by_mm, 0.0, speed_mm_s=min(speed_mm_s or 20.0, e.speed_mm_s_max))
+            motion.take_as_homed()
+            await motion.jog(*by_mm, 0.0, speed_mm_s=min(speed_mm_s or 20.0, config.envelope.speed_mm_s_max))
         return await motion.position()
-    finally:
-        link.close()

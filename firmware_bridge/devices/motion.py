@@ -23,7 +23,7 @@ SPEED_MM_S = 100.0
 class MotionController:
     """`travel_mm`: the end of each axis, from 0; `speed_mm_s_max` bounds jogging.
 
-    `is_homed`: the operator's word that the machine was homed since its power-up; the firmware does not tell.
+    Whether it was homed since its power-up the firmware does not tell: `home` it, or `take_as_homed`.
     """
 
     def __init__(
@@ -32,14 +32,13 @@ class MotionController:
         *,
         travel_mm: tuple[float, float, float] = TRAVEL_MM,
         speed_mm_s_max: float = SPEED_MM_S,
-        is_homed: bool = False,
         name: str = "motion",
     ) -> None:
         self.name = name
         self.link = link
         self.travel_mm = travel_mm
         self.speed_mm_s_max = speed_mm_s_max
-        self._is_homed = is_homed
+        self._is_homed = False
 
     async def identify(self) -> dict[str, str]:
         """M115's fields. WrongModel if the firmware is not Marlin."""
@@ -95,6 +94,9 @@ class MotionController:
             raise Unverified(f"{self.name} was sent to {target} mm and says it stands at {there} mm. Home it again.")
         return there
 
+    def check(self, lines: Sequence[bytes]) -> None:
+        """Rejected where the controller cannot give what a line asks for: Marlin's can, as far as it tells."""
+
     async def stream(
         self, lines: Sequence[bytes], journal: StreamJournal, *, cancelled: Callable[[], bool] | None = None
     ) -> int:
@@ -108,6 +110,20 @@ class MotionController:
     async def laser_off(self) -> None:
         """S = 0 once the planned moves have ended (M5)."""
         await self.link.command(b"M5", timeout_s=IDLE_TIMEOUT_S)
+
+    def take_as_homed(self) -> None:
+        """The operator's word that the machine was homed since its power-up."""
+        self._is_homed = True
+
+    @property
+    def has_lost_place(self) -> bool:
+        """Whether the firmware says that its position is not known: Marlin never does."""
+        return False
+
+    @property
+    def is_dark_at_rest(self) -> bool:
+        """Whether the beam goes out where the motion waits for lines: Marlin's keeps the last block's power."""
+        return False
 
     def silent_s(self) -> float:
         """Seconds since the firmware was last heard (any line)."""

@@ -8,6 +8,7 @@ frame (G54), whose zero must be the machine file's.
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -15,11 +16,17 @@ from collections.abc import Callable, Sequence
 from firmware_bridge.devices.motion import IDLE_TIMEOUT_S, LASER_OFF_TIMEOUT_S, SPEED_MM_S, TRAVEL_MM
 from firmware_bridge.errors import BridgeError, DeviceHalted, LinkTimeout, NotReady, Rejected
 from firmware_bridge.links.grbl import GrblLink
+from firmware_bridge.links.grbl_program import power_error
 from firmware_bridge.links.marlin_flight import StreamJournal
+from firmware_bridge.signals import LimitState, Quality, Reading
 
 _JUMP = re.compile(rb"(G0(?: [XYZ]-?[\d.]+)+)(?: F[\d.]+)?(?: S0)?")
 _WAIT = re.compile(rb"G4 P(\d+)")
 _BEAM = re.compile(rb"(M[345]) I( S[\d.]+)?")
+_POWER = re.compile(rb" S([\d.]+)$")
+
+POWER_ERROR_MAX = 0.005
+"""Half of what a block's energy may be off: the other half is for its ends, which are rounded to steps."""
 
 
 def in_grbl_words(line: bytes) -> bytes:
@@ -37,6 +44,11 @@ def in_grbl_words(line: bytes) -> bytes:
     if found := _WAIT.fullmatch(line):
         return b"G4 P%.3f" % (int(found[1]) / 1000.0)
     return line
+
+
+@functools.lru_cache(4096)
+def _power_error(digits: bytes, s_max: float) -> float:
+    return power_error(float(digits), s_max)
 
 
 class GrblMotionController:
@@ -68,6 +80,29 @@ class GrblMotionController:
         """x, y, z in mm, where the machine is now."""
         return await self.link.position()
 
+    async def position_readings(self) -> dict[str, Reading]:
+        """The same as readings: x_mm, y_mm, z_mm."""
+        place = await self.position()
+        time_s = asyncio.get_running_loop().time()
+        named = zip(("x_mm", "y_mm", "z_mm"), place)
+        return {n: Reading(n, v, "mm", time_s, Quality.GOOD, LimitState.NORMAL) for n, v in named}
+
+    def take_as_homed(self) -> None:
+        """The operator's word that it was homed since its power-up. NotReady if it says itself that it was not."""
+        if self.has_lost_place:
+            raise NotReady(f"{self.name} is locked, and does not know where it stands: home it.")
+        self.link.is_homed = True
+
+    @property
+    def has_lost_place(self) -> bool:
+        """Whether the controller is locked, as after a power-up or a reset in motion: its position is worth nothing."""
+        return self.link.is_locked
+
+    @property
+    def is_dark_at_rest(self) -> bool:
+        """Whether the beam goes out where the motion waits for lines: with M4 in laser mode it does."""
+        return True
+
     async def jog(self, x_mm: float, y_mm: float, z_mm: float, *, speed_mm_s: float) -> tuple[float, float, float]:
         """Move by x, y, z mm with the beam off, and return where it stands. Rejected beyond the travel."""
         if not self.link.is_homed:
@@ -82,11 +117,30 @@ class GrblMotionController:
                 raise Rejected(f"{self.name}: {axis} = {value:g} mm is refused: the axis goes from 0 to {end:g} mm.")
         return await self.link.jog(target, speed_mm_s=speed_mm_s)
 
+    def check(self, lines: Sequence[bytes]) -> None:
+        """Rejected where the controller's output comes in too large steps for a line's power. Sends nothing."""
+        for line in lines:
+            self._check_power(line)
+
     async def stream(
         self, lines: Sequence[bytes], journal: StreamJournal, *, cancelled: Callable[[], bool] | None = None
     ) -> int:
-        """Send the slicer's lines, each after `journal` has noted it; returns how many are proven done, at rest."""
+        """Send the slicer's lines, each after `journal` has noted it; returns how many are proven done, at rest.
+
+        Rejected, before anything is sent, as `check` does.
+        """
+        self.check(lines)
         return await self.link.stream([in_grbl_words(line) for line in lines], journal, cancelled=cancelled)
+
+    def _check_power(self, line: bytes) -> None:
+        found = _POWER.search(line)
+        if found is None or abs(off := _power_error(found[1], self.link.expected.s_max)) <= POWER_ERROR_MAX:
+            return
+        raise Rejected(
+            f"{self.name}: {line.decode()} is refused: the controller's output has 255 steps, and S{found[1].decode()}"
+            f" of {self.link.expected.s_max:g} would come out {off:+.1%} off (allowed {POWER_ERROR_MAX:.1%}). Give the"
+            " layer's vectors powers nearer to its largest, or one that falls on a step."
+        )
 
     async def wait_idle(self, *, timeout_s: float = IDLE_TIMEOUT_S) -> None:
         """Return when every move has ended. LinkTimeout after `timeout_s` in which nothing changes."""

@@ -265,9 +265,14 @@ class GrblLink:
         await self._wire.rest(stall_s=timeout_s)
 
     async def beam_off(self) -> None:
-        """S = 0 once the planned moves have ended (M5), seen in the parser's state and in a report."""
+        """S = 0 once the planned moves have ended (M5), seen in the parser's state and in a report.
+
+        A locked controller takes no line: its alarm or restart has switched the output off, and the report must say so.
+        """
         self._check_free()
-        await self._wire.rest()
+        report = await self._wire.rest()
+        if self.is_locked and not report.power_s:
+            return
         await self._talk.set_modes(self._talk.program.tell_beam(Planned(Kind.BEAM, spindle="M5", power_s=0.0)))
         report = await self._wire.next_report()
         if report.power_s:

@@ -17,7 +17,9 @@ ASK = b"?"
 
 REPORT_BUSY_S = 0.125
 REPORT_IDLE_S = 1.0
-REPORT_PATIENCE_S = 2.0  # a report takes 5 to 20 ms; one of two questions may be passed over, never all of them
+REPORT_PATIENCE_S = (
+    4.0  # a report takes 5 to 20 ms, a USB hub that stumbles some seconds; the head has its own watchdog
+)
 WIRE_AHEAD_S = 0.008
 """No more than this is handed to the port ahead of the wire: a stop byte waits behind it."""
 

@@ -19,6 +19,7 @@ No spaces are sent: Grbl drops them, and one that turns into '(' or '0' is not d
 from __future__ import annotations
 
 import enum
+import math
 import re
 from dataclasses import dataclass, replace
 
@@ -258,6 +259,20 @@ def is_damaged(text: str, due: ParserState) -> bool:
         if max(len(rest), len(whole_rest)) - same_end <= 1:
             return True
     return False
+
+
+PWM_TOP = 255
+"""An 8-bit pulse width; 1 is the least that is not off (gnea/grbl, spindle_control.c and cpu_map.h of the Uno)."""
+
+
+def power_error(power_s: float, s_max: float) -> float:
+    """How far, as a share of it, the beam that the controller puts out for S lies off what S asks for ($31 is 0)."""
+    if power_s <= 0:
+        return 0.0
+    if power_s >= s_max:
+        return s_max / power_s - 1.0
+    level = math.floor(power_s * (PWM_TOP - 1) / s_max) + 1
+    return level / PWM_TOP * s_max / power_s - 1.0
 
 
 def millimetres(place_um: int) -> str:

@@ -303,9 +303,12 @@ class GrblWire(GrblPort):
             report = await self.next_report()
             idle = report.state not in MOVING and report.state is not State.HOLD
             has_read = report.rx_free is None or report.rx_free >= self.build.rx_bytes
-            if idle and has_read and report.planner_free in (None, self.build.planner_blocks):
-                return report
             now = (report.state, report.position_mm, report.planner_free, report.rx_free)
+            if self.is_booting:  # how much it holds when empty is not known yet: idle, and twice the same
+                if idle and now == before:
+                    return report
+            elif idle and has_read and report.planner_free in (None, self.build.planner_blocks):
+                return report
             if now != before or self.is_holding:  # a hold that we asked for lasts as long as the operator wants
                 before, changed_s = now, self.loop.time()
             elif self.loop.time() - changed_s > stall_s:

@@ -55,7 +55,7 @@ async def serve(
     )
     try:
         if reset_on_open is not None:
-            world.marlin.build = dataclasses.replace(world.marlin.build, reset_on_open=reset_on_open)
+            world.motion_board.build = dataclasses.replace(world.motion_board.build, reset_on_open=reset_on_open)
         machine_toml = directory / f"{world.spec.name}.toml"
         machine_toml.write_text(machine_file(machine, world.urls), encoding="utf-8")
         await _until_interrupted(world.devices, machine_toml, announce)

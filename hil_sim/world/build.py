@@ -24,6 +24,8 @@ from msgspec import Meta
 from hil_sim.world.emulators.beam_head import BeamHead
 from hil_sim.world.emulators.camera import CameraEmulator
 from hil_sim.world.emulators.eurotherm3200 import Eurotherm3200
+from hil_sim.world.emulators.grbl import GrblEmulator
+from hil_sim.world.emulators.grbl_firmware import GrblBuild, Inputs
 from hil_sim.world.emulators.leadshine import LeadshineDrive
 from hil_sim.world.emulators.marlin import MarlinEmulator
 from hil_sim.world.emulators.marlin_firmware import MarlinBuild
@@ -45,16 +47,55 @@ from hil_sim.world.wiring import MACHINES, DeviceLine, Lay, WireSpec, Wiring, Wo
 # ---- the machine file
 
 
-class MotionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The motion board and the frame it drives."""
+class MotionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="emulator"):
+    """The motion board and the frame it drives; home is at the frame's corner 0, 0, 0."""
 
-    emulator: Literal["marlin"]
     wire: str
     frame_mm: tuple[float, float, float]
-    speed_mm_s: float
-    acceleration_mm_s2: float
     start_mm: tuple[float, float, float]
     reset_on_open: bool
+
+
+class MarlinSpec(MotionSpec, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="marlin"):
+    """A Marlin board with a laser build."""
+
+    speed_mm_s: float
+    acceleration_mm_s2: float
+
+    def board(self, gantry: Gantry, baud: int | None) -> MarlinEmulator:
+        """The board that drives `gantry`."""
+        build = MarlinBuild(
+            size_mm=self.frame_mm,
+            max_speed_mm_s=(self.speed_mm_s, self.speed_mm_s, 20.0),
+            acceleration_mm_s2=self.acceleration_mm_s2,
+            reset_on_open=self.reset_on_open,
+        )
+        return MarlinEmulator(gantry, build)
+
+
+class GrblSpec(MotionSpec, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="grbl"):
+    """A Grbl board in laser mode.
+
+    `settings`: `$` numbers that differ from the stock build's. `work_offset_mm`: G54 as its EEPROM holds it.
+    `line_numbers`: built with `Ln:` in its reports. `switch_release_mm`: how far a switch must be left to open.
+    """
+
+    settings: dict[str, float]
+    work_offset_mm: tuple[float, float, float]
+    line_numbers: bool
+    switch_release_mm: float
+
+    def board(self, gantry: Gantry, baud: int | None) -> GrblEmulator:
+        """The board that drives `gantry`, with its switches at the frame's low ends."""
+        build = GrblBuild(
+            settings={int(number): value for number, value in self.settings.items()},
+            work_offset_mm=self.work_offset_mm,
+            line_numbers=self.line_numbers,
+            baud=baud or 115200,
+            reset_on_open=self.reset_on_open,
+        )
+        inputs = Inputs(limit_low_mm=(0.0, 0.0, 0.0), release_mm=self.switch_release_mm)
+        return GrblEmulator(gantry, build, inputs)
 
 
 class BeamSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,7 +150,7 @@ class CameraSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DeviceSpecs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Every device of the printer, by the name under which the host knows it."""
 
-    motion: MotionSpec
+    motion: MarlinSpec | GrblSpec
     beam: BeamSpec
     heater: HeaterSpec
     meter: MeterSpec
@@ -225,15 +266,7 @@ class World:
         )
         self.piston.before_change.append(self._note_blocks)
         baud1 = spec.wires[d.recoater.wire].baud or 115200
-        self.marlin = MarlinEmulator(
-            self.gantry,
-            MarlinBuild(
-                size_mm=d.motion.frame_mm,
-                max_speed_mm_s=(d.motion.speed_mm_s, d.motion.speed_mm_s, 20.0),
-                acceleration_mm_s2=d.motion.acceleration_mm_s2,
-                reset_on_open=d.motion.reset_on_open,
-            ),
-        )
+        self.motion_board: MarlinEmulator | GrblEmulator = d.motion.board(self.gantry, spec.wires[d.motion.wire].baud)
         self.beam_head = BeamHead(on_emission=self._emission_changed, emission_w=self.optics.emission_w, timers=loop)
         self.heater = Eurotherm3200(
             self.plate,
@@ -256,7 +289,7 @@ class World:
         self._scene = Scene(seed=seed)
         self._shots = 0
         self.emulators: dict[str, Any] = {
-            d.motion.wire: self.marlin,
+            d.motion.wire: self.motion_board,
             d.beam.wire: TcpSlave({d.beam.unit: self.beam_head}, max_connections=2),
             d.camera.wire: CameraEmulator(self._shoot),
             **{

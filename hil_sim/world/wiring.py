@@ -25,7 +25,7 @@ class WorldError(ValueError):
 class WireSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One wire: what is spoken on it, and how fast."""
 
-    protocol: Literal["marlin", "modbus-tcp", "modbus-rtu", "http-jpeg", "roboclaw", "imu", "tracker"]
+    protocol: Literal["marlin", "grbl", "modbus-tcp", "modbus-rtu", "http-jpeg", "roboclaw", "imu", "tracker"]
     baud: Annotated[int, Meta(ge=1200, le=4_000_000)] | None = None
 
 

@@ -56,6 +56,7 @@ class GrblEmulator:
         self.gantry = gantry
         self.inputs = inputs or Inputs()
         self.eeprom = Eeprom(self.build.settings)
+        self.eeprom.coordinates["G54"] = self.build.work_offset_mm
         self.boot_bytes = self.lines_done = self.errors = self.resets = 0
         self._byte_s = _BITS / self.build.baud
         self._loop: asyncio.AbstractEventLoop | None = None

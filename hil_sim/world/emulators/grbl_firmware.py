@@ -28,13 +28,15 @@ UNLOCK_HINT = "[MSG:'$H'|'$X' to unlock]"
 class GrblBuild:
     """What is compiled in. The defaults are the stock build for an Uno.
 
-    settings: `$` defaults over the stock ones. line_numbers: `Ln:` in reports, at the price of one planner block.
+    settings: `$` defaults over the stock ones. work_offset_mm: G54 as somebody has stored it.
+    line_numbers: `Ln:` in reports, at the price of one planner block.
     parse_s: time per line before its answer (0.9 ms from the end of a line to its ok, facts page). boot_s: bootloader
     and start-up; bytes that arrive meanwhile are lost (u: the bootloader's own time differs).
     max_step_rate_hz: None, as in stock, lets any step rate be set.
     """
 
     settings: Mapping[int, float] = field(default_factory=dict)
+    work_offset_mm: Point = (0.0, 0.0, 0.0)
     line_numbers: bool = False
     mist_coolant: bool = False
     door_pin: bool = False

@@ -170,6 +170,13 @@ class GrblPlanner:
                 return piece.block.order, piece.run.speed_mm_s(t_s - piece.run.t0_s) / piece.block.programmed
         return None
 
+    def made_order(self, t_s: float) -> tuple[Order, float] | None:
+        """The order that segments were last made for, and the speed over its feed at their end: see `speed_mm_s`."""
+        piece = self._pieces[-1] if self._pieces else None
+        if piece is None or not self.running:
+            return None
+        return piece.block.order, self.speed_mm_s(t_s) / piece.block.programmed
+
     def first_order(self) -> Order | None:
         """Of the block at the head of the ring."""
         return self._blocks[0].order if self._blocks else None

@@ -31,7 +31,7 @@ def status(fw: Firmware) -> str:
         fields.append(f"Bf:{fw.planner.free},{fw.ring_free()}")
     if fw.build.line_numbers and (line_no := fw.planner.line_no):
         fields.append(f"Ln:{line_no}")
-    fields.append(f"FS:{_rate(fw, _feed_now(fw))},{speed_now(fw):.0f}")
+    fields.append(f"FS:{_rate(fw, _feed_now(fw))},{_speed_made(fw):.0f}")
     if pins := _pins(fw):
         fields.append(f"Pn:{pins}")
     if fw.wco_in > 0:
@@ -56,6 +56,18 @@ def speed_now(fw: Firmware) -> float:
     if moving is None:
         return fw.spindle.speed
     order, share = moving
+    return fw.spindle.limited(order.speed * (share if order.dynamic else 1.0), fw.settings)
+
+
+def _speed_made(fw: Firmware) -> float:
+    """S of the segment made last, as `FS:` says it: feed and S are of one instant, some 50 ms ahead of the motors.
+
+    stepper.c, st_prep_buffer: both are noted where the segment is prepared; its pulse width goes out with its steps.
+    """
+    made = fw.planner.made_order(fw.now_s) if fw.planner.running else None
+    if made is None:
+        return fw.spindle.speed
+    order, share = made
     return fw.spindle.limited(order.speed * (share if order.dynamic else 1.0), fw.settings)
 
 
