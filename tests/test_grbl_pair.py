@@ -204,6 +204,8 @@ def test_home_and_jog_on_a_pty(tmp_path: Path) -> None:
         bench.end()
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("resets", ["off", "on"])
 def test_a_killed_host_resumes_on_grbl_to_a_complete_part(resets: str, tmp_path: Path) -> None:
     """Also where opening the line resets the board: what it had planned is gone, and it says that it is lost."""
