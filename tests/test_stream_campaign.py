@@ -71,7 +71,7 @@ def test_one_fault_at_any_chunk_is_mended(board: str, kind: str) -> None:
 @without_checksum
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if " " not in kind])
 def test_one_fault_at_any_chunk_is_never_silent(board: str, kind: str) -> None:
-    """Every 29th chunk each way. Without a checksum a damaged line stops the stream; a lost answer does not."""
+    """Every 61st chunk each way. Without a checksum a damaged line stops the stream; a lost answer does not."""
     first_in, last_in, first_out, last_out = stream_chunks(BOARDS[board])
     args = {"flip": {"byte": 9, "bit": 3}, "delay": {"delay_s": 3.0}}.get(kind, {})
     for point, first, last in (("motion.to_device", first_in, last_in), ("motion.to_host", first_out, last_out)):
