@@ -106,6 +106,12 @@ def _at_the_outline(recipe: Recipe) -> Iterator[str]:
         )
     for key, where in (("compensation_mm", "of the part"), ("hole_compensation_mm", "around holes")):
         inside = getattr(recipe.strategy, key)
+        if inside is not None and inside < half * (1.0 - COMPENSATION_PART):
+            beyond = half - inside
+            yield (
+                f"{key} is {inside:g}, and half the spot {half:g} mm: the beam reaches {beyond:.3g} mm beyond the"
+                f" outline {where}, and slits under {2.0 * beyond:.3g} mm close."
+            )
         if inside is not None and inside > half * (1.0 + COMPENSATION_PART):
             yield (
                 f"{key} is {inside:g}, and half the spot {half:g} mm: the outermost {inside - half:.3g} mm {where} get"

@@ -29,6 +29,7 @@ from slicer.thin_walls import (
     narrow_places,
     track_vectors,
     unreached,
+    vectors_within,
 )
 
 TRACK_PART = 0.01
@@ -36,6 +37,10 @@ TRACK_PART = 0.01
 
 LINE_HATCHES = ("meander", "one_way")
 """Hatches whose lines go on across the border between hatch and skin."""
+
+
+CORE_PART = 0.1
+"""A core narrower than this part of the spacing lies under the strips of its neighbours but for rounding."""
 
 
 class FillParameters(Protocol):
@@ -145,8 +150,11 @@ def fill(
         at = _end(contours) if strategy.contour_order == "first" else (0.0, 0.0)
         room = sum(len(run.vectors_mm) for run in contours) if strategy.contour_order == "first" else 0
         hatch = _hatch(layer, outlines[-1], parameters, strategy, neighbours, at, room)
+        hatch += _cores(layer, contours_mm, farther_mm, drawn, hatch, parameters, strategy)
         if not contours_mm:  # no contour goes round what falls between two lines
-            missed = unreached(outlines[-1], [run.vectors_mm for run in hatch], parameters.hatch_spacing_mm)
+            spacing = parameters.hatch_spacing_mm
+            opened = offset_loops(offset_loops(outlines[-1], -0.5 * spacing), 0.5 * spacing)
+            missed = unreached(outlines[-1], opened, [run.vectors_mm for run in hatch], spacing)
             around_mm = 2.0 * -inward[-1]
             more, places = _tracked([(line, width + around_mm) for line, width in missed], parameters, strategy)
             hatch, narrow = [*hatch, *more], (*narrow, *places)
@@ -261,6 +269,33 @@ def _hatch(
         runs.append(Run(vectors, kind, power, speed, strategy.focus_mm, wait_s, free))
         if len(vectors):
             at_mm = _end(runs[-1:])
+    return runs
+
+
+def _cores(
+    layer: Layer,
+    contours_mm: list[float],
+    farther_mm: float,
+    drawn: list[Loops],
+    hatch: list[Run],
+    parameters: FillParameters,
+    strategy: Strategy,
+) -> list[Run]:
+    """A line of hatch in the middle of what lies between two strips of contour, or inside the innermost, too narrow for
+    the next contour, and between two lines of the hatch."""
+    spacing = parameters.hatch_spacing_mm
+    if spacing is None or not contours_mm:
+        return []
+    inward = [-(distance + 0.5 * spacing) for distance in contours_mm] + [-(contours_mm[-1] + spacing)]
+    *borders, innermost = offset_each(layer, inward, [distance - farther_mm for distance in inward])
+    inside = [*drawn[1:], innermost]
+    runs = []
+    for border, inner in zip(borders, inside, strict=True):
+        opened = offset_loops(inner, 0.5 * spacing) if len(inner[0]) else inner
+        for line, width_mm in unreached(border, opened, [run.vectors_mm for run in hatch], spacing):
+            if width_mm > CORE_PART * spacing:
+                vectors = vectors_within(track_vectors(line), border)
+                runs.append(Run(vectors, KIND_HATCH, parameters.power_w, parameters.scan_speed_mm_s, strategy.focus_mm))
     return runs
 
 

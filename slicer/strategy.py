@@ -181,7 +181,7 @@ def of_text(key: str, text: str) -> Any:
         return text
     if key in LISTS:
         try:
-            return [float(word) for word in text.replace(",", " ").split()]
+            return [float(word) for word in text.split(",")] if "," in text else [float(word) for word in text.split()]
         except ValueError:
             raise StrategyError(f"--set {key}={text}: {text!r} is no list of numbers like 0,90") from None
     try:

@@ -123,16 +123,16 @@ def lasting(loops: Loops, tolerance_mm: float) -> Loops:
 
 
 def unreached(
-    region: Loops, vectors_mm: list[NDArray[np.float64]], spacing_mm: float
+    region: Loops, opened: Loops, vectors_mm: list[NDArray[np.float64]], spacing_mm: float
 ) -> list[tuple[NDArray[np.float64], float]]:
-    """Places of a hatched region that are narrower than the spacing and that no vector comes near to, as
-    `narrow_places` gives them: what falls between two lines."""
-    if not len(region[0]):
+    """Places of a hatched region that are narrower than the spacing and that no vector comes near to: what falls
+    between two lines. Arguments and answer as those of `narrow_places`."""
+    narrow = narrow_places(region, opened, spacing_mm, spacing_mm)
+    if not narrow:
         return []
-    opened = offset_loops(offset_loops(region, -0.5 * spacing_mm), 0.5 * spacing_mm)
     vectors = np.concatenate([np.zeros((0, 4)), *vectors_mm])
     found = []
-    for line, width_mm in narrow_places(region, opened, spacing_mm, spacing_mm):
+    for line, width_mm in narrow:
         low, high = line.min(axis=0) - spacing_mm, line.max(axis=0) + spacing_mm
         begin, end = vectors[:, :2], vectors[:, 2:]
         near = (np.minimum(begin, end) <= high).all(axis=1) & (np.maximum(begin, end) >= low).all(axis=1)
@@ -142,7 +142,7 @@ def unreached(
         samples = _sampled(line, SAMPLE_PART * spacing_mm)
         for at in samples:
             part = np.clip(((at - begin) * way).sum(axis=1) / length_sq, 0.0, 1.0)
-            missed += float(np.hypot(*(begin + part[:, None] * way - at).T).min(initial=np.inf)) > 0.5 * width_mm
+            missed += float(np.hypot(*(begin + part[:, None] * way - at).T).min(initial=np.inf)) > 0.51 * spacing_mm
         if missed > 0.5 * len(samples):
             found.append((line, width_mm))
     return found

@@ -15,7 +15,7 @@ from slicer.errors import ScanError
 from slicer.fill import fill
 from slicer.layers import Layer
 from slicer.offsets import offset_loops
-from slicer.scan import KIND_THIN
+from slicer.scan import KIND_HATCH, KIND_THIN
 from slicer.strategy import Strategy
 from slicer.thin_walls import narrow_beside_holes, narrow_places, track_vectors
 
@@ -168,3 +168,30 @@ def test_without_contours_what_falls_between_two_lines_is_drawn():
     assert len(pin) == 1 and place.width_mm == pytest.approx(1.1, abs=0.1)
     hatched = Layer(0, 1.0, 1.0, *loops_of(rect(0, 0, 20, 20), disc(30, 10.4, 2.0)))
     assert fill(hatched, Parameters(spot_mm=1.0, hatch_spacing_mm=1.0, contours=0), None, Strategy()).narrow == ()
+
+
+@pytest.mark.parametrize(("width", "contours"), [(2.5, 2), (2.7, 2), (4.1, 3), (5.7, 4), (2.5, 1)])
+@pytest.mark.parametrize("y0", [0.0, 0.13, 0.31, 0.5])
+def test_no_wall_is_left_hollow(width, contours, y0):
+    """What is too narrow for the next contour, and lies between two lines of the hatch, gets a line in its middle."""
+    layer = Layer(0, 1.0, 1.0, *loops_of(rect(0, y0, 20, width)))
+    parameters = Parameters(spot_mm=1.0, hatch_spacing_mm=0.95, contours=contours, hatch_rotation_deg=0.0)
+    vectors = fill(layer, parameters, None, Strategy()).path.vectors_mm
+    for y in np.linspace(y0 + 0.05, y0 + width - 0.05, 60):
+        off = _distances_mm(np.array([10.0, y]), vectors)
+        assert off.min() <= 0.56, f"y = {y:.2f} of {y0} to {y0 + width} gets no beam"
+
+
+def _distances_mm(at, vectors):
+    begin, way = vectors[:, :2], vectors[:, 2:] - vectors[:, :2]
+    part = np.clip(((at - begin) * way).sum(axis=1) / np.maximum((way * way).sum(axis=1), 1e-30), 0.0, 1.0)
+    return np.hypot(*(begin + part[:, None] * way - at).T)
+
+
+def test_a_wall_that_the_hatch_fills_gets_no_line_more():
+    """Lines across a narrow core are reached by themselves."""
+    layer = Layer(0, 1.0, 1.0, *loops_of(rect(0, 0, 3.0, 20)))
+    parameters = Parameters(spot_mm=1.0, hatch_spacing_mm=0.4, contours=1, hatch_rotation_deg=0.0)
+    path = fill(layer, parameters, None, Strategy()).path
+    hatch = path.of_kind(KIND_HATCH).vectors_mm
+    assert len(hatch) > 30 and (hatch[:, 1] == hatch[:, 3]).all()
