@@ -84,7 +84,7 @@ def steps() -> Iterator[Callable[[], object]]:
     from slicer.job import JobHead
     from slicer.job_layer import JobLayer
     from slicer.job_writing import pack_layer
-    from slicer.kernels.narrowing import corner_losses, group_boxes
+    from slicer.kernels.narrowing import corner_losses, group_boxes, inset_area
     from slicer.layers import Layer
     from slicer.offsets import thinned
     from slicer.ordering import trace_loops
@@ -96,6 +96,7 @@ def steps() -> Iterator[Callable[[], object]]:
     layer = JobLayer(Layer(0, 0.1, 0.1, *square), path, 100.0)
     yield lambda: corner_losses(*square, 0.5, 0.02, np.empty(1), np.empty(1))
     yield lambda: group_boxes(np.zeros((1, 4)), np.zeros(1, np.int64))
+    yield lambda: inset_area(*square, 0.5, 0.02)
     yield lambda: HATCHES["meander"](*square, 1.0, HatchSettings(1.0))
     yield lambda: trace_loops(*thinned(square, 0.01), (0.0, 0.0))
     yield lambda: pack_layer(layer, JobHead("square", recipe, plate, "square.stl", "0" * 64))

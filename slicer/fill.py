@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -24,6 +25,7 @@ from slicer.thin_walls import (
     TRACKED_PART,
     NarrowPlace,
     halfway,
+    is_even_inset,
     lasting,
     narrow_beside_holes,
     narrow_places,
@@ -133,7 +135,12 @@ def fill(
     """
     _check(parameters)
     contours_mm, hatch_mm = track_distances_mm(parameters, strategy)
-    inward = [-distance for distance in [*contours_mm, *([] if hatch_mm is None else [hatch_mm])]]
+    distances_mm = list(contours_mm)
+    if hatch_mm is not None and parameters.hatch_spacing_mm is not None:
+        distances_mm.append(hatch_mm)
+        if contours_mm:
+            distances_mm.append(contours_mm[-1] + parameters.hatch_spacing_mm)  # where one more contour would run
+    inward = [-distance for distance in distances_mm]
     holes, farther_mm = None, 0.0
     if strategy.hole_compensation_mm is not None:
         farther_mm = strategy.hole_compensation_mm - _edge_mm(parameters, strategy)
@@ -149,13 +156,17 @@ def fill(
     if parameters.hatch_spacing_mm is not None:
         at = _end(contours) if strategy.contour_order == "first" else (0.0, 0.0)
         room = sum(len(run.vectors_mm) for run in contours) if strategy.contour_order == "first" else 0
-        hatch = _hatch(layer, outlines[-1], parameters, strategy, neighbours, at, room)
-        hatch += _cores(layer, contours_mm, farther_mm, drawn, hatch, parameters, strategy)
-        if not contours_mm:  # no contour goes round what falls between two lines
+        inside = outlines[len(contours_mm)]
+        hatch = _hatch(layer, inside, parameters, strategy, neighbours, at, room)
+        if contours_mm:
+            rings = [*outlines[: len(contours_mm)], outlines[-1]]
+            if not all(is_even_inset(a, b, parameters.hatch_spacing_mm) for a, b in pairwise(rings)):
+                hatch += _cores(layer, contours_mm, farther_mm, [*drawn[1:], outlines[-1]], hatch, parameters, strategy)
+        else:  # no contour goes round what falls between two lines
             spacing = parameters.hatch_spacing_mm
-            opened = offset_loops(offset_loops(outlines[-1], -0.5 * spacing), 0.5 * spacing)
-            missed = unreached(outlines[-1], opened, [run.vectors_mm for run in hatch], spacing)
-            around_mm = 2.0 * -inward[-1]
+            opened = offset_loops(offset_loops(inside, -0.5 * spacing), 0.5 * spacing)
+            missed = unreached(inside, opened, [run.vectors_mm for run in hatch], spacing)
+            around_mm = 2.0 * -inward[0]
             more, places = _tracked([(line, width + around_mm) for line, width in missed], parameters, strategy)
             hatch, narrow = [*hatch, *more], (*narrow, *places)
     path = ScanPath.of_runs([*contours, *hatch] if strategy.contour_order == "first" else [*hatch, *contours])
@@ -276,19 +287,17 @@ def _cores(
     layer: Layer,
     contours_mm: list[float],
     farther_mm: float,
-    drawn: list[Loops],
+    inside: list[Loops],
     hatch: list[Run],
     parameters: FillParameters,
     strategy: Strategy,
 ) -> list[Run]:
     """A line of hatch in the middle of what lies between two strips of contour, or inside the innermost, too narrow for
-    the next contour, and between two lines of the hatch."""
+    the next contour, and between two lines of the hatch. `inside`: the next contour of each, as it is drawn."""
     spacing = parameters.hatch_spacing_mm
-    if spacing is None or not contours_mm:
-        return []
-    inward = [-(distance + 0.5 * spacing) for distance in contours_mm] + [-(contours_mm[-1] + spacing)]
-    *borders, innermost = offset_each(layer, inward, [distance - farther_mm for distance in inward])
-    inside = [*drawn[1:], innermost]
+    assert spacing is not None, "there is a hatch"
+    inward = [-(distance + 0.5 * spacing) for distance in contours_mm]
+    borders = offset_each(layer, inward, [distance - farther_mm for distance in inward])
     runs = []
     for border, inner in zip(borders, inside, strict=True):
         opened = offset_loops(inner, 0.5 * spacing) if len(inner[0]) else inner

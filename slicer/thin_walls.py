@@ -115,6 +115,12 @@ def vectors_within(vectors_mm: NDArray[np.float64], loops: Loops) -> NDArray[np.
     return np.array(kept).reshape(-1, 4)
 
 
+def is_even_inset(outline: Loops, inner: Loops, distance_mm: float) -> bool:
+    """Whether moving loops in by a distance has only moved them: nothing vanished, and no wall was too narrow."""
+    area_mm2, missed_mm2 = narrowing.inset_area(*outline, distance_mm, ARC_PART)
+    return loops_area_mm2(*inner) <= float(area_mm2) + float(missed_mm2)
+
+
 def lasting(loops: Loops, tolerance_mm: float) -> Loops:
     """The loops that are still there when they are thinned to a tolerance (`slicer.offsets.thinned`)."""
     points, starts = loops

@@ -71,6 +71,7 @@ def test_the_process_beside_a_plan_compiles_what_the_plan_then_finds(tmp_path: P
         "resolved_as_given",
         "corner_losses",
         "group_boxes",
+        "inset_area",
         "parallel_vectors",
         "diagonal",
         "thin_loops",

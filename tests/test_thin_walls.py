@@ -17,7 +17,7 @@ from slicer.layers import Layer
 from slicer.offsets import offset_loops
 from slicer.scan import KIND_HATCH, KIND_THIN
 from slicer.strategy import Strategy
-from slicer.thin_walls import narrow_beside_holes, narrow_places, track_vectors
+from slicer.thin_walls import is_even_inset, narrow_beside_holes, narrow_places, track_vectors
 
 
 def found(*rings, spot=1.0):
@@ -195,3 +195,15 @@ def test_a_wall_that_the_hatch_fills_gets_no_line_more():
     path = fill(layer, parameters, None, Strategy()).path
     hatch = path.of_kind(KIND_HATCH).vectors_mm
     assert len(hatch) > 30 and (hatch[:, 1] == hatch[:, 3]).all()
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.4])
+def test_an_inset_that_only_moves_is_told_from_one_that_loses_something(turn):
+    plate = loops_of(rect(0, 0, 40, 20, turn), disc(15, 12, 3)[::-1], disc(60, 0, 6, 200))
+    assert is_even_inset(plate, offset_loops(plate, -1.0), 1.0)
+    fins = loops_of([(0, 0), (40, 0), (40, 9), (46, 9), (46, 10.9), (40, 10.9), (40, 20), (0, 20)])
+    assert is_even_inset(fins, offset_loops(fins, -0.9), 0.9) and not is_even_inset(fins, offset_loops(fins, -1.0), 1.0)
+    ring = loops_of(disc(0, 0, 10, 64), disc(0, 0, 8.2, 64)[::-1])
+    assert is_even_inset(ring, offset_loops(ring, -0.85), 0.85) and not is_even_inset(
+        ring, offset_loops(ring, -1.0), 1.0
+    )

@@ -42,6 +42,36 @@ def corner_losses(points, starts, radius, arc_part, loss, spare):
 
 
 @njit(cache=True, nogil=True)
+def inset_area(points, starts, distance, arc_part):
+    """The area of loops moved in by a distance, if no edge vanishes and no two loops meet on the way: where one does,
+    more is left.
+
+    A - P d + d^2 (sum of tan(t / 2) over corners that turn in by t, less the sum of t / 2 over those that turn out).
+
+    Args:
+        points: (p, 2) f8; starts: (l + 1,) i8, the inside to the left; distance: d, mm.
+        arc_part: how far a chord of an arc of that radius stays behind it, as a part of d.
+
+    Returns (area, by how much chords may miss it), mm2.
+    """
+    twice, length, corners, missed = 0.0, 0.0, 0.0, 1e-3
+    for loop in range(len(starts) - 1):
+        begin, end = starts[loop], starts[loop + 1]
+        for i in range(begin, end):
+            before = i - 1 if i > begin else end - 1
+            after = i + 1 if i + 1 < end else begin
+            ax, ay = points[i, 0] - points[before, 0], points[i, 1] - points[before, 1]
+            bx, by = points[after, 0] - points[i, 0], points[after, 1] - points[i, 1]
+            x, y = points[i, 0] - points[begin, 0], points[i, 1] - points[begin, 1]
+            twice += x * by - y * bx
+            length += math.sqrt(bx * bx + by * by)
+            turn = math.atan2(ax * by - ay * bx, ax * bx + ay * by)
+            corners += math.tan(min(0.5 * turn, 1.5)) if turn > 0.0 else 0.5 * turn
+            missed += min(CHORD_SHARE * arc_part * abs(turn), CORNER_SHARE * abs(turn) ** 3)
+    return 0.5 * twice - length * distance + corners * distance * distance, missed * distance * distance
+
+
+@njit(cache=True, nogil=True)
 def group_boxes(box, group):
     """Number boxes so that those that touch, directly or through others, have one number.
 
