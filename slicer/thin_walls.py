@@ -222,17 +222,15 @@ def _chosen(loops: Loops, chosen: NDArray[np.bool_]) -> Loops:
 
 def _merged(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     """Boxes that touch as one, so that nothing is looked at twice."""
-    todo = list(boxes)
-    done: list[NDArray[np.float64]] = []
-    while todo:
-        box = todo.pop()
-        for i, other in enumerate(todo):
-            if (box[:2] <= other[2:]).all() and (other[:2] <= box[2:]).all():
-                todo[i] = np.concatenate([np.minimum(box[:2], other[:2]), np.maximum(box[2:], other[2:])])
-                break
-        else:
-            done.append(box)
-    return np.array(sorted(map(tuple, done)))
+    while True:
+        group = np.empty(len(boxes), np.int64)
+        count = narrowing.group_boxes(boxes, group)
+        if count == len(boxes):
+            return boxes[np.lexsort(boxes.T[::-1])]
+        low, high = np.full((count, 2), np.inf), np.full((count, 2), -np.inf)
+        np.minimum.at(low, group, boxes[:, :2])
+        np.maximum.at(high, group, boxes[:, 2:])
+        boxes = np.hstack([low, high])  # grown, they may touch others
 
 
 def _lines(
