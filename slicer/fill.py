@@ -11,11 +11,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from slicer.cores import core_vectors
 from slicer.errors import ScanError
 from slicer.hatching import HATCHES, HatchSettings
 from slicer.hatching.lines import line_phase
 from slicer.hatching.rotation import Rotation
 from slicer.layers import Layer
+from slicer.middle_lines import halfway, track_vectors
 from slicer.offsets import Loops, offset_each, offset_loops, thinned
 from slicer.ordering import ORDERS, OrderSettings, trace_loops
 from slicer.scan import KIND_CONTOUR, KIND_DOWN_SKIN, KIND_HATCH, KIND_THIN, KIND_UP_SKIN, Run, ScanPath
@@ -24,14 +26,10 @@ from slicer.strategy import PLAIN, Strategy
 from slicer.thin_walls import (
     TRACKED_PART,
     NarrowPlace,
-    halfway,
     is_even_inset,
     lasting,
     narrow_beside_holes,
     narrow_places,
-    track_vectors,
-    unreached,
-    vectors_within,
 )
 
 TRACK_PART = 0.01
@@ -39,10 +37,6 @@ TRACK_PART = 0.01
 
 LINE_HATCHES = ("meander", "one_way")
 """Hatches whose lines go on across the border between hatch and skin."""
-
-
-CORE_PART = 0.1
-"""A core narrower than this part of the spacing lies under the strips of its neighbours but for rounding."""
 
 
 class FillParameters(Protocol):
@@ -160,12 +154,18 @@ def fill(
         hatch = _hatch(layer, inside, parameters, strategy, neighbours, at, room)
         if contours_mm:
             rings = [*outlines[: len(contours_mm)], outlines[-1]]
-            if not all(is_even_inset(a, b, parameters.hatch_spacing_mm) for a, b in pairwise(rings)):
-                hatch += _cores(layer, contours_mm, farther_mm, [*drawn[1:], outlines[-1]], hatch, parameters, strategy)
+            hollow = [
+                (distance_mm, inner)
+                for (a, b), distance_mm, inner in zip(
+                    pairwise(rings), contours_mm, [*drawn[1:], outlines[-1]], strict=True
+                )
+                if not is_even_inset(a, b, parameters.hatch_spacing_mm)
+            ]
+            hatch += _cores(layer, hollow, farther_mm, hatch, parameters, strategy)
         else:  # no contour goes round what falls between two lines
             spacing = parameters.hatch_spacing_mm
             opened = offset_loops(offset_loops(inside, -0.5 * spacing), 0.5 * spacing)
-            missed = unreached(inside, opened, [run.vectors_mm for run in hatch], spacing)
+            missed = narrow_places(inside, opened, spacing, spacing, _vectors(hatch))
             around_mm = 2.0 * -inward[0]
             more, places = _tracked([(line, width + around_mm) for line, width in missed], parameters, strategy)
             hatch, narrow = [*hatch, *more], (*narrow, *places)
@@ -285,27 +285,31 @@ def _hatch(
 
 def _cores(
     layer: Layer,
-    contours_mm: list[float],
+    hollow: list[tuple[float, Loops]],
     farther_mm: float,
-    inside: list[Loops],
     hatch: list[Run],
     parameters: FillParameters,
     strategy: Strategy,
 ) -> list[Run]:
     """A line of hatch in the middle of what lies between two strips of contour, or inside the innermost, too narrow for
-    the next contour, and between two lines of the hatch. `inside`: the next contour of each, as it is drawn."""
+    the next contour, and between two lines of the hatch.
+
+    `hollow`: how far inside the outline the contours run inside which that may be, and the next contour of each.
+    """
     spacing = parameters.hatch_spacing_mm
     assert spacing is not None, "there is a hatch"
-    inward = [-(distance + 0.5 * spacing) for distance in contours_mm]
+    inward = [-(distance_mm + 0.5 * spacing) for distance_mm, _ in hollow]
     borders = offset_each(layer, inward, [distance - farther_mm for distance in inward])
-    runs = []
-    for border, inner in zip(borders, inside, strict=True):
-        opened = offset_loops(inner, 0.5 * spacing) if len(inner[0]) else inner
-        for line, width_mm in unreached(border, opened, [run.vectors_mm for run in hatch], spacing):
-            if width_mm > CORE_PART * spacing:
-                vectors = vectors_within(track_vectors(line), border)
-                runs.append(Run(vectors, KIND_HATCH, parameters.power_w, parameters.scan_speed_mm_s, strategy.focus_mm))
-    return runs
+    drawn = _vectors(hatch)
+    return [
+        Run(core, KIND_HATCH, parameters.power_w, parameters.scan_speed_mm_s, strategy.focus_mm)
+        for border, (_, inner) in zip(borders, hollow, strict=True)
+        for core in core_vectors(border, inner, spacing, drawn)
+    ]
+
+
+def _vectors(runs: list[Run]) -> NDArray[np.float64]:
+    return np.concatenate([np.zeros((0, 4)), *(run.vectors_mm for run in runs)])
 
 
 def _check(parameters: FillParameters) -> None:

@@ -10,14 +10,16 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from solid_helpers import Parameters, loops_of
 
-from slicer import thin_walls
+from slicer import middle_lines
 from slicer.errors import ScanError
 from slicer.fill import fill
+from slicer.kernels.narrowing import far_from
 from slicer.layers import Layer
+from slicer.middle_lines import track_vectors, vectors_within
 from slicer.offsets import offset_loops
 from slicer.scan import KIND_HATCH, KIND_THIN
 from slicer.strategy import Strategy
-from slicer.thin_walls import is_even_inset, narrow_beside_holes, narrow_places, track_vectors
+from slicer.thin_walls import is_even_inset, narrow_beside_holes, narrow_places
 
 
 def found(*rings, spot=1.0):
@@ -101,7 +103,7 @@ def test_the_same_outline_gives_the_same_bytes():
 
 
 def test_more_narrow_places_than_can_be_looked_at_are_a_sentence(monkeypatch):
-    monkeypatch.setattr(thin_walls, "SAMPLES_MAX", 1500)
+    monkeypatch.setattr(middle_lines, "SAMPLES_MAX", 1500)
     with pytest.raises(ScanError, match="too fine for this spot"):
         found(rect(0, 0, 400, 0.5))
 
@@ -195,6 +197,38 @@ def test_a_wall_that_the_hatch_fills_gets_no_line_more():
     path = fill(layer, parameters, None, Strategy()).path
     hatch = path.of_kind(KIND_HATCH).vectors_mm
     assert len(hatch) > 30 and (hatch[:, 1] == hatch[:, 3]).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31), st.integers(0, 40), st.sampled_from([0.01, 0.3, 3.0, 40.0]))
+def test_what_no_vector_passes_is_found(seed, count, reach):
+    draw = np.random.default_rng(seed)
+    vectors, points = draw.uniform(-20, 20, (count, 4)), draw.uniform(-25, 25, (50, 2))
+    vectors[::3, 2:] = vectors[::3, :2] + draw.uniform(-0.1, 0.1, (len(vectors[::3]), 2))
+    expected = [not len(vectors) or _distances_mm(at, vectors).min() > reach for at in points]
+    assert far_from(points, vectors, reach).tolist() == expected
+
+
+@pytest.mark.parametrize("y0", [29.55, 29.65, 29.75, 30.0])
+def test_where_the_hatch_fills_most_of_a_core_the_rest_gets_a_line(y0):
+    """Lines cross one arm, and the other may lie between two of them."""
+    y1 = y0 + 2.7
+    arm = [(0, 0), (2.7, 0), (2.7, y0), (12, y0), (12, y1), (0, y1)]
+    layer = Layer(0, 1.0, 1.0, *loops_of(arm, rect(20, 10, 5, 30)))
+    parameters = Parameters(spot_mm=1.0, hatch_spacing_mm=1.0, contours=1, hatch_rotation_deg=0.0)
+    vectors = fill(layer, parameters, None, Strategy(hatch_angles_deg=(0.0,))).path.vectors_mm
+    for x, y in np.mgrid[0.2:12:0.1, 0.2 : y1 - 0.1 : 0.1].reshape(2, -1).T:
+        if x < 2.5 or y > y0 + 0.2:
+            assert _distances_mm(np.array([x, y]), vectors).min() <= 0.8, (x, y)
+
+
+def test_a_middle_line_that_leaves_its_place_is_cut_where_it_leaves():
+    notched = loops_of([(0, 0), (4, 0), (4, 2), (6, 2), (6, 0), (10, 0), (10, 4), (0, 4)])
+    line = np.array([(0.5, 1.0), (9.5, 1.0), (9.5, 3.0)])
+    np.testing.assert_allclose(
+        vectors_within(line, notched, 0.1), [(0.5, 1, 4, 1), (6, 1, 9.5, 1), (9.5, 1, 9.5, 3)], atol=1e-12
+    )
+    assert len(vectors_within(line, notched, 3.6)) == 0
 
 
 @pytest.mark.parametrize("turn", [0.0, 0.4])

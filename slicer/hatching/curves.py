@@ -7,18 +7,15 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from slicer.cores import core_vectors
 from slicer.errors import ScanError
 from slicer.hatching.settings import Hatched, HatchSettings, check_extent
 from slicer.kernels import curving
-from slicer.offsets import Loops, offset_each, offset_loops, thinned
+from slicer.offsets import Loops, offset_each, thinned
 from slicer.regions import EMPTY
-from slicer.thin_walls import narrow_places, track_vectors, vectors_within
 
 BEHIND_PART = 0.02
 """How far a chord of a curve may stay behind its arc, in spacings."""
-
-CORE_PART = 0.1
-"""What rings leave is told from rounding by its width, in spacings."""
 
 RINGS_MAX = 20_000
 CHORDS_MAX = 20_000_000
@@ -186,10 +183,8 @@ def _cores(
     for border, ring in zip(offset_each((points, starts), borders), [*rings, EMPTY], strict=True):
         if not len(border[0]):
             break
-        opened = offset_loops(ring, 0.5 * spacing) if len(ring[0]) else ring
-        lines = narrow_places(border, opened, spacing, spacing)
-        cores += [vectors_within(track_vectors(line), border) for line, width in lines if width > CORE_PART * spacing]
-    return [core for core in cores if len(core)]
+        cores += core_vectors(border, ring, spacing)
+    return cores
 
 
 def _first_ring(phase: float) -> float:

@@ -11,6 +11,8 @@ import math
 import numpy as np
 from numba import njit
 
+from slicer.kernels.nearby import columns_near, grid_of, rows_near, segments_gap_sq
+
 CHORD_SHARE, CORNER_SHARE = 0.7, 0.09
 """What an arc drawn in chords may be short of, at most: this part of chord error x turn x r^2, or of turn^3 r^2."""
 
@@ -175,3 +177,26 @@ def middles(points, starts, boxes, width, step, out, place, loop_of):
                 count += 1
         sample += 2  # nothing runs on from one box to the next
     return count
+
+
+@njit(cache=True, nogil=True)
+def far_from(points, vectors, reach):
+    """Which points, (p, 2) f8, are farther than `reach` from every vector, (n, 4) f8: (p,) b1."""
+    far = np.ones(len(points), np.bool_)
+    if len(points) == 0 or len(vectors) == 0:
+        return far
+    frame, shape, first, noted = grid_of(vectors, reach)
+    at = np.empty(4)
+    for i in range(len(points)):
+        x, y = points[i, 0], points[i, 1]
+        at[0], at[1], at[2], at[3] = x, y, x, y
+        low, high = rows_near(at, reach, frame, shape)
+        for row in range(low, high + 1):
+            left, right = columns_near(at, reach, row, frame, shape)
+            for column in range(left, right + 1):
+                cell = row * shape[0] + column
+                for k in range(first[cell], first[cell + 1]):
+                    if far[i]:
+                        vector = vectors[noted[k]]
+                        far[i] = segments_gap_sq(at, vector) > reach * reach
+    return far
