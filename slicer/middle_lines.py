@@ -86,6 +86,12 @@ def vectors_within(line_mm: NDArray[np.float64], loops: Loops, shortest_mm: floa
     """A middle line as (n, 4) f8 vectors, cut to what lies inside loops: in a jagged corner, far smaller than the beam,
     it may leave them. Pieces under `shortest_mm` are left out."""
     sides = sides_of(*loops)
+    low, high = line_mm.min(axis=0), line_mm.max(axis=0)
+    sides = sides[  # what the line, or a ray from it to the right, can meet
+        (np.maximum(sides[:, 0], sides[:, 2]) >= low[0])
+        & (np.maximum(sides[:, 1], sides[:, 3]) >= low[1])
+        & (np.minimum(sides[:, 1], sides[:, 3]) <= high[1])
+    ]
     kept = []
     for a, b in pairwise(line_mm):
         cuts = np.unique([0.0, *_crossings(a, b, sides), 1.0])
