@@ -48,8 +48,9 @@ def test_every_setting_of_the_list_is_there_and_no_other() -> None:
     async def story(host: Host) -> None:
         lines = await host.ask("$$")
         assert [line.partition("=")[0] for line in lines] == [*(f"${number}" for number in listed), "ok"]
+        assert {"$10=1", "$11=0.010", "$32=0", "$110=500.000", "$120=10.000"} <= set(lines), "as delivered"
 
-    with_board(story)
+    with_board(story, settings={})
 
 
 @pytest.mark.parametrize("byte", [b"\x18", b"!", b"?", b"\x84"])

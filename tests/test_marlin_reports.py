@@ -88,6 +88,34 @@ def test_an_ok_that_is_damaged_is_none_and_costs_no_line(build: MarlinBuild, dam
     talking(story, build)
 
 
+def test_what_firmware_says_beside_its_answers_disturbs_nothing() -> None:
+    """Host actions, prompts, an idle board's `wait`, echoes, temperatures that nobody asked for."""
+
+    async def main() -> None:
+        link, peer = await talk(echo=True)
+        beside = [
+            b"//action:notification 3%",
+            b"//action:prompt_begin Hello",
+            b"wait",
+            b"echo:SD card ok",
+            b" T:21.0 /0",
+        ]
+        count = 0
+
+        def reply(text: str) -> list[bytes]:
+            nonlocal count
+            count += 1
+            return [beside[count % len(beside)] + b"\n", text.encode() + b"\n"]
+
+        peer.on_reply = reply
+        notes = Notes()
+        assert await link.stream(lines(100), notes) == 100
+        assert peer.moves() == [line.decode() for line in lines(100)] and notes.acks == list(range(100))
+        assert link.counters.probes == link.counters.resends == link.counters.noise_lines == 0
+
+    run_virtual(lambda loop: main())
+
+
 # ---- resends --------------------------------------------------------------------------------------------------------
 
 
