@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from marlin_cable import COUNT, LINES, POINTS, Change, Talk, nth, once, talking
 from marlin_link_helpers import Notes, lines, talk
 
+from firmware_bridge.devices.motion import MotionController
 from firmware_bridge.errors import LinkError, LinkTimeout
 from firmware_bridge.links.marlin_flight import HISTORY_LINES, RX_WINDOW_BYTES, Flight
 from hil_sim.virtual_time import run_virtual
@@ -313,6 +314,23 @@ def test_each_class_of_command_has_a_patience_of_its_own(command: bytes, patienc
 
     took_s = run_virtual(lambda loop: main())
     assert patience_s <= took_s <= patience_s + 20.0
+
+
+def test_a_place_that_is_only_planned_is_not_taken_for_where_it_stands() -> None:
+    """M114 is answered at once with the end of the last planned move; the host asks when motion has ended."""
+
+    async def story(talk: Talk) -> None:
+        motion = MotionController(talk.link)
+        await motion.home()
+        assert await motion.jog(60.0, 40.0, 0.0, speed_mm_s=20.0) == (60.0, 40.0, 0.0)
+        assert talk.gantry.position_at(talk.loop.time()) == pytest.approx((60.0, 40.0, 0.0))
+        await talk.link.command(b"G1 X100 Y40 F600")
+        assert await motion.position() == (100.0, 40.0, 0.0)
+        assert talk.gantry.position_at(talk.loop.time())[0] < 65.0, "this is how the firmware answers"
+        await motion.wait_idle()
+        assert talk.gantry.position_at(talk.loop.time()) == pytest.approx((100.0, 40.0, 0.0))
+
+    talking(story, MarlinBuild(advanced_ok=False))
 
 
 # ---- who answers ----------------------------------------------------------------------------------------------------
