@@ -223,14 +223,17 @@ def test_nothing_goes_to_the_board_without_number_and_checksum(build: MarlinBuil
     talking(story, build)
 
 
-def test_a_tail_that_runs_as_a_command_stops_the_stream() -> None:
-    """The one way in which what no checksum protects can still reach the parser: its echo says so."""
+@pytest.mark.parametrize("word", ['echo:Unknown command: "500"', "Error:G2/G3 bad parameters", "Error:?F out of range"])
+@pytest.mark.parametrize("number", [5, 40, 102])
+def test_a_line_that_is_not_carried_out_stops_the_stream(word: str, number: int) -> None:
+    """The tail of a broken line that runs as a command says so in its echo; a refusal begins with `Error:`."""
 
     async def main() -> None:
         link, peer = await talk(echo=True)
-        peer.on_line = lambda number, text: ['echo:Unknown command: "500"', "ok"] if number == 40 else None
-        with pytest.raises(LinkError, match="did not understand a streamed line"):
+        peer.on_line = lambda n, text: [word, "ok"] if n == number and text.startswith("G1") else None
+        with pytest.raises(LinkError, match="did not carry out a streamed line") as ended:
             await link.stream(lines(100), Notes())
+        assert word in str(ended.value)
 
     run_virtual(lambda loop: main())
 
