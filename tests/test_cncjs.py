@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import socket
 import subprocess
@@ -45,10 +44,7 @@ GRBL = Controller(
     near_s=1 / 255,  # eight bits of power
 )
 
-needs_grbl = pytest.mark.skipif(
-    importlib.util.find_spec("hil_sim.world.emulators.grbl") is None, reason="the emulated Grbl is not there yet"
-)
-CONTROLLERS = [pytest.param(MARLIN, id="Marlin"), pytest.param(GRBL, id="Grbl", marks=needs_grbl)]
+CONTROLLERS = [pytest.param(MARLIN, id="Marlin"), pytest.param(GRBL, id="Grbl")]
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def meeting(device: ModbusDevice, work: Callable[[ModbusLink, VirtualLoop], Awai
             link.close()
 
     run_virtual(main)
-    assert bus.counters.bad_crc == bus.counters.voided == bus.counters.hasty == 0
+    assert bus.counters.bad_crc == bus.counters.voided == bus.counters.hasty == bus.counters.crowded == 0
     return bus
 
 

@@ -138,6 +138,21 @@ def test_a_busy_port_is_told_and_free_again_after_close():
     asyncio.run(story())
 
 
+def test_a_stable_name_and_the_device_that_it_leads_to_are_one_port(tmp_path):
+    """`/dev/serial/by-id/...` is a link: whoever holds it holds the device, and the other way round."""
+
+    async def story():
+        with Pty() as pty:
+            stable = tmp_path / "usb-moonkiln_motion-if00"
+            stable.symlink_to(pty.path)
+            for first, second in ((stable, pty.path), (pty.path, stable)):
+                held = await open_transport(f"serial:{first}", Listener())
+                assert f"{second} is in use by another program" in await refusal(f"serial:{second}")
+                held.close()
+
+    asyncio.run(story())
+
+
 def test_a_forbidden_port_is_told_with_the_group_to_join(monkeypatch):
     def no(*args, **settings):
         raise PermissionError(errno.EACCES, "Permission denied")

@@ -361,11 +361,11 @@ class MarlinLink:
             self._on_report(text)
 
     def _on_report(self, text: str) -> None:
-        """Any other line: a reply to the oldest command, or word that a streamed line was not understood."""
+        """Any other line: a reply to the oldest command, or word that a streamed line was not carried out."""
         if self._awaited:
             if len(self._awaited[0].replies) < REPLY_LINES_MAX:
                 self._awaited[0].replies.append(text)
-        elif "Unknown command" in text and self._stream is not None:
+        elif ("Unknown command" in text or text.startswith("Error:")) and self._stream is not None:
             # A line without its number asks for no proof: if it was a broken one of ours, a Resend comes (or came).
             if self._resend[0] <= self._proven:
                 self._not_understood = text
@@ -488,7 +488,7 @@ class MarlinLink:
         if self._not_understood:  # and no Resend came before this proof: it was a numbered line
             stream.fail(
                 LinkError(
-                    f"the firmware on {self._url} did not understand a streamed line ('{self._not_understood}'): what "
+                    f"the firmware on {self._url} did not carry out a streamed line ('{self._not_understood}'): what "
                     "it executed differs from the plan, so the stream stops here."
                 )
             )
