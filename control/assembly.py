@@ -18,6 +18,7 @@ from control.plug_in_devices import INSTRUMENT, ExtraDevice, check_device, load_
 from control.rover.config import ModbusWheelsDevice, RoboClawDevice, RoverCameraDevice, RoverConfig
 from control.rover.machine import Rover, RoverDevices
 from control.watch import Listener
+from control.wear_file import WearFile, outlives_a_session
 from firmware_bridge.devices.beam import BeamHead
 from firmware_bridge.devices.bed_heater import BedHeater
 from firmware_bridge.devices.camera import Camera
@@ -64,7 +65,9 @@ class Wires:
         if self._urls[wire].startswith("tls:"):
             framing = "tcp"
         if key not in self._links:
-            self._links[key] = await ModbusLink.open(self._urls[wire], framing=framing, timeout_s=timeout_s)
+            self._links[key] = link = await ModbusLink.open(self._urls[wire], framing=framing, timeout_s=timeout_s)
+            if outlives_a_session(self._urls[wire]):
+                link.write_record = WearFile(self._urls[wire])
         return self._links[key]
 
     async def marlin(self, wire: str) -> MarlinLink:

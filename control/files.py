@@ -17,6 +17,10 @@ class FileError(MoonkilnError):
     exit_code = 2
 
 
+class FolderBusy(FileError):
+    """Another host works in a folder of which one at a time may."""
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace `path` by `content`: written beside it, synced, renamed, and the folder synced.
 
@@ -35,7 +39,7 @@ def sole_use(folder: Path) -> Iterator[None]:
     """Keep other hosts out of a run's folder; the system lets go of it when this process ends, however it ends.
 
     Raises:
-        FileError: another process works there.
+        FolderBusy: another process works there.
     """
     try:
         import fcntl
@@ -47,7 +51,7 @@ def sole_use(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise FileError(f"another moonkiln works on the run in {folder}: stop it first") from None
+            raise FolderBusy(f"another moonkiln works on the run in {folder}: stop it first") from None
         yield
     finally:
         os.close(handle)

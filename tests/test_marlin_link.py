@@ -336,8 +336,8 @@ def test_busy_extends_and_silence_ends() -> None:
 
         peer.on_line = home
         # the marker behind G28 is answered early by this peer: only the command's own words matter here
-        link._flight.needs_markers = False
-        link.marker = ""
+        link._talk.flight.needs_markers = False
+        link._talk.marker = ""
         began = loop.time()
         await link.command(b"G28")
         assert loop.time() - began > 399

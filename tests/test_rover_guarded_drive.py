@@ -11,7 +11,7 @@ import pytest
 
 from control.rover.drive.attitude import tip_margin_rad
 from control.rover.drive.guard import Action, Cause, Command, Facts, GuardLimits, GuardState, guard_step
-from control.rover.drive.hazard import Hazards, hazard_ahead_m, hazards_of
+from control.rover.drive.hazard import Hazards, hazard_ahead_m
 from control.rover.drive.kinematics import OSR_GEOMETRY, STOP, Pose2D, Twist2D, forward, integrate, inverse
 from control.rover.drive.tracking import Tracker
 
@@ -37,7 +37,7 @@ class Hills:
         self.slope_deg = np.degrees(np.arctan(np.hypot(self.gx, self.gy))).astype(np.float32)
 
     def hazards(self) -> Hazards:
-        return hazards_of(self.slope_deg, 0.0, 0.0, CELL_M, slope_max_deg=SLOPE_MAX_DEG)
+        return Hazards(self.slope_deg > SLOPE_MAX_DEG, 0.0, 0.0, CELL_M)
 
     def cell(self, x: float, y: float) -> tuple[int, int]:
         last = self.slope_deg.shape[0] - 1

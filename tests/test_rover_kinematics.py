@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from control.rover.drive.attitude import attitude, stability_rad, tip_margin_rad
+from control.rover.drive.attitude import attitude, tip_margin_rad
 from control.rover.drive.kinematics import (
     OSR_GEOMETRY,
     POLAR_GEOMETRY,
@@ -261,8 +261,8 @@ def test_one_wheel_on_a_stone():
 def test_tip_margin():
     """On flat ground the nearest edge of the wheels' polygon decides; tilting towards it takes away what it tilts."""
     high = 0.25
-    assert stability_rad(POLAR_GEOMETRY, 0.5) == pytest.approx(math.atan(0.40 / 0.5))
-    nearest = stability_rad(OSR_GEOMETRY, high)
+    assert tip_margin_rad(POLAR_GEOMETRY, 0.5, 0.0, 0.0) == pytest.approx(math.atan(0.40 / 0.5))
+    nearest = tip_margin_rad(OSR_GEOMETRY, high, 0.0, 0.0)
     edge = np.array([0.2556 - 0.184, 0.267])  # from a corner to the middle wheel, as (dy, dx)
     distance = 0.2556 * edge[1] / math.hypot(*edge)
     assert nearest == pytest.approx(math.atan(distance / high))

@@ -78,18 +78,6 @@ def test_the_filter_learns_bias_and_slip() -> None:
     assert filt.slip == pytest.approx(0.3 + 0.2 * math.sin(12.0), abs=0.1)
 
 
-def test_ranges_to_two_reflectors_fix_the_place() -> None:
-    truth = Truth(3)
-    filt = Localiser(truth.pose, 0.5)
-    for n in range(1200):
-        filt.predict(*truth.step(), DT_S)
-        for x_m, y_m in ((20.0, 5.0), (-5.0, 30.0)):
-            if n % 10 == 0:
-                true_m = math.hypot(truth.pose.x_m - x_m, truth.pose.y_m - y_m)
-                filt.range_to(x_m, y_m, true_m + float(truth.rng.normal(0, 0.03)), 0.03)
-    assert math.hypot(filt.pose.x_m - truth.pose.x_m, filt.pose.y_m - truth.pose.y_m) < 0.15
-
-
 def test_a_wild_fix_is_left_out_and_counted() -> None:
     _, _, filt = driven(1, 0.1, 0.05, True, 30.0)
     before = filt.pose

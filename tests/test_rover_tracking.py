@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from control.rover.drive.hazard import Hazards, hazard_ahead_m, hazards_of, inside_fence_m
+from control.rover.drive.hazard import Hazards, hazard_ahead_m, inside_fence_m
 from control.rover.drive.kinematics import (
     OSR_GEOMETRY,
     POLAR_GEOMETRY,
@@ -443,20 +443,23 @@ def test_speed_profile():
 # -- looking ahead ----------------------------------------------------------------------------------------------------
 
 
-def field(cell_m: float = 0.25) -> tuple[np.ndarray, float]:
-    slope = np.full((80, 160), 5.0, dtype=np.float32)  # y from -10 to 9.75, x from 0 to 39.75
-    return slope, cell_m
+CELL_M = 0.25
+
+
+def field(*blocked: tuple[int, int]) -> Hazards:
+    """Open cells, y from -10 to 9.75, x from 0 to 39.75, but for these."""
+    grid = np.zeros((80, 160), dtype=np.bool_)
+    for cell in blocked:
+        grid[cell] = True
+    return Hazards(grid, 0.0, -10.0, CELL_M)
 
 
 LOOK = {"reach_m": 3.0, "front_m": 0.4, "half_width_m": 0.4}
 
 
-@pytest.mark.parametrize("value", [21.0, math.nan])
-def test_a_steep_or_unknown_cell_ahead_is_seen_at_its_distance(value):
-    slope, cell = field()
+def test_a_blocked_cell_ahead_is_seen_at_its_distance():
+    hazards, cell = field((40, 40)), CELL_M  # centre x = 10, y = 0
     lane = Lane(straight(30.0))
-    slope[40, 40] = value  # centre x = 10, y = 0
-    hazards = hazards_of(slope, 0.0, -10.0, cell, slope_max_deg=20.0)
     edge = 10.0 - cell / 2
     for at_m in (5.0, 6.0, 6.5, 8.0, 9.0):
         ahead = hazard_ahead_m(hazards, lane, at_m, 0.0, **LOOK)
@@ -470,9 +473,7 @@ def test_a_steep_or_unknown_cell_ahead_is_seen_at_its_distance(value):
 
 
 def test_the_whole_width_counts_and_no_more():
-    slope, cell = field()
-    slope[42, 40] = 30.0  # y from 0.375 to 0.625
-    hazards = hazards_of(slope, 0.0, -10.0, cell, slope_max_deg=20.0)
+    hazards = field((42, 40))  # y from 0.375 to 0.625
     lane = Lane(straight(30.0))
     assert hazard_ahead_m(hazards, lane, 9.0, 0.0, **LOOK) < 1.0
     assert hazard_ahead_m(hazards, lane, 9.0, 0.0, **{**LOOK, "half_width_m": 0.3}) == math.inf
@@ -480,21 +481,11 @@ def test_the_whole_width_counts_and_no_more():
 
 
 def test_outside_the_map_and_nonsense_are_hazards():
-    slope, cell = field()
-    hazards = hazards_of(slope, 0.0, -10.0, cell, slope_max_deg=20.0)
+    hazards = field()
     lane = Lane(straight(60.0))
     assert hazard_ahead_m(hazards, lane, 38.0, 0.0, **LOOK) < 1.6
     assert hazard_ahead_m(hazards, lane, math.nan, 0.0, **LOOK) == 0.0
     assert hazards.at(np.array([math.nan, 1.0]), np.array([0.0, 0.0])).tolist() == [True, False]
-    given_up = np.zeros(slope.shape, dtype=np.bool_)
-    given_up[40, 8] = True
-    assert hazard_ahead_m(
-        hazards_of(slope, 0.0, -10.0, cell, slope_max_deg=20.0, blocked=given_up), lane, 0.0, 0.0, **LOOK
-    ) == pytest.approx(2.0 - cell / 2 - 0.4, abs=cell / 2)
-    with pytest.raises(ValueError, match="no grid"):
-        hazards_of(slope, 0.0, 0.0, 0.0, slope_max_deg=20.0)
-    with pytest.raises(ValueError, match="one shape"):
-        hazards_of(slope, 0.0, 0.0, 1.0, slope_max_deg=20.0, blocked=given_up[1:])
 
 
 def test_no_blocked_cell_is_entered_before_it_is_told():

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bench_helpers import Bench, served_bench
+from click.testing import CliRunner
 from test_printcore import needs_printrun, program
 
-from control.config import load_machine
+from control.cli import cli
+from control.config import MACHINES, load_machine
 from hil_sim.harness.trace import read_truth
 
 HERE = Path(__file__).resolve().parent
@@ -116,3 +118,20 @@ def test_mbpoll_reads_a_served_bench(tmp_path: Path) -> None:
         )
         assert head.returncode == 0 and "0x4B48" in head.stdout, head.stdout + head.stderr
         bench.end()
+
+
+@pytest.mark.parametrize("name", ["bench", "osr"])
+@pytest.mark.parametrize("folder", ["D", "D/../D", "linked"])
+def test_the_machine_file_that_is_served_is_not_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, folder: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "D").mkdir()
+    (tmp_path / "linked").symlink_to("D")
+    own = tmp_path / "D" / f"{name}.toml"
+    own.write_bytes((MACHINES / f"{name}.toml").read_bytes() + b"# mine\n")
+    before = own.read_bytes()
+    done = CliRunner().invoke(cli, ["sim", "serve", "--machine", f"D/{name}.toml", "--dir", folder])
+    assert done.exit_code == 2, done.output
+    assert f"D/{name}.toml is the machine file that is served" in done.stderr and "another --dir" in done.stderr
+    assert own.read_bytes() == before and [path.name for path in (tmp_path / "D").iterdir()] == [f"{name}.toml"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import termios
 import time
 
@@ -13,6 +14,7 @@ from wire_helpers import Echo, Listener, settle
 
 from firmware_bridge.transport import open_transport
 from hil_sim.world.faults import Fault, FaultSchedule
+from hil_sim.world.pty_speed import is_other_speed, set_speed, speed_of
 from hil_sim.world.wire import lay_pty
 
 
@@ -123,19 +125,69 @@ def test_a_host_is_read_no_faster_than_the_line(tmp_path):
     run(tmp_path, story, baud=9600, echo=Echo(chunk_bytes=100))
 
 
-def test_another_baud_rate_gives_garbage_and_a_warning(tmp_path, caplog):
+WITHOUT_A_NAME = pytest.param(250_000, 240_000, marks=pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux keeps a rate that has no name"
+))  # fmt: skip
+
+
+@pytest.mark.parametrize(("board", "host"), [(115200, 9600), (115200, 250_000), (250_000, 115200), WITHOUT_A_NAME])
+def test_another_baud_rate_gives_garbage_both_ways_and_a_warning(tmp_path, caplog, board, host):
     async def story(wire, echo):
-        with serial.Serial(str(wire.path), 9600, timeout=0) as port:
+        with serial.Serial(str(wire.path), host, timeout=0) as port:
+            port.write(b"M105\n")
+            await settle(lambda: len(echo.heard) == 5 == wire.to_host.bytes)
+            assert echo.heard != b"M105\n" and port.read(5) not in (b"M105\n", echo.heard.upper())
+            port.baudrate = board
+            port.write(b"m105\n")
+            await settle(lambda: len(echo.heard) == 10 == wire.to_host.bytes)
+            assert echo.heard[5:] == b"m105\n" and port.read(5) == b"M105\n"
+
+    run(tmp_path, story, echo=Echo(), baud=board)
+    assert f"has not set {board} baud" in caplog.text
+
+
+@pytest.mark.parametrize("board", [9600, 115200, 250_000])
+def test_a_host_that_sets_no_rate_or_one_within_a_uarts_reach_is_heard(tmp_path, caplog, board):
+    async def story(wire, echo):
+        host = os.open(wire.path, os.O_RDWR | os.O_NOCTTY)
+        os.write(host, b"M105\n")
+        await settle(lambda: echo.heard == b"M105\n")
+        set_speed(host, round(board * 1.02))
+        os.write(host, b"M114\n")
+        await settle(lambda: echo.heard == b"M105\nM114\n")
+        os.close(host)
+
+    run(tmp_path, story, echo=Echo(), baud=board)
+    assert "garbage" not in caplog.text
+
+
+def test_the_next_host_finds_the_boards_rate_again(tmp_path):
+    async def story(wire, echo):
+        with serial.Serial(str(wire.path), 57600, timeout=0) as port:
             port.write(b"M105\n")
             await settle(lambda: len(echo.heard) == 5)
-            assert echo.heard != b"M105\n"
-            port.baudrate = 115200
-            port.write(b"M105\n")
-            await settle(lambda: len(echo.heard) == 10)
-            assert echo.heard[5:] == b"M105\n"
+        await settle(lambda: "closed" in echo.events)
+        host = os.open(wire.path, os.O_RDWR | os.O_NOCTTY)
+        assert speed_of(host) == 250_000
+        os.close(host)
 
-    run(tmp_path, story, echo=Echo())
-    assert "has not set 115200 baud" in caplog.text
+    run(tmp_path, story, echo=Echo(), baud=250_000)
+
+
+def test_where_only_named_rates_are_known_an_unknown_one_is_taken_for_right(monkeypatch):
+    """As on macOS: a named rate is judged, a rate without a name is not."""
+    master, slave = os.openpty()
+    try:
+        set_speed(slave, 240_000)
+        monkeypatch.setattr("hil_sim.world.pty_speed.sys.platform", "darwin")
+        assert speed_of(master) is None and not is_other_speed(master, 115200)
+        set_speed(slave, 9600)
+        assert speed_of(master) == 9600 and is_other_speed(master, 115200) and not is_other_speed(master, 9600)
+        set_speed(slave, 240_000)  # cannot be named: left as it is
+        assert speed_of(master) == 9600
+    finally:
+        os.close(master)
+        os.close(slave)
 
 
 def test_a_fresh_pty_is_raw_and_has_the_lines_baud_rate(tmp_path):

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Sequence
 
-from firmware_bridge.errors import DeviceHalted, LinkError, LinkTimeout, NotReady, Rejected, Unverified, WrongModel
+from firmware_bridge.devices.gantry import SPEED_MM_S, TRAVEL_MM, Gantry, Place
+from firmware_bridge.errors import DeviceHalted, LinkError, LinkTimeout, Unverified, WrongModel
 from firmware_bridge.links.line_framing import parse_position
 from firmware_bridge.links.marlin import MarlinLink, StreamJournal
-from firmware_bridge.signals import LimitState, Quality, Reading
+
+__all__ = ["IDLE_TIMEOUT_S", "LASER_OFF_TIMEOUT_S", "SPEED_MM_S", "TRAVEL_MM", "MotionController"]
 
 HOME_TIMEOUT_S = 120.0
 IDLE_TIMEOUT_S = 120.0
 LASER_OFF_TIMEOUT_S = 10.0
 QUICK_STOP_EVERY_S = 1.25  # a board takes a second to drop its plan
 QUICK_STOP_LIMIT_S = 20.0
-TRAVEL_MM = (250.0, 150.0, 100.0)
-SPEED_MM_S = 100.0
 
 
-class MotionController:
+class MotionController(Gantry):
     """`travel_mm`: the end of each axis, from 0; `speed_mm_s_max` bounds jogging.
 
     Whether it was homed since its power-up the firmware does not tell: `home` it, or `take_as_homed`.
@@ -30,14 +29,12 @@ class MotionController:
         self,
         link: MarlinLink,
         *,
-        travel_mm: tuple[float, float, float] = TRAVEL_MM,
+        travel_mm: Place = TRAVEL_MM,
         speed_mm_s_max: float = SPEED_MM_S,
         name: str = "motion",
     ) -> None:
-        self.name = name
+        super().__init__(travel_mm, speed_mm_s_max, name)
         self.link = link
-        self.travel_mm = travel_mm
-        self.speed_mm_s_max = speed_mm_s_max
         self._is_homed = False
 
     async def identify(self) -> dict[str, str]:
@@ -56,7 +53,7 @@ class MotionController:
         await self.wait_idle()
         self._is_homed = True
 
-    async def position(self) -> tuple[float, float, float]:
+    async def position(self) -> Place:
         """x, y, z in mm as the firmware plans it (after wait_idle: where the machine stands). Asked twice at most."""
         for _ in range(2):
             for reply in await self.link.command(b"M114"):
@@ -65,33 +62,17 @@ class MotionController:
                     return axes["X"], axes["Y"], axes["Z"]
         raise LinkError(f"{self.name} was asked twice for its position and gave none that can be read.")
 
-    async def position_readings(self) -> dict[str, Reading]:
-        """The same as readings: x_mm, y_mm, z_mm."""
-        place = await self.position()
-        time_s = asyncio.get_running_loop().time()
-        named = zip(("x_mm", "y_mm", "z_mm"), place)
-        return {n: Reading(n, v, "mm", time_s, Quality.GOOD, LimitState.NORMAL) for n, v in named}
+    def _knows_its_place(self) -> bool:
+        return self._is_homed
 
-    async def jog(self, x_mm: float, y_mm: float, z_mm: float, *, speed_mm_s: float) -> tuple[float, float, float]:
-        """Move by x, y, z mm with the beam off, and return where it stands. Rejected beyond the travel."""
-        if not self._is_homed:
-            raise NotReady(f"{self.name} does not know where it stands: home it before jogging.")
-        if not 0 < speed_mm_s <= self.speed_mm_s_max:
-            raise Rejected(f"{self.name}: {speed_mm_s:g} mm/s is refused: above 0 to {self.speed_mm_s_max:g} mm/s.")
-        await self.wait_idle()
-        here = await self.position()
-        # an absolute target: a line that were executed twice would do no harm
-        target = [at + by for at, by in zip(here, (x_mm, y_mm, z_mm))]
-        for axis, value, end in zip("xyz", target, self.travel_mm):
-            if not (math.isfinite(value) and -0.001 <= value <= end + 0.001):
-                raise Rejected(f"{self.name}: {axis} = {value:g} mm is refused: the axis goes from 0 to {end:g} mm.")
-        words = " ".join(f"{axis}{value:.3f}" for axis, value in zip("XYZ", target))
+    async def _move_to(self, target_mm: Place, speed_mm_s: float) -> Place:
+        words = " ".join(f"{axis}{value:.3f}" for axis, value in zip("XYZ", target_mm))
         line = f"G0 {words} F{round(speed_mm_s * 60)} S0"
         await self.link.command(line.encode())
         await self.wait_idle()
         there = await self.position()
-        if max(abs(at - wanted) for at, wanted in zip(there, target)) > 0.01:
-            raise Unverified(f"{self.name} was sent to {target} mm and says it stands at {there} mm. Home it again.")
+        if max(abs(at - wanted) for at, wanted in zip(there, target_mm)) > 0.01:
+            raise Unverified(f"{self.name} was sent to {target_mm} mm and says it stands at {there} mm. Home it again.")
         return there
 
     def check(self, lines: Sequence[bytes]) -> None:

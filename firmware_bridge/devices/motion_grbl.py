@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import math
 import re
 from collections.abc import Callable, Sequence
 
-from firmware_bridge.devices.motion import IDLE_TIMEOUT_S, LASER_OFF_TIMEOUT_S, SPEED_MM_S, TRAVEL_MM
+from firmware_bridge.devices.gantry import SPEED_MM_S, TRAVEL_MM, Gantry, Place
+from firmware_bridge.devices.motion import IDLE_TIMEOUT_S, LASER_OFF_TIMEOUT_S
 from firmware_bridge.errors import BridgeError, DeviceHalted, LinkTimeout, NotReady, Rejected
 from firmware_bridge.links.grbl import GrblLink
 from firmware_bridge.links.grbl_program import power_error
 from firmware_bridge.links.marlin_flight import StreamJournal
-from firmware_bridge.signals import LimitState, Quality, Reading
 
 _JUMP = re.compile(rb"(G0(?: [XYZ]-?[\d.]+)+)(?: F[\d.]+)?(?: S0)?")
 _WAIT = re.compile(rb"G4 P(\d+)")
@@ -51,21 +50,21 @@ def _power_error(digits: bytes, s_max: float) -> float:
     return power_error(float(digits), s_max)
 
 
-class GrblMotionController:
+class GrblMotionController(Gantry):
     """`travel_mm`: the end of each axis, from 0; `speed_mm_s_max` bounds jogging."""
+
+    reach_mm = 0.02  # a reading is rounded to steps
 
     def __init__(
         self,
         link: GrblLink,
         *,
-        travel_mm: tuple[float, float, float] = TRAVEL_MM,
+        travel_mm: Place = TRAVEL_MM,
         speed_mm_s_max: float = SPEED_MM_S,
         name: str = "motion",
     ) -> None:
-        self.name = name
+        super().__init__(travel_mm, speed_mm_s_max, name)
         self.link = link
-        self.travel_mm = travel_mm
-        self.speed_mm_s_max = speed_mm_s_max
 
     async def identify(self) -> dict[str, str]:
         """What `$I` told; the link has refused other firmware, and settings that do not suit, when it was opened."""
@@ -76,16 +75,9 @@ class GrblMotionController:
         """Home all axes; returns when the machine stands there. Rejected where homing is switched off."""
         await self.link.home()
 
-    async def position(self) -> tuple[float, float, float]:
+    async def position(self) -> Place:
         """x, y, z in mm, where the machine is now."""
         return await self.link.position()
-
-    async def position_readings(self) -> dict[str, Reading]:
-        """The same as readings: x_mm, y_mm, z_mm."""
-        place = await self.position()
-        time_s = asyncio.get_running_loop().time()
-        named = zip(("x_mm", "y_mm", "z_mm"), place)
-        return {n: Reading(n, v, "mm", time_s, Quality.GOOD, LimitState.NORMAL) for n, v in named}
 
     def take_as_homed(self) -> None:
         """The operator's word that it was homed since its power-up. NotReady if it says itself that it was not."""
@@ -103,19 +95,11 @@ class GrblMotionController:
         """Whether the beam goes out where the motion waits for lines: with M4 in laser mode it does."""
         return True
 
-    async def jog(self, x_mm: float, y_mm: float, z_mm: float, *, speed_mm_s: float) -> tuple[float, float, float]:
-        """Move by x, y, z mm with the beam off, and return where it stands. Rejected beyond the travel."""
-        if not self.link.is_homed:
-            raise NotReady(f"{self.name} does not know where it stands: home it before jogging.")
-        if not 0 < speed_mm_s <= self.speed_mm_s_max:
-            raise Rejected(f"{self.name}: {speed_mm_s:g} mm/s is refused: above 0 to {self.speed_mm_s_max:g} mm/s.")
-        await self.wait_idle()
-        x, y, z = await self.position()
-        target = (x + x_mm, y + y_mm, z + z_mm)
-        for axis, value, end in zip("xyz", target, self.travel_mm):
-            if not (math.isfinite(value) and -0.02 <= value <= end + 0.02):  # a reading is rounded to steps
-                raise Rejected(f"{self.name}: {axis} = {value:g} mm is refused: the axis goes from 0 to {end:g} mm.")
-        return await self.link.jog(target, speed_mm_s=speed_mm_s)
+    def _knows_its_place(self) -> bool:
+        return self.link.is_homed
+
+    async def _move_to(self, target_mm: Place, speed_mm_s: float) -> Place:
+        return await self.link.jog(target_mm, speed_mm_s=speed_mm_s)
 
     def check(self, lines: Sequence[bytes]) -> None:
         """Rejected where the controller's output comes in too large steps for a line's power. Sends nothing."""

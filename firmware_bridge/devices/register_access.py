@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from firmware_bridge.devices.wear import WearGuard
+from firmware_bridge.devices.wear import SessionRecord, WearGuard
 from firmware_bridge.errors import ModbusException, NotReady, Rejected, Unverified, WrongModel
 from firmware_bridge.links.modbus import ModbusLink
 from firmware_bridge.register_blocks import Block, RegisterMap
@@ -17,6 +17,7 @@ from firmware_bridge.signals import Quality, Reading
 class RegisterAccess:
     """One unit on one link, seen through its map. `contactor`: what cuts its power from outside, in words.
 
+    Writes that wear memory are counted by the link's `write_record`, without one for as long as this object lives.
     `map` is the file's until identify() has told which model of a family answers; then it is that model's.
     NotReady from the constructor: the map says that the device is safe only behind a contactor, and none is declared.
     """
@@ -34,7 +35,7 @@ class RegisterAccess:
         self._poll_blocks = table.blocks(table.polled)
         self._written: dict[str, tuple[float, float]] = {}  # for rate limits: value and time of the last write
         self._constants: dict[str, float] = {}  # scales that were read when the device was identified
-        self._wear = WearGuard(name)
+        self._wear = WearGuard(name, unit, link.write_record or SessionRecord())
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -122,7 +123,7 @@ class RegisterAccess:
         if signal.nonvolatile:
             if await self._registers(signal) == registers:
                 return
-            self._wear.count(signal, value, asyncio.get_running_loop().time())
+            await self._wear.count(signal, value)
         self._check_rate(signal, value)
         what = f"{name} = {value:g} {signal.unit}".rstrip()
         await self._send(signal.address, registers, what, urgent, retries=signal.write_retries)

@@ -12,18 +12,17 @@ damaged on the way. So progress is never counted by oks alone:
 * a silence is a doubt, and a doubt is a marker with the next number: either its answer comes (oks were lost) or the
   firmware names its last line (`Resend: n`) and the lines from n on go again.
 
+Here: opening, what callers ask, and what a reply line says. What follows from it is `marlin_talk`'s.
 Sources: behaviour of Marlin's gcode/queue.cpp; the failures handled are those that users of hosts report.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 
-from firmware_bridge.errors import BridgeError, DeviceHalted, DeviceReset, LinkError, LinkTimeout, TransportError
+from firmware_bridge.errors import BridgeError, DeviceHalted, DeviceReset, LinkError, TransportError
 from firmware_bridge.links.line_framing import (
-    Acknowledge,
     Identity,
     LineSplitter,
     clean,
@@ -36,27 +35,14 @@ from firmware_bridge.links.line_framing import (
     unsendable,
 )
 from firmware_bridge.links.marlin_boot import Boot
-from firmware_bridge.links.marlin_flight import (
-    MARKER_EVERY_LINES,
-    MARKER_TEMPERATURE,
-    RX_WINDOW_BYTES,
-    Command,
-    Entry,
-    Flight,
-    MarlinCounters,
-    Stream,
-    StreamJournal,
-    resolve,
-)
-from firmware_bridge.links.marlin_patience import PATIENCE_S, Patience, Silence
+from firmware_bridge.links.marlin_flight import Command, MarlinCounters, Stream, StreamJournal
+from firmware_bridge.links.marlin_patience import PATIENCE_S
+from firmware_bridge.links.marlin_talk import GROUP_LINES, MarlinTalk
 from firmware_bridge.transport import Transport, open_transport
 
 __all__ = ["MarlinCounters", "MarlinLink", "StreamJournal"]
 
-GROUP_LINES = 16  # how many lines one journal commit covers
-RESEND_CAP = 10
 COMMAND_QUEUE_MAX = 32
-REPLY_LINES_MAX = 500
 _SLOW_COMMANDS = {b"G28": 120.0, b"G29": 300.0, b"G4": 120.0, b"M109": 300.0, b"M190": 300.0, b"M400": 120.0}
 
 
@@ -67,29 +53,13 @@ class MarlinLink:
         self.identity = Identity()
         self.on_temperature: Callable[[dict[str, tuple[float, float]]], None] | None = None
         self.temperatures_time_s: float | None = None
-        self.heard_s = asyncio.get_running_loop().time()  # when anything last came
-        self.has_advanced_ok = False
-        self.marker = ""
-        self.free: tuple[int | None, int] | None = None  # planner blocks and queue slots, by the newest ok that tells
         self._loop = asyncio.get_running_loop()
         self._transport: Transport | None = None
         self._splitter = LineSplitter()
         self._error: BridgeError | None = None
         self._boot: Boot | None = None
         self._temperature_text = ""
-        self._flight = Flight(1, "", needs_markers=False, is_blind=False)
-        self._proven = 0  # every line up to this number is proven taken
-        self._commands: deque[Command] = deque()
-        self._awaited: deque[Command] = deque()  # commands sent, whose replies are being collected
-        self._stream: Stream | None = None
-        self._skip_ok = False  # the ok that follows at once belongs to a Resend or to a marker's echo
-        self._last_line_said: int | None = None
-        self._resend = (-1, 0)  # the line last asked for again, and how often in a row
-        self._not_understood = ""
-        self._blind_probe = False
-        self._hold: asyncio.TimerHandle | None = None
-        self._watch: asyncio.TimerHandle | None = None
-        self._patience = Patience(self._loop.time())
+        self._talk = MarlinTalk(self._write_or_fail, self._fail)
 
     # -- opening and closing ------------------------------------------------------------------------------------
 
@@ -113,6 +83,7 @@ class MarlinLink:
     def attach(self, transport: Transport) -> None:
         """Speak over `transport`, whose receiver this link is."""
         self._transport = transport
+        self._talk.url, self._talk.byte_time_s = transport.url, transport.byte_time_s
 
     async def handshake(self, boot_timeout_s: float) -> None:
         """Reset the line numbers, find out what kind of answers this build gives, read its identity."""
@@ -121,15 +92,8 @@ class MarlinLink:
             await boot.shake_hands(self._write, lambda: self._url, boot_timeout_s)
         finally:
             self._boot = None
-        self.has_advanced_ok, self.marker = boot.has_advanced_ok, boot.marker
-        self._flight = Flight(
-            boot.next_number,
-            self.marker,
-            needs_markers=bool(self.marker) and not self.has_advanced_ok,
-            is_blind=not self.marker and not self.has_advanced_ok,
-        )
-        self._proven = boot.next_number - 1
         self._raise_if_failed()
+        self._talk.begin(boot)
         self.identity = parse_identity(await self.command(b"M115"))
 
     def close(self) -> None:
@@ -154,7 +118,27 @@ class MarlinLink:
     @property
     def counters(self) -> MarlinCounters:
         """What went by since the link was opened."""
-        return self._flight.counters
+        return self._talk.flight.counters
+
+    @property
+    def heard_s(self) -> float:
+        """Loop time at which anything last came."""
+        return self._talk.heard_s
+
+    @property
+    def has_advanced_ok(self) -> bool:
+        """Whether this build's oks name their lines."""
+        return self._talk.has_advanced_ok
+
+    @property
+    def marker(self) -> str:
+        """What proves lines on a build whose oks name none: "echo", "temperature" or, where nothing does, ""."""
+        return self._talk.marker
+
+    @property
+    def free(self) -> tuple[int | None, int] | None:
+        """Planner blocks and queue slots that are free, by the newest ok that tells."""
+        return self._talk.free
 
     @property
     def temperatures(self) -> dict[str, tuple[float, float]]:
@@ -171,17 +155,18 @@ class MarlinLink:
         self._raise_if_failed()
         if reason := unsendable(line):
             raise LinkError(f"{line!r} is not sent to {self._url}: {reason}.")
-        if len(self._commands) >= COMMAND_QUEUE_MAX:
+        waiting = self._talk.commands
+        if len(waiting) >= COMMAND_QUEUE_MAX:
             raise LinkError(f"{self._url}: {COMMAND_QUEUE_MAX} commands wait already; the firmware takes none.")
         patience_s = timeout_s if timeout_s is not None else _SLOW_COMMANDS.get(line.split(b" ", 1)[0], PATIENCE_S)
         command = Command(line, patience_s, self._loop.create_future())
-        self._commands.append(command)
-        self._feed()
+        waiting.append(command)
+        self._talk.feed()
         try:
             return await command.future
         finally:
-            if command in self._commands:  # cancelled before it was sent
-                self._commands.remove(command)
+            if command in waiting:  # cancelled before it was sent
+                waiting.remove(command)
 
     async def stream(
         self, lines: Sequence[bytes], journal: StreamJournal, *, cancelled: Callable[[], bool] | None = None
@@ -193,10 +178,8 @@ class MarlinLink:
         usable.
         """
         self._raise_if_failed()
-        self._not_understood = ""
-        if self._stream is not None:
-            raise LinkError(f"{self._url} is streaming already: one stream at a time.")
-        stream = self._stream = Stream(lines, journal, self._loop.create_future())
+        talk, stream = self._talk, Stream(lines, journal, self._loop.create_future())
+        talk.begin_stream(stream)
         try:
             first = 0
             while first < len(lines) and not (cancelled and cancelled()):
@@ -208,25 +191,25 @@ class MarlinLink:
                 if stream.done.done():  # failed in the meantime
                     break
                 first = stream.allowed = group[-1] + 1
-                self._feed()
+                talk.feed()
                 if stream.next < stream.allowed - GROUP_LINES:
                     stream.room = self._loop.create_future()
                     await stream.room
             if first < len(lines):
                 stream.end = stream.allowed = stream.next
-            self._feed()
-            self._ask_blind()
+            talk.feed()
+            talk.ask_blind()
             stream.finish_if_proven()
             await stream.done
             return stream.confirmed
         finally:
             stream.close()
-            self._stream = None
+            talk.stream = None
 
     def emergency_stop(self) -> None:
         """M112, raw and checksummed, ahead of everything queued. The link is failed afterwards: the firmware halts."""
         try:
-            self._overtake(b"\nM112\n" + frame_line(self._flight.next_number, b"M112"))
+            self._overtake(b"\nM112\n" + frame_line(self._talk.flight.next_number, b"M112"))
         finally:
             self._fail(
                 DeviceHalted(
@@ -256,38 +239,6 @@ class MarlinLink:
             raise TransportError("this Marlin link has no transport: it was never opened.")
         self._transport.overtake(data)
 
-    def _feed(self) -> None:
-        """Send what the window lets through: lines to repeat, then commands, then the stream."""
-        if self._hold is not None or self._error is not None or self._boot is not None or self._blind_probe:
-            return
-        flight = self._flight
-        out: list[bytes] = []
-        was_idle = not flight.entries
-        while flight.again and flight.may_send(len(flight.again[0].framed)):
-            out.append(flight.launch(flight.again.popleft()))
-        if not flight.again:
-            while self._commands and flight.may_send(len(self._commands[0].line) + 44):  # its frame and its marker's
-                self._send_command(self._commands.popleft(), out)
-            stream = self._stream
-            if stream is not None and not self._commands:
-                flight.fill(stream, out)
-                if stream.room is not None and stream.next >= stream.allowed - GROUP_LINES:
-                    resolve(stream.room, None)
-        if out:
-            if was_idle:
-                self._patience.begin(self._loop.time())
-            self._write_or_fail(b"".join(out))
-            if self._watch is None and self._error is None:
-                self._arm_watch()
-
-    def _send_command(self, command: Command, out: list[bytes]) -> None:
-        flight = self._flight
-        is_marker = self.marker == MARKER_TEMPERATURE and command.line == b"M105"
-        out.append(flight.number(command.line, command, is_marker=is_marker and flight.needs_markers))
-        self._awaited.append(command)
-        if flight.needs_markers and not is_marker:
-            out.append(flight.number_marker(command))
-
     def _write_or_fail(self, data: bytes) -> None:
         try:
             self._write(data)
@@ -298,20 +249,21 @@ class MarlinLink:
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the transport: oks move the window, everything else is looked at."""
-        self.heard_s = self._loop.time()
+        talk = self._talk
+        talk.heard_s = self._loop.time()
         for line in self._splitter.feed(data):
             if line[:2] == b"ok" and self._boot is None:
                 if (numbers := parse_numbered_ok(line)) is not None:  # nearly every line of a stream
-                    self._on_numbered_ok(*numbers)
+                    talk.numbered_ok(*numbers)
                 elif line == b"ok" or line == b"ok\r":
-                    self._on_plain_ok()
+                    talk.plain_ok()
                 else:
                     self._on_line(clean(line))
             elif line:
                 self._on_line(clean(line))
             if self._error is not None:
                 return
-        self._feed()
+        talk.feed()
 
     def connection_lost(self, error: TransportError | None) -> None:
         """The transport is gone."""
@@ -321,21 +273,24 @@ class MarlinLink:
         if self._boot is not None:
             self._boot.hear(text)
             return
+        talk = self._talk
         if not text:
-            self._flight.counters.noise_lines += 1
+            talk.flight.counters.noise_lines += 1
             return
         ok = parse_ok(text)
         if ok is not None:
-            self._on_ok(ok, text)
+            if ok.has_temperature:
+                self._on_temperature(text.removeprefix("ok").strip())
+            talk.ok(ok, text)
             return
-        self._skip_ok = False
+        talk.other_line()
         resend = parse_resend(text)
         if resend is not None:
-            self._on_resend(resend.number)
+            talk.resend(resend.number)
         elif text[:1] == "k" and text[1:].isdigit():
-            self._on_echo(int(text[1:]))
+            talk.echo(int(text[1:]))
         elif text[:6] == "echo:k" and text[6:].isdigit():
-            self._on_echo(int(text[6:]))
+            talk.echo(int(text[6:]))
         elif text == "start":
             self._fail(
                 DeviceReset(
@@ -351,281 +306,20 @@ class MarlinLink:
                 )
             )
         elif text.startswith("echo:busy:"):
-            self._patience.busy(self._loop.time())
+            talk.patience.busy(self._loop.time())
         elif text.startswith("Error:") and "Last Line:" in text:
             said = text.rpartition("Last Line:")[2].strip()
-            self._last_line_said = int(said) if said.lstrip("-").isdigit() else None
+            talk.last_line_said = int(said) if said.lstrip("-").isdigit() else None
         elif ("T:" in text or "B:" in text) and parse_temperatures(text):
             self._on_temperature(text)
         else:
-            self._on_report(text)
-
-    def _on_report(self, text: str) -> None:
-        """Any other line: a reply to the oldest command, or word that a streamed line was not carried out."""
-        if self._awaited:
-            if len(self._awaited[0].replies) < REPLY_LINES_MAX:
-                self._awaited[0].replies.append(text)
-        elif ("Unknown command" in text or text.startswith("Error:")) and self._stream is not None:
-            # A line without its number asks for no proof: if it was a broken one of ours, a Resend comes (or came).
-            if self._resend[0] <= self._proven:
-                self._not_understood = text
-        elif not text.startswith(("echo:", "//", "wait", "Error:")):
-            self.counters.noise_lines += 1
+            talk.report(text)
 
     def _on_temperature(self, text: str) -> None:
         self._temperature_text = text
-        self.temperatures_time_s = self._patience.alive_s = self._loop.time()
+        self.temperatures_time_s = self._talk.patience.alive_s = self._loop.time()
         if self.on_temperature is not None:
             self.on_temperature(parse_temperatures(text))
-
-    # -- oks and proofs -----------------------------------------------------------------------------------------
-
-    def _on_plain_ok(self) -> None:
-        if self._skip_ok:
-            self._skip_ok = False
-            return
-        entries = self._flight.entries
-        if not entries or entries[0].is_marker or self.has_advanced_ok:
-            self._flight.counters.surplus_oks += 1
-            return
-        entry = self._flight.pop_oldest()
-        self._patience.ok(self.heard_s)
-        if not self.marker and entry.command is not None:
-            self._prove(entry)
-        self._ask_blind()
-
-    def _ask_blind(self) -> None:
-        """Where no marker exists: once the oks say that all is done, ask with a number one too far for the truth."""
-        flight, stream = self._flight, self._stream
-        if not flight.is_blind or self._blind_probe or flight.entries or flight.again or stream is None:
-            return
-        unproven = stream.next - stream.marked
-        if unproven >= MARKER_EVERY_LINES or (unproven and stream.next == stream.end):
-            self._blind_probe = True
-            flight.counters.markers += 1
-            self._write_or_fail(frame_line(flight.next_number + 1, b"M105"))
-
-    def _on_numbered_ok(self, number: int, planner_free: int, commands_free: int) -> None:
-        """`ok N12 P15 B3`: exactly which line was taken, and what is free behind it."""
-        self._note_free(planner_free, commands_free)
-        entries = self._flight.entries
-        if entries and entries[0].number == number:
-            self._take(entries[0])
-        elif (target := self._flight.find(number)) is not None:
-            self._take(target)
-        else:
-            self._flight.counters.surplus_oks += 1
-
-    def _note_free(self, planner_free: int | None, commands_free: int) -> None:
-        self.free = (planner_free, commands_free)
-        if self.has_advanced_ok:  # free slots + the one just emptied: more lines than that only wait in the buffer
-            capacity = commands_free + 1
-            known = self._flight.line_limit
-            if known == RX_WINDOW_BYTES:
-                self._flight.line_limit = min(known, max(capacity, 2))
-            elif capacity > known:
-                self._flight.line_limit = min(capacity, RX_WINDOW_BYTES)
-
-    def _on_ok(self, ok: Acknowledge, text: str) -> None:
-        """An ok that says more than `ok`: it names its line, or carries temperatures."""
-        if ok.commands_free is not None:
-            self._note_free(ok.planner_free, ok.commands_free)
-        flight = self._flight
-        target = None
-        if ok.number is not None:
-            target = flight.find(ok.number)
-        elif ok.has_temperature:
-            self._on_temperature(text.removeprefix("ok").strip())
-            if self._awaited and self._awaited[0].line == b"M105":
-                self._awaited[0].replies.append(text)
-            if self.has_advanced_ok:  # M105 names no number even there: it answers the oldest M105 in flight
-                target = flight.find_temperature_question()
-            elif self.marker == MARKER_TEMPERATURE:
-                target = flight.find_marker(None)
-            else:
-                self._on_plain_ok()
-                return
-        else:
-            self._on_plain_ok()
-            return
-        if target is None:
-            flight.counters.surplus_oks += 1
-            return
-        self._take(target)
-
-    def _on_echo(self, number: int) -> None:
-        """The firmware repeats a marker's token: everything up to that marker is taken. Its own ok follows."""
-        target = self._flight.find_marker(number)
-        if target is not None:
-            self._take(target)
-            self._skip_ok = not self.has_advanced_ok
-
-    def _take(self, target: Entry) -> None:
-        self._skip_ok = False
-        self._patience.proof(self.heard_s)
-        flight = self._flight
-        if flight.entries[0] is not target:
-            for entry in flight.pop_through(target):
-                self._prove(entry)
-            return
-        flight.entries.popleft()  # nearly always: no ok was lost
-        flight.in_buffer -= target.size
-        self._prove(target)
-
-    def _prove(self, entry: Entry) -> None:
-        """The firmware has taken this line and all before it."""
-        if self.marker:
-            self._proven = entry.number
-        self._last_line_said = None
-        stream, command = entry.stream, entry.command
-        if stream is not None and stream.open:
-            self._prove_stream(stream, entry.upto)
-        if command is not None and command in self._awaited and (entry.is_marker or not self._flight.needs_markers):
-            self._awaited.remove(command)
-            resolve(command.future, command.replies)
-
-    def _prove_stream(self, stream: Stream, upto: int) -> None:
-        if self._not_understood:  # and no Resend came before this proof: it was a numbered line
-            stream.fail(
-                LinkError(
-                    f"the firmware on {self._url} did not carry out a streamed line ('{self._not_understood}'): what "
-                    "it executed differs from the plan, so the stream stops here."
-                )
-            )
-        else:
-            stream.prove(upto)
-
-    # -- resends ------------------------------------------------------------------------------------------------
-
-    def _on_resend(self, number: int) -> None:
-        """The firmware wants `number` next and has thrown its receive buffer away."""
-        self._skip_ok = True
-        said, self._last_line_said = self._last_line_said, None
-        flight = self._flight
-        if self._hold is not None:
-            flight.counters.repeated_requests += 1  # caused by a line that was in flight already
-            return
-        if (said is not None and said + 1 != number) or not flight.remembers(number) or number <= self._proven:
-            if said is not None and said + 1 == number:
-                self._fail(
-                    LinkError(
-                        f"the firmware on {self._url} asks for line {number}, but lines up to {self._proven} are "
-                        f"proven and {flight.next_number - 1} was the last sent: its line counter was changed by a "
-                        "restart or by another program. The stream stops; home before going on."
-                    )
-                )
-                return
-            self._doubt(f"asks for line {number}, which cannot be")
-            return
-        if number == flight.next_number:
-            flight.rewind(number)
-            self._on_resend_of_nothing()
-            return
-        self._not_understood = ""
-        flight.counters.resends += 1
-        before, count = self._resend
-        self._resend = (number, count + 1 if number == before else 1)
-        if self._resend[1] > RESEND_CAP:
-            self._fail(
-                LinkError(
-                    f"the firmware on {self._url} has asked {RESEND_CAP} times for line {number} and never took it: "
-                    "the line is too noisy. Check cable, shielding and baud rate."
-                )
-            )
-            return
-        self._blind_probe = False
-        flight.rewind(number)
-        # what is on the wire now still reaches the firmware, and makes it ask again: wait it out, then repeat once
-        byte_time_s = self._transport.byte_time_s if self._transport is not None else 0.0
-        self._hold = self._loop.call_later(RX_WINDOW_BYTES * byte_time_s + 0.005, self._release_hold)
-        self._patience.progress_s = self._loop.time()
-
-    def _release_hold(self) -> None:
-        self._hold = None
-        self._skip_ok = False
-        self._feed()
-
-    def _on_resend_of_nothing(self) -> None:
-        """All lines are with the firmware: it was woken by noise, or by our blind probe."""
-        self._patience.doubts = 0
-        if not self._blind_probe:
-            return
-        self._blind_probe = False
-        flight, stream = self._flight, self._stream
-        while flight.entries and flight.entries[0].command is None:
-            flight.counters.lost_oks += 1
-            flight.pop_oldest()
-        if flight.is_blind:
-            self._proven = flight.next_number - 1
-        if stream is not None:
-            stream.marked = stream.next
-            self._prove_stream(stream, stream.next)
-
-    # -- doubts -------------------------------------------------------------------------------------------------
-
-    def _due_s(self) -> float | None:
-        """When the present silence becomes a doubt; None if the firmware owes nothing."""
-        if not self._flight.entries and not self._flight.again and not self._blind_probe:
-            return None
-        return self._patience.due_s(command.patience_s for command in self._awaited)
-
-    def _arm_watch(self) -> None:
-        due_s = self._due_s()
-        self._watch = None if due_s is None else self._loop.call_at(due_s, self._on_watch)
-
-    def _on_watch(self) -> None:
-        """The one timer: set lazily, so a stream of oks costs no timer work."""
-        self._watch = None
-        due_s = self._due_s()
-        now_s = self._loop.time()
-        if due_s is not None and now_s >= due_s:
-            self._patience.progress_s = now_s
-            if self._hold is None:
-                self._on_silence(now_s)
-        if self._error is None:
-            self._arm_watch()
-
-    def _on_silence(self, now_s: float) -> None:
-        patience = self._patience
-        judgement = patience.judge(now_s)
-        if judgement is Silence.ASK:
-            self._probe()
-        elif judgement is Silence.GIVE_UP:
-            what = "only signs of life came" if patience.is_alive(now_s) else "nothing came"
-            self._fail(
-                LinkTimeout(
-                    f"the firmware on {self._url} has acknowledged nothing for {patience.silence_s(now_s):.0f} s"
-                    f" ({what}), though it was asked {patience.probes_out} times. Is it halted, or is the cable loose?"
-                )
-            )
-
-    def _doubt(self, what: str) -> None:
-        """Something that cannot be true was heard: ask instead of believing it, but not for ever."""
-        self._flight.counters.noise_lines += 1
-        if self._patience.doubt():
-            self._probe()
-            return
-        self._fail(
-            LinkError(
-                f"the firmware on {self._url} {what}, {self._patience.doubts} times (lines {self._proven + 1} to "
-                f"{self._flight.next_number - 1} are under way): the stream stops. Does another program use the port?"
-            )
-        )
-
-    def _probe(self) -> None:
-        """Ask where the firmware stands: a marker with the next number, or one number too far where markers fail."""
-        flight = self._flight
-        flight.counters.probes += 1
-        self._patience.probes_out += 1
-        if flight.again:  # what has to be repeated asks as well
-            framed = flight.launch(flight.again.popleft())
-        elif self.marker:
-            flight.forget_markers()
-            framed = flight.number_marker(self._awaited[-1] if self._awaited else None, self._stream)
-        else:
-            self._blind_probe = True
-            framed = frame_line(flight.next_number + 1, b"M105")
-        self._write_or_fail(b"\n" + framed)
 
     # -- the end ------------------------------------------------------------------------------------------------
 
@@ -638,16 +332,6 @@ class MarlinLink:
         if self._error is not None:
             return
         self._error = error
-        for timer in (self._hold, self._watch):
-            if timer is not None:
-                timer.cancel()
-        self._hold = self._watch = None
-        if self._stream is not None:
-            self._stream.fail(error)
-        for command in (*self._awaited, *self._commands):
-            if not command.future.done():
-                command.future.set_exception(error)
-        self._awaited.clear()
-        self._commands.clear()
+        self._talk.end(error)
         if self._boot is not None:
             self._boot.fail(error)

@@ -146,7 +146,7 @@ class Flight:
         self.in_buffer = 0
         self.line_limit = RX_WINDOW_BYTES
         self.needs_markers = needs_markers
-        self.is_blind = is_blind  # neither markers nor numbered oks: proof needs a pause (MarlinLink._ask_blind)
+        self.is_blind = is_blind  # neither markers nor numbered oks: proof needs a pause (MarlinTalk.ask_blind)
         self.counters = MarlinCounters()
         self._marker = marker
         self._history: dict[int, bytes] = {}

@@ -18,7 +18,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from enum import Enum
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from firmware_bridge.errors import (
     BridgeError,
@@ -46,6 +46,9 @@ from firmware_bridge.links.modbus_frames import (
     registers_of,
 )
 from firmware_bridge.transport import Transport, open_transport
+
+if TYPE_CHECKING:
+    from firmware_bridge.devices.wear import WriteRecord
 
 QUEUE_MAX = 64
 URGENT_PATIENCE_S = 0.08  # beyond the bytes of an answer: slower than the slowest unit that we know thinks, 60 ms
@@ -93,6 +96,7 @@ class ModbusLink:
             raise ValueError(f"framing is 'rtu' or 'tcp', not {framing!r}")
         self.counters = ModbusCounters()
         self.silent = SilentUnits()
+        self.write_record: WriteRecord | None = None  # what remembers the writes that wear a device's memory
         self.is_rtu = framing == "rtu"
         self._timeout_s = timeout_s
         self._turnaround_s = turnaround_s

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from control.errors import UsageError
 from control.host import GroundMap, ground_of, machine_file, machine_name, read_route, rover_file
 from hil_sim.harness.drive_runner import DriveScenario, made_ground, site_tags, start_pose, write_track
 from hil_sim.harness.trace import close_truth
-from hil_sim.world.build import BedSettings, build_world
-from hil_sim.world.build_rover import build_rover_world
+from hil_sim.world.build import BedSettings, build_world, load_machine_spec
+from hil_sim.world.build_rover import build_rover_world, load_rover_spec
 from hil_sim.world.faults.schedule import FaultSchedule
 from hil_sim.world.wiring import DeviceLine
 
@@ -42,11 +43,18 @@ async def serve(
 
     `machine` is the host's machine file; `world_machine` its emulated twin, None: of the same name. `announce` gets
     one JSON line a device, then `{"machine": PATH}`: from then on a host may connect.
+
+    Raises:
+        UsageError: the file for the host would replace the one that is served; nothing was laid or written.
+        MoonkilnError, WorldError: the host's machine file or the world's cannot be used.
+        OSError: a pty, a socket or the file cannot be made.
     """
+    twin = world_machine or machine_name(machine)
+    machine_toml = _new_file(directory, load_machine_spec(twin).name, machine, twin)
     directory.mkdir(parents=True, exist_ok=True)
     start_ns = _zero_ns()
     world = await build_world(
-        world_machine or machine_name(machine),
+        twin,
         lay="wire",
         directory=directory.resolve(),
         settings=settings,
@@ -56,7 +64,6 @@ async def serve(
     try:
         if reset_on_open is not None:
             world.motion_board.build = dataclasses.replace(world.motion_board.build, reset_on_open=reset_on_open)
-        machine_toml = directory / f"{world.spec.name}.toml"
         machine_toml.write_text(machine_file(machine, world.urls), encoding="utf-8")
         await _until_interrupted(world.devices, machine_toml, announce)
         await close_truth(world, directory, start_ns)
@@ -68,7 +75,11 @@ async def serve(
 async def serve_rover(
     scenario: DriveScenario, route_path: Path | None, directory: Path, *, announce: Callable[[str], None] = print
 ) -> Path:
-    """Serve a rover as `serve` does a printer: at the start of a route, or on flat ground without one."""
+    """Serve a rover as `serve` does a printer: at the start of a route, or on flat ground without one.
+
+    Raises: as `serve`.
+    """
+    machine_toml = _new_file(directory, load_rover_spec(scenario.twin()).name, scenario.machine, scenario.twin())
     directory.mkdir(parents=True, exist_ok=True)
     route = None if route_path is None else read_route(route_path)
     ground = FLAT if route is None or route_path is None else ground_of(route, route_path.parent)
@@ -84,13 +95,24 @@ async def serve_rover(
         tags=() if route is None else site_tags(route),
     )
     try:
-        machine_toml = directory / f"{world.spec.name}.toml"
         machine_toml.write_text(rover_file(scenario.machine, world.urls), encoding="utf-8")
         await _until_interrupted(world.devices, machine_toml, announce)
         write_track(world.finish(), directory)
     finally:
         world.close()
     return directory
+
+
+def _new_file(directory: Path, name: str, *read: str) -> Path:
+    """Where the host's machine file goes: never over one of the machine files that are `read`."""
+    machine_toml = directory / f"{name}.toml"
+    for path in (Path(given) for given in read if given.endswith(".toml")):
+        if machine_toml.exists() and path.exists() and machine_toml.samefile(path):
+            raise UsageError(
+                f"{path} is the machine file that is served, and {machine_toml} would be written over it with the"
+                " emulated wires in [urls]: give another --dir, or move the file"
+            )
+    return machine_toml
 
 
 def _zero_ns() -> int:

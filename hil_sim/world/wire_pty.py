@@ -16,9 +16,9 @@ import select
 import termios
 import tty
 from pathlib import Path
-from typing import Any
 
 from hil_sim.world.faults.schedule import FaultSchedule
+from hil_sim.world.pty_speed import is_other_speed, set_speed
 from hil_sim.world.wire_line import CHUNK_BYTES, Emulator, Line, Tap, Wire
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class PtyWire(Wire):
         )
         self._loop = asyncio.get_running_loop()
         self._read_bytes = int(getattr(emulator, "chunk_bytes", CHUNK_BYTES))
-        self._speed = getattr(termios, f"B{baud}", None)
+        self._baud = baud
         self._line: Line | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._master = -1
@@ -72,10 +72,7 @@ class PtyWire(Wire):
 
     def _make_raw(self, slave: int) -> None:
         tty.setraw(slave)
-        if self._speed is not None:
-            settings = termios.tcgetattr(slave)
-            settings[4] = settings[5] = self._speed
-            termios.tcsetattr(slave, termios.TCSANOW, settings)
+        set_speed(slave, self._baud)
 
     def _point_symlink_at(self, device: str) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -185,19 +182,9 @@ class PtyWire(Wire):
 
     def _as_heard(self, data: bytes) -> bytes:
         """The bytes, or what two ends with different baud rates make of them."""
-        if self._speed is None or not self._is_mismatch():
+        if not is_other_speed(self._master, self._baud):
             return data
         if not self._garbled:
             self._garbled = True
             log.warning("%s: the host has not set %s baud: it gets garbage", self.url, self.baud)
         return data.translate(_GARBLE)
-
-    def _is_mismatch(self) -> bool:
-        try:
-            settings: list[Any] = termios.tcgetattr(self._master)
-        except termios.error:
-            return False
-        return settings[5] != self._speed and settings[5] in _NAMED_SPEEDS
-
-
-_NAMED_SPEEDS = {value for name, value in vars(termios).items() if name[0] == "B" and name[1:].isdigit()}

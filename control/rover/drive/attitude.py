@@ -101,11 +101,6 @@ def tip_margin_rad(
     return margin
 
 
-def stability_rad(geometry: Geometry, height_of_mass_m: float) -> float:
-    """The steepest slope on which the rover stands in every direction (`tip_margin_rad` on flat ground)."""
-    return tip_margin_rad(geometry, height_of_mass_m, 0.0, 0.0)
-
-
 def _side(
     geometry: Geometry, heights: Floats, rocker: RockerBogie, sign: float, across: float
 ) -> tuple[float, float, float, float]:

@@ -1,7 +1,7 @@
 """Where the rover must not go: how far ahead along the lane that begins, and how far inside its fence it is.
 
-A cell is blocked if it is steeper than the limit, if something else blocks it, or if nothing is known of it; so is
-everything outside the grid. What is looked at is the whole strip that the rover's wheels will pass over.
+Which cells are blocked the cost map says (too steep, a step, unknown: `control.rover.route.costmap`); so is everything
+outside the grid. What is looked at is the whole strip that the rover's wheels will pass over.
 """
 
 from __future__ import annotations
@@ -34,28 +34,6 @@ class Hazards:
         blocked = np.ones(x.shape, dtype=np.bool_)
         blocked[inside] = self.blocked[i[inside].astype(np.int64), j[inside].astype(np.int64)]
         return blocked
-
-
-def hazards_of(
-    slope_deg: NDArray[np.float32],
-    x_m: float,
-    y_m: float,
-    cell_m: float,
-    *,
-    slope_max_deg: float,
-    blocked: NDArray[np.bool_] | None = None,
-) -> Hazards:
-    """Blocked cells of a slope grid; `blocked` adds others (steps, rocks, places given up). NaN slope: blocked.
-
-    Raises:
-        ValueError: grids of different shapes, or a cell size or limit that is no number over 0.
-    """
-    if not (cell_m > 0 and slope_max_deg > 0 and math.isfinite(x_m + y_m + cell_m + slope_max_deg)):
-        raise ValueError(f"cells of {cell_m!r} m from {x_m!r}, {y_m!r} with limit {slope_max_deg!r} deg are no grid")
-    if slope_deg.ndim != 2 or (blocked is not None and blocked.shape != slope_deg.shape):
-        raise ValueError("slope and blocked cells must be grids of one shape")
-    too_steep = ~(slope_deg <= slope_max_deg)  # a NaN is not under any limit
-    return Hazards(too_steep if blocked is None else too_steep | blocked, x_m, y_m, cell_m)
 
 
 def hazard_ahead_m(

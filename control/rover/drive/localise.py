@@ -1,10 +1,10 @@
 """Where the rover is: an extended Kalman filter over pose, gyro bias and slip, with a gate on every innovation.
 
 State: x, y (m, map), heading (rad), gyro bias (rad/s), slip (the share of the wheels' motion that the ground takes)
-and drift (metres to the left for each metre rolled). Wheels and gyro carry it forward; positions (tracker, tag) and
-ranges pull it straight, and so teach bias, slip and drift. A measurement that is too far from what is expected
-(chi-square, one in a thousand) is counted and left out; when everything has been left out for long enough, it is the
-filter that is wrong, and its uncertainty grows until it believes again.
+and drift (metres to the left for each metre rolled). Wheels and gyro carry it forward; positions (tracker) and
+landmarks (tags) pull it straight, and so teach bias, slip and drift. A measurement that is too far from what is
+expected (chi-square, one in a thousand) is counted and left out; when everything has been left out for long enough,
+it is the filter that is wrong, and its uncertainty grows until it believes again.
 """
 
 from __future__ import annotations
@@ -171,21 +171,6 @@ class Localiser:
         rows = np.eye(6)[:count]
         noise = np.diag([sigma_m**2, sigma_m**2, heading_sigma_rad**2][:count])
         return self._update(rows, wrong, noise)
-
-    def range_to(self, x_m: float, y_m: float, range_m: float, sigma_m: float, *, age_s: float = 0.0) -> bool:
-        """The distance to a reflector that stands at a known place. True if it was believed."""
-        if not self._usable((x_m, y_m, range_m, sigma_m), sigma_m, age_s) or range_m <= 0:
-            return False
-        dx, dy = float(self._x[X]) - x_m, float(self._x[Y]) - y_m
-        expected = math.hypot(dx, dy)
-        if expected < 1e-6:  # on top of it: any direction would do, and so none does
-            self.counters.refused += 1
-            return False
-        rows = np.zeros((1, 6))
-        rows[0, X], rows[0, Y] = dx / expected, dy / expected
-        closing = rows[0, X] * self._speed[0] + rows[0, Y] * self._speed[1]
-        wrong = np.array([range_m + closing * age_s - expected])
-        return self._update(rows, wrong, np.array([[sigma_m**2]]))
 
     def landmark(
         self,

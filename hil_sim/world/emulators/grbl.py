@@ -8,18 +8,16 @@ is not heard is lost without a word, as on the board. There is no checksum: a da
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from math import inf
 
 from hil_sim.world.emulators import grbl_line as codes
 from hil_sim.world.emulators import grbl_realtime as realtime
+from hil_sim.world.emulators.grbl_board import Board
 from hil_sim.world.emulators.grbl_commands import run_startup, system_line
 from hil_sim.world.emulators.grbl_cycles import HOMING_DOOR, HOMING_RESET, HomingFailed, LimitWatch
 from hil_sim.world.emulators.grbl_firmware import (
     ALARM_PAUSE_S,
     UNLOCK_HINT,
-    Firmware,
     GrblBuild,
     Inputs,
     Suspend,
@@ -27,7 +25,7 @@ from hil_sim.world.emulators.grbl_firmware import (
     raise_alarm,
 )
 from hil_sim.world.emulators.grbl_gcode import execute
-from hil_sim.world.emulators.grbl_line import Ears, Line, LineReader, ReceiveRing, pick_realtime
+from hil_sim.world.emulators.grbl_line import Line, LineReader, pick_realtime
 from hil_sim.world.emulators.grbl_report import BANNER, status
 from hil_sim.world.emulators.grbl_settings import Eeprom, GrblError
 from hil_sim.world.emulators.grbl_states import Event, State
@@ -35,10 +33,9 @@ from hil_sim.world.plant.gantry import Gantry
 
 _LINE_OVERFLOW, _LOCKED, _EEPROM_FAILED = 11, 9, 7
 _HARD_LIMIT, _ABORTED_IN_MOTION = 1, 3
-_BITS = 10
 
 
-class GrblEmulator:
+class GrblEmulator(Board):
     """One board on one serial line, driving `gantry`.
 
     `attach` opens the line (one host at a time; the board lives on when the host leaves). With `reset_on_open` every
@@ -49,46 +46,16 @@ class GrblEmulator:
     booting), `lines_done`, `errors`, `resets`, `planner.dry_runs`.
     """
 
-    chunk_bytes = 64  # less than half the ring, so that one delivery never overruns what a paced line could not
-
     def __init__(self, gantry: Gantry, build: GrblBuild | None = None, inputs: Inputs | None = None) -> None:
-        self.build = build or GrblBuild()
-        self.gantry = gantry
-        self.inputs = inputs or Inputs()
-        self.eeprom = Eeprom(self.build.settings)
-        self.eeprom.coordinates["G54"] = self.build.work_offset_mm
-        self.boot_bytes = self.lines_done = self.errors = self.resets = 0
-        self._byte_s = _BITS / self.build.baud
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._send: Callable[[bytes], None] | None = None
-        self._session: _Session | None = None
-        self._latest_s = 0.0
-        self._timer: asyncio.TimerHandle | None = None  # of the main program
-        self._motion_timer: asyncio.TimerHandle | None = None
-        self._report_timer: asyncio.TimerHandle | None = None
-        self._ears = Ears(self._byte_s)
-        self._ring = ReceiveRing(self.build.rx_buffer)
+        super().__init__(gantry, build or GrblBuild(), inputs or Inputs())
         self._reader = LineReader()
-        self.firmware = Firmware(self.build, gantry, self.eeprom, self.inputs, self._say)
         self._limits = LimitWatch(self.firmware)
-        self.firmware.ring_free = lambda: self._ring.free
-        self.firmware.deafen = self._ears.deafen
         self.firmware.abort = self._ask_abort
         self._forget()
         if self.eeprom.settings.flag(22):
             self.firmware.event(Event.POWER_UP_LOCKED)
-        gantry.driven_by(self._advance)
 
-    # ---- the line ---------------------------------------------------------------------------------------------------
-    def attach(self, send: Callable[[bytes], None]) -> _Session:
-        """A host has opened the port."""
-        self._loop = asyncio.get_running_loop()
-        self._send = send
-        self._session = session = _Session(self)
-        if self.build.reset_on_open:
-            self.reset()
-        return session
-
+    # ---- the button and the door ------------------------------------------------------------------------------------
     def reset(self) -> None:
         """DTR pulse or reset button: everything is forgotten but the EEPROM, position included."""
         now_s = self._begin()
@@ -101,36 +68,10 @@ class GrblEmulator:
         self.gantry.datum((0.0, 0.0, 0.0))
         self._at(now_s + self.build.boot_s, self._power_up)
 
-    @property
-    def planner_free(self) -> int:
-        """Free planner blocks now."""
-        self._begin()
-        return self.firmware.planner.free
-
-    @property
-    def dropped_bytes(self) -> int:
-        """Bytes that found the receive ring full."""
-        return self._ring.lost
-
-    @property
-    def deaf_bytes(self) -> int:
-        """Bytes that came while an EEPROM write had stopped the interrupts."""
-        return self._ears.missed
-
-    @property
-    def state(self) -> State:
-        """The machine state now."""
-        self._begin()
-        return self.firmware.state
-
     def door_moved(self) -> None:
         """The door's pin has changed (after `inputs.door_open` was set); a board without that pin does not see it."""
         if self.build.door_pin and not self._booting:
             self._pick(codes.DOOR)
-
-    def _hung_up(self, session: _Session) -> None:
-        if session is self._session:
-            self._send = self._session = None
 
     def _forget(self) -> None:
         """What RAM holds of the main program."""
@@ -145,10 +86,10 @@ class GrblEmulator:
         self._abort_asked = False
         self._report_asked = False
         self._deferred: list[int] = []  # real-time bytes that homing leaves for later
-        self._sent_s = -inf  # when all that was printed so far has left
+        self._sent_s = -inf
 
     # ---- receiving --------------------------------------------------------------------------------------------------
-    def _received(self, data: bytes) -> None:
+    def _receive(self, data: bytes) -> None:
         now_s = self._begin()
         if self._booting:
             self.boot_bytes += len(data)
@@ -448,63 +389,3 @@ class GrblEmulator:
         if fw.door_is_ajar():
             realtime.safety_door(fw)
         self._work_on(run_startup(fw))
-
-    # ---- small things -----------------------------------------------------------------------------------------------
-    def _begin(self) -> float:
-        """Every entry: the time now, and what has happened by itself since the last one."""
-        latest_s = self._latest_s
-        if self._loop is not None and (now_s := self._loop.time()) > latest_s:
-            self._latest_s = latest_s = now_s
-        self.firmware.now_s = latest_s
-        self.firmware.settle(latest_s)
-        return latest_s
-
-    def _advance(self, t_s: float) -> None:
-        """For the gantry: moves begun by `t_s`, but never later than the present, where a host may still change
-        them.
-        """
-        now_s = self._latest_s
-        if self._loop is not None:
-            now_s = max(now_s, self._loop.time())
-        self.firmware.settle(min(t_s, now_s))
-
-    def _at(self, at_s: float, what: Callable[[], None]) -> None:
-        assert self._loop is not None
-        self._timer = self._loop.call_at(at_s, what)
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _cancel_timers(self) -> None:
-        self._cancel_timer()
-        for timer in (self._motion_timer, self._report_timer):
-            if timer is not None:
-                timer.cancel()
-        self._motion_timer = self._report_timer = None
-
-    def _say(self, line: str) -> None:
-        data = line.encode("latin-1") + b"\r\n"
-        self._sent_s = max(self._sent_s, self.firmware.now_s) + len(data) * self._byte_s
-        if self._send is not None:
-            self._send(data)
-
-
-class _Session:
-    """One open of the port."""
-
-    def __init__(self, board: GrblEmulator) -> None:
-        self._board = board
-        self._open = True
-
-    def received(self, data: bytes) -> None:
-        """Bytes from the host."""
-        board = self._board
-        if self._open and board._session is self:
-            board._received(data)
-
-    def closed(self) -> None:
-        """The host has left; the board goes on with what it has."""
-        self._open = False
-        self._board._hung_up(self)
