@@ -18,7 +18,7 @@ import tty
 from pathlib import Path
 from typing import Any
 
-from hil_sim.world.faults.schedule import FaultSchedule
+from hil_sim.world.faults.schedule import Faults, FaultSchedule
 from hil_sim.world.wire_line import CHUNK_BYTES, Emulator, Line, Tap, Wire
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class PtyWire(Wire):
         emulator: Emulator,
         *,
         baud: int,
-        faults: FaultSchedule | None,
+        faults: Faults | FaultSchedule | None,
         tap: Tap | None,
     ) -> None:
         self.path = Path(directory) / name
