@@ -17,7 +17,7 @@ from stream_boards import Board, opened
 
 from firmware_bridge.errors import BridgeError
 from hil_sim.virtual_time import VirtualLoop, run_virtual
-from hil_sim.world.faults.schedule import Fault, FaultSchedule
+from hil_sim.world.faults.schedule import Fault, Faults, FaultSchedule
 from hil_sim.world.plant.gantry import Gantry
 from hil_sim.world.wire import lay_virtual
 
@@ -154,7 +154,7 @@ def broken_off(seed: int, board: Board) -> tuple[str, str]:
             if what.endswith("lost"):
                 now_s = loop.time()
                 lost = Fault("drop", "motion.to_host", at_s=now_s, for_s=device.build.boot_s + 0.05)
-                wire.to_host.faults = FaultSchedule((lost,))
+                wire.to_host.faults = Faults(FaultSchedule((lost,)))
             device.reset()
 
         async with asyncio.TaskGroup() as group:

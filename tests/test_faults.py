@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
 import pickle
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hil_sim.world.faults import KINDS, Fault, FaultSchedule, check_faults
-from hil_sim.world.faults.process import feed_fraction
+from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.world.build import build_world
+from hil_sim.world.faults import FAMILIES, KINDS, Fault, Faults, FaultSchedule, check_faults
+from hil_sim.world.faults.actuator import feed_fraction
+from hil_sim.world.faults.schedule import COUNTED
 from hil_sim.world.faults.stream import KINDS as STREAM_KINDS
 from hil_sim.world.faults.stream import strike_chunk
+from hil_sim.world.wiring import WorldError
 
 
 def test_a_window_is_half_open_and_the_first_fault_wins():
@@ -48,11 +54,12 @@ def test_an_anchor_that_could_never_strike_is_refused(settings):
 def test_faults_are_frozen_hashable_and_survive_json_and_pickle():
     fault = Fault("delay", "a.to_host", at_s=1.5, for_s=2.0, args={"delay_s": 0.2})
     counted = Fault("insert", "a.to_host", at_chunk=7, args={"hex": "0d0a"})
+    layered = Fault("drop", "a.to_host", at_layer=3, after_s=0.5, for_s=2.0)
     with pytest.raises(dataclasses.FrozenInstanceError):
         fault.kind = "drop"  # type: ignore[misc]
-    schedule = FaultSchedule((fault, counted))
+    schedule = FaultSchedule((fault, counted, layered))
     assert len({fault, counted, dataclasses.replace(fault)}) == 2 and hash(schedule) == hash(
-        FaultSchedule((fault, counted))
+        FaultSchedule((fault, counted, layered))
     )
     rows = json.loads(json.dumps([f.to_dict() for f in schedule.faults]))
     assert FaultSchedule(tuple(Fault.from_dict(row) for row in rows)) == schedule
@@ -70,11 +77,18 @@ def test_a_schedule_that_this_world_cannot_carry_out_is_named_in_sentences():
             Fault("drop", "nowhere.to_host", at_chunk=0),
             Fault("flip", "motion.to_host", at_chunk=0, args={"bite": 3}),
             Fault("short_feed", "recoater.feed", at_s=1.0, for_s=1.0, args={"fraction": 0.4}),
+            Fault("short_feed", "recoater.feed", at_chunk=1),
         )
     )
     sentences = check_faults(schedule, ["motion.to_host", "motion.to_device", "recoater.feed"])
-    assert [sentence.split("'")[1] for sentence in sentences] == ["drpo", "drop", "nowhere.to_host", "flip"]
-    assert len(check_faults(schedule)) == 3
+    assert [sentence.split("'")[1] for sentence in sentences] == [
+        "drpo",
+        "drop",
+        "nowhere.to_host",
+        "flip",
+        "short_feed",
+    ]
+    assert len(check_faults(schedule)) == 4
 
 
 @given(st.binary(min_size=1, max_size=64), st.integers(0, 200), st.integers(0, 20))
@@ -98,4 +112,44 @@ def test_kinds_of_other_families_are_refused_where_they_cannot_strike():
         strike_chunk(short, b"x")
     with pytest.raises(ValueError, match="no fault of the feed"):
         feed_fraction(Fault("drop", "a.to_host", at_chunk=0))
-    assert set(KINDS) == {"drop", "flip", "duplicate", "delay", "insert", "merge", "disconnect", "short_feed"}
+
+
+def test_no_two_families_have_a_kind_of_one_name():
+    assert len(KINDS) == sum(len(family) for family in FAMILIES.values())
+
+
+@pytest.mark.parametrize("name", sorted(KINDS))
+def test_every_kind_says_what_it_is_and_names_a_test_that_exists(name):
+    kind = KINDS[name]
+    assert kind.models and kind.reaction and kind.bound and kind.points
+    assert kind.counted is None or kind.counted in COUNTED
+    file, _, test = kind.test.partition("::")
+    tree = ast.parse((Path(__file__).parent.parent / file).read_text(encoding="utf-8"))
+    assert test in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def test_a_layers_window_begins_with_the_layer_and_is_noted_once():
+    fault = Fault("drop", "a.to_host", at_layer=2, after_s=1.0, for_s=2.0)
+    faults = Faults(FaultSchedule((fault,)))
+    faults.begin_layer(1, 5.0)
+    assert faults.touches("a.to_host") and faults.now("a.to_host", 6.5) is None
+    faults.begin_layer(2, 10.0)
+    faults.begin_layer(2, 12.0)  # one more pass
+    asked = [faults.event("a.to_host", t) for t in (10.9, 11.0, 12.9, 13.0)]
+    assert asked == [None, fault, fault, None] and faults.strikes == [(11.0, "a.to_host", fault)]
+
+
+def test_events_are_counted_by_point_and_every_one_that_is_struck_is_noted():
+    fault = Fault("drop", "a.to_host", at_chunk=1, count=2)
+    faults = Faults(FaultSchedule((fault,)))
+    assert [faults.event("b.to_host", 0.0) for _ in range(3)] == [None] * 3
+    assert [faults.event("a.to_host", t) for t in (1.0, 2.0, 3.0, 4.0)] == [None, fault, fault, None]
+    assert [t for t, _, _ in faults.strikes] == [2.0, 3.0]
+
+
+def test_a_fault_that_a_world_has_no_place_for_is_refused():
+    async def main(loop: VirtualLoop) -> None:
+        await build_world("bench", lay="virtual", faults=FaultSchedule((Fault("drop", "bus7.to_host", at_chunk=1),)))
+
+    with pytest.raises(WorldError, match=r"no point 'bus7.to_host'"):
+        run_virtual(main)

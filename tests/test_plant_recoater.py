@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hil_sim.world.faults.schedule import Fault, FaultSchedule
+from hil_sim.world.faults.schedule import Fault, Faults, FaultSchedule
 from hil_sim.world.plant.linear_axis import LinearAxis
 from hil_sim.world.plant.recoater import THIN_FILL, Recoater
 
@@ -121,7 +121,7 @@ class Bed:
 def machine(*faults: Fault) -> tuple[Recoater, Bed]:
     bed = Bed()
     piston = LinearAxis("piston", travel_mm=(-1.0, 101.0))
-    return Recoater(axis(), piston, bed, faults=FaultSchedule(faults)), bed
+    return Recoater(axis(), piston, bed, faults=Faults(FaultSchedule(faults))), bed
 
 
 def go(part: LinearAxis, t_s: float, target_mm: float) -> float:
@@ -147,7 +147,7 @@ def test_one_stroke_fills_what_the_piston_made_room_for() -> None:
 
 
 def test_a_short_feed_leaves_the_far_part_thin_and_one_more_pass_fills_it() -> None:
-    recoater, bed = machine(Fault("short_feed", "recoater.feed", at_chunk=0, args=(("fraction", 0.63),)))
+    recoater, bed = machine(Fault("short_feed", "recoater.feed", at_event=0, args=(("fraction", 0.63),)))
     t_s = there_and_back(recoater, go(recoater.piston, 0.0, 2.0))
     recoater.advance_to(t_s)
     room = bed.room_mm(2.0)
@@ -190,7 +190,7 @@ def test_a_blade_that_stops_halfway_has_filled_half() -> None:
 @given(st.lists(st.floats(0.001, 0.7), max_size=30))
 def test_it_does_not_matter_who_asks_when(asks: list[float]) -> None:
     def run(steps: list[float]) -> list[tuple[float, ...]]:
-        recoater, bed = machine(Fault("short_feed", "recoater.feed", at_chunk=0, args=(("fraction", 0.333),)))
+        recoater, bed = machine(Fault("short_feed", "recoater.feed", at_event=0, args=(("fraction", 0.333),)))
         t_s = go(recoater.piston, 0.0, 2.0)
         t_s = go(recoater.blade, t_s, 300.0)
         at_s = 0.0

@@ -111,7 +111,7 @@ def test_each_layer_is_coated_once_at_its_own_depth(plain: Printed) -> None:
 
 
 def test_a_short_feed_is_seen_spread_again_and_declared(two_layers: Path, tmp_path: Path) -> None:
-    short = {"kind": "short_feed", "point": "recoater.feed", "at_chunk": 1, "args": {"fraction": 0.4}}
+    short = {"kind": "short_feed", "point": "recoater.feed", "at_event": 1, "args": {"fraction": 0.4}}
     done = print_virtual(two_layers, tmp_path, faults=(short,))
     assert done.outcome is not None and done.outcome.status is Status.DONE
     assert [(d.kind, d.layer) for d in done.outcome.declared] == [("recoated", 1)]
@@ -120,7 +120,7 @@ def test_a_short_feed_is_seen_spread_again_and_declared(two_layers: Path, tmp_pa
 
 
 def test_powder_that_stays_thin_stops_the_run_before_its_layer_is_exposed(two_layers: Path, tmp_path: Path) -> None:
-    short = {"kind": "short_feed", "point": "recoater.feed", "at_chunk": 1, "count": 99, "args": {"fraction": 0.05}}
+    short = {"kind": "short_feed", "point": "recoater.feed", "at_event": 1, "count": 99, "args": {"fraction": 0.05}}
     once = "recoat_tries_max = 1"
     stopped = print_virtual(
         two_layers, tmp_path, faults=(short,), machine=lambda text: text.replace("recoat_tries_max = 3", once)

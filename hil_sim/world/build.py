@@ -31,7 +31,7 @@ from hil_sim.world.emulators.marlin import MarlinEmulator
 from hil_sim.world.emulators.marlin_firmware import MarlinBuild
 from hil_sim.world.emulators.modbus_slave import RtuBus, TcpSlave
 from hil_sim.world.emulators.sdm120 import Sdm120
-from hil_sim.world.faults.schedule import FaultSchedule
+from hil_sim.world.faults.schedule import Faults, FaultSchedule
 from hil_sim.world.plant.bed import Bed, BedConfig
 from hil_sim.world.plant.bed_feed import BedFeed, BedView
 from hil_sim.world.plant.gantry import Gantry
@@ -39,10 +39,10 @@ from hil_sim.world.plant.heater import HeaterPlate, PlateConfig
 from hil_sim.world.plant.linear_axis import LinearAxis
 from hil_sim.world.plant.optics import Dwell, ExecutedBlock, Head, Optics
 from hil_sim.world.plant.power import Meter
-from hil_sim.world.plant.recoater import Laid, Recoater, RecoaterConfig
+from hil_sim.world.plant.recoater import FEED_POINT, Laid, Recoater, RecoaterConfig
 from hil_sim.world.scene import Scene, SceneMaps, jpeg
 from hil_sim.world.wire import Wire
-from hil_sim.world.wiring import MACHINES, DeviceLine, Lay, WireSpec, Wiring, WorldError
+from hil_sim.world.wiring import MACHINES, DeviceLine, Lay, WireSpec, Wiring, WorldError, refuse_strange
 
 # ---- the machine file
 
@@ -206,6 +206,9 @@ def load_machine_spec(machine: str | Path) -> MachineSpec:
 
 # ---- the world
 
+SAME_LAYER_MM = 0.01
+"""Powder that is spread no deeper than this below the last layer's plane is one more pass over it."""
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -232,8 +235,8 @@ class World:
         loop = asyncio.get_running_loop()
         now_s = loop.time()
         self.spec = spec
-        self.faults = faults
-        self._wiring = Wiring(spec.wires, faults)
+        self.faults = Faults(faults)
+        self._wiring = Wiring(spec.wires, self.faults)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="bed")
         d = spec.devices
 
@@ -255,12 +258,13 @@ class World:
         self.blade = LinearAxis("blade", travel_mm=d.recoater.travel_mm, position_mm=d.recoater.start_mm, t_s=now_s)
         self.piston = LinearAxis("piston", travel_mm=d.piston.travel_mm, position_mm=d.piston.start_mm, t_s=now_s)
         self.laid: list[Laid] = []
+        self._layer_drops_mm: list[float] = []  # at which powder was spread, one a layer
         self._drops: list[float] = []
         self.recoater = Recoater(
             self.blade,
             self.piston,
             self,
-            faults=faults,
+            faults=self.faults,
             config=RecoaterConfig(bed_x_mm=d.motion.frame_mm[0], blade_zero_x_mm=d.recoater.blade_zero_x_mm),
             t_s=now_s,
         )
@@ -299,6 +303,11 @@ class World:
         }
 
     @property
+    def points(self) -> list[str]:
+        """The places that faults can strike."""
+        return [*self._wiring.points, FEED_POINT]
+
+    @property
     def urls(self) -> dict[str, str]:
         """Where each wire is reached."""
         return self._wiring.urls
@@ -315,6 +324,9 @@ class World:
     def spread(self, t_s: float, x_from_mm: float, x_to_mm: float, plane_drop_mm: float, fill_fraction: float) -> None:
         """The recoater has laid a strip of powder (see `plant.recoater.PowderBed`)."""
         self._note_blocks(t_s)
+        if not self._layer_drops_mm or plane_drop_mm > self._layer_drops_mm[-1] + SAME_LAYER_MM:
+            self.faults.begin_layer(len(self._layer_drops_mm), t_s)
+            self._layer_drops_mm.append(plane_drop_mm)
         self.laid.append(Laid(t_s, x_from_mm, x_to_mm, plane_drop_mm, fill_fraction))
         self.feed.spread(t_s, x_from_mm, x_to_mm, plane_drop_mm, fill_fraction)
 
@@ -330,7 +342,7 @@ class World:
             plane_drop_mm=self._drops,
             dwells=self.optics.dwells,
             laid=self.laid,
-            strikes=self._wiring.strikes,
+            strikes=[(t_s, point, fault.kind) for t_s, point, fault in self.faults.strikes],
             beam_energy_j=self.optics.total_energy_j,
             beam_live_at_end=self.beam_head.capability_w > 0.0,
             crashes=self.gantry.crashes,
@@ -427,12 +439,13 @@ async def build_world(
         seed: of everything random (the camera's noise, the powder's grain).
 
     Raises:
-        WorldError: the machine file cannot be used.
+        WorldError: the machine file cannot be used, or a fault could never strike in this world.
         OSError: a pty or a socket cannot be made.
     """
     spec = load_machine_spec(machine)
     world = World(spec, settings or spec.bed, faults or FaultSchedule(), exact_timing=lay == "virtual", seed=seed)
     try:
+        refuse_strange(world.faults, world.points)
         await world.lay(lay, directory)
     except BaseException:
         world.close()

@@ -30,14 +30,14 @@ from hil_sim.world.emulators.roboclaw import RoboClawBoard, RoboClawLine
 from hil_sim.world.emulators.roboclaw_motors import Unconnected
 from hil_sim.world.emulators.rover_power import RoverPowerEmulator
 from hil_sim.world.emulators.tracker import TrackerEmulator
-from hil_sim.world.faults.schedule import FaultSchedule
+from hil_sim.world.faults.schedule import Faults, FaultSchedule
 from hil_sim.world.plant.battery import Battery, BatteryConfig
 from hil_sim.world.plant.rover import BODIES, RoverPlant, RoverTrack
 from hil_sim.world.plant.soil import NOMINAL, SoilParams
 from hil_sim.world.plant.terrain import Ground
 from hil_sim.world.scene_rover import RoverCamera, RoverScene, SceneTag, jpeg
 from hil_sim.world.wire import Wire
-from hil_sim.world.wiring import MACHINES, DeviceLine, Lay, WireSpec, Wiring, WorldError
+from hil_sim.world.wiring import MACHINES, DeviceLine, Lay, WireSpec, Wiring, WorldError, refuse_strange
 
 Channel = tuple[int, int]
 
@@ -210,7 +210,8 @@ class RoverWorld:
             self._scene: RoverScene | None = None  # made when somebody looks: its textures take a while
             self._camera, self._site_tags, self._seed, self._pictures = d.camera, tags, seed, 0
             self.emulators[d.camera.wire] = CameraEmulator(self._shoot)
-        self._wiring = Wiring(spec.wires, faults)
+        self.faults = Faults(faults)
+        self._wiring = Wiring(spec.wires, self.faults)
 
     def _wheels(self, spec: BoardsSpec | DrivesSpec, baud: int, exact_timing: bool) -> Any:
         plant = self.plant
@@ -232,6 +233,11 @@ class RoverWorld:
                 [port for port, _ in both], [ticks for _, ticks in both], volts=self.battery.battery_v
             )
         return RoboClawLine(self.boards, baud=baud)
+
+    @property
+    def points(self) -> list[str]:
+        """The places that faults can strike."""
+        return self._wiring.points
 
     @property
     def urls(self) -> dict[str, str]:
@@ -258,7 +264,7 @@ class RoverWorld:
         self.battery.settle(now_s)
         return RoverTruth(
             self.plant.track(),
-            self._wiring.strikes,
+            [(t_s, point, fault.kind) for t_s, point, fault in self.faults.strikes],
             now_s,
             self.battery.taken_j / 3600.0,
             self.battery.soc(now_s),
@@ -328,6 +334,7 @@ async def build_rover_world(
     except ValueError as error:
         raise WorldError(f"emulated rover {spec.name}: {error}") from error
     try:
+        refuse_strange(world.faults, world.points)
         await world.lay(lay, directory)
     except BaseException:
         world.close()

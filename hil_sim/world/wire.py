@@ -17,7 +17,7 @@ from typing import Any
 
 from firmware_bridge.errors import TransportError
 from firmware_bridge.transport import WRITE_QUEUE_BYTES, Receiver, Transport, register_scheme
-from hil_sim.world.faults.schedule import FaultSchedule
+from hil_sim.world.faults.schedule import Faults, FaultSchedule
 from hil_sim.world.wire_line import BITS_PER_BYTE, UNPACED_BOUND, Emulator, Line, Session, Tap, Wire
 from hil_sim.world.wire_pty import PtyWire
 
@@ -32,7 +32,7 @@ async def lay_virtual(
     *,
     baud: int | None = None,
     latency_s: float = DEFAULT_LATENCY_S,
-    faults: FaultSchedule | None = None,
+    faults: Faults | FaultSchedule | None = None,
     tap: Tap | None = None,
 ) -> Wire:
     """A wire in memory, at `sim:NAME` for hosts on the running loop (virtual or not).
@@ -53,7 +53,7 @@ async def lay_pty(
     emulator: Emulator,
     *,
     baud: int,
-    faults: FaultSchedule | None = None,
+    faults: Faults | FaultSchedule | None = None,
     tap: Tap | None = None,
 ) -> Wire:
     """A pseudo terminal at DIRECTORY/NAME (a symlink, re-made atomically), paced to `baud` both ways.
@@ -70,7 +70,7 @@ async def lay_tcp(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
-    faults: FaultSchedule | None = None,
+    faults: Faults | FaultSchedule | None = None,
     tap: Tap | None = None,
 ) -> Wire:
     """A TCP server (port 0: any free one), several connections at once. Works in virtual time too, in memory."""
@@ -182,7 +182,9 @@ register_scheme("sim", _open_sim)
 
 
 class TcpWire(Wire):
-    def __init__(self, name: str, emulator: Emulator, *, faults: FaultSchedule | None, tap: Tap | None) -> None:
+    def __init__(
+        self, name: str, emulator: Emulator, *, faults: Faults | FaultSchedule | None, tap: Tap | None
+    ) -> None:
         super().__init__(name, "", emulator, baud=None, latency_s=0.0, faults=faults, tap=tap)
         self.ends: list[_TcpEnd] = []
         self._server: asyncio.AbstractServer | None = None

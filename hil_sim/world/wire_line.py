@@ -6,10 +6,10 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from hil_sim.world.faults.schedule import Fault, FaultSchedule
+from hil_sim.world.faults.schedule import Fault, Faults, FaultSchedule
 from hil_sim.world.faults.stream import strike_chunk
 
 log = logging.getLogger(__name__)
@@ -18,7 +18,6 @@ BITS_PER_BYTE = 10  # start, eight data, stop
 CHUNK_BYTES = 256  # a whole Modbus RTU frame: a chunk ends where silence can begin
 PACED_BOUND = 64 * 1024  # bytes in flight on a line with a baud rate
 UNPACED_BOUND = 16 * 1024 * 1024  # and on one without: room for a camera's picture
-STRIKES_KEPT = 10_000
 
 
 class Session(Protocol):
@@ -55,12 +54,11 @@ class Point:
     """A place that faults can strike: one direction of a wire, through all its connections."""
 
     name: str
-    faults: FaultSchedule | None = None
+    faults: Faults | None = None
     tap: Tap | None = None
     chunks: int = 0
     bytes: int = 0
     lost_bytes: int = 0  # beyond the bound, or refused by the system: what a UART calls an overrun
-    strikes: list[tuple[float, str, Fault]] = field(default_factory=list)  # (loop time, point, fault), bounded
 
     def __post_init__(self) -> None:
         if self.faults is not None and not self.faults.touches(self.name):
@@ -68,13 +66,8 @@ class Point:
 
     def fault_now(self, now_s: float) -> Fault | None:
         """Count a chunk and return what strikes it."""
-        n, self.chunks = self.chunks, self.chunks + 1
-        if self.faults is None:
-            return None
-        fault = self.faults.active(self.name, now_s) or self.faults.strike(self.name, n)
-        if fault is not None and len(self.strikes) < STRIKES_KEPT:
-            self.strikes.append((now_s, self.name, fault))
-        return fault
+        self.chunks += 1
+        return None if self.faults is None else self.faults.event(self.name, now_s)
 
     def lose(self, count: int) -> None:
         """`count` bytes are gone; said once, counted always."""
@@ -244,7 +237,7 @@ class Wire(ABC):
         *,
         baud: int | None,
         latency_s: float,
-        faults: FaultSchedule | None,
+        faults: Faults | FaultSchedule | None,
         tap: Tap | None,
     ) -> None:
         if baud is not None and baud <= 0:
@@ -254,13 +247,16 @@ class Wire(ABC):
         self.emulator = emulator
         self.baud = baud
         self.latency_s = latency_s
-        self.to_device = Point(f"{name}.to_device", faults, tap)
-        self.to_host = Point(f"{name}.to_host", faults, tap)
+        live = faults if isinstance(faults, Faults) else Faults(faults)
+        self.faults = live
+        self.to_device = Point(f"{name}.to_device", live, tap)
+        self.to_host = Point(f"{name}.to_host", live, tap)
 
     @property
     def strikes(self) -> list[tuple[float, str, Fault]]:
         """(loop time in s, point, fault) of every chunk that was struck, in the order of time."""
-        return sorted(self.to_device.strikes + self.to_host.strikes, key=lambda strike: strike[0])
+        mine = self.to_device.name, self.to_host.name
+        return [strike for strike in self.faults.strikes if strike[1] in mine]
 
     def carry_out(self, fault: Fault) -> None:
         """A `disconnect` fault strikes."""

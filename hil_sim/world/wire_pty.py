@@ -17,7 +17,7 @@ import termios
 import tty
 from pathlib import Path
 
-from hil_sim.world.faults.schedule import FaultSchedule
+from hil_sim.world.faults.schedule import Faults, FaultSchedule
 from hil_sim.world.pty_speed import is_other_speed, set_speed
 from hil_sim.world.wire_line import CHUNK_BYTES, Emulator, Line, Tap, Wire
 
@@ -36,7 +36,7 @@ class PtyWire(Wire):
         emulator: Emulator,
         *,
         baud: int,
-        faults: FaultSchedule | None,
+        faults: Faults | FaultSchedule | None,
         tap: Tap | None,
     ) -> None:
         self.path = Path(directory) / name

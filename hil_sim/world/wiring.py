@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from hil_sim.world.faults.schedule import FaultSchedule
+from hil_sim.world.faults import check_faults
+from hil_sim.world.faults.schedule import Faults
 from hil_sim.world.wire import Wire, lay_pty, lay_tcp, lay_virtual
 
 MACHINES = Path(__file__).parent / "machines"
@@ -20,6 +21,16 @@ Lay = Literal["virtual", "wire"]
 
 class WorldError(ValueError):
     """A machine file of the world that cannot be built."""
+
+
+def refuse_strange(faults: Faults, points: Iterable[str]) -> None:
+    """Refuse a schedule of which something would be accepted and never strike.
+
+    Raises:
+        WorldError: what is wrong with it, in sentences.
+    """
+    if sentences := check_faults(faults.schedule, points):
+        raise WorldError(" ".join(sentences))
 
 
 class WireSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,7 +57,7 @@ class DeviceLine:
 class Wiring:
     """The laid wires: `urls` by wire, `devices` to announce."""
 
-    def __init__(self, wires: Mapping[str, WireSpec], faults: FaultSchedule) -> None:
+    def __init__(self, wires: Mapping[str, WireSpec], faults: Faults) -> None:
         self.urls: dict[str, str] = {}
         self.devices: list[DeviceLine] = []
         self._specs = wires
@@ -84,9 +95,9 @@ class Wiring:
         return next(wire for wire in self._laid if wire.name == name)
 
     @property
-    def strikes(self) -> list[tuple[float, str, str]]:
-        """Time, point and kind of every fault that struck a wire."""
-        return [(t_s, point, fault.kind) for wire in self._laid for t_s, point, fault in wire.strikes]
+    def points(self) -> list[str]:
+        """The places on wires that faults can strike."""
+        return [f"{name}.{way}" for name in self._specs for way in ("to_device", "to_host")]
 
     def close(self) -> None:
         """Take every wire away."""

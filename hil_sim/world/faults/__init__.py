@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from hil_sim.world.faults import process, stream
-from hil_sim.world.faults.schedule import Fault, FaultSchedule, Kind
+from hil_sim.world.faults import actuator, stream
+from hil_sim.world.faults.schedule import COUNTED, Fault, Faults, FaultSchedule, Kind
 
-KINDS: dict[str, Kind] = {**stream.KINDS, **process.KINDS}
+FAMILIES: dict[str, dict[str, Kind]] = {"stream": stream.KINDS, "actuator": actuator.KINDS}
+KINDS: dict[str, Kind] = {name: kind for family in FAMILIES.values() for name, kind in family.items()}
 
 
 def check_faults(schedule: FaultSchedule, points: Iterable[str] | None = None) -> list[str]:
@@ -27,6 +28,9 @@ def check_faults(schedule: FaultSchedule, points: Iterable[str] | None = None) -
             sentences.append(f"'{fault.kind}' strikes at {' or '.join(kind.points)}, not at '{fault.point}'.")
         elif here is not None and fault.point not in here:
             sentences.append(f"this world has no point '{fault.point}'; it has {', '.join(here)}.")
+        if fault.anchor in COUNTED and fault.anchor != kind.counted:
+            how = f"{kind.counted}, at_s or at_layer" if kind.counted else "at_s or at_layer"
+            sentences.append(f"'{fault.kind}' is anchored by {how}, not by {fault.anchor}.")
         strange = [name for name, _ in fault.args if name not in kind.args]
         if strange:
             known = ", ".join(kind.args) or "no arguments"
@@ -34,4 +38,4 @@ def check_faults(schedule: FaultSchedule, points: Iterable[str] | None = None) -
     return sentences
 
 
-__all__ = ["KINDS", "Fault", "FaultSchedule", "Kind", "check_faults"]
+__all__ = ["FAMILIES", "KINDS", "Fault", "FaultSchedule", "Faults", "Kind", "check_faults"]

@@ -5,22 +5,29 @@ from __future__ import annotations
 from hil_sim.world.faults.schedule import Fault, Kind
 
 _WIRES = ("*.to_device", "*.to_host")
+_SENT_AGAIN = "what was lost is noticed by checksum, number or silence, and sent again; never executed unverified"
+_TESTED = "tests/test_faults.py::test_every_kind_of_the_stream_catalogue_is_carried_out"
+
+
+def _kind(models: str, args: dict[str, str], reaction: str = _SENT_AGAIN, bound: str = "1 frame") -> Kind:
+    return Kind(models, _WIRES, args, reaction, bound, _TESTED, "at_chunk")
+
 
 KINDS: dict[str, Kind] = {
-    "drop": Kind("the chunk is lost", _WIRES, {}),
-    "flip": Kind(
+    "drop": _kind("the chunk is lost", {}),
+    "flip": _kind(
         "one bit of the chunk is inverted",
-        _WIRES,
         {"byte": "which byte of the chunk, modulo its length (0)", "bit": "which bit of it, 0 to 7 (0)"},
     ),
-    "duplicate": Kind("the chunk comes twice", _WIRES, {}),
-    "merge": Kind("the line ends in the chunk are lost, so that its lines run into each other", _WIRES, {}),
-    "delay": Kind("the chunk, and what follows it, comes late", _WIRES, {"delay_s": "how late, s (0.1)"}),
-    "insert": Kind("bytes that nobody sent come before the chunk", _WIRES, {"hex": "the bytes, in hex ('00')"}),
-    "disconnect": Kind(
+    "duplicate": _kind("the chunk comes twice", {}),
+    "merge": _kind("the line ends in the chunk are lost, so that its lines run into each other", {}),
+    "delay": _kind("the chunk, and what follows it, comes late", {"delay_s": "how late, s (0.1)"}),
+    "insert": _kind("bytes that nobody sent come before the chunk", {"hex": "the bytes, in hex ('00')"}),
+    "disconnect": _kind(
         "the line is cut in front of the chunk",
-        _WIRES,
         {"back_after_s": "when it can be opened again, s; negative: never (1.0)"},
+        "the run stops with the lost line named; nothing moves before the device is identified anew",
+        "2 s",
     ),
 }
 

@@ -12,8 +12,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 
-from hil_sim.world.faults.process import feed_fraction
-from hil_sim.world.faults.schedule import FaultSchedule
+from hil_sim.world.faults.actuator import feed_fraction
+from hil_sim.world.faults.schedule import Faults
 from hil_sim.world.plant.linear_axis import LinearAxis
 
 FEED_POINT = "recoater.feed"
@@ -67,7 +67,7 @@ class Recoater:
         piston: LinearAxis,
         bed: PowderBed,
         *,
-        faults: FaultSchedule | None = None,
+        faults: Faults | None = None,
         config: RecoaterConfig = RecoaterConfig(),
         t_s: float = 0.0,
     ) -> None:
@@ -127,7 +127,7 @@ class Recoater:
         self._may_begin = False
         fault = None
         if self._faults is not None:
-            fault = self._faults.active(FEED_POINT, t_s) or self._faults.strike(FEED_POINT, self.passes)
+            fault = self._faults.event(FEED_POINT, t_s)
         self._full_to_mm = math.inf if fault is None else feed_fraction(fault) * self.config.bed_x_mm
         self.passes += 1
         self.last_pass.clear()

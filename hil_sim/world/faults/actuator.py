@@ -1,4 +1,4 @@
-"""Faults of the process itself, struck in the plant."""
+"""Faults of what moves, struck in the plant. Points: `recoater.feed`, whose events are the blade's strokes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ KINDS: dict[str, Kind] = {
         "the hopper gives less powder than a layer needs; the far end of the stroke stays thin",
         ("recoater.feed",),
         {"fraction": "how much of the powder comes, 0 to 1 (0.5)"},
+        "the camera sees the thin part before it is exposed; one more pass of the blade, declared as recoated",
+        "1 layer",
+        "tests/test_plant_recoater.py::test_a_short_feed_leaves_the_far_part_thin_and_one_more_pass_fills_it",
+        "at_event",
     ),
 }
 
