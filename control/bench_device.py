@@ -15,6 +15,7 @@ from typing import Protocol
 
 from control.config import BeamConfig, DriveConfig, HeaterConfig, MachineConfig
 from control.errors import MoonkilnError, UsageError
+from control.lab_config import ConveyorConfig, SupplyConfig
 from control.rover.config import RoverConfig
 from firmware_bridge.devices.register_access import RegisterAccess
 from firmware_bridge.errors import Rejected
@@ -197,6 +198,12 @@ def bounds_of(config: MachineConfig | RoverConfig, name: str) -> dict[str, Bound
             "pr0_position": Bound(0.0, pulses, f"devices.{name}.travel_mm = {device.travel_mm:g} mm"),
             "pr0_velocity_rpm": Bound(1.0, rpm, f"devices.{name}.speed_mm_s = {device.speed_mm_s:g} mm/s"),
         }
+    if isinstance(device, ConveyorConfig):
+        return {"frequency_hz": Bound(0.0, device.hz_max, f"devices.{name}.hz_max")}
+    if isinstance(device, SupplyConfig):
+        volts = Bound(0.0, device.volts_max, f"devices.{name}.volts_max")
+        amps = Bound(0.0, device.amps_max, f"devices.{name}.amps_max")
+        return {"set_v": volts, "ovp_v": volts, "set_a": amps, "ocp_a": amps}
     return {}
 
 

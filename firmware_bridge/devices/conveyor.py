@@ -92,6 +92,16 @@ class Conveyor(MappedUnit):
         await self._access.write("command", COMMAND_STOP, urgent=True)
         await self._until(lambda r: r["run_state"].value in (STOPPED, STOPPING), "stop", urgent=True)
 
+    async def reset(self) -> int:
+        """Clear what fault the drive reports, if it does; returns its number, 0 for none. NotReady if it stays.
+
+        For whoever starts a host and has looked at the machine: a drive that its host has left alone has tripped.
+        """
+        code = int(await self._access.value("fault_code"))
+        if code:
+            await self.clear_fault()
+        return code
+
     async def clear_fault(self) -> None:
         """Reset the drive's fault, once its cause is gone. It is told to stop first, so that it does not run again."""
         await self.stop()

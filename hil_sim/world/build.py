@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from hil_sim.world.build_lab import ConveyorSpec, Lab, PyranometerSpec, SupplySpec
 from hil_sim.world.emulators.beam_head import BeamHead
 from hil_sim.world.emulators.camera import CameraEmulator
 from hil_sim.world.emulators.eurotherm3200 import Eurotherm3200
@@ -29,9 +30,15 @@ from hil_sim.world.emulators.grbl_firmware import GrblBuild, Inputs
 from hil_sim.world.emulators.leadshine import LeadshineDrive
 from hil_sim.world.emulators.marlin import MarlinEmulator
 from hil_sim.world.emulators.marlin_firmware import MarlinBuild
+from hil_sim.world.emulators.marlin_heaters import LumpedHeater
 from hil_sim.world.emulators.modbus_slave import RtuBus, TcpSlave
+from hil_sim.world.emulators.omron_e5cc import OmronE5cc
 from hil_sim.world.emulators.sdm120 import Sdm120
-from hil_sim.world.faults.schedule import FaultSchedule
+from hil_sim.world.emulators.watlow_pm import WatlowPm
+from hil_sim.world.fault_edges import FaultEdges
+from hil_sim.world.faults import check_faults
+from hil_sim.world.faults.schedule import Fault, FaultSchedule
+from hil_sim.world.faults.thermal import BED_SENSOR, HOTEND, PLATE, reading_c
 from hil_sim.world.plant.bed import Bed, BedConfig
 from hil_sim.world.plant.bed_feed import BedFeed, BedView
 from hil_sim.world.plant.gantry import Gantry
@@ -39,7 +46,7 @@ from hil_sim.world.plant.heater import HeaterPlate, PlateConfig
 from hil_sim.world.plant.linear_axis import LinearAxis
 from hil_sim.world.plant.optics import Dwell, ExecutedBlock, Head, Optics
 from hil_sim.world.plant.power import Meter
-from hil_sim.world.plant.recoater import Laid, Recoater, RecoaterConfig
+from hil_sim.world.plant.recoater import FEED_POINT, Laid, Recoater, RecoaterConfig
 from hil_sim.world.scene import Scene, SceneMaps, jpeg
 from hil_sim.world.wire import Wire
 from hil_sim.world.wiring import MACHINES, DeviceLine, Lay, WireSpec, Wiring, WorldError
@@ -111,11 +118,18 @@ class BeamSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class HeaterSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The heated plate and its controller."""
 
-    emulator: Literal["eurotherm3200"]
+    emulator: Literal["eurotherm3200", "omron_e5cc", "watlow_pm"]
     wire: str
     unit: int
     plate_j_k: float
     power_w: float
+
+
+HEATERS: dict[str, type[Eurotherm3200 | OmronE5cc | WatlowPm]] = {
+    "eurotherm3200": Eurotherm3200,
+    "omron_e5cc": OmronE5cc,
+    "watlow_pm": WatlowPm,
+}
 
 
 class MeterSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -157,6 +171,9 @@ class DeviceSpecs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recoater: DriveSpec
     piston: DriveSpec
     camera: CameraSpec
+    conveyor: ConveyorSpec | None = None
+    supply: SupplySpec | None = None
+    pyranometer: PyranometerSpec | None = None
 
 
 class BedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -234,6 +251,7 @@ class World:
         self.spec = spec
         self.faults = faults
         self._wiring = Wiring(spec.wires, faults)
+        self._edges = FaultEdges(faults)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="bed")
         d = spec.devices
 
@@ -256,19 +274,32 @@ class World:
         self.piston = LinearAxis("piston", travel_mm=d.piston.travel_mm, position_mm=d.piston.start_mm, t_s=now_s)
         self.laid: list[Laid] = []
         self._drops: list[float] = []
+        self.lab = Lab(
+            d.conveyor,
+            d.supply,
+            d.pyranometer,
+            bed_mm=d.motion.frame_mm[:2],
+            meter=self.meter,
+            faults=faults,
+            edges=self._edges,
+            t_s=now_s,
+        )
         self.recoater = Recoater(
             self.blade,
             self.piston,
             self,
             faults=faults,
+            store=self.lab.hopper,
             config=RecoaterConfig(bed_x_mm=d.motion.frame_mm[0], blade_zero_x_mm=d.recoater.blade_zero_x_mm),
             t_s=now_s,
         )
+        if self.lab.drive is not None:
+            self.lab.drive.motor.before_change.append(self.recoater.advance_to)
         self.piston.before_change.append(self._note_blocks)
         baud1 = spec.wires[d.recoater.wire].baud or 115200
         self.motion_board: MarlinEmulator | GrblEmulator = d.motion.board(self.gantry, spec.wires[d.motion.wire].baud)
         self.beam_head = BeamHead(on_emission=self._emission_changed, emission_w=self.optics.emission_w, timers=loop)
-        self.heater = Eurotherm3200(
+        self.heater = HEATERS[d.heater.emulator](
             self.plate,
             t_s=now_s,
             on_power=lambda t_s, watts: self.meter.set_load("heater", t_s, watts),
@@ -284,8 +315,10 @@ class World:
             ),
         }
         units: dict[str, dict[int, Any]] = {}
-        for name, model in (("heater", self.heater), ("meter", Sdm120(self.meter)), *self.drives.items()):
+        shared = {"heater": self.heater, "meter": Sdm120(self.meter), **self.drives, **self.lab.models}
+        for name, model in shared.items():
             units.setdefault(getattr(d, name).wire, {})[getattr(d, name).unit] = model
+        self._hang_thermal_faults()
         self._scene = Scene(seed=seed)
         self._shots = 0
         self.emulators: dict[str, Any] = {
@@ -302,6 +335,12 @@ class World:
     def urls(self) -> dict[str, str]:
         """Where each wire is reached."""
         return self._wiring.urls
+
+    @property
+    def fault_points(self) -> list[str]:
+        """Where a fault can strike this world."""
+        wires = [f"{name}.{way}" for name in self.spec.wires for way in ("to_device", "to_host")]
+        return [*wires, FEED_POINT, *self._edges.points]
 
     @property
     def devices(self) -> list[DeviceLine]:
@@ -330,7 +369,7 @@ class World:
             plane_drop_mm=self._drops,
             dwells=self.optics.dwells,
             laid=self.laid,
-            strikes=self._wiring.strikes,
+            strikes=[*self._wiring.strikes, *self._edges.strikes],
             beam_energy_j=self.optics.total_energy_j,
             beam_live_at_end=self.beam_head.capability_w > 0.0,
             crashes=self.gantry.crashes,
@@ -357,6 +396,7 @@ class World:
 
     def close(self) -> None:
         """Take every wire away and end the worker."""
+        self._edges.close()
         self._wiring.close()
         self._worker.shutdown(wait=True)
 
@@ -364,6 +404,7 @@ class World:
 
     def _settle(self, t_s: float) -> None:
         """Bring everything lazy up to the present, on the loop."""
+        self.lab.settle(t_s)
         self.recoater.advance_to(t_s)
         self.heater.advance_to(t_s)
         self.feed.collect(t_s)
@@ -375,6 +416,26 @@ class World:
         since_s = self.piston.phases[0].t_s  # what ended before this command was noted before it
         for block in self.optics.executed[len(self._drops) :]:
             self._drops.append(self.recoater.plane_drop_mm(max(block.t0_s, since_s)))
+
+    def _hang_thermal_faults(self) -> None:
+        """The heaters and sensors that can fail, as the board and the controllers have them."""
+        heater = self.heater
+        self._edges.at(
+            BED_SENSOR,
+            lambda t_s, _fault: heater.set_sensor_break(t_s, True),
+            lambda t_s: heater.set_sensor_break(t_s, False),
+        )
+        if not isinstance(self.motion_board, MarlinEmulator):
+            return  # a Grbl board has none
+        for point, channel in zip((HOTEND, PLATE), self.motion_board.heaters, strict=True):
+
+            def strike(t_s: float, fault: Fault, channel: LumpedHeater = channel) -> None:
+                if fault.kind == "heater_lost":
+                    channel.lose_power(t_s)
+                else:
+                    channel.stick_sensor(t_s, reading_c(fault))
+
+            self._edges.at(point, strike, channel.repair)
 
     def _emission_changed(self, t_s: float, watts: float) -> None:
         self.head.set_emission_capability(t_s, watts)
@@ -427,12 +488,14 @@ async def build_world(
         seed: of everything random (the camera's noise, the powder's grain).
 
     Raises:
-        WorldError: the machine file cannot be used.
+        WorldError: the machine file cannot be used, or a fault would strike nowhere in it.
         OSError: a pty or a socket cannot be made.
     """
     spec = load_machine_spec(machine)
     world = World(spec, settings or spec.bed, faults or FaultSchedule(), exact_timing=lay == "virtual", seed=seed)
     try:
+        if faults is not None and (sentences := check_faults(faults, world.fault_points)):
+            raise WorldError(" ".join(sentences))
         await world.lay(lay, directory)
     except BaseException:
         world.close()
@@ -441,7 +504,8 @@ async def build_world(
 
 
 def _devices(spec: MachineSpec) -> dict[str, Any]:
-    return {name: getattr(spec.devices, name) for name in DeviceSpecs.__struct_fields__}
+    rows = {name: getattr(spec.devices, name) for name in DeviceSpecs.__struct_fields__}
+    return {name: row for name, row in rows.items() if row is not None}
 
 
 def _bed_config(spec: MachineSpec, settings: BedSettings) -> BedConfig:

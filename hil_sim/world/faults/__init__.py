@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from hil_sim.world.faults import process, stream
+from hil_sim.world.faults import power, process, stream, thermal
 from hil_sim.world.faults.schedule import Fault, FaultSchedule, Kind
 
-KINDS: dict[str, Kind] = {**stream.KINDS, **process.KINDS}
+KINDS: dict[str, Kind] = {**stream.KINDS, **process.KINDS, **thermal.KINDS, **power.KINDS}
 
 
 def check_faults(schedule: FaultSchedule, points: Iterable[str] | None = None) -> list[str]:
@@ -27,6 +27,8 @@ def check_faults(schedule: FaultSchedule, points: Iterable[str] | None = None) -
             sentences.append(f"'{fault.kind}' strikes at {' or '.join(kind.points)}, not at '{fault.point}'.")
         elif here is not None and fault.point not in here:
             sentences.append(f"this world has no point '{fault.point}'; it has {', '.join(here)}.")
+        if kind.is_timed and fault.at_s is None:
+            sentences.append(f"'{fault.kind}' lasts for a time: give at_s and for_s, not at_chunk.")
         strange = [name for name, _ in fault.args if name not in kind.args]
         if strange:
             known = ", ".join(kind.args) or "no arguments"

@@ -113,8 +113,16 @@ def _by_point(faults: Iterable[Fault]) -> dict[str, tuple[Fault, ...]]:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """An entry of a catalogue. points: shell patterns of the points it can strike. args: name -> meaning, default."""
+    """An entry of a catalogue. points: shell patterns of the points it can strike. args: name -> meaning, default.
+
+    models: what happens on a real machine. reaction: what device and host are to do. detect_s: how long that may take;
+    None: by events, not by time. is_timed: it lasts for a window, and its point has no events to count.
+    """
 
     description: str
     points: tuple[str, ...]
     args: Mapping[str, str]
+    models: str = ""
+    reaction: str = ""
+    detect_s: float | None = None
+    is_timed: bool = False
