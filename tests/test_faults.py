@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hil_sim.world.faults import KINDS, Fault, FaultSchedule, check_faults
+from hil_sim.world.faults import KINDS, Fault, FaultSchedule, check_faults, power, process, stream, thermal
 from hil_sim.world.faults.process import feed_fraction
 from hil_sim.world.faults.stream import KINDS as STREAM_KINDS
 from hil_sim.world.faults.stream import strike_chunk
+from hil_sim.world.faults.thermal import reading_c
 
 
 def test_a_window_is_half_open_and_the_first_fault_wins():
@@ -98,4 +99,24 @@ def test_kinds_of_other_families_are_refused_where_they_cannot_strike():
         strike_chunk(short, b"x")
     with pytest.raises(ValueError, match="no fault of the feed"):
         feed_fraction(Fault("drop", "a.to_host", at_chunk=0))
-    assert set(KINDS) == {"drop", "flip", "duplicate", "delay", "insert", "merge", "disconnect", "short_feed"}
+    with pytest.raises(ValueError, match="no fault of a sensor"):
+        reading_c(Fault("heater_lost", "motion.plate", at_s=0, for_s=1))
+
+
+def test_the_catalogue_holds_every_family_and_no_kind_twice():
+    families = (stream, process, thermal, power)
+    assert sum(len(family.KINDS) for family in families) == len(KINDS)
+    assert set(KINDS) == set().union(*(family.KINDS for family in families))
+
+
+@pytest.mark.parametrize("name", sorted(set(KINDS) - set(STREAM_KINDS)))
+def test_a_fault_of_the_plant_says_what_it_models_and_what_is_to_happen(name):
+    kind = KINDS[name]
+    assert kind.models and kind.reaction
+    assert not kind.is_timed or kind.detect_s, "how long may it take until it is found?"
+
+
+def test_a_fault_that_lasts_cannot_be_hung_on_a_count():
+    by_count = FaultSchedule((Fault("heater_lost", "motion.plate", at_chunk=3),))
+    assert check_faults(by_count) == ["'heater_lost' lasts for a time: give at_s and for_s, not at_chunk."]
+    assert check_faults(FaultSchedule((Fault("heater_lost", "motion.plate", at_s=3, for_s=1),))) == []

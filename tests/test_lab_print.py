@@ -17,6 +17,7 @@ from print_helpers import Bystander, Printed, print_virtual
 from control.config import load_envelope
 from control.host import Status
 from control.operator import Intent
+from control.report import write_report
 from control.report_telemetry import read_telemetry
 from hil_sim.harness.oracle import Verdict
 from slicer.bricks import rectangular, write_stl
@@ -153,6 +154,11 @@ def test_telemetry_has_their_signals(plain: Printed) -> None:
     assert irradiance and max(irradiance) == pytest.approx(950.0, abs=1.0)
     assert max(signals["supply"].values["output_a"]) == pytest.approx(1.2, abs=0.01)
     assert max(signals["conveyor"].values["output_hz"]) > 5.0
+
+
+def test_the_report_draws_them(plain: Printed, tmp_path: Path) -> None:
+    page = write_report(plain.run_dir, output=tmp_path / "report.html").read_text(encoding="utf-8")
+    assert all(f"{title} over time" in page for title in ("Irradiance", "Supply", "Conveyor"))
 
 
 # ---- the supply's current is watched

@@ -83,6 +83,7 @@ class MarlinLink:
         self._awaited: deque[Command] = deque()  # commands sent, whose replies are being collected
         self._stream: Stream | None = None
         self._skip_ok = False  # the ok that follows at once belongs to a Resend or to a marker's echo
+        self._stopped_by = ""
         self._last_line_said: int | None = None
         self._resend = (-1, 0)  # the line last asked for again, and how often in a row
         self._not_understood = ""
@@ -343,11 +344,13 @@ class MarlinLink:
                     "and its position are lost. Check its supply, then home before going on."
                 )
             )
+        elif "system stopped" in text:  # MINTEMP, MAXTEMP, ...: the cause, said before the end
+            self._stopped_by = text.removeprefix("Error:")
         elif "kill() called" in text or text.startswith("!!") or "Printer halted" in text:
             self._fail(
                 DeviceHalted(
-                    f"the firmware on {self._url} has halted ('{text}'): it obeys nothing until it is reset, "
-                    "and its position is unknown. Find the cause, reset it, home again."
+                    f"the firmware on {self._url} has halted ('{self._stopped_by or text}'): it obeys nothing "
+                    "until it is reset, and its position is unknown. Find the cause, reset it, home again."
                 )
             )
         elif text.startswith("echo:busy:"):

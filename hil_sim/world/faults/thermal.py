@@ -35,7 +35,7 @@ KINDS: dict[str, Kind] = {
         {},
         models="a cartridge that slipped out, a burnt MOSFET, a blown thermal fuse",
         reaction="the board stops: with 'Heating failed' on the way to a set-point, with 'Thermal Runaway' at one",
-        detect_s=240.0,
+        detect_s=130.0,
         is_timed=True,
     ),
 }
