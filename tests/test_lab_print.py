@@ -197,6 +197,36 @@ def test_a_load_that_is_not_there_is_found_before_the_beam_fires(job: Path, tmp_
     printed.assert_safe()
 
 
+def test_a_stop_darkens_the_beam_before_the_supply_goes_off(job: Path, tmp_path: Path) -> None:
+    async def stop(b: Bystander) -> None:
+        await b.until_blocks(HALF_WAY)
+        b.operator.ask(Intent.STOP, "stop of the test")
+        b.notes["time_s"] = b.loop.time()
+
+    printed = print_virtual(job, tmp_path / "run", watched(stop), bench=MACHINE)
+    after = [look for look in looks_of(printed) if look.time_s > printed.bystander.notes["time_s"]]
+    assert not any(look.fires and not look.supply_on for look in after)
+    off = [look.time_s for look in after if not look.supply_on]
+    assert off and off[0] - printed.bystander.notes["time_s"] < 1.0
+    printed.assert_safe()
+
+
+@pytest.mark.parametrize("wire", ["psu", "bus2"])
+def test_a_lab_device_that_falls_silent_stops_the_machine(job: Path, tmp_path: Path, wire: str) -> None:
+    async def cut(b: Bystander) -> None:
+        await b.until_blocks(HALF_WAY)
+        b.world.wire(wire).hang_up()
+        b.notes["time_s"] = b.loop.time()
+
+    printed = print_virtual(job, tmp_path / "run", watched(cut), bench=MACHINE)
+    assert printed.outcome is not None and printed.outcome.status is Status.STOPPED, printed.outcome
+    assert ("supply" if wire == "psu" else "conveyor") in printed.outcome.reason
+    cut_s = printed.bystander.notes["time_s"]
+    dark_s = next(look.time_s for look in looks_of(printed) if look.time_s > cut_s and not look.fires)
+    assert dark_s - cut_s < 3.0
+    printed.assert_safe()
+
+
 # ---- the conveyor
 
 
