@@ -45,6 +45,7 @@ class Device:
         self.calls = calls
         self.breaks: dict[str, Exception | None] = {}
         self.returns: dict[str, Any] = {}
+        self.shows: dict[str, dict[str, float]] = {}  # what it shows once it was asked
         self.values = dict((POLLED | LAB_POLLED).get(name, {}))
         self.quality = Quality.GOOD
 
@@ -74,6 +75,7 @@ class Device:
     def __getattr__(self, what: str) -> Callable[..., Awaitable[Any]]:
         async def answer(*_args: Any, **_more: Any) -> Any:
             await self._answer(what)
+            self.values |= self.shows.get(what, {})
             return self.returns.get(what)
 
         return answer
@@ -356,6 +358,40 @@ def test_conveyor_and_supply_come_last_and_a_part_that_fails_does_not_keep_them(
             assert bench.safe_calls()[0] == "beam.safe"
             assert bench.safe_calls()[-3:] == ["conveyor.safe", "supply.safe", "pyranometer.safe"]
             assert {"heater.safe", "recoater.safe", "piston.safe"} < set(bench.safe_calls()[1:-3])
+        await bench.machine.shut_down()
+
+    run_virtual(main)
+
+
+def test_a_supply_is_on_from_arming_to_disarming_and_seen_to_be_drawn_from_before_the_head_fires() -> None:
+    async def main(_loop: VirtualLoop) -> None:
+        bench = Bench(LAB_CONFIG, lab=("conveyor", "supply", "pyranometer"))
+        bench.devices["conveyor"].returns["reset"] = 0
+        await bench.machine.bring_up()
+        supply, beam = bench.devices["supply"], bench.devices["beam"]
+        bench.calls.clear()
+        supply.shows["switch_on"] = {"output": 1.0, "output_a": 1.2}
+        supply.shows["switch_off"] = {"output": 0.0, "output_a": 0.0}
+        beam.shows["fire"] = {"status": float(BEAM_INTERLOCK_OK | 6)}
+        await bench.machine.arm_and_fire(100.0)
+        steps = [call for call in bench.calls if call != "beam.feed"]
+        arming = ["beam.set_power_w", "beam.set_shutter", "beam.arm"]
+        assert steps == [*arming, "supply.set_output", "supply.switch_on", "beam.fire"]
+        await asyncio.sleep(1.0)
+        assert bench.machine.state is RunState.EXPOSING
+        bench.calls.clear()
+        beam.shows["fire"] = {"status": float(BEAM_INTERLOCK_OK)}
+        await bench.machine.cease_and_disarm()
+        steps = [call for call in bench.calls if call != "beam.feed"]
+        assert steps == ["beam.fire", "beam.disarm", "beam.set_shutter", "supply.switch_off"]
+        await asyncio.sleep(1.0)
+        assert bench.machine.state is RunState.READY
+
+        bench.calls.clear()
+        supply.shows.clear()
+        with pytest.raises(MachineTripped, match="supply: its output went off"):
+            await bench.machine.arm_and_fire(100.0)
+        assert "beam.fire" not in bench.calls
         await bench.machine.shut_down()
 
     run_virtual(main)

@@ -1,0 +1,71 @@
+"""Are faults that change a state carried out where their window begins, and mended where it ends?"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+import pytest
+
+from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.world.build import BedSettings, build_world
+from hil_sim.world.fault_edges import FaultEdges
+from hil_sim.world.faults import Fault, FaultSchedule
+
+
+def test_each_window_begins_and_ends_once_and_other_points_hear_nothing() -> None:
+    async def main(loop: VirtualLoop) -> list[tuple[float, str]]:
+        await asyncio.sleep(5.0)
+        heard: list[tuple[float, str]] = []
+        schedule = FaultSchedule(
+            (
+                Fault("jam", "a", at_s=1.0, for_s=2.0),  # over before
+                Fault("jam", "a", at_s=4.0, for_s=3.0),  # under way
+                Fault("shade", "a", at_s=10.0, for_s=1.5),
+                Fault("jam", "b", at_s=10.0, for_s=1.5),
+                Fault("jam", "a", at_s=50.0, for_s=1.0),
+            )
+        )
+        edges = FaultEdges(schedule)
+        edges.at("a", lambda t_s, fault: heard.append((t_s, fault.kind)), lambda t_s: heard.append((t_s, "end")))
+        await asyncio.sleep(25.0)
+        edges.close()
+        await asyncio.sleep(60.0)
+        assert edges.points == ["a"]
+        assert edges.strikes == [(5.0, "a", "jam"), (10.0, "a", "shade")]
+        return heard
+
+    assert run_virtual(main) == [(5.0, "jam"), (7.0, "end"), (10.0, "shade"), (11.5, "end")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "point", "before", "during"),
+    [
+        ("jam", "conveyor.load", 0.5, 3.0),
+        ("open_load", "supply.load", 10.0, math.inf),
+        ("short_load", "supply.load", 10.0, 0.05),
+        ("shade", "sun.light", 950, 95),
+    ],
+)
+def test_what_a_laboratory_adds_fails_and_is_mended(kind: str, point: str, before: float, during: float) -> None:
+    async def main(loop: VirtualLoop) -> list[float]:
+        faults = FaultSchedule((Fault(kind, point, at_s=10.0, for_s=20.0),))
+        world = await build_world("bench_lab", settings=BedSettings(cell_xy_mm=10.0), faults=faults)
+        lab = world.lab
+        assert lab.drive is not None and lab.supply is not None and lab.pyranometer is not None
+
+        def now() -> float:
+            if point == "conveyor.load":
+                return lab.drive.motor.load
+            if point == "supply.load":
+                return lab.supply.stage.load.resistance_ohm
+            return lab.pyranometer.read_holding(5, 1, loop.time())[0]
+
+        seen = [now()]
+        for _ in range(2):
+            await asyncio.sleep(20.0)
+            seen.append(now())
+        world.close()
+        return seen
+
+    assert run_virtual(main) == [before, during, before]
