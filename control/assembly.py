@@ -364,7 +364,7 @@ async def open_device(config: MachineConfig | RoverConfig, name: str) -> AsyncIt
     try:
         if table is not None:
             link = await wires.modbus(c.wire, framing_of(table))
-            yield MappedDevice(RegisterAccess(link, c.unit, table, name))
+            yield MappedDevice(RegisterAccess(link, c.unit, table, name, contactor=getattr(c, "contactor", "")))
         elif isinstance(c, ExtraConfig):
             extra = await _extra(wires, name, c)
             yield PolledDevice(name, extra.identify, extra.poll)
