@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import math
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from job_helpers import write_small_job
 
+from control.cli import cli
 from hil_sim.virtual_time import VirtualLoop, run_virtual
-from hil_sim.world.build import BedSettings, build_world
+from hil_sim.world.build import BedSettings, build_world, fault_points, load_machine_spec
 from hil_sim.world.fault_edges import FaultEdges
 from hil_sim.world.faults import Fault, FaultSchedule
+from hil_sim.world.plant.recoater import FEED_POINT
 
 
 def test_each_window_begins_and_ends_once_and_other_points_hear_nothing() -> None:
@@ -36,6 +41,17 @@ def test_each_window_begins_and_ends_once_and_other_points_hear_nothing() -> Non
         return heard
 
     assert run_virtual(main) == [(5.0, "jam"), (7.0, "end"), (10.0, "shade"), (11.5, "end")]
+
+
+@pytest.mark.parametrize("machine", ["bench", "bench_grbl", "bench_lab"])
+def test_a_machine_has_a_place_for_each_point_that_it_says_it_has(machine: str) -> None:
+    async def main(_: VirtualLoop) -> list[str]:
+        world = await build_world(machine, settings=BedSettings(cell_xy_mm=10.0))
+        wires = [f"{name}.{way}" for name in world.urls for way in ("to_device", "to_host")]
+        world.close()
+        return [*wires, FEED_POINT, *world._edges.points]
+
+    assert sorted(run_virtual(main)) == sorted(fault_points(load_machine_spec(machine)))
 
 
 @pytest.mark.parametrize(
@@ -69,3 +85,17 @@ def test_what_a_laboratory_adds_fails_and_is_mended(kind: str, point: str, befor
         return seen
 
     assert run_virtual(main) == [before, during, before]
+
+
+def test_a_scenario_whose_fault_strikes_nowhere_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    job = write_small_job(tmp_path / "small.kiln", 1)
+    scenario = tmp_path / "s.toml"
+    scenario.write_text(
+        'schema_version = 1\nname = "x"\nmachine = "bench"\n'
+        '[[faults]]\nkind = "jam"\npoint = "conveyor.load"\nat_s = 1.0\nfor_s = 2.0\n',
+        encoding="utf-8",
+    )
+    words = ["sim", "print", str(job), "--scenario", str(scenario), "--runs", str(tmp_path / "runs")]
+    result = CliRunner().invoke(cli, words, prog_name="moonkiln")
+    assert result.exit_code == 2
+    assert "this world has no point 'conveyor.load'" in result.stderr

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from hil_sim.world.build_lab import ConveyorSpec, Lab, PyranometerSpec, SupplySpec
+from hil_sim.world.build_lab import LIGHT, LOAD, SCREW, ConveyorSpec, Lab, PyranometerSpec, SupplySpec
 from hil_sim.world.emulators.beam_head import BeamHead
 from hil_sim.world.emulators.camera import CameraEmulator
 from hil_sim.world.emulators.eurotherm3200 import Eurotherm3200
@@ -221,6 +221,22 @@ def load_machine_spec(machine: str | Path) -> MachineSpec:
     return spec
 
 
+def fault_points(spec: MachineSpec) -> list[str]:
+    """Where a fault can strike the world of this machine."""
+    d = spec.devices
+    points = [f"{name}.{way}" for name in spec.wires for way in ("to_device", "to_host")]
+    points += [FEED_POINT, BED_SENSOR]
+    points += [HOTEND, PLATE] if isinstance(d.motion, MarlinSpec) else []  # a Grbl board has no heaters
+    added = ((d.conveyor, SCREW), (d.supply, LOAD), (d.pyranometer, LIGHT))
+    return points + [point for device, point in added if device is not None]
+
+
+def check_schedule(spec: MachineSpec, faults: FaultSchedule) -> None:
+    """Raises WorldError, in sentences, for faults that would strike nowhere in the world of this machine."""
+    if sentences := check_faults(faults, fault_points(spec)):
+        raise WorldError(" ".join(sentences))
+
+
 # ---- the world
 
 
@@ -337,12 +353,6 @@ class World:
         return self._wiring.urls
 
     @property
-    def fault_points(self) -> list[str]:
-        """Where a fault can strike this world."""
-        wires = [f"{name}.{way}" for name in self.spec.wires for way in ("to_device", "to_host")]
-        return [*wires, FEED_POINT, *self._edges.points]
-
-    @property
     def devices(self) -> list[DeviceLine]:
         """What `sim serve` announces."""
         return self._wiring.devices
@@ -426,7 +436,7 @@ class World:
             lambda t_s: heater.set_sensor_break(t_s, False),
         )
         if not isinstance(self.motion_board, MarlinEmulator):
-            return  # a Grbl board has none
+            return
         for point, channel in zip((HOTEND, PLATE), self.motion_board.heaters, strict=True):
 
             def strike(t_s: float, fault: Fault, channel: LumpedHeater = channel) -> None:
@@ -492,10 +502,9 @@ async def build_world(
         OSError: a pty or a socket cannot be made.
     """
     spec = load_machine_spec(machine)
+    check_schedule(spec, faults or FaultSchedule())
     world = World(spec, settings or spec.bed, faults or FaultSchedule(), exact_timing=lay == "virtual", seed=seed)
     try:
-        if faults is not None and (sentences := check_faults(faults, world.fault_points)):
-            raise WorldError(" ".join(sentences))
         await world.lay(lay, directory)
     except BaseException:
         world.close()

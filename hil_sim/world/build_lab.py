@@ -20,7 +20,7 @@ from hil_sim.world.plant.hopper import Hopper, HopperConfig
 from hil_sim.world.plant.motor import InductionMotor
 from hil_sim.world.plant.power import Meter
 
-LIGHT = "sun.light"
+SCREW, LOAD, LIGHT = "conveyor.load", "supply.load", "sun.light"
 Over0 = Annotated[float, Meta(gt=0, le=1e9)]
 
 
@@ -98,7 +98,7 @@ class Lab:
         def jam(now_s: float, fault: Fault) -> None:
             drive.load_changed(now_s, float(fault.arg("load", 3.0)))
 
-        edges.at("conveyor.load", jam, lambda now_s: drive.load_changed(now_s, spec.motor_load))
+        edges.at(SCREW, jam, lambda now_s: drive.load_changed(now_s, spec.motor_load))
         length_mm, width_mm = bed_mm
         config = HopperConfig(spec.hopper_mm3, spec.hopper_start_mm3, length_mm, width_mm)
         return drive, Hopper(config, lambda at_s: max(motor.revolutions(at_s), 0.0) * spec.mm3_per_rev, t_s=t_s)
@@ -110,7 +110,7 @@ class Lab:
             left_ohm = math.inf if fault.kind == "open_load" else float(fault.arg("ohm", 0.05))
             supply.load_changed(now_s, DcLoad(left_ohm))
 
-        edges.at("supply.load", strike, lambda now_s: supply.load_changed(now_s, DcLoad(spec.load_ohm)))
+        edges.at(LOAD, strike, lambda now_s: supply.load_changed(now_s, DcLoad(spec.load_ohm)))
         return supply
 
     def _tell_meter(self, t_s: float) -> None:
