@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from control.bench_device import BenchDevice, MappedDevice, PolledDevice
 from control.config import ConfigError, DriveConfig, ExtraConfig, MachineConfig
+from control.lab import LabDevices
 from control.machine import Devices, Machine
 from control.plug_in_devices import INSTRUMENT, ExtraDevice, check_device, load_maker
 from control.rover.config import ModbusWheelsDevice, RoboClawDevice, RoverCameraDevice, RoverConfig
@@ -22,6 +23,7 @@ from control.wear_file import WearFile, outlives_a_session
 from firmware_bridge.devices.beam import BeamHead
 from firmware_bridge.devices.bed_heater import BedHeater
 from firmware_bridge.devices.camera import Camera
+from firmware_bridge.devices.conveyor import Conveyor
 from firmware_bridge.devices.imu import Imu
 from firmware_bridge.devices.instrument import Instrument
 from firmware_bridge.devices.motion import MotionController
@@ -30,6 +32,7 @@ from firmware_bridge.devices.omron_heater import OmronHeater
 from firmware_bridge.devices.power import RoverPower
 from firmware_bridge.devices.recoater import StepperDrive
 from firmware_bridge.devices.register_access import RegisterAccess
+from firmware_bridge.devices.supply import BenchSupply
 from firmware_bridge.devices.tracker import Tracker
 from firmware_bridge.devices.watlow_heater import WatlowHeater
 from firmware_bridge.devices.wheels import RoboClawLayout, RoboClawWheels, Wheels
@@ -166,6 +169,33 @@ async def _drive(wires: Wires, config: MachineConfig, name: str) -> StepperDrive
     )
 
 
+async def _conveyor(wires: Wires, config: MachineConfig) -> Conveyor:
+    c = config.devices.conveyor
+    assert c is not None, "a machine without a conveyor opens none"
+    table = load_map(c.map)
+    return Conveyor(await wires.modbus(c.wire, framing_of(table)), c.unit, table, hz_max=c.hz_max)
+
+
+async def _supply(wires: Wires, config: MachineConfig) -> BenchSupply:
+    c = config.devices.supply
+    assert c is not None, "a machine without a supply opens none"
+    table = load_map(c.map)
+    link = await wires.modbus(c.wire, framing_of(table))
+    return BenchSupply(link, c.unit, table, volts_max=c.volts_max, amps_max=c.amps_max, contactor=c.contactor)
+
+
+async def _pyranometer(wires: Wires, config: MachineConfig) -> Instrument:
+    c = config.devices.pyranometer
+    assert c is not None, "a machine without a pyranometer opens none"
+    table = load_map(c.map)
+    return Instrument(await wires.modbus(c.wire, framing_of(table)), c.unit, table, name="pyranometer")
+
+
+async def _lab(wires: Wires, config: MachineConfig) -> LabDevices:
+    """Those of the three that the machine file has."""
+    return LabDevices(**{name: await KINDS[c.kind](wires, config) for name, c in config.devices.lab.present().items()})
+
+
 async def _roboclaw_wheels(wires: Wires, config: RoverConfig) -> Wheels:
     c, body = config.devices.wheels, config.body
     assert isinstance(c, RoboClawDevice)
@@ -230,6 +260,9 @@ KINDS: dict[str, Callable[..., Awaitable[Any]]] = {
     "watlow_heater": _watlow_heater,
     "meter": _meter,
     "stepper": _drive,
+    "conveyor": _conveyor,
+    "supply": _supply,
+    "pyranometer": _pyranometer,
     "http_snapshot": _camera,
     "roboclaw": _roboclaw_wheels,
     "modbus_wheels": _modbus_wheels,
@@ -272,6 +305,7 @@ async def open_machine(config: MachineConfig, listener: Listener) -> AsyncIterat
             recoater=await _drive(wires, config, "recoater"),
             piston=await _drive(wires, config, "piston"),
             camera=await _camera(wires, config),
+            lab=await _lab(wires, config),
             extra={name: await _extra(wires, name, extra) for name, extra in config.extra.items()},
         )
         machine = Machine(config, devices, listener)
@@ -333,7 +367,7 @@ async def open_device(config: MachineConfig | RoverConfig, name: str) -> AsyncIt
     try:
         if table is not None:
             link = await wires.modbus(c.wire, framing_of(table))
-            yield MappedDevice(RegisterAccess(link, c.unit, table, name))
+            yield MappedDevice(RegisterAccess(link, c.unit, table, name, contactor=getattr(c, "contactor", "")))
         elif isinstance(c, ExtraConfig):
             extra = await _extra(wires, name, c)
             yield PolledDevice(name, extra.identify, extra.poll)

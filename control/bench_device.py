@@ -15,10 +15,11 @@ from typing import Protocol
 
 from control.config import BeamConfig, DriveConfig, HeaterConfig, MachineConfig
 from control.errors import MoonkilnError, UsageError
+from control.lab_config import ConveyorConfig, SupplyConfig
 from control.rover.config import RoverConfig
 from firmware_bridge.devices.register_access import RegisterAccess
 from firmware_bridge.errors import Rejected
-from firmware_bridge.register_map import RegisterMap, Signal
+from firmware_bridge.register_map import RegisterMap, Signal, load_map
 from firmware_bridge.signals import Quality, Reading
 from slicer.words import did_you_mean
 
@@ -189,7 +190,8 @@ def bounds_of(config: MachineConfig | RoverConfig, name: str) -> dict[str, Bound
         return {"power_w": Bound(0.0, config.envelope.beam_power_w_max, "envelope.beam_power_w_max")}
     if isinstance(device, HeaterConfig):
         bound = Bound(0.0, device.temp_c_max, f"devices.{name}.temp_c_max")
-        return {"remote_setpoint_c": bound, "sp1_c": bound}
+        known = load_map(device.map).signals
+        return {signal: bound for signal in ("remote_setpoint_c", "sp1_c", "setpoint_c") if signal in known}
     if isinstance(device, DriveConfig):
         pulses = device.travel_mm / device.mm_per_rev * PULSES_PER_REV
         rpm = max(1, round(device.speed_mm_s / device.mm_per_rev * 60))
@@ -197,6 +199,12 @@ def bounds_of(config: MachineConfig | RoverConfig, name: str) -> dict[str, Bound
             "pr0_position": Bound(0.0, pulses, f"devices.{name}.travel_mm = {device.travel_mm:g} mm"),
             "pr0_velocity_rpm": Bound(1.0, rpm, f"devices.{name}.speed_mm_s = {device.speed_mm_s:g} mm/s"),
         }
+    if isinstance(device, ConveyorConfig):
+        return {"frequency_hz": Bound(0.0, device.hz_max, f"devices.{name}.hz_max")}
+    if isinstance(device, SupplyConfig):
+        volts = Bound(0.0, device.volts_max, f"devices.{name}.volts_max")
+        amps = Bound(0.0, device.amps_max, f"devices.{name}.amps_max")
+        return {"set_v": volts, "ovp_v": volts, "set_a": amps, "ocp_a": amps}
     return {}
 
 

@@ -11,6 +11,7 @@ import json
 import math
 import re
 import tomllib
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -18,7 +19,9 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from control.bounds import Hz, NonNegative, Positive, Unit
 from control.errors import MoonkilnError
+from control.lab_config import ConveyorConfig, LabConfig, PyranometerConfig, SupplyConfig, lab_flaws
 from slicer.envelope import Envelope
 from slicer.words import did_you_mean
 
@@ -30,11 +33,6 @@ SCHEMA_VERSION = 1
 BUS_LOAD_MAX = 0.70  # beyond this a poll that must be repeated no longer finds its slot, and readings go stale
 
 BAUD_MIN, BAUD_MAX = 1200, 4_000_000
-
-Positive = Annotated[float, Meta(gt=0, le=1e6)]  # bounded: infinity is no setting
-Hz = Annotated[float, Meta(gt=0, le=50)]
-Unit = Annotated[int, Meta(ge=1, le=247)]
-NonNegative = Annotated[float, Meta(ge=0, le=1e6)]
 
 
 class ConfigError(MoonkilnError):
@@ -132,7 +130,7 @@ class CameraConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DevicesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Every device of a printer, by the name under which its readings appear."""
+    """Every device of a printer, by the name under which its readings appear; the last three may be left out."""
 
     motion: MotionConfig
     beam: BeamConfig
@@ -141,6 +139,14 @@ class DevicesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recoater: DriveConfig
     piston: DriveConfig
     camera: CameraConfig
+    conveyor: ConveyorConfig | None = None
+    supply: SupplyConfig | None = None
+    pyranometer: PyranometerConfig | None = None
+
+    @property
+    def lab(self) -> LabConfig:
+        """Those that may be left out."""
+        return LabConfig(self.conveyor, self.supply, self.pyranometer)
 
 
 class ExtraConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -184,7 +190,8 @@ class MachineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     def every_device(self) -> dict[str, Any]:
         """Each device's configuration by its name, those of `[extra]` as well."""
-        return {**{name: getattr(self.devices, name) for name in self.devices.__struct_fields__}, **self.extra}
+        rows = {name: getattr(self.devices, name) for name in self.devices.__struct_fields__}
+        return {**{name: row for name, row in rows.items() if row is not None}, **self.extra}
 
     def with_urls(self, overlay: dict[str, str]) -> MachineConfig:
         """This machine with some wires elsewhere. Raises ConfigError for a wire that it does not have."""
@@ -336,7 +343,7 @@ def _check_names(config: MachineConfig) -> Iterator[str]:
 
     for name, device in config.extra.items():
         if name in config.devices.__struct_fields__:
-            yield f"extra.{name}: every printer has a device of this name; choose another"
+            yield f"extra.{name}: a printer's own device has this name; choose another, or use [devices.{name}]"
         if not re.fullmatch("[a-z][a-z0-9_]*", name):
             yield f"extra.{name}: a name has small letters, digits and _, and begins with a letter"
         kinds = extra_kinds()
@@ -406,6 +413,11 @@ def _check_lengths(config: MachineConfig) -> Iterator[str]:
         yield f"envelope: z_mm {config.envelope.z_mm:g} is beyond the piston's travel of {d.piston.travel_mm:g} mm"
 
 
+def _check_lab(config: MachineConfig) -> Iterator[str]:
+    """What the devices that may be left out are asked to do, they can do."""
+    yield from lab_flaws(config.devices.lab)
+
+
 def _check_fiducials(config: MachineConfig) -> Iterator[str]:
     """Four markers or more, each with the number that is printed in it and a place on the plate."""
     fiducials = config.devices.camera.fiducials
@@ -416,7 +428,10 @@ def _check_fiducials(config: MachineConfig) -> Iterator[str]:
         yield f"devices.camera.fiducials: four markers or more fix the picture, {len(fiducials)} do not"
 
 
-_CHECKS = (_check_names, _check_wires, _check_maps, _check_times, _check_lengths, _check_fiducials, _check_bus_loads)
+_CHECKS = (
+    _check_names, _check_wires, _check_maps, _check_times, _check_lengths, _check_lab, _check_fiducials,
+    _check_bus_loads,
+)  # fmt: skip
 
 
 def _table(config: MachineConfig, device: str) -> str:
@@ -445,6 +460,7 @@ def _sentence(error: msgspec.ValidationError, root: type) -> str:
         node: Any = root
         for part in [] if place == "top level" else place.split("."):
             node = next((f.type for f in msgspec.structs.fields(node) if f.encode_name == part), node)
+            node = next((kind for kind in typing.get_args(node) if isinstance(kind, type(msgspec.Struct))), node)
         known = [f.encode_name for f in msgspec.structs.fields(node)]
         return f"[{place}] has an unknown key {unknown.group(1)!r}{did_you_mean(unknown.group(1), known)}"
     missing = re.search(r"missing required field `(\w+)`", message)

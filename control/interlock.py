@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from control.config import MachineConfig
+from control.lab_config import SupplyConfig
 from control.states import BEAM_MAY_BE_LIVE, RunState
 from firmware_bridge.signals import LimitState, Quality, Reading
 
@@ -25,6 +26,8 @@ BEAM_FAULT = 1 << 4
 POLLED = ("beam", "heater", "meter", "recoater", "piston")
 DRIVE_FAULT = 1 << 0
 HEATER_SENSOR_BREAK = 1 << 5
+CONVEYOR_RUNNING = 3
+SUPPLY_PROTECTIONS = {1: "over-voltage", 2: "over-current"}
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,10 @@ def device_trips(
         return drive_trips(device, signals) + blade_trips(config, signals, state)
     if device == "piston":
         return drive_trips(device, signals)
+    if device == "conveyor":
+        return conveyor_trips(signals, state, state_since_s)
+    if device == "supply" and config.devices.supply is not None:
+        return supply_trips(config.devices.supply, signals, state, state_since_s, firing_since_s)
     if device in config.extra:
         return extra_trips(device, signals)
     return []
@@ -122,6 +129,7 @@ def extra_trips(device: str, signals: Mapping[str, Reading]) -> list[Trip]:
 def stale_limits_s(config: MachineConfig) -> dict[str, float]:
     """How old the newest poll of each polled device may get."""
     limits_s = {device: getattr(config.devices, device).stale_after_s for device in POLLED}
+    limits_s |= {name: device.stale_after_s for name, device in config.devices.lab.present().items()}
     return limits_s | {name: extra.stale_after_s for name, extra in config.extra.items()}
 
 
@@ -203,3 +211,49 @@ def blade_trips(config: MachineConfig, recoater: Mapping[str, Reading], state: R
                 Trip("recoater", f"the blade stands {away_mm:.1f} mm from its park position while the beam is armed")
             ]
     return []
+
+
+def conveyor_trips(conveyor: Mapping[str, Reading], state: RunState, state_since_s: float = 0.0) -> list[Trip]:
+    """A drive that reports a fault, or turns while the beam may be live: powder falls on what is being sintered."""
+    found: list[Trip] = []
+    if "fault_code" in conveyor and conveyor["fault_code"].value:
+        code = conveyor["fault_code"].value
+        found.append(Trip("conveyor", f"its drive reports fault {code:g}: look it up in its manual, free the screw"))
+    if "run_state" in conveyor and state in BEAM_MAY_BE_LIVE:
+        is_of_this_state = conveyor["run_state"].time_s > state_since_s
+        if conveyor["run_state"].value == CONVEYOR_RUNNING and is_of_this_state:
+            found.append(Trip("conveyor", f"it runs while the machine is {state.value}"))
+    return found
+
+
+def supply_trips(
+    config: SupplyConfig,
+    supply: Mapping[str, Reading],
+    state: RunState,
+    state_since_s: float = 0.0,
+    live_since_s: float | None = None,
+) -> list[Trip]:
+    """A protection that struck, an output that is on where nothing is armed, and a load that draws what it should not.
+
+    `live_since_s`: since when the output has to be on with its load drawing; None: it need not.
+    """
+    found: list[Trip] = []
+    if "protection" in supply and supply["protection"].value:
+        number = int(supply["protection"].value)
+        why = SUPPLY_PROTECTIONS.get(number, f"number {number}")
+        found.append(Trip("supply", f"its protection has struck ({why}): look at its load, then reset it at its keys"))
+    if "output" not in supply:
+        return found
+    is_on, time_s = supply["output"].value != 0, supply["output"].time_s
+    if is_on and state not in BEAM_MAY_BE_LIVE and time_s > state_since_s:
+        found.append(Trip("supply", f"its output is on while the machine is {state.value}"))
+    if live_since_s is None or time_s <= live_since_s or found:
+        return found
+    if not is_on:
+        found.append(Trip("supply", "its output went off without being told: look at its keys and its input"))
+    elif "constant_current" in supply and supply["constant_current"].value:
+        found.append(Trip("supply", f"its load takes all of the {config.amps_max:g} A that it may: look for a short"))
+    elif "output_a" in supply and supply["output_a"].value < config.amps_min:
+        amps = supply["output_a"].value
+        found.append(Trip("supply", f"its load takes {amps:.3g} A, under {config.amps_min:g} A: look at its cable"))
+    return found

@@ -15,7 +15,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from control.config import MachineConfig
-from control.interlock import Health, Trip, device_trips, stale_limits_s, stale_or_bad
+from control.interlock import Health, Trip, device_trips, stale_limits_s, stale_or_bad, supply_trips
+from control.lab import LabDevices, configure_lab, lacks_light, switch_on
 from control.plug_in_devices import ExtraDevice
 from control.polling import Poller, PollTurn
 from control.states import BEAM_MAY_BE_LIVE, RunEvent, RunState, next_state
@@ -48,6 +49,7 @@ class Devices:
     recoater: StepperDrive
     piston: StepperDrive
     camera: Camera
+    lab: LabDevices = field(default_factory=LabDevices)
     extra: Mapping[str, ExtraDevice] = field(default_factory=dict)
 
 
@@ -84,8 +86,8 @@ class Machine(Watch):
         d = self.devices
         for device in (d.motion, d.beam, d.heater, d.meter, d.recoater, d.piston, d.camera):
             await device.identify()
-        for extra in d.extra.values():
-            await extra.identify()
+        for other in (*d.lab.present().values(), *d.extra.values()):
+            await other.identify()
         await d.beam.reset()  # a latched stop or watchdog trip: whoever starts a host has looked at the machine
         await d.beam.configure(watchdog_ms=self.config.devices.beam.watchdog_ms)
         await d.heater.configure()
@@ -93,6 +95,8 @@ class Machine(Watch):
         await d.piston.configure()
         for extra in d.extra.values():
             await extra.configure()
+        # last: from here on the conveyor's drive wants to hear from us, and the pollers are what it hears
+        await configure_lab(d.lab, self.config.devices.lab, lambda text: self._listener.event("warning", text))
         self._start_pollers()
         names = tuple(self._stale_limits_s)
         limit_s = max(self._stale_limits_s.values())
@@ -157,6 +161,24 @@ class Machine(Watch):
         await drive.move_to(position_mm)
         self._moving_until[name] = 0.0
 
+    async def spread(self) -> None:
+        """One stroke of the blade, there and back; a conveyor, if there is one, brings powder meanwhile.
+
+        What breaks a stroke off ends in `make_safe`, which stops the conveyor: there it is one of those that wait for
+        nobody, here it would keep a trip waiting.
+        """
+        where, c, conveyor = self.config.print, self.config.devices.conveyor, self.devices.lab.conveyor
+        if conveyor is not None and c is not None:
+            await conveyor.run(c.run_hz)
+        await self.move_axis("recoater", where.recoat_far_mm)
+        await self.move_axis("recoater", where.recoat_park_mm)
+        if conveyor is not None:
+            await conveyor.stop()
+
+    def lacks_light(self, *, is_waiting: bool = False) -> str:
+        """Why there is not Sun enough to expose by; empty where there is, or where no floor is set."""
+        return lacks_light(self.config.devices.pyranometer, self.readings.get("pyranometer"), is_waiting=is_waiting)
+
     async def home_axis(self, name: str, *, unless_homed: bool = False) -> bool:
         """Home `recoater` or `piston`; with `unless_homed`, only a drive that does not know where it is.
 
@@ -171,7 +193,8 @@ class Machine(Watch):
         return True
 
     async def arm_and_fire(self, power_w: float) -> None:
-        """Set the head's power, open the shutter, arm with a fresh token, fire; each step read back.
+        """Set the head's power, open the shutter, arm with a fresh token, switch the supply on that some machines
+        have, fire; each step read back.
 
         From here on the feeder keeps token and watchdog alive, and stops as soon as anything is not well.
         """
@@ -191,6 +214,7 @@ class Machine(Watch):
         self._token = self._token % 65535 + 1
         await beam.arm(self._token)
         self._move(RunEvent.ARM)
+        await self._switch_on_supply()
         self._move(RunEvent.FIRE)
         await beam.fire(True)
         self._firing_since_s = asyncio.get_running_loop().time()
@@ -208,17 +232,20 @@ class Machine(Watch):
             self.trip([Trip("beam", "it stopped firing without being told")])
 
     async def cease_and_disarm(self) -> None:
-        """Fire off, disarmed, shutter closed; each read back."""
+        """Fire off, disarmed, shutter closed, and the supply off that some machines have; each read back."""
         beam = self.devices.beam
         self._firing_since_s = None
         await beam.fire(False)
         await beam.disarm()
         await beam.set_shutter(False)
+        if self.devices.lab.supply is not None:
+            await self.devices.lab.supply.switch_off()
         if self.state in BEAM_MAY_BE_LIVE:
             self._move(RunEvent.DISARM)
 
     async def make_safe(self) -> list[str]:
-        """The beam first; then heat, motion and drives side by side, since each has its own wire and a queue to end.
+        """The beam first; then heat, motion, drives, conveyor and supply side by side, begun in this order, since each
+        has its own wire and a queue to end.
 
         Each part is bounded in time, and none is skipped because another failed. Returns the names of the parts that
         could not be made safe; each has been told of. From here on the head is not fed.
@@ -232,7 +259,7 @@ class Machine(Watch):
             self._made_safe("motion", SAFE_MOTION_S, d.motion.quick_stop if broken_off else d.motion.safe),
             self._made_safe("recoater", SAFE_STEP_S, d.recoater.safe),
             self._made_safe("piston", SAFE_STEP_S, d.piston.safe),
-            *(self._made_safe(name, SAFE_STEP_S, extra.safe) for name, extra in d.extra.items()),
+            *(self._made_safe(n, SAFE_STEP_S, one.safe) for n, one in {**d.lab.present(), **d.extra}.items()),
         )
         return self._released([what for what in failed if what])
 
@@ -290,9 +317,9 @@ class Machine(Watch):
         for name in ("recoater", "piston"):
             drive = PollTurn(name, getattr(self.devices, name), self._drive_period_s(name))
             buses.setdefault(getattr(c, name).wire, []).append(drive)
-        for name, device in self.devices.extra.items():
-            extra = self.config.extra[name]
-            buses.setdefault(extra.wire, []).append(PollTurn(name, device, self._extra_period_s(name)))
+        others = self.config.every_device()
+        for name, device in {**self.devices.lab.present(), **self.devices.extra}.items():
+            buses.setdefault(others[name].wire, []).append(PollTurn(name, device, _every(others[name].poll_hz)))
         self._start(Poller(bus, turns, self._publish, self._poll_failed) for bus, turns in buses.items())
         self._spawn(self._feed_beam(), "beam-feeder")
 
@@ -308,9 +335,6 @@ class Machine(Watch):
             return 1 / (c.poll_moving_hz if moving else c.poll_hz)
 
         return period_s
-
-    def _extra_period_s(self, name: str) -> Callable[[], float]:
-        return lambda: 1 / self.config.extra[name].poll_hz
 
     def _hurry(self, name: str) -> None:
         self._moving_until[name] = asyncio.get_running_loop().time() + MOVING_S
@@ -359,6 +383,17 @@ class Machine(Watch):
         if self._emission is not None:
             self.emitted_j += (emission.time_s - self._emission.time_s) * (emission.value + self._emission.value) / 2
         self._emission = emission
+
+    async def _switch_on_supply(self) -> None:
+        """The supply on, and its load seen to draw what it should, before the head may fire."""
+        supply, c = self.devices.lab.supply, self.config.devices.supply
+        if supply is None or c is None:
+            return
+        began_s = asyncio.get_running_loop().time()
+        self._take("supply", await switch_on(supply, c))
+        if found := supply_trips(c, self.readings["supply"], self.state, self._state_since_s, began_s):
+            self.trip(found)
+            raise MachineTripped(found)
 
     async def _refresh_heat(self) -> None:
         if self._heat_target_c is not None:
@@ -410,3 +445,7 @@ class Machine(Watch):
                 await self.devices.beam.stop()
         except (BridgeError, TimeoutError) as error:
             self._listener.event("error", f"the head did not take the stop ({error}); its watchdog must do it")
+
+
+def _every(rate_hz: float) -> Callable[[], float]:
+    return lambda: 1 / rate_hz

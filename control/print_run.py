@@ -37,6 +37,7 @@ from vision.inspect_bed import LayerInspection
 ENERGY_POLLS_MIN = 40  # fewer samples of the beam say nothing about a layer's energy
 ENERGY_SHARE = 0.25  # by which the samples of 40 polls, the worst case, stay under the truth with room to spare
 TELLS_A_LAYER = 20  # how often an exposure says how far it is
+LIGHT_EVERY_S = 0.5
 QUEUE_SETTLE_S = 30.0  # beside the planned time: what the controller may take to run its planner empty
 
 
@@ -263,6 +264,7 @@ class PrintRun:
         first_block = point.first_block if point is not None else 0
         while first_block < blocks:
             await self._obey()  # before the beam is armed for nothing
+            await self._await_light(index)
             first_block = await self._expose(index, job_layer, first_block)
         if self._dry_run:
             return
@@ -290,8 +292,7 @@ class PrintRun:
         self._tell(f"layer {index + 1}: recoating")
         await machine.guarded(machine.move_axis("piston", job_layer.layer.z_mm))
         for attempt in range(p.recoat_tries_max):
-            await machine.guarded(machine.move_axis("recoater", p.recoat_far_mm))
-            await machine.guarded(machine.move_axis("recoater", p.recoat_park_mm))
+            await machine.guarded(machine.spread())
             inspection = await machine.guarded(self._look_at_powder(index, job_layer))
             if inspection.quality == "unknown":
                 if p.on_unknown_picture == "stop":
@@ -448,7 +449,26 @@ class PrintRun:
                 await self._say("info", "resumed by the operator")
 
     def _wants_break(self) -> bool:
-        return self._operator.wants_break
+        return self._operator.wants_break or (not self._dry_run and bool(self._machine.lacks_light()))
+
+    async def _await_light(self, index: int) -> None:
+        """Where the machine file sets a floor of irradiance: wait for it before the beam is armed, and so long as the
+        file allows. MachineTripped after that: the run can be resumed in better light."""
+        why = "" if self._dry_run else self._machine.lacks_light()
+        pyranometer = self._machine.config.devices.pyranometer
+        if not why or pyranometer is None:
+            return
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + pyranometer.wait_s_max
+        await self._say("warning", f"layer {index}: {why}; waiting for light")
+        self._tell(f"layer {index + 1}: waiting for light")
+        while why := self._machine.lacks_light(is_waiting=True):
+            if loop.time() >= deadline_s:
+                waited = f"after waiting {pyranometer.wait_s_max:g} s " if pyranometer.wait_s_max else ""
+                raise MachineTripped([Trip("pyranometer", f"{waited}{why}: resume the run in better light")])
+            await self._machine.guarded(asyncio.sleep(LIGHT_EVERY_S))
+            await self._obey()
+        await self._say("info", f"layer {index}: there is light again")
 
     def _note_ack(self, line: int) -> None:
         self._acked_line = line

@@ -35,6 +35,9 @@ CHARTS = (  # title, unit, and of each curve: device, signal, name, style
     ),
     ("Beam", "W", (("beam", "emission_w", "emission read back", "hot"), ("beam", "power_w", "set-point", "aim"))),
     ("Power drawn", "W", (("meter", "power_w", "meter", "cool"),)),
+    ("Irradiance", "W/m2", (("pyranometer", "irradiance_w_m2", "pyranometer", "hot"),)),
+    ("Supply", "A", (("supply", "output_a", "output", "cool"),)),
+    ("Conveyor", "Hz", (("conveyor", "output_hz", "output", "cool"), ("conveyor", "commanded_hz", "set-point", "aim"))),
 )
 ROUTINE = re.compile(r"machine: (ready|armed|exposing|safe|fault) -> (ready|armed|exposing|safe) ")
 STATUS_STYLE = {"done": "good", "stopped": "warn", "cancelled": "warn", "no outcome": "warn", "unknown": "warn"}

@@ -26,7 +26,7 @@ RECORD_BYTES_MAX = 256 * 1024 * 1024
 POINTS_MAX = 40_000  # of one signal; beyond, every second one is let go
 EVENTS_MAX = 5000
 PROGRESS_MAX = 200_000
-CHARTED = ("heater", "beam", "meter")
+CHARTED = ("heater", "beam", "meter", "conveyor", "supply", "pyranometer")
 _LEVELS = {1: "debug", 2: "info", 3: "warning", 4: "error", 5: "error"}  # foxglove.Log
 
 

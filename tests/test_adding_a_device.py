@@ -244,7 +244,7 @@ def test_an_instrument_needs_no_driver(tmp_path: Path, project: Path) -> None:
 @pytest.mark.parametrize(
     ("right", "wrong", "sentence"),
     [
-        ("[extra.dust_fan]", "[extra.heater]", "every printer has a device of this name"),
+        ("[extra.dust_fan]", "[extra.heater]", "own device has this name"),
         ("[extra.dust_fan]", "[extra.Dust-Fan]", "extra.Dust-Fan: a name has small letters"),
         ('kind = "df100"', 'kind = "df10"', "no driver of kind 'df10' is installed (did you mean 'df100'?)"),
         ('wire = "fan_bus"', 'wire = "fan_bux"', "which [urls] does not name (did you mean 'fan_bus'?)"),

@@ -6,6 +6,7 @@ import json
 import re
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
@@ -23,6 +24,7 @@ from control.config import (
 )
 
 BENCH = (MACHINES / "bench.toml").read_text(encoding="utf-8")
+LAB = (MACHINES / "bench_lab.toml").read_text(encoding="utf-8")
 
 
 def set_key(text: str, table: str, key: str, value: str) -> str:
@@ -121,6 +123,26 @@ BAD_VALUES = [
     ("print", "on_unknown_picture", ['"hope"']),
     ("print", "position_tolerance_mm", ["0.0", "1.1"]),
 ]
+LAB_VALUES = [  # of the devices that may be left out
+    ("devices.conveyor", "unit", ["0", "248"]),
+    ("devices.conveyor", "poll_hz", ["0.0", "50.1"]),
+    ("devices.conveyor", "run_hz", ["0.0", "50.1"]),
+    ("devices.conveyor", "hz_max", ["0.0", "60.1", "29.0"]),
+    ("devices.conveyor", "watchdog_s", ["0.1", "10.1", "0.4"]),
+    ("devices.conveyor", "stale_after_s", ["0.0", "0.4"]),
+    ("devices.supply", "unit", ["0", "248"]),
+    ("devices.supply", "poll_hz", ["0.0", "50.1"]),
+    ("devices.supply", "volts", ["0.0", "13.1"]),
+    ("devices.supply", "volts_max", ["0.0", "11.9"]),
+    ("devices.supply", "amps_max", ["0.0", "0.5"]),
+    ("devices.supply", "amps_min", ["-0.1", "2.0"]),
+    ("devices.supply", "stale_after_s", ["0.0", "0.4"]),
+    ("devices.pyranometer", "unit", ["0", "248"]),
+    ("devices.pyranometer", "poll_hz", ["0.0", "50.1"]),
+    ("devices.pyranometer", "irradiance_min_w_m2", ["0.0", "4001.0"]),
+    ("devices.pyranometer", "wait_s_max", ["-1.0"]),
+    ("devices.pyranometer", "stale_after_s", ["0.0", "0.9"]),
+]
 
 
 @pytest.mark.parametrize(
@@ -128,6 +150,29 @@ BAD_VALUES = [
 )
 def test_a_value_out_of_its_range_is_refused_where_it_is_read(tmp_path: Path, table: str, key: str, value: str) -> None:
     assert f"{table}.{key}" in refusal(tmp_path, set_key(BENCH, table, key, value))
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value"), [(table, key, value) for table, key, values in LAB_VALUES for value in values]
+)
+def test_so_is_one_of_a_device_that_may_be_left_out(tmp_path: Path, table: str, key: str, value: str) -> None:
+    sentence = refusal(tmp_path, set_key(LAB, table, key, value))
+    assert table in sentence and key in sentence
+
+
+def test_a_key_that_a_device_does_not_have_is_named_also_where_it_may_be_left_out(tmp_path: Path) -> None:
+    assert "did you mean 'run_hz'" in refusal(tmp_path, LAB.replace("run_hz", "run_hx")).replace("?", "")
+
+
+def test_a_wait_for_light_that_nobody_asks_for_is_refused(tmp_path: Path) -> None:
+    text = LAB.replace("irradiance_min_w_m2 = 600.0", "")
+    assert "wait_s_max is for what" in refusal(tmp_path, text)
+    assert load_machine_text(tmp_path, text.replace("wait_s_max = 1800.0", "")).devices.pyranometer is not None
+
+
+def load_machine_text(tmp_path: Path, text: str) -> MachineConfig:
+    (tmp_path / "machine.toml").write_text(text, encoding="utf-8")
+    return load_machine(tmp_path / "machine.toml")
 
 
 def number_keys() -> list[tuple[str, str]]:
@@ -154,12 +199,14 @@ def test_no_number_of_a_machine_file_may_be_other_than_finite(tmp_path: Path, va
 
 def test_every_number_with_a_bound_is_tried_above() -> None:
     """A new key of the configuration must have its bad values in this file."""
-    tried = {(table, key) for table, key, _ in BAD_VALUES}
+    tried = {(table, key) for table, key, _ in BAD_VALUES + LAB_VALUES}
 
     def walk(kind: type, place: str) -> None:
         for field in msgspec.structs.fields(kind):
-            if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
-                walk(field.type, f"{place}.{field.name}" if place else field.name)
+            kinds = [field.type, *get_args(field.type)]
+            inner = next((k for k in kinds if isinstance(k, type) and issubclass(k, msgspec.Struct)), None)
+            if inner is not None and field.name != "extra":
+                walk(inner, f"{place}.{field.name}" if place else field.name)
             elif field.type not in (str, dict[str, str]) and field.name not in (
                 "schema_version",
                 "fiducials",

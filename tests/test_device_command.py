@@ -10,19 +10,20 @@ import os
 import signal
 from typing import Any
 
+import msgspec
 import pytest
 from bench_helpers import moonkiln
 from click.testing import CliRunner
 from test_transport import Pty
 
-from control.assembly import map_of
+from control.assembly import map_of, open_device
 from control.bench_device import bounds_of, parse_writes
 from control.cli import cli
 from control.commands.device import _read, _watch, _write
 from control.config import ConfigError, MachineConfig, load_machine
 from control.errors import MoonkilnError, UsageError
 from control.rover.config import load_rover
-from firmware_bridge.errors import Rejected, WrongModel
+from firmware_bridge.errors import NotReady, Rejected, WrongModel
 from firmware_bridge.map_folders import known_names
 from firmware_bridge.register_map import load_map
 from hil_sim.virtual_time import run_virtual
@@ -31,7 +32,9 @@ from hil_sim.world.emulators.eurotherm3200 import Eurotherm3200
 from hil_sim.world.emulators.marlin import MarlinEmulator
 from hil_sim.world.emulators.marlin_firmware import MarlinBuild
 from hil_sim.world.emulators.modbus_slave import RtuBus, TcpSlave
+from hil_sim.world.emulators.riden_rd6006 import RidenSupply
 from hil_sim.world.emulators.sdm120 import Sdm120
+from hil_sim.world.plant.dc_supply import DcLoad, DcSupply
 from hil_sim.world.plant.gantry import Gantry
 from hil_sim.world.plant.heater import HeaterPlate
 from hil_sim.world.plant.power import Meter
@@ -336,3 +339,51 @@ def test_a_hazardous_write_without_arm_exits_1_and_opens_nothing():
 def test_a_rover_device_is_found_in_its_machine_file():
     done = run("device", "power", "read", "--machine", "osr")
     assert done.exit_code == 3 and "there is no port" in done.stderr
+
+
+def test_a_device_behind_a_contactor_is_opened_by_the_word_of_its_machine_file():
+    """Without that word the same device is refused: nothing would cut its power."""
+
+    async def main(loop):
+        supply = RidenSupply(DcSupply(DcLoad(10.0)))
+        await lay_virtual("psu", RtuBus({1: supply}, baud=115200), baud=115200)
+        config = load_machine("bench_lab").with_urls({"psu": "sim:psu?baud=115200"})
+        assert config.devices.supply is not None
+        async with open_device(config, "supply") as device:
+            await device.identify()
+            assert (await device.read(["model_id"]))["model_id"].value == 60062
+        uncut = msgspec.structs.replace(config.devices.supply, contactor="")
+        devices = msgspec.structs.replace(config.devices, supply=uncut)
+        with pytest.raises(NotReady, match="no watchdog of its own"):
+            async with open_device(msgspec.structs.replace(config, devices=devices), "supply"):
+                pass
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize(
+    ("device", "word", "limit"),
+    [
+        ("conveyor", "frequency_hz=50.1", "0 to 50 Hz may be (devices.conveyor.hz_max)"),
+        ("supply", "set_v=13.1", "0 to 13 V may be (devices.supply.volts_max)"),
+        ("supply", "set_a=2.1", "0 to 2 A may be (devices.supply.amps_max)"),
+        ("supply", "ovp_v=14", "0 to 13 V may be (devices.supply.volts_max)"),
+    ],
+)
+def test_what_a_laboratory_adds_has_its_limits_by_hand_too(device, word, limit):
+    config = load_machine("bench_lab")
+    table, bounds = map_of(config, device), bounds_of(config, device)
+    assert table is not None and set(bounds) <= set(table.signals)
+    with pytest.raises(UsageError) as refused:
+        parse_writes(device, table, bounds, [word])
+    assert limit in str(refused.value)
+
+
+@pytest.mark.parametrize(("kind", "table"), [("omron_heater", "omron_e5cc"), ("watlow_heater", "watlow_pm")])
+def test_a_heater_of_another_make_has_the_machines_limit_by_hand_too(kind, table):
+    heater = msgspec.structs.replace(BENCH.devices.heater, kind=kind, map=table, contactor="K1", temp_c_max=150.0)
+    config = msgspec.structs.replace(BENCH, devices=msgspec.structs.replace(BENCH.devices, heater=heater))
+    registers = map_of(config, "heater")
+    assert registers is not None
+    with pytest.raises(UsageError, match="0 to 150 degC may be"):
+        parse_writes("heater", registers, bounds_of(config, "heater"), ["setpoint_c=151"])

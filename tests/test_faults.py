@@ -19,6 +19,7 @@ from hil_sim.world.faults.actuator import feed_fraction
 from hil_sim.world.faults.schedule import COUNTED
 from hil_sim.world.faults.stream import KINDS as STREAM_KINDS
 from hil_sim.world.faults.stream import strike_chunk
+from hil_sim.world.faults.thermal import reading_c
 from hil_sim.world.wiring import WorldError
 
 
@@ -112,6 +113,8 @@ def test_kinds_of_other_families_are_refused_where_they_cannot_strike():
         strike_chunk(short, b"x")
     with pytest.raises(ValueError, match="no fault of the feed"):
         feed_fraction(Fault("drop", "a.to_host", at_chunk=0))
+    with pytest.raises(ValueError, match="no fault of a sensor"):
+        reading_c(Fault("heater_open", "motion.plate", at_s=0, for_s=1))
 
 
 def test_no_two_families_have_a_kind_of_one_name():
@@ -153,3 +156,9 @@ def test_a_fault_that_a_world_has_no_place_for_is_refused():
 
     with pytest.raises(WorldError, match=r"no point 'bus7.to_host'"):
         run_virtual(main)
+
+
+def test_a_fault_that_lasts_cannot_be_hung_on_a_count():
+    by_count = FaultSchedule((Fault("heater_open", "motion.plate", at_event=3),))
+    assert check_faults(by_count) == ["'heater_open' is anchored by at_s or at_layer, not by at_event."]
+    assert check_faults(FaultSchedule((Fault("heater_open", "motion.plate", at_s=3, for_s=1),))) == []

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from control.config import load_machine
+from control.config import MachineConfig, load_machine
 from control.interlock import BEAM_FIRING, BEAM_INTERLOCK_OK, Trip
+from control.lab import LabDevices
 from control.machine import Devices, Machine
 from control.states import IllegalTransition, RunEvent, RunState
 from control.watch import POLL_FAILURES_MAX, MachineTripped
@@ -21,12 +22,18 @@ from firmware_bridge.signals import LimitState, Quality, Reading
 from hil_sim.virtual_time import VirtualLoop, run_virtual
 
 CONFIG = load_machine("bench")
+LAB_CONFIG = load_machine("bench_lab")
 POLLED = {
     "beam": {"status": float(BEAM_INTERLOCK_OK), "emission_w": 0.0},
     "heater": {"bed_temp_c": 20.0, "status": 0.0},
     "meter": {"voltage_v": 230.0},
     "recoater": {"motion_status": 2.0, "position_mm": 0.0},
     "piston": {"motion_status": 2.0, "position_mm": 0.0},
+}
+LAB_POLLED = {
+    "conveyor": {"fault_code": 0.0, "run_state": 0.0},
+    "supply": {"output": 0.0, "protection": 0.0, "constant_current": 0.0, "output_a": 0.0},
+    "pyranometer": {"irradiance_w_m2": 900.0},
 }
 
 
@@ -37,7 +44,9 @@ class Device:
         self.name = name
         self.calls = calls
         self.breaks: dict[str, Exception | None] = {}
-        self.values = dict(POLLED.get(name, {}))
+        self.returns: dict[str, Any] = {}
+        self.shows: dict[str, dict[str, float]] = {}  # what it shows once it was asked
+        self.values = dict((POLLED | LAB_POLLED).get(name, {}))
         self.quality = Quality.GOOD
 
     def silent_s(self) -> float:
@@ -63,9 +72,11 @@ class Device:
                 raise error
         await asyncio.sleep(0.01)
 
-    def __getattr__(self, what: str) -> Callable[..., Awaitable[None]]:
-        async def answer(*_args: Any, **_more: Any) -> None:
+    def __getattr__(self, what: str) -> Callable[..., Awaitable[Any]]:
+        async def answer(*_args: Any, **_more: Any) -> Any:
             await self._answer(what)
+            self.values |= self.shows.get(what, {})
+            return self.returns.get(what)
 
         return answer
 
@@ -85,12 +96,14 @@ class Listener:
 
 
 class Bench:
-    def __init__(self) -> None:
+    def __init__(self, config: MachineConfig = CONFIG, lab: tuple[str, ...] = ()) -> None:
         self.calls: list[str] = []
         names = ("motion", "beam", "heater", "meter", "recoater", "piston", "camera")
-        self.devices = {name: Device(name, self.calls) for name in names}
+        self.devices = {name: Device(name, self.calls) for name in names + lab}
         self.listener = Listener()
-        self.machine = Machine(CONFIG, Devices(**self.devices), self.listener)  # type: ignore[arg-type]
+        devices: dict[str, Any] = {name: self.devices[name] for name in names}
+        devices["lab"] = LabDevices(**{name: self.devices[name] for name in lab})  # type: ignore[arg-type]
+        self.machine = Machine(config, Devices(**devices), self.listener)
 
     def safe_calls(self) -> list[str]:
         return [call for call in self.calls if call.endswith((".safe", ".quick_stop"))]
@@ -329,6 +342,73 @@ def test_a_stop_goes_to_the_head_over_its_own_connection_first() -> None:
 # ---- making safe
 
 SAFE_ORDER = ["beam.safe", "heater.safe", "motion.safe", "recoater.safe", "piston.safe"]
+
+
+def test_conveyor_and_supply_come_last_and_a_part_that_fails_does_not_keep_them() -> None:
+    async def main(_loop: VirtualLoop) -> None:
+        bench = Bench(LAB_CONFIG, lab=("conveyor", "supply", "pyranometer"))
+        bench.devices["conveyor"].returns["reset"] = 0
+        await bench.machine.bring_up()
+        for broken in (None, "heater", "conveyor"):
+            bench.calls.clear()
+            if broken is not None:
+                bench.devices[broken].breaks["safe"] = LinkTimeout("gone")
+            failed = [name for name in ("heater", "conveyor") if "safe" in bench.devices[name].breaks]
+            assert await bench.machine.make_safe() == failed
+            assert bench.safe_calls()[0] == "beam.safe"
+            assert bench.safe_calls()[-3:] == ["conveyor.safe", "supply.safe", "pyranometer.safe"]
+            assert {"heater.safe", "recoater.safe", "piston.safe"} < set(bench.safe_calls()[1:-3])
+        await bench.machine.shut_down()
+
+    run_virtual(main)
+
+
+def test_a_supply_is_on_from_arming_to_disarming_and_seen_to_be_drawn_from_before_the_head_fires() -> None:
+    async def main(_loop: VirtualLoop) -> None:
+        bench = Bench(LAB_CONFIG, lab=("conveyor", "supply", "pyranometer"))
+        bench.devices["conveyor"].returns["reset"] = 0
+        await bench.machine.bring_up()
+        supply, beam = bench.devices["supply"], bench.devices["beam"]
+        bench.calls.clear()
+        supply.shows["switch_on"] = {"output": 1.0, "output_a": 1.2}
+        supply.shows["switch_off"] = {"output": 0.0, "output_a": 0.0}
+        beam.shows["fire"] = {"status": float(BEAM_INTERLOCK_OK | 6)}
+        await bench.machine.arm_and_fire(100.0)
+        steps = [call for call in bench.calls if call != "beam.feed"]
+        arming = ["beam.set_power_w", "beam.set_shutter", "beam.arm"]
+        assert steps == [*arming, "supply.set_output", "supply.switch_on", "beam.fire"]
+        await asyncio.sleep(1.0)
+        assert bench.machine.state is RunState.EXPOSING
+        bench.calls.clear()
+        beam.shows["fire"] = {"status": float(BEAM_INTERLOCK_OK)}
+        await bench.machine.cease_and_disarm()
+        steps = [call for call in bench.calls if call != "beam.feed"]
+        assert steps == ["beam.fire", "beam.disarm", "beam.set_shutter", "supply.switch_off"]
+        await asyncio.sleep(1.0)
+        assert bench.machine.state is RunState.READY
+
+        bench.calls.clear()
+        supply.shows.clear()
+        with pytest.raises(MachineTripped, match="supply: its output went off"):
+            await bench.machine.arm_and_fire(100.0)
+        assert "beam.fire" not in bench.calls
+        await bench.machine.shut_down()
+
+    run_virtual(main)
+
+
+def test_a_conveyor_that_had_tripped_is_reset_and_told_of_and_its_watchdog_armed_last() -> None:
+    async def main(_loop: VirtualLoop) -> None:
+        bench = Bench(LAB_CONFIG, lab=("conveyor", "supply", "pyranometer"))
+        bench.devices["conveyor"].returns["reset"] = 58
+        await bench.machine.bring_up()
+        assert bench.listener.said("the drive had tripped (fault 58)")
+        configured = [call for call in bench.calls if call.endswith(".configure")]
+        assert configured[-2:] == ["conveyor.configure", "supply.configure"]
+        assert bench.calls.index("conveyor.reset") < bench.calls.index("conveyor.configure")
+        await bench.machine.shut_down()
+
+    run_virtual(main)
 
 
 def test_a_gantry_that_takes_its_time_keeps_nothing_from_being_made_safe() -> None:

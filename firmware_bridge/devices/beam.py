@@ -7,45 +7,34 @@ refuses arming until reset() clears it, which is an operator's decision and neve
 
 from __future__ import annotations
 
+from firmware_bridge.devices.mapped_unit import MappedUnit
 from firmware_bridge.devices.register_access import RegisterAccess
 from firmware_bridge.errors import NotReady, Rejected, Unverified
 from firmware_bridge.links.modbus import ModbusLink
-from firmware_bridge.register_map import RegisterMap, Signal
-from firmware_bridge.signals import Reading
+from firmware_bridge.register_map import RegisterMap
 
 
-class BeamHead:
+class BeamHead(MappedUnit):
     """Powers in W. `stop_link`: a second connection on which nothing but stop is ever sent."""
 
     def __init__(
         self, link: ModbusLink, stop_link: ModbusLink, unit: int, table: RegisterMap, *, name: str = "beam"
     ) -> None:
-        self.name = name
-        self.map = table
-        self._access = RegisterAccess(link, unit, table, name)
+        super().__init__(link, unit, table, name)
         self._stop_access = RegisterAccess(stop_link, unit, table, name)
         self._token = 0
         self._watchdog_ms: float | None = None
 
-    @property
-    def poll_signals(self) -> tuple[Signal, ...]:
-        """What poll() reads."""
-        return self.map.polled
-
     async def identify(self) -> dict[str, float]:
         """WrongModel if something else answers, on either connection."""
         await self._stop_access.identify()
-        return await self._access.identify()
+        return await super().identify()
 
     async def configure(self, watchdog_ms: float) -> None:
         """Set the head's own watchdog (100 to 5000 ms) and read it back; beam off and disarmed, shutter closed."""
         await self._access.write_and_verify("watchdog_ms", watchdog_ms)
         self._watchdog_ms = watchdog_ms
         await self.safe()
-
-    async def poll(self) -> dict[str, Reading]:
-        """power_w, shutter, token, fire, emission_w, status, watchdog_ms, stop."""
-        return await self._access.poll()
 
     async def is_armed(self) -> bool:
         """Whether the head says that it is armed."""

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from firmware_bridge.devices.register_access import RegisterAccess
+from firmware_bridge.devices.mapped_unit import MappedUnit
 from firmware_bridge.errors import Rejected
 from firmware_bridge.links.modbus import ModbusLink
-from firmware_bridge.register_map import RegisterMap, Signal
+from firmware_bridge.register_map import RegisterMap
 from firmware_bridge.signals import Quality, Reading
 
 SAFE_TEMP_C = 20.0
 
 
 class Heater(Protocol):
-    """What a printer asks of whatever heats its bed, of this make or another. `map`: for what its polls cost."""
+    """What a printer asks of whatever heats its bed, of this make or another."""
 
-    map: RegisterMap
+    @property
+    def map(self) -> RegisterMap:
+        """Its register map."""
+        ...
 
     async def identify(self) -> dict[str, float]:
         """WrongModel if another model answers."""
@@ -43,26 +46,15 @@ class Heater(Protocol):
         ...
 
 
-class BedHeater:
+class BedHeater(MappedUnit):
     """Temperatures in degC. `temp_c_max`: what this machine's bed may be asked for."""
 
     def __init__(
         self, link: ModbusLink, unit: int, table: RegisterMap, *, temp_c_max: float, name: str = "heater"
     ) -> None:
-        self.name = name
-        self.map = table
+        super().__init__(link, unit, table, name)
         self.temp_c_max = temp_c_max
-        self._access = RegisterAccess(link, unit, table, name)
         self._target_c: float | None = None
-
-    @property
-    def poll_signals(self) -> tuple[Signal, ...]:
-        """What poll() reads."""
-        return self.map.polled
-
-    async def identify(self) -> dict[str, float]:
-        """WrongModel if another model answers."""
-        return await self._access.identify()
 
     async def configure(self) -> None:
         """Hold SP1 low and selected, and listen to the remote set-point. Writes only what differs, reads it back."""
@@ -74,7 +66,7 @@ class BedHeater:
 
     async def poll(self) -> dict[str, Reading]:
         """Temperature, working set-point, output, status. A broken sensor makes the temperature BAD."""
-        readings = await self._access.poll()
+        readings = await super().poll()
         if self.map.signal("status").has(readings["status"].value, "sensor_break"):
             readings["bed_temp_c"] = readings["bed_temp_c"]._replace(quality=Quality.BAD)
         return readings

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from firmware_bridge.devices.register_access import RegisterAccess
+from firmware_bridge.devices.mapped_unit import MappedUnit
 from firmware_bridge.errors import NotReady, Rejected, Unverified
 from firmware_bridge.links.modbus import ModbusLink
-from firmware_bridge.register_map import RegisterMap, Signal
+from firmware_bridge.register_map import RegisterMap
 from firmware_bridge.signals import Quality, Reading
 
 COMMAND_STOP = 0x01
@@ -27,27 +27,20 @@ OBEYS_WITHIN_S = 2.0
 TIMEOUT_MIN_S, TIMEOUT_MAX_S = 0.2, 10.0
 
 
-class Conveyor:
-    """Frequencies in Hz. `hz_max`: the fastest that this machine's screw or belt may be driven."""
+class Conveyor(MappedUnit):
+    """Frequencies in Hz. `hz_max`: the fastest that this machine's screw or belt may be driven.
+
+    poll() is what feeds the drive's watchdog: to be asked well within its time. identify() also reads how many decimals
+    this size of drive gives its current.
+    """
 
     def __init__(
         self, link: ModbusLink, unit: int, table: RegisterMap, *, hz_max: float, name: str = "conveyor"
     ) -> None:
-        self.name = name
-        self.map = table
+        super().__init__(link, unit, table, name)
         self.hz_max = hz_max
-        self._access = RegisterAccess(link, unit, table, name)
         self._status = table.signal("status")
         self._is_guarded = False
-
-    @property
-    def poll_signals(self) -> tuple[Signal, ...]:
-        """What poll() reads."""
-        return self.map.polled
-
-    async def identify(self) -> dict[str, float]:
-        """WrongModel if another model answers. Also reads how many decimals this size of drive gives its current."""
-        return await self._access.identify()
 
     async def configure(self, timeout_s: float) -> None:
         """Stop, and arm the drive's watchdog: silent for `timeout_s` (0.2 to 10), it ramps to a stop. Read back.
@@ -70,10 +63,6 @@ class Conveyor:
                 "Set Pr.00-20 and Pr.00-21 to RS-485 at its keys."
             )
         self._is_guarded = True
-
-    async def poll(self) -> dict[str, Reading]:
-        """Fault, state, direction, frequencies, current, voltages. To be asked well within the watchdog's time."""
-        return await self._access.poll()
 
     async def run(self, frequency_hz: float, *, reverse: bool = False) -> None:
         """Run at a frequency; returns when the drive says that it runs so. Rejected beyond `hz_max`.
@@ -102,6 +91,16 @@ class Conveyor:
         """Ramp to a stop, ahead of everything else on the bus; returns when the drive says that it is stopping."""
         await self._access.write("command", COMMAND_STOP, urgent=True)
         await self._until(lambda r: r["run_state"].value in (STOPPED, STOPPING), "stop", urgent=True)
+
+    async def reset(self) -> int:
+        """Clear what fault the drive reports, if it does; returns its number, 0 for none. NotReady if it stays.
+
+        For whoever starts a host and has looked at the machine: a drive that its host has left alone has tripped.
+        """
+        code = int(await self._access.value("fault_code"))
+        if code:
+            await self.clear_fault()
+        return code
 
     async def clear_fault(self) -> None:
         """Reset the drive's fault, once its cause is gone. It is told to stop first, so that it does not run again."""

@@ -8,10 +8,10 @@ controller until writing by communication is allowed.
 from __future__ import annotations
 
 from firmware_bridge.devices.bed_heater import SAFE_TEMP_C
-from firmware_bridge.devices.register_access import RegisterAccess
+from firmware_bridge.devices.mapped_unit import MappedUnit
 from firmware_bridge.errors import NotReady, Rejected, Unverified
 from firmware_bridge.links.modbus import ModbusLink
-from firmware_bridge.register_map import RegisterMap, Signal
+from firmware_bridge.register_map import RegisterMap
 from firmware_bridge.signals import Quality, Reading
 
 ALLOW_WRITING = 0x0001
@@ -21,7 +21,7 @@ WRITE_TO_RAM = 0x0401
 DECIMALS = 1
 
 
-class OmronHeater:
+class OmronHeater(MappedUnit):
     """Temperatures in degC. `temp_c_max`: what the machine's bed may be asked for. `contactor`: what cuts its power."""
 
     def __init__(
@@ -34,21 +34,10 @@ class OmronHeater:
         contactor: str,
         name: str = "heater",
     ) -> None:
-        self.name = name
-        self.map = table
+        super().__init__(link, unit, table, name, contactor=contactor)
         self.temp_c_max = temp_c_max
-        self._access = RegisterAccess(link, unit, table, name, contactor=contactor)
         self._status = table.signal("controller_status")
         self._target_c: float | None = None
-
-    @property
-    def poll_signals(self) -> tuple[Signal, ...]:
-        """What poll() reads."""
-        return self.map.polled
-
-    async def identify(self) -> dict[str, float]:
-        """WrongModel if another model answers."""
-        return await self._access.identify()
 
     async def configure(self) -> None:
         """Allow writing, to working memory alone, and hold a safe low set-point. NotReady if it counts in other steps
@@ -67,7 +56,7 @@ class OmronHeater:
 
     async def poll(self) -> dict[str, Reading]:
         """Temperature, working set-point, output, heater current, status. An input error makes the temperature BAD."""
-        readings = await self._access.poll()
+        readings = await super().poll()
         for bit in ("input_error", "converter_error"):
             if self._status.has(readings["controller_status"].value, bit):
                 bad = readings["bed_temp_c"]._replace(quality=Quality.BAD, why=f"the controller reports {bit}")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 
-from firmware_bridge.devices.register_access import RegisterAccess
+from firmware_bridge.devices.mapped_unit import MappedUnit
 from firmware_bridge.errors import FrameError, LinkTimeout, Mismatch, NotReady, Unverified
 from firmware_bridge.links.modbus import ModbusLink
-from firmware_bridge.register_map import RegisterMap, Signal
+from firmware_bridge.register_map import RegisterMap
 from firmware_bridge.signals import LimitState, Reading
 
 WATCHDOG_MS = 5000
@@ -16,24 +16,13 @@ SET_TRIES = 3  # a set-point may be written twice; it says the same each time
 RETRY_S = 0.05
 
 
-class RoverPower:
+class RoverPower(MappedUnit):
     """The unit behind one Modbus unit. A heater set-point holds as long as poll() is called within the watchdog."""
 
     def __init__(self, link: ModbusLink, unit: int, table: RegisterMap, *, name: str = "power") -> None:
-        self.name = name
-        self.map = table
-        self._access = RegisterAccess(link, unit, table, name)
+        super().__init__(link, unit, table, name)
         self._status = table.signal("status")
         self._heater_w: float | None = None
-
-    @property
-    def poll_signals(self) -> tuple[Signal, ...]:
-        """What poll() reads."""
-        return self.map.polled
-
-    async def identify(self) -> dict[str, float]:
-        """WrongModel if another model, or another version of its map, answers."""
-        return await self._access.identify()
 
     async def configure(self, watchdog_ms: int = WATCHDOG_MS) -> None:
         """Set the heater's watchdog, read back. Calls off a hibernation that has not begun. Unverified, Rejected."""
@@ -48,7 +37,7 @@ class RoverPower:
         """
         if self._heater_w is not None:
             await self._write_heater(self._heater_w)
-        readings = await self._access.poll()
+        readings = await super().poll()
         for name, bits, state in (
             ("undervoltage", "undervoltage", LimitState.ALARM),
             ("sensor_fault", "sensor_fault", LimitState.WARN),

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import math
 
-from firmware_bridge.devices.register_access import RegisterAccess
+from firmware_bridge.devices.mapped_unit import MappedUnit
 from firmware_bridge.errors import FrameError, LinkTimeout, Mismatch, NotReady, Rejected, Unverified
 from firmware_bridge.links.modbus import ModbusLink
-from firmware_bridge.register_map import RegisterMap, Signal
+from firmware_bridge.register_map import RegisterMap
 from firmware_bridge.signals import NO_LIMITS, Reading
 
 MODE_ABSOLUTE = 1
@@ -27,7 +27,7 @@ HOME_TIMEOUT_S = 120.0
 TOLERANCE_MM = 0.02
 
 
-class StepperDrive:
+class StepperDrive(MappedUnit):
     """One axis from 0 to `travel_mm`, moved at `speed_mm_s`."""
 
     def __init__(
@@ -41,24 +41,17 @@ class StepperDrive:
         travel_mm: float,
         speed_mm_s: float,
     ) -> None:
-        self.name = name
-        self.map = table
+        super().__init__(link, unit, table, name)
         self.travel_mm = travel_mm
         self.mm_per_rev = mm_per_rev
         self.speed_rpm = max(1, round(speed_mm_s / mm_per_rev * 60))
         self._pulses_per_rev = 10000.0
-        self._access = RegisterAccess(link, unit, table, name)
         self._status_signal = table.signal("motion_status")
         self._moving = asyncio.Lock()
 
-    @property
-    def poll_signals(self) -> tuple[Signal, ...]:
-        """What poll() reads."""
-        return self.map.polled
-
     async def identify(self) -> dict[str, float]:
         """WrongModel if another model answers, or one whose pulses per revolution are not the map's."""
-        seen = await self._access.identify()
+        seen = await super().identify()
         self._pulses_per_rev = seen["pulses_per_rev"]
         return seen
 
@@ -73,7 +66,7 @@ class StepperDrive:
 
     async def poll(self) -> dict[str, Reading]:
         """motion_status and position_mm."""
-        readings = await self._access.poll()
+        readings = await super().poll()
         pulses = readings.pop("position_pulses")
         value = self._to_mm(pulses.value)
         readings["position_mm"] = Reading(

@@ -154,9 +154,10 @@ class RegisterAccess:
         else:
             is_held = abs(shown.decode(words) - value) <= signal.read_back_tolerance  # NaN is not held
         if not is_held:
+            wanted, got = f"{value:g} {signal.unit}".rstrip(), f"{shown.decode(words):g} {shown.unit}".rstrip()
             raise Unverified(
-                f"{self.name}: {name} was set to {value:g} {signal.unit} and {shown.name} reads back as "
-                f"{shown.decode(words):g} {shown.unit}. Do not rely on it; look at the device."
+                f"{self.name}: {name} was set to {wanted} and {shown.name} reads back as {got}. "
+                "Do not rely on it; look at the device."
             )
 
     async def ensure(self, name: str, value: float) -> bool:

@@ -6,16 +6,16 @@ depends on the model: nothing is read or written before identify() has told whic
 
 from __future__ import annotations
 
-from firmware_bridge.devices.register_access import RegisterAccess
+from firmware_bridge.devices.mapped_unit import MappedUnit
 from firmware_bridge.errors import NotReady, Rejected
 from firmware_bridge.links.modbus import ModbusLink
-from firmware_bridge.register_map import RegisterMap, Signal
+from firmware_bridge.register_map import RegisterMap
 from firmware_bridge.signals import Quality, Reading
 
 PROTECTIONS = {1: "over-voltage", 2: "over-current"}
 
 
-class BenchSupply:
+class BenchSupply(MappedUnit):
     """Volts and amperes. `volts_max`, `amps_max`: what this machine's load bears. `contactor`: what cuts its power."""
 
     def __init__(
@@ -29,25 +29,10 @@ class BenchSupply:
         contactor: str,
         name: str = "supply",
     ) -> None:
-        self.name = name
+        super().__init__(link, unit, table, name, contactor=contactor)
         self.volts_max = volts_max
         self.amps_max = amps_max
-        self._access = RegisterAccess(link, unit, table, name, contactor=contactor)
         self._is_configured = False
-
-    @property
-    def map(self) -> RegisterMap:
-        """The family's map; after identify() the model's."""
-        return self._access.map
-
-    @property
-    def poll_signals(self) -> tuple[Signal, ...]:
-        """What poll() reads."""
-        return self.map.polled
-
-    async def identify(self) -> dict[str, float]:
-        """WrongModel if another model answers, or one whose scales are not known."""
-        return await self._access.identify()
 
     async def configure(self) -> None:
         """Output off, set to nothing, and the supply's own protections at this machine's bounds; read back."""
@@ -61,7 +46,7 @@ class BenchSupply:
 
     async def poll(self) -> dict[str, Reading]:
         """Settings, output, input, protection, mode, and internal_temp_c put together from its sign and its size."""
-        readings = await self._access.poll()
+        readings = await super().poll()
         sign, size = readings.pop("internal_temp_sign"), readings.pop("internal_temp_size_c")
         temp_c = -size.value if sign.value == 1 else size.value
         is_sign = sign.value in (0, 1)

@@ -7,11 +7,10 @@ sets both right and reads them back, poll() and set_temp_c() look again. A targe
 from __future__ import annotations
 
 from firmware_bridge.devices.bed_heater import SAFE_TEMP_C
-from firmware_bridge.devices.register_access import RegisterAccess
+from firmware_bridge.devices.mapped_unit import MappedUnit
 from firmware_bridge.errors import NotReady, Rejected
 from firmware_bridge.links.modbus import ModbusLink
-from firmware_bridge.register_map import RegisterMap, Signal
-from firmware_bridge.signals import Reading
+from firmware_bridge.register_map import RegisterMap
 
 CELSIUS = 15
 DO_NOT_SAVE = 59
@@ -20,8 +19,11 @@ MODE_AUTO = 10
 SAME_C = 0.05
 
 
-class WatlowHeater:
-    """Temperatures in degC. `temp_c_max`: what the machine's bed may be asked for. `contactor`: what cuts its power."""
+class WatlowHeater(MappedUnit):
+    """Temperatures in degC. `temp_c_max`: what the machine's bed may be asked for. `contactor`: what cuts its power.
+
+    Polled temperatures are BAD while the controller speaks degF, or has an input error: the map says so.
+    """
 
     def __init__(
         self,
@@ -33,20 +35,9 @@ class WatlowHeater:
         contactor: str,
         name: str = "heater",
     ) -> None:
-        self.name = name
-        self.map = table
+        super().__init__(link, unit, table, name, contactor=contactor)
         self.temp_c_max = temp_c_max
-        self._access = RegisterAccess(link, unit, table, name, contactor=contactor)
         self._target_c: float | None = None
-
-    @property
-    def poll_signals(self) -> tuple[Signal, ...]:
-        """What poll() reads."""
-        return self.map.polled
-
-    async def identify(self) -> dict[str, float]:
-        """WrongModel if another model answers."""
-        return await self._access.identify()
 
     async def configure(self) -> None:
         """degC, nothing saved, a safe low set-point, control on. Writes only what differs, reads it back."""
@@ -55,10 +46,6 @@ class WatlowHeater:
         await self._access.write_and_verify("setpoint_c", SAFE_TEMP_C)  # never wake up to an old target
         await self._access.ensure("control_mode", MODE_AUTO)
         self._target_c = SAFE_TEMP_C
-
-    async def poll(self) -> dict[str, Reading]:
-        """Temperature, working set-point, output, mode, units. BAD in degF, or with an input error."""
-        return await self._access.poll()
 
     async def set_temp_c(self, temp_c: float) -> None:
         """Ask for a bed temperature; to be repeated, so that a controller which lost it is noticed.

@@ -59,6 +59,7 @@ class MarlinLink:
         self._error: BridgeError | None = None
         self._boot: Boot | None = None
         self._temperature_text = ""
+        self._stopped_by = ""
         self._talk = MarlinTalk(self._write_or_fail, self._fail)
 
     # -- opening and closing ------------------------------------------------------------------------------------
@@ -298,11 +299,13 @@ class MarlinLink:
                     "and its position are lost. Check its supply, then home before going on."
                 )
             )
+        elif "system stopped" in text:  # MINTEMP, MAXTEMP, ...: the cause, said before the end
+            self._stopped_by = text.removeprefix("Error:")
         elif "kill() called" in text or text.startswith("!!") or "Printer halted" in text:
             self._fail(
                 DeviceHalted(
-                    f"the firmware on {self._url} has halted ('{text}'): it obeys nothing until it is reset, "
-                    "and its position is unknown. Find the cause, reset it, home again."
+                    f"the firmware on {self._url} has halted ('{self._stopped_by or text}'): it obeys nothing "
+                    "until it is reset, and its position is unknown. Find the cause, reset it, home again."
                 )
             )
         elif text.startswith("echo:busy:"):

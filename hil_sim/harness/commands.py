@@ -59,7 +59,9 @@ def sim_print(
     from control.run_command import new_run_dir
     from hil_sim.harness.runner import twin_of
     from hil_sim.harness.scenario import load_scenario
-    from hil_sim.world.build import load_machine_spec
+    from hil_sim.world.build import fault_points, load_machine_spec
+    from hil_sim.world.faults import Faults
+    from hil_sim.world.wiring import refuse_strange
 
     chosen = _usage(lambda: load_scenario(scenario))
     changes: dict[str, Any] = {} if machine is None else {"machine": machine}
@@ -67,7 +69,11 @@ def sim_print(
         changes["seed"] = seed
     run_dir = new_run_dir(runs, run_id())
     chosen = msgspec.structs.replace(chosen, **changes)
-    _usage(lambda: load_machine_spec(twin_of(chosen.machine, chosen.world)))
+    _usage(
+        lambda: refuse_strange(
+            Faults(chosen.schedule()), fault_points(load_machine_spec(twin_of(chosen.machine, chosen.world)))
+        )
+    )
     return _conclude(_run(chosen, job_path, run_dir, pace, quiet=as_json), run_dir, as_json)
 
 
@@ -163,12 +169,14 @@ def serve(
     from hil_sim.harness.runner import bed_settings, twin_of
     from hil_sim.harness.scenario import load_scenario
     from hil_sim.harness.serve import serve as serve_world
-    from hil_sim.world.build import load_machine_spec
+    from hil_sim.world.build import fault_points, load_machine_spec
+    from hil_sim.world.faults import Faults
+    from hil_sim.world.wiring import refuse_strange
     from slicer.job import Job
 
     chosen = msgspec.structs.replace(_usage(lambda: load_scenario(scenario or "print")), machine=machine)
     twin = twin_of(machine, chosen.world)
-    _usage(lambda: load_machine_spec(twin))
+    _usage(lambda: refuse_strange(Faults(chosen.schedule()), fault_points(load_machine_spec(twin))))
     job = Job.open(job_path) if job_path is not None else None
     try:
         settings = _usage(lambda: bed_settings(chosen, job))

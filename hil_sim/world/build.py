@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from hil_sim.world.build_lab import LIGHT, LOAD, SCREW, ConveyorSpec, Lab, PyranometerSpec, SupplySpec
 from hil_sim.world.emulators.beam_head import BeamHead
 from hil_sim.world.emulators.camera import CameraEmulator
 from hil_sim.world.emulators.eurotherm3200 import Eurotherm3200
@@ -29,9 +30,14 @@ from hil_sim.world.emulators.grbl_firmware import GrblBuild, Inputs
 from hil_sim.world.emulators.leadshine import LeadshineDrive
 from hil_sim.world.emulators.marlin import MarlinEmulator
 from hil_sim.world.emulators.marlin_firmware import MarlinBuild
+from hil_sim.world.emulators.marlin_heaters import LumpedHeater
 from hil_sim.world.emulators.modbus_slave import RtuBus, TcpSlave
+from hil_sim.world.emulators.omron_e5cc import OmronE5cc
 from hil_sim.world.emulators.sdm120 import Sdm120
-from hil_sim.world.faults.schedule import Faults, FaultSchedule
+from hil_sim.world.emulators.watlow_pm import WatlowPm
+from hil_sim.world.fault_edges import FaultEdges
+from hil_sim.world.faults.schedule import Fault, Faults, FaultSchedule
+from hil_sim.world.faults.thermal import BED_SENSOR, HOTEND, PLATE, reading_c
 from hil_sim.world.plant.bed import Bed, BedConfig
 from hil_sim.world.plant.bed_feed import BedFeed, BedView
 from hil_sim.world.plant.gantry import Gantry
@@ -111,11 +117,18 @@ class BeamSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class HeaterSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The heated plate and its controller."""
 
-    emulator: Literal["eurotherm3200"]
+    emulator: Literal["eurotherm3200", "omron_e5cc", "watlow_pm"]
     wire: str
     unit: int
     plate_j_k: float
     power_w: float
+
+
+HEATERS: dict[str, type[Eurotherm3200 | OmronE5cc | WatlowPm]] = {
+    "eurotherm3200": Eurotherm3200,
+    "omron_e5cc": OmronE5cc,
+    "watlow_pm": WatlowPm,
+}
 
 
 class MeterSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -157,6 +170,9 @@ class DeviceSpecs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recoater: DriveSpec
     piston: DriveSpec
     camera: CameraSpec
+    conveyor: ConveyorSpec | None = None
+    supply: SupplySpec | None = None
+    pyranometer: PyranometerSpec | None = None
 
 
 class BedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -204,6 +220,16 @@ def load_machine_spec(machine: str | Path) -> MachineSpec:
     return spec
 
 
+def fault_points(spec: MachineSpec) -> list[str]:
+    """Where a fault can strike the world of this machine."""
+    d = spec.devices
+    points = [f"{name}.{way}" for name in spec.wires for way in ("to_device", "to_host")]
+    points += [FEED_POINT, BED_SENSOR]
+    points += [HOTEND, PLATE] if isinstance(d.motion, MarlinSpec) else []  # a Grbl board has no heaters
+    added = ((d.conveyor, SCREW), (d.supply, LOAD), (d.pyranometer, LIGHT))
+    return points + [point for device, point in added if device is not None]
+
+
 # ---- the world
 
 SAME_LAYER_MM = 0.01
@@ -237,6 +263,7 @@ class World:
         self.spec = spec
         self.faults = Faults(faults)
         self._wiring = Wiring(spec.wires, self.faults)
+        self._edges = FaultEdges(self.faults)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="bed")
         d = spec.devices
 
@@ -260,19 +287,32 @@ class World:
         self.laid: list[Laid] = []
         self._layer_drops_mm: list[float] = []  # at which powder was spread, one a layer
         self._drops: list[float] = []
+        self.lab = Lab(
+            d.conveyor,
+            d.supply,
+            d.pyranometer,
+            bed_mm=d.motion.frame_mm[:2],
+            meter=self.meter,
+            faults=self.faults,
+            edges=self._edges,
+            t_s=now_s,
+        )
         self.recoater = Recoater(
             self.blade,
             self.piston,
             self,
             faults=self.faults,
+            store=self.lab.hopper,
             config=RecoaterConfig(bed_x_mm=d.motion.frame_mm[0], blade_zero_x_mm=d.recoater.blade_zero_x_mm),
             t_s=now_s,
         )
+        if self.lab.drive is not None:
+            self.lab.drive.motor.before_change.append(self.recoater.advance_to)
         self.piston.before_change.append(self._note_blocks)
         baud1 = spec.wires[d.recoater.wire].baud or 115200
         self.motion_board: MarlinEmulator | GrblEmulator = d.motion.board(self.gantry, spec.wires[d.motion.wire].baud)
         self.beam_head = BeamHead(on_emission=self._emission_changed, emission_w=self.optics.emission_w, timers=loop)
-        self.heater = Eurotherm3200(
+        self.heater = HEATERS[d.heater.emulator](
             self.plate,
             t_s=now_s,
             on_power=lambda t_s, watts: self.meter.set_load("heater", t_s, watts),
@@ -288,8 +328,10 @@ class World:
             ),
         }
         units: dict[str, dict[int, Any]] = {}
-        for name, model in (("heater", self.heater), ("meter", Sdm120(self.meter)), *self.drives.items()):
+        shared = {"heater": self.heater, "meter": Sdm120(self.meter), **self.drives, **self.lab.models}
+        for name, model in shared.items():
             units.setdefault(getattr(d, name).wire, {})[getattr(d, name).unit] = model
+        self._hang_thermal_faults()
         self._scene = Scene(seed=seed)
         self._shots = 0
         self.emulators: dict[str, Any] = {
@@ -305,7 +347,7 @@ class World:
     @property
     def points(self) -> list[str]:
         """The places that faults can strike."""
-        return [*self._wiring.points, FEED_POINT]
+        return fault_points(self.spec)
 
     @property
     def urls(self) -> dict[str, str]:
@@ -369,6 +411,7 @@ class World:
 
     def close(self) -> None:
         """Take every wire away and end the worker."""
+        self._edges.close()
         self._wiring.close()
         self._worker.shutdown(wait=True)
 
@@ -376,6 +419,7 @@ class World:
 
     def _settle(self, t_s: float) -> None:
         """Bring everything lazy up to the present, on the loop."""
+        self.lab.settle(t_s)
         self.recoater.advance_to(t_s)
         self.heater.advance_to(t_s)
         self.feed.collect(t_s)
@@ -387,6 +431,26 @@ class World:
         since_s = self.piston.phases[0].t_s  # what ended before this command was noted before it
         for block in self.optics.executed[len(self._drops) :]:
             self._drops.append(self.recoater.plane_drop_mm(max(block.t0_s, since_s)))
+
+    def _hang_thermal_faults(self) -> None:
+        """The heaters and sensors that can fail, as the board and the controllers have them."""
+        heater = self.heater
+        self._edges.at(
+            BED_SENSOR,
+            lambda t_s, _fault: heater.set_sensor_break(t_s, True),
+            lambda t_s: heater.set_sensor_break(t_s, False),
+        )
+        if not isinstance(self.motion_board, MarlinEmulator):
+            return
+        for point, channel in zip((HOTEND, PLATE), self.motion_board.heaters, strict=True):
+
+            def strike(t_s: float, fault: Fault, channel: LumpedHeater = channel) -> None:
+                if fault.kind == "heater_open":
+                    channel.lose_power(t_s)
+                else:
+                    channel.stick_sensor(t_s, reading_c(fault))
+
+            self._edges.at(point, strike, channel.repair)
 
     def _emission_changed(self, t_s: float, watts: float) -> None:
         self.head.set_emission_capability(t_s, watts)
@@ -454,7 +518,8 @@ async def build_world(
 
 
 def _devices(spec: MachineSpec) -> dict[str, Any]:
-    return {name: getattr(spec.devices, name) for name in DeviceSpecs.__struct_fields__}
+    rows = {name: getattr(spec.devices, name) for name in DeviceSpecs.__struct_fields__}
+    return {name: row for name, row in rows.items() if row is not None}
 
 
 def _bed_config(spec: MachineSpec, settings: BedSettings) -> BedConfig:

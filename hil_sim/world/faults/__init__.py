@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from hil_sim.world.faults import actuator, stream
+from hil_sim.world.faults import actuator, power, stream, thermal
 from hil_sim.world.faults.schedule import COUNTED, Fault, Faults, FaultSchedule, Kind
 
-FAMILIES: dict[str, dict[str, Kind]] = {"stream": stream.KINDS, "actuator": actuator.KINDS}
+FAMILIES: dict[str, dict[str, Kind]] = {
+    "stream": stream.KINDS,
+    "actuator": actuator.KINDS,
+    "thermal": thermal.KINDS,
+    "power": power.KINDS,
+}
 KINDS: dict[str, Kind] = {name: kind for family in FAMILIES.values() for name, kind in family.items()}
 
 

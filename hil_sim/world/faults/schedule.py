@@ -10,7 +10,7 @@ of a recoater). The schedule keeps no state, so that a run, its replay and a shr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -147,6 +147,7 @@ class Faults:
         self._layer_began_s: dict[int, float] = {}
         self._counts: dict[str, int] = {}
         self._windows_struck: set[Fault] = set()
+        self._on_layer: list[Callable[[int, float], None]] = []
 
     def touches(self, point: str) -> bool:
         """Whether anything can ever go wrong at `point`."""
@@ -154,7 +155,14 @@ class Faults:
 
     def begin_layer(self, index: int, now_s: float) -> None:
         """The powder of a layer is spread for the first time."""
-        self._layer_began_s.setdefault(index, now_s)
+        if index not in self._layer_began_s:
+            self._layer_began_s[index] = now_s
+            for tell in self._on_layer:
+                tell(index, now_s)
+
+    def tell_layers(self, tell: Callable[[int, float], None]) -> None:
+        """From now on `tell(index, began_s)` is called when a layer begins."""
+        self._on_layer.append(tell)
 
     def now(self, point: str, now_s: float) -> Fault | None:
         """What lasts at `point` at this moment, whatever its anchor in time; it is noted as struck."""
@@ -163,11 +171,15 @@ class Faults:
             if fault.at_layer is not None and fault.at_layer in self._layer_began_s:
                 begins_s = self._layer_began_s[fault.at_layer] + fault.after_s
             if begins_s is not None and begins_s <= now_s < begins_s + fault.for_s:
-                if fault not in self._windows_struck:
-                    self._windows_struck.add(fault)
-                    self._note(now_s, point, fault)
+                self.begin(fault, now_s)
                 return fault
         return None
+
+    def begin(self, fault: Fault, now_s: float) -> None:
+        """Note that a fault's window has opened and it struck; the first time only."""
+        if fault not in self._windows_struck:
+            self._windows_struck.add(fault)
+            self._note(now_s, fault.point, fault)
 
     def event(self, point: str, now_s: float) -> Fault | None:
         """Count an event of `point` and return what strikes it: a window that holds this moment, or this very event."""
@@ -209,3 +221,9 @@ class Kind:
     bound: str
     test: str
     counted: str | None = None
+
+    @property
+    def bound_s(self) -> float | None:
+        """The bound where it is a time, s."""
+        number, _, unit = self.bound.partition(" ")
+        return float(number) if unit == "s" else None

@@ -4,6 +4,7 @@ turned so far, exact at any time."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -49,6 +50,7 @@ class InductionMotor:
     def __init__(self, config: MotorConfig = MotorConfig(), *, load: float = 0.5, t_s: float = 0.0) -> None:
         self.config = config
         self.load = load
+        self.before_change: list[Callable[[float], object]] = []  # told before anything about it changes
         self._stretches = [_Stretch(t_s, 0.0, 0.0)]
         self._driven = False
         self._coast_rpm = 0.0
@@ -144,6 +146,8 @@ class InductionMotor:
     def _account(self, t_s: float) -> None:
         if t_s < self._since_s:
             raise ValueError(f"the motor stands at {self._since_s} s and cannot go back to {t_s} s")
+        for tell in self.before_change:
+            tell(t_s)
         self._revolutions += self._turned(t_s)
         self._since_s = t_s
 

@@ -28,6 +28,13 @@ class PowderBed(Protocol):
         `plane_drop_mm`; below 1, only that part of it."""
 
 
+class PowderStore(Protocol):
+    """What the recoater takes its powder from."""
+
+    def give(self, t_s: float, x_from_mm: float, x_to_mm: float, plane_drop_mm: float) -> float:
+        """The share, 0 to 1, of the powder that this strip needs to be level with the plane."""
+
+
 @dataclass(frozen=True, slots=True)
 class RecoaterConfig:
     """Geometry. The blade's axis runs along x; it stands at bed x = `blade_zero_x_mm` when its axis is at 0. The
@@ -58,7 +65,7 @@ class Recoater:
     again: there and back. Passes are counted from 0. When one begins, the schedule is asked at `recoater.feed` for
     that time and for that count; under `short_feed` the share `fraction` of the bed's length, from x = 0, is filled
     in full, and of what is missing in the rest only a fifth, on the way back too. One more pass that is not struck
-    fills it.
+    fills it. `store`: where the powder comes from; None: there is always enough.
     """
 
     def __init__(
@@ -68,6 +75,7 @@ class Recoater:
         bed: PowderBed,
         *,
         faults: Faults | None = None,
+        store: PowderStore | None = None,
         config: RecoaterConfig = RecoaterConfig(),
         t_s: float = 0.0,
     ) -> None:
@@ -78,6 +86,7 @@ class Recoater:
         self.laid_strips = 0
         self.last_pass: deque[Laid] = deque(maxlen=512)
         self._bed = bed
+        self._store = store
         self._faults = faults
         self._t_s = t_s
         self._open_x_mm = self.blade_x_mm(t_s)
@@ -150,6 +159,8 @@ class Recoater:
         if x_to_mm - x_from_mm <= 1e-9:
             return
         fill = 1.0 if x_to_mm <= self._full_to_mm + 1e-9 else THIN_FILL
+        if self._store is not None and fill == 1.0:
+            fill = self._store.give(t_s, x_from_mm, x_to_mm, self.plane_drop_mm(t_s))
         laid = Laid(t_s, x_from_mm, x_to_mm, self.plane_drop_mm(t_s), fill)
         self.last_pass.append(laid)
         self.laid_strips += 1
