@@ -24,9 +24,9 @@ STATUS_BITS = {
     11: "position error of motor 2", 12: "current error of motor 1", 13: "current error of motor 2",
     16: "current warning of motor 1", 17: "current warning of motor 2", 18: "main supply high", 19: "main supply low",
     20: "temperature warning", 21: "temperature 2 warning", 22: "input S4", 23: "input S5",
-    24: "speed limit of motor 1", 25: "speed limit of motor 2",
+    24: "speed error limit", 25: "position error limit",
 }  # fmt: skip
-"""Bits of command 90. 0 to 15 are errors: the board stops its motors. The rest are warnings."""
+"""Bits of command 90 (user manual p. 73). 0 to 15 are errors: the board stops its motors. The rest are warnings."""
 
 
 def status_words(status: int) -> list[str]:
