@@ -1,4 +1,4 @@
-"""How each board of a RoboClaw line has answered of late: is it silent, and what may it still say? No bytes, no clock."""
+"""How each board of a RoboClaw line has answered of late: is it silent, and what may it still say? Knows no clock."""
 
 from __future__ import annotations
 
@@ -66,9 +66,7 @@ class Board:
         if not self.owed or not (question.is_write or question.command in self.owed):
             return None
         command = next((command for command in MARKERS if command not in self.owed), None)
-        if (
-            command is None
-        ):  # the oldest has been owed while all the others were asked, and through a silent one's pauses
+        if command is None:  # the oldest has been owed while all the others were asked, with the pauses between
             command = next(command for command in self.owed if command in MARKERS)
             self.owed.remove(command)
         return ask_read(self.address, command, MARKERS[command])
