@@ -12,8 +12,8 @@ a move by a distance never is.
 An answer may still be under way for longer than that, held up by an adapter, and would pass for the answer to the same
 question asked again, or its 0xFF for that to another write. So a board that owes an answer is IN DOUBT: before its next
 write or the same question goes out, a short read of another kind is asked (MARKERS). A line keeps its order, and a
-reply's CRC covers the command that was asked; so once that read is answered, nothing older can come. Only a stop does
-not wait for it.
+reply's CRC covers the command that was asked; so once that read is answered, nothing older can come. The same goes for
+a read that is asked again within 10 ms, as its answer may come twice. Only a stop does not wait for it.
 
 A board that stays silent is asked ever less often (a read every 0.5 s to 2 s), so that it does not slow the others, and
 is told nothing but what is urgent (a stop). What a single 0xFF cannot tell: that it is this board's and not another's
@@ -78,6 +78,8 @@ class RoboClawLink:
         self._boards: dict[int, Board] = {}
         self._current: _Transaction | None = None
         self._asked: Question | None = None  # of the current one: its question, or a marker before it
+        self._answered: Question | None = None  # the read that was answered last, if nothing was asked since
+        self._answered_s = 0.0
         self._sent_s = 0.0
         self._late_since_s: float | None = None  # when the request went out whose answer may still come
         self._deadline_s = 0.0  # of the current request
@@ -221,10 +223,12 @@ class RoboClawLink:
             transaction = queue.popleft()
             if transaction.future.done():
                 continue
-            if transaction.rank != _URGENT and (marker := self._board(transaction).marker(transaction.question)):
-                self.counters.markers += 1
-                self._send(transaction, marker)
-                continue
+            if transaction.rank != _URGENT:
+                is_repeated = transaction.question == self._answered and self._loop.time() - self._answered_s < PAUSE_S
+                if marker := self._board(transaction).marker(transaction.question, is_repeated):
+                    self.counters.markers += 1
+                    self._send(transaction, marker)
+                    continue
             reason = transaction.unless() if transaction.unless is not None else None
             if reason is not None:
                 self.counters.refused += 1
@@ -257,6 +261,7 @@ class RoboClawLink:
             transaction.future.set_exception(error)
             return
         self.counters.sent += 1
+        self._answered = None
         self._current, self._asked = transaction, question
         self._sent_s = self._loop.time() + len(raw) * self._byte_time_s
         self._deadline_s = self._sent_s + question.reply_bytes * self._byte_time_s + self.wait_s
@@ -309,6 +314,7 @@ class RoboClawLink:
         assert self._asked is not None
         if not self._asked.is_write:
             self._board(transaction).owed.clear()
+            self._answered, self._answered_s = self._asked, self._loop.time()
         if self._asked is not transaction.question:  # a marker: now its own question may go
             self._queues[transaction.rank].appendleft(transaction)
         elif not transaction.future.done():

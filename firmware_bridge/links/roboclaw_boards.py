@@ -60,13 +60,13 @@ class Board:
         if command not in self.owed:
             self.owed.append(command)
 
-    def marker(self, question: Question) -> Question | None:
+    def marker(self, question: Question, is_repeated: bool) -> Question | None:
         """What to ask before `question`: a read whose answer is none of those that are owed. None if no such answer
-        could pass for one to `question`."""
-        if not self.owed or not (question.is_write or question.command in self.owed):
+        could pass for one to `question`. `is_repeated`: it was asked just now, and that answer may come twice."""
+        if not is_repeated and not (self.owed and (question.is_write or question.command in self.owed)):
             return None
-        command = next((command for command in MARKERS if command not in self.owed), None)
+        command = next((c for c in MARKERS if c not in self.owed and c != question.command), None)
         if command is None:  # the oldest has been owed while all the others were asked, with the pauses between
-            command = next(command for command in self.owed if command in MARKERS)
+            command = next(c for c in self.owed if c in MARKERS and c != question.command)
             self.owed.remove(command)
         return ask_read(self.address, command, MARKERS[command])
