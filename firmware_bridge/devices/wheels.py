@@ -40,6 +40,7 @@ from firmware_bridge.devices.wheels_readings import (
 )
 from firmware_bridge.errors import (
     BridgeError,
+    DeviceError,
     DeviceReset,
     FrameError,
     LinkTimeout,
@@ -231,6 +232,15 @@ class RoboClawWheels:
                     errors.append(error)
         if errors:
             raise type(errors[0])(f"{self.name}: {len(errors)} commands were not taken. First: {errors[0]}")
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether drive() would be taken: configured, and no board has reported an error or restarted since."""
+        try:
+            self._check_ready()
+        except DeviceError:
+            return False
+        return True
 
     def _check_ready(self) -> None:
         if self._timeout_steps is None:
