@@ -1,4 +1,4 @@
-"""Faults on the bytes of a RoboClaw line, one or several, against what the boards were told and what the host believes.
+"""Random faults on the bytes of a RoboClaw line against what the boards were told and what the host believes.
 
 The truth is the emulated boards': which orders their motors got, and when; their settings; where their wheels stand.
 The host must never take a wrong value for a true one, or an order for executed that is not, nor may a board get an
@@ -10,194 +10,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import struct
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from roboclaw_helpers import TICKS, make_line, motor
+from roboclaw_one_fault import BOARDS, well_again
 
 from firmware_bridge.devices.wheels import RoboClawLayout, RoboClawWheels
-from firmware_bridge.errors import BridgeError, FrameError, LinkTimeout
+from firmware_bridge.errors import BridgeError
 from firmware_bridge.links.roboclaw import RoboClawLink
 from firmware_bridge.signals import Quality
 from hil_sim.virtual_time import VirtualLoop, run_virtual
 from hil_sim.world.emulators.roboclaw import BoardSettings, RoboClawLine
 from hil_sim.world.faults.schedule import Fault, FaultSchedule
 from hil_sim.world.wire import Wire, lay_virtual
-
-BOARDS = (128, 129)
-RECOVERY_REQUESTS = 2
-BACKOFF_MAX_S = 2.1  # of a board that was silent for long
-
-# ---- one fault at each byte of a transaction -----------------------------------------------------------------------
-
-RUNNING, ORDER, NEXT = 400, 900, 650  # counts/s: before, under the fault, after it
-PLACE = 250
-
-ONE_FAULT: dict[str, dict[str, int | float | str]] = {
-    "drop": {},
-    "flip low": {"bit": 0},
-    "flip high": {"bit": 7},
-    "duplicate": {},
-    "insert 00": {"hex": "00"},
-    "insert ff": {"hex": "ff"},
-    "insert 80": {"hex": "80"},
-    "delay 0.006": {"delay_s": 0.006},
-    "delay 0.015": {"delay_s": 0.015},
-    "delay 0.05": {"delay_s": 0.05},
-    "delay 0.3": {"delay_s": 0.3},
-}
-
-
-async def _read(link: RoboClawLink, line: RoboClawLine, command: int, data: bytes) -> None:
-    assert await link.read(128, command, len(data)) == data
-
-
-async def _read_counters(link: RoboClawLink, line: RoboClawLine) -> None:
-    loop, wheel = asyncio.get_running_loop(), motor(line, 128)
-    from_counts = wheel.angle_rad(loop.time()) * TICKS
-    counts = struct.unpack(">ii", await link.read(128, 78, 8))[0]
-    assert from_counts - 1 <= counts <= wheel.angle_rad(loop.time()) * TICKS + 1, "a counter of another time"
-
-
-async def _read_version(link: RoboClawLink, line: RoboClawLine) -> None:
-    assert await link.read_text(128, 21) == "USB Roboclaw 2x15a v4.2.4"
-
-
-async def _write_timeout(link: RoboClawLink, line: RoboClawLine) -> None:
-    await link.write(128, 14, b"\x07")
-    assert line.boards[128].settings.timeout_steps == 7
-
-
-async def _write_speeds(link: RoboClawLink, line: RoboClawLine) -> None:
-    await link.write(128, 37, struct.pack(">ii", ORDER, ORDER))
-    assert last_speed(line) == ORDER
-
-
-async def _write_place(link: RoboClawLink, line: RoboClawLine) -> None:
-    await link.write(129, 65, struct.pack(">IIIiB", 9000, 900, 9000, PLACE, 1))
-    assert motor(line, 129).calls[-1][1] == "position"
-
-
-async def _write_distance(link: RoboClawLink, line: RoboClawLine) -> None:
-    await link.write(129, 41, struct.pack(">iIB", ORDER, 100, 0), retries=0)
-    assert [call[2][0] > 0 for call in motor(line, 129).calls if call[1] == "speed"][:1] == [True]
-
-
-async def _write_stop(link: RoboClawLink, line: RoboClawLine) -> None:
-    await link.write(128, 54, struct.pack(">hIhI", 0, 327670, 0, 327670), urgent=True)
-    await asyncio.sleep(0.12)
-    assert motor(line, 128).calls[-1][1:] == ("duty", (0.0,))
-
-
-TRANSACTIONS: dict[str, Any] = {
-    "counters": _read_counters,
-    "supply": lambda link, line: _read(link, line, 24, b"\x00\x78"),
-    "status": lambda link, line: _read(link, line, 90, bytes(4)),
-    "version": _read_version,
-    "timeout": _write_timeout,
-    "speeds": _write_speeds,
-    "place": _write_place,
-    "distance": _write_distance,
-    "stop": _write_stop,
-}
-
-
-def last_speed(line: RoboClawLine) -> int | None:
-    """What motor 1 of board 128 was told last, counts/s; None if it was no speed."""
-    _, kind, values = motor(line, 128).calls[-1]
-    return round(values[0] * TICKS) if kind == "speed" else None
-
-
-def one_fault(name: str, schedule: FaultSchedule) -> tuple[str, int, tuple[int, int, int, int]]:
-    """The transaction under the schedule: "true" or "error", the faults that struck, the first and last chunks of the
-    transaction each way. AssertionError for a wrong value or order, or a line that is not well two requests later."""
-
-    async def main(loop: VirtualLoop) -> tuple[str, int, tuple[int, int, int, int]]:
-        line = make_line(*BOARDS, chunk_bytes=1)
-        wire = await lay_virtual("wheels", line, baud=115200, faults=schedule)
-        link = await RoboClawLink.open("sim:wheels", timeout_s=0.02)
-        try:
-            await link.read(129, 24, 2)
-            await link.write(128, 37, struct.pack(">ii", RUNNING, RUNNING))
-            await asyncio.sleep(0.05)
-            first = wire.to_device.chunks, wire.to_host.chunks
-            try:
-                await TRANSACTIONS[name](link, line)
-                ended = "true"
-            except (LinkTimeout, FrameError):
-                ended = "error"
-            chunks = (first[0], wire.to_device.chunks - 1, first[1], wire.to_host.chunks - 1)
-            await asyncio.sleep(0.35)  # the longest delay is over
-            await well_again(link, BOARDS)
-            await link.write(128, 37, struct.pack(">ii", NEXT, NEXT), retries=1)
-            await asyncio.sleep(0.5)
-            assert last_speed(line) == NEXT, "an older order came after a newer one"
-            check_only(line, name)
-            return ended, len(wire.strikes), chunks
-        finally:
-            link.close()
-            wire.close()
-
-    return run_virtual(main)
-
-
-def check_only(line: RoboClawLine, name: str) -> None:
-    """Nothing was told the motors, or set, that the transaction does not say."""
-    speeds = {round(call[2][0] * TICKS) for call in motor(line, 128).calls if call[1] == "speed"}
-    assert speeds <= {RUNNING, NEXT} | ({ORDER} if name == "speeds" else set()), speeds
-    assert {call[1] for call in motor(line, 128).calls} <= {"speed"} | ({"duty"} if name == "stop" else set())
-    others = [call for call in motor(line, 129).calls if call[1] != "speed" or call[2][0] != 0]
-    told = {"place": ("position", PLACE), "distance": ("speed", ORDER)}.get(name)
-    assert {(call[1], round(call[2][0] * TICKS)) for call in others} <= ({told} if told else set()), others
-    assert name != "distance" or len(others) <= 1, "moved twice by a distance"
-    assert motor(line, 129, 2).calls == []
-    for address, board in line.boards.items():
-        steps = board.settings.timeout_steps
-        assert steps == 0 or (name == "timeout" and address == 128 and steps == 7)
-        board.settings.timeout_steps = 0
-        assert board.settings == BoardSettings() and board.nvm_writes == 0
-        assert [channel.zero_rad for channel in board.channels] == [0.0, 0.0]
-
-
-async def well_again(link: RoboClawLink, addresses: tuple[int, ...]) -> None:
-    """Each board answers within two requests that go out, and from then on."""
-    for address in addresses:
-        is_good = []
-        while len(is_good) < 4:
-            before = link.counters.sent
-            try:
-                good = await link.read(address, 24, 2, retries=0) == b"\x00\x78"
-                assert good, "a wrong supply"
-            except (LinkTimeout, FrameError):
-                good = False
-            if link.counters.sent > before:
-                is_good.append(good)
-            else:  # it was silent for long, and is asked at its times
-                assert link.silent_since_s(address) is not None
-                await asyncio.sleep(BACKOFF_MAX_S / 10)
-        assert True in is_good[:RECOVERY_REQUESTS] and all(is_good[RECOVERY_REQUESTS:]), (address, is_good)
-
-
-@cache
-def chunks_of(name: str) -> tuple[int, int, int, int]:
-    """First and last chunk of a transaction each way, when nothing goes wrong."""
-    ended, struck, chunks = one_fault(name, FaultSchedule())
-    assert ended == "true" and not struck
-    return chunks
-
-
-def faults_of(name: str, kind: str) -> list[Fault]:
-    """A fault of a kind at each byte of a transaction, each way."""
-    device_from, device_to, host_from, host_to = chunks_of(name)
-    args = tuple(sorted(ONE_FAULT[kind].items()))
-    points = [("wheels.to_device", n) for n in range(device_from, device_to + 1)]
-    points += [("wheels.to_host", n) for n in range(host_from, host_to + 1)]
-    return [Fault(kind.split()[0], point, at_chunk=n, args=args) for point, n in points]
-
-
-# ---- several faults at random against wheels that are driven -------------------------------------------------------
 
 LAYOUT = RoboClawLayout(
     wheels={"a": (128, 1), "b": (128, 2), "c": (129, 1)},
@@ -395,3 +222,59 @@ def judged(seed: int) -> Result:
     errors, silent, struck, _ = driven(FaultSchedule(tuple(faults)))
     assert struck, (seed, faults)
     return Result(seed, errors, silent, tuple(faults))
+
+
+# ---- the line goes dead ---------------------------------------------------------------------------------------------
+
+
+@cache
+def chunks_of_a_cycle(n: int) -> tuple[int, int]:
+    """The bytes that the host sends in the n-th cycle of a drive: the first, and the first of the next."""
+    starts: list[int] = []
+
+    async def main(loop: VirtualLoop) -> None:
+        line = make_line(*BOARDS, chunk_bytes=1)
+        wire = await lay_virtual("wheels", line, baud=115200, faults=FaultSchedule())
+        driver = Driver(await RoboClawLink.open("sim:wheels"), line)
+        await driver.configure()
+        for cycle in range(1, n + 2):
+            starts.append(wire.to_device.chunks)
+            await driver.cycle(cycle)
+
+    run_virtual(main)
+    return starts[n - 1], starts[n]
+
+
+def cut_at(at_chunk: int) -> dict[int, tuple[float, float, bool]]:
+    """The line is cut for good in front of a byte. By board: when it heard its last packet, when its dead-man struck
+    (loop times of the emulated board), and whether its wheels stand ten seconds later."""
+    cut = Fault("disconnect", "wheels.to_device", at_chunk=at_chunk, args=(("back_after_s", -1.0),))
+
+    async def main(loop: VirtualLoop) -> dict[int, tuple[float, float, bool]]:
+        line = make_line(*BOARDS, chunk_bytes=1)
+        await lay_virtual("wheels", line, baud=115200, faults=FaultSchedule((cut,)))
+        driver = Driver(await RoboClawLink.open("sim:wheels"), line)
+        heard_s: dict[int, float] = {}
+        for address, board in line.boards.items():
+            board.execute = _noting(board.execute, heard_s, address)  # type: ignore[method-assign]
+        await driver.configure()
+        for n in range(1, 13):
+            await driver.cycle(n)
+        assert driver.errors > 0
+        await asyncio.sleep(10.0)
+        found = {}
+        for address, board in line.boards.items():
+            assert board.stopped_by_timeout == 1 and board.stopped_at_s is not None
+            speeds = [channel.port.speed_rad_s(loop.time()) for channel in board.channels]
+            found[address] = heard_s[address], board.stopped_at_s, not any(speeds)
+        return found
+
+    return run_virtual(main)
+
+
+def _noting(execute: Any, heard_s: dict[int, float], address: int) -> Any:
+    def noted(command: int, data: bytes, t_s: float) -> bytes | None:
+        heard_s[address] = t_s
+        return execute(command, data, t_s)
+
+    return noted

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from roboclaw_campaign import ONE_FAULT, TRANSACTIONS, driven, faults_of, judged, one_fault
+from roboclaw_campaign import chunks_of_a_cycle, cut_at, driven, judged
+from roboclaw_one_fault import ONE_FAULT, TRANSACTIONS, faults_of, one_fault
 
 from hil_sim.world.faults.schedule import Fault, FaultSchedule
 
@@ -27,6 +28,16 @@ def test_random_faults_make_no_wrong_belief() -> None:
     results = [judged(seed) for seed in range(200)]
     assert [result for result in results if result.silent] == []
     assert sum(result.errors == 0 for result in results) >= 0.5 * len(results)  # most are mended unnoticed
+
+
+def test_wheels_stand_in_the_dead_mans_time_wherever_in_a_cycle_the_bytes_end() -> None:
+    """The line goes dead at each byte that the host sends in the tenth cycle: both boards stop by their own clocks."""
+    from_chunk, to_chunk = chunks_of_a_cycle(10)
+    assert to_chunk - from_chunk > 40
+    for at_chunk in range(from_chunk, to_chunk):
+        for address, (heard_s, stopped_s, stands) in cut_at(at_chunk).items():
+            assert stands, (at_chunk, address)
+            assert heard_s - 1e-9 <= stopped_s - 0.5 <= heard_s + 1e-6, (at_chunk, address, heard_s, stopped_s)
 
 
 @pytest.mark.soak

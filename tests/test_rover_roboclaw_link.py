@@ -425,6 +425,62 @@ def test_a_line_that_never_falls_quiet_is_named_and_nothing_is_sent_on_it() -> N
     run_virtual(main)
 
 
+def test_a_stop_is_sent_on_a_line_that_never_falls_quiet() -> None:
+    """What a board needs is 10 ms without a byte of ours; what comes does not keep the stop from going."""
+
+    async def main(loop):
+        link = RoboClawLink()
+        babbler = Babbler(link)
+
+        def babble() -> None:
+            link.data_received(b"\x11")
+            loop.call_later(0.3 * PAUSE_S, babble)
+
+        babble()
+        asking = asyncio.ensure_future(link.read(0x80, BATTERY, 2))
+        await asyncio.sleep(1.0)
+        assert babbler.sent == []
+        stop, began_s = ask_write(0x80, 54, struct.pack(">hIhI", 0, 327670, 0, 327670)), loop.time()
+        with pytest.raises(FrameError, match="instead of ff"):
+            await link.write(0x80, 54, stop.data, retries=3, urgent=True)
+        assert babbler.sent == [frame(stop)] * 4 and loop.time() - began_s < 4 * 2 * PAUSE_S
+        with pytest.raises(LinkTainted):
+            await asking
+
+    run_virtual(main)
+
+
+def test_a_stop_waits_for_the_exchange_under_way_and_no_longer_whatever_the_line_is_like() -> None:
+    """The bound: the longest question and answer, the wait for it, and 10 ms for a board that lost a byte."""
+
+    async def main(loop):
+        for dies in (False, True):
+            line = make_line(0x80, 0x81)
+            gone: list[float] = []
+
+            def tap(t_s: float, point: str, data: bytes, gone: list[float] = gone) -> None:
+                if point == "wheels.to_device" and data[1:2] == b"\x22":
+                    gone.append(t_s)
+
+            async with linked(line, tap=tap) as link:
+                for _ in range(100):
+                    await link.read(0x80, BATTERY, 2)
+                if dies:
+                    line.boards[0x81].die(loop.time())
+                worst_s = 0.0
+                for n in range(60):
+                    reads = [asyncio.ensure_future(link.read(0x80 + i % 2, COUNTERS, 8)) for i in range(20)]
+                    await asyncio.sleep(0.0007 * n)
+                    began_s = loop.time()
+                    await link.write(0x80, 34, bytes(4), urgent=True)
+                    worst_s = max(worst_s, gone[-1] - began_s)
+                    await asyncio.gather(*reads, return_exceptions=True)
+                frame_s = 9 * 10 / 115200 + 0.0002  # the tap hears it when its last byte has come
+                assert worst_s - frame_s <= (link.wait_s + PAUSE_S + 0.0015 if dies else 0.0035), worst_s
+
+    run_virtual(main)
+
+
 def test_a_board_that_may_hold_half_a_packet_of_somebody_before_us_gets_its_silence_first() -> None:
     async def main(loop):
         link = RoboClawLink()

@@ -103,8 +103,9 @@ class RoboClawLink:
         """Speak over `transport`, whose receiver this link is. The first request waits out the 10 ms."""
         self._transport = transport
         self._byte_time_s = transport.byte_time_s
-        self._quiet_until_s = self._loop.time() + PAUSE_S
-        self._drain_ends_s = self._loop.time() + DRAIN_LIMIT_S
+        self._sent_s = self._loop.time()  # as if: who was here before us may have sent something just now
+        self._quiet_until_s = self._sent_s + PAUSE_S
+        self._drain_ends_s = self._sent_s + DRAIN_LIMIT_S
 
     def close(self) -> None:
         """Give the port back; who still waits gets a TransportError."""
@@ -213,13 +214,16 @@ class RoboClawLink:
 
     def _pump(self) -> None:
         """Send the next request if the line is free and quiet."""
-        while self._current is None and self._start is None and self._error is None:
+        while self._current is None and self._error is None:
             queue = next((queue for queue in self._queues if queue), None)
             if queue is None:
                 return
-            if self._tainted and self._loop.time() < self._quiet_until_s:
-                self._start = self._loop.call_at(self._quiet_until_s, self._look_again)
+            if self._tainted and self._loop.time() < (from_s := self._free_from_s(queue)):
+                if self._start is None or from_s < self._start.when():
+                    self._cancel_start()
+                    self._start = self._loop.call_at(from_s, self._look_again)
                 return
+            self._cancel_start()
             transaction = queue.popleft()
             if transaction.future.done():
                 continue
@@ -235,6 +239,17 @@ class RoboClawLink:
                 transaction.future.set_exception(Rejected(reason))
             else:
                 self._send(transaction, transaction.question)
+
+    def _free_from_s(self, queue: deque[_Transaction]) -> float:
+        """When a tainted line may be used. A stop needs no quiet line, but boards that have heard nothing for 10 ms."""
+        if queue is self._queues[_URGENT]:
+            return min(self._quiet_until_s, self._sent_s + PAUSE_S)
+        return self._quiet_until_s
+
+    def _cancel_start(self) -> None:
+        if self._start is not None:
+            self._start.cancel()
+            self._start = None
 
     def _look_again(self) -> None:
         self._start = None
@@ -388,10 +403,10 @@ class RoboClawLink:
     def connection_lost(self, error: TransportError | None) -> None:
         """The transport is gone: every waiting caller is told."""
         self._error = error if error is not None else TransportError(f"{self.url} was closed.")
-        for timer in (self._watch, self._start):
-            if timer is not None:
-                timer.cancel()
-        self._watch = self._start = None
+        self._cancel_start()
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
         current, self._current = self._current, None
         if current is not None and not current.future.done():
             current.future.set_exception(self._error)
