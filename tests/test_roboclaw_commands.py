@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import struct
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -86,6 +88,15 @@ def test_an_answer_of_another_length_is_no_answer(command, data: bytes) -> None:
     else:
         with pytest.raises(FrameError, match="bytes"):
             command.decode(data)
+
+
+def test_the_page_tells_of_every_command() -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "roboclaw.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    for name, command in COMMANDS.items():
+        told = [row for row in rows if f"`{name}`" in row]
+        assert len(told) == 1, f"docs/roboclaw.md does not tell of {name}, or more than once"
+        assert str(command.number) in re.findall(r"\d+", told[0].split("|")[1]), name
 
 
 # ---- the emulator's half --------------------------------------------------------------------------------------------
