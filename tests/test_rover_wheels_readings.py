@@ -76,7 +76,7 @@ def test_slow_readings_come_once_a_second_and_a_cycle_takes_the_line_time_that_i
             assert all(50 <= asked[command] <= 61 for command in (15, 24, 49, 82, 90))
             assert busy_s / 100 == pytest.approx(LAYOUT.cycle_s(baud), rel=0.05)
 
-    for baud, share in ((115200, 0.4), (38400, 0.8)):
+    for baud, share in ((115200, 0.45), (38400, 0.85)):
         run(lambda baud=baud: test(baud))
         assert LAYOUT.cycle_s(baud) / 0.1 < share
 

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from firmware_bridge.links.roboclaw import ALONE_BYTES, ALONE_S
 from firmware_bridge.links.roboclaw_frames import ADDRESSES
 from firmware_bridge.signals import Limits
 
@@ -140,6 +141,6 @@ class RoboClawLayout:
             size += FAST_READ_BYTES + SLOW_READS_BYTES / hz
             exchanges += 1 + SLOW_READS / hz
             for _, data in self.commands(plan, speeds, steers):
-                size += len(data) + 5
-                exchanges += 1
+                size += len(data) + 5 + ALONE_BYTES
+                exchanges += 1 + ALONE_S / turnaround_s
         return size * 10 / baud + exchanges * turnaround_s

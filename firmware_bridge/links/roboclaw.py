@@ -15,6 +15,9 @@ write or the same question goes out, a short read of another kind is asked (MARK
 reply's CRC covers the command that was asked; so once that read is answered, nothing older can come. The same goes for
 a read that is asked again within 10 ms, as its answer may come twice. Only a stop does not wait for it.
 
+An FF may also be the first byte of an answer to a question that the line has made of a damaged write. So an
+acknowledgement counts when nothing has followed it for the time of two bytes and 0.4 ms more.
+
 A board that stays silent is asked ever less often (a read every 0.5 s to 2 s), so that it does not slow the others, and
 is told nothing but what is urgent (a stop). What a single 0xFF cannot tell: that it is this board's and not another's
 whose answer was late. Settings that matter are therefore read back by the devices.
@@ -41,6 +44,7 @@ from firmware_bridge.transport import Transport, open_transport
 
 RETRIES = 3
 PAUSE_S = 0.0105  # the board drops half a packet after 10 ms
+ALONE_BYTES, ALONE_S = 2, 0.0004  # for so long nothing follows an acknowledgement
 WAIT_MIN_S = 0.008
 WAIT_PER_PEAK = 4.0  # how much later than the latest answers of late an answer may come
 PEAK_DECAY = 0.98
@@ -80,6 +84,7 @@ class RoboClawLink:
         self._asked: Question | None = None  # of the current one: its question, or a marker before it
         self._answered: Question | None = None  # the read that was answered last, if nothing was asked since
         self._answered_s = 0.0
+        self._is_acked = False  # an FF has come, and must stay alone
         self._sent_s = 0.0
         self._late_since_s: float | None = None  # when the request went out whose answer may still come
         self._deadline_s = 0.0  # of the current request
@@ -277,6 +282,7 @@ class RoboClawLink:
             return
         self.counters.sent += 1
         self._answered = None
+        self._is_acked = False
         self._current, self._asked = transaction, question
         self._sent_s = self._loop.time() + len(raw) * self._byte_time_s
         self._deadline_s = self._sent_s + question.reply_bytes * self._byte_time_s + self.wait_s
@@ -294,6 +300,8 @@ class RoboClawLink:
         if self._current is not None:
             if self._loop.time() < self._deadline_s:
                 self._arm_watch()
+            elif self._is_acked:
+                self._finish(b"")
             else:
                 self._expire()
 
@@ -307,6 +315,8 @@ class RoboClawLink:
         assert question is not None
         try:
             reply = self._deframer.feed(question, data)
+            if question.is_write and (self._is_acked or self._deframer.rest):
+                raise FrameError(f"ff and more: {bytes(self._deframer.rest[:8]).hex(' ')}")
         except FrameError as error:
             self.counters.frame_errors += 1
             self._board(transaction).answers()
@@ -317,7 +327,12 @@ class RoboClawLink:
         if reply is not None:
             self._note_delay(len(reply) + (1 if question.is_write else 2))
             self._board(transaction).answers()
-            self._finish(reply)
+            if question.is_write:
+                self._is_acked = True
+                self._deadline_s = self._loop.time() + ALONE_BYTES * self._byte_time_s + ALONE_S
+                self._arm_watch()
+            else:
+                self._finish(reply)
 
     def _finish(self, reply: bytes) -> None:
         assert self._current is not None
