@@ -26,7 +26,6 @@ whose answer was late. Settings that matter are therefore read back by the devic
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 
 from firmware_bridge.errors import (
@@ -40,6 +39,7 @@ from firmware_bridge.errors import (
 )
 from firmware_bridge.links.roboclaw_boards import Board, RoboClawCounters
 from firmware_bridge.links.roboclaw_frames import RELATIVE, Deframer, Question, ask_read, ask_text, ask_write, frame
+from firmware_bridge.links.roboclaw_queue import READ, URGENT, WRITE, Transaction, TransactionQueue
 from firmware_bridge.transport import Transport, open_transport
 
 RETRIES = 3
@@ -48,21 +48,7 @@ ALONE_BYTES, ALONE_S = 2, 0.0004  # for so long nothing follows an acknowledgeme
 WAIT_MIN_S = 0.008
 WAIT_PER_PEAK = 4.0  # how much later than the latest answers of late an answer may come
 PEAK_DECAY = 0.98
-QUEUE_MAX = 64
 DRAIN_LIMIT_S = 5.0
-_URGENT, _WRITE, _READ = range(3)
-
-
-class _Transaction:
-    __slots__ = ("future", "question", "rank", "unless")
-
-    def __init__(
-        self, question: Question, future: asyncio.Future[bytes], rank: int, unless: Callable[[], str | None] | None
-    ) -> None:
-        self.question = question
-        self.future = future
-        self.rank = rank
-        self.unless = unless
 
 
 class RoboClawLink:
@@ -78,9 +64,9 @@ class RoboClawLink:
         self._loop = asyncio.get_running_loop()
         self._transport: Transport | None = None
         self._error: BridgeError | None = None
-        self._queues: tuple[deque[_Transaction], ...] = (deque(), deque(), deque())
+        self._queue = TransactionQueue()
         self._boards: dict[int, Board] = {}
-        self._current: _Transaction | None = None
+        self._current: Transaction | None = None
         self._asked: Question | None = None  # of the current one: its question, or a marker before it
         self._answered: Question | None = None  # the read that was answered last, if nothing was asked since
         self._answered_s = 0.0
@@ -146,11 +132,11 @@ class RoboClawLink:
 
     async def read(self, address: int, command: int, size: int, *, retries: int = RETRIES) -> bytes:
         """The `size` data bytes of a read. Raises LinkTimeout or FrameError after `retries` more attempts."""
-        return await self._ask(ask_read(address, command, size), retries, _READ, None)
+        return await self._ask(ask_read(address, command, size), retries, READ, None)
 
     async def read_text(self, address: int, command: int, *, retries: int = RETRIES) -> str:
         """A read that is answered with text, without its line feed and NUL. FrameError if it is not ASCII."""
-        raw = await self._ask(ask_text(address, command), retries, _READ, None)
+        raw = await self._ask(ask_text(address, command), retries, READ, None)
         try:
             return raw.rstrip(b"\0").decode("ascii").strip()
         except UnicodeDecodeError:
@@ -175,18 +161,15 @@ class RoboClawLink:
         """
         if retries and command in RELATIVE:
             raise ValueError(f"command {command} moves by a distance: it is never repeated, so give retries=0")
-        await self._ask(ask_write(address, command, data), retries, _URGENT if urgent else _WRITE, unless)
+        await self._ask(ask_write(address, command, data), retries, URGENT if urgent else WRITE, unless)
 
     async def _ask(self, question: Question, retries: int, rank: int, unless: Callable[[], str | None] | None) -> bytes:
-        queue = self._queues[rank]
         while True:
             if self._error is not None:
                 raise type(self._error)(str(self._error))
             is_probe = self._is_silent(question, rank)
-            if len(queue) >= QUEUE_MAX:
-                raise LinkError(f"{self.url}: {QUEUE_MAX} requests wait: the line cannot keep up. Ask less often.")
-            transaction = _Transaction(question, self._loop.create_future(), rank, unless)
-            queue.append(transaction)
+            transaction = Transaction(question, self._loop.create_future(), rank, unless)
+            self._queue.push(transaction, self.url)
             self._pump()
             try:
                 return await transaction.future
@@ -205,8 +188,8 @@ class RoboClawLink:
         if not board.backoff_s:
             return False
         now_s = self._loop.time()
-        if rank != _URGENT:
-            if rank == _WRITE or now_s < board.again_s:
+        if rank != URGENT:
+            if rank == WRITE or now_s < board.again_s:
                 self.counters.skipped += 1
                 raise LinkTimeout(
                     f"board {question.address} on {self.url} has been silent for {now_s - board.silent_since_s:.1f} s "
@@ -220,19 +203,16 @@ class RoboClawLink:
     def _pump(self) -> None:
         """Send the next request if the line is free and quiet."""
         while self._current is None and self._error is None:
-            queue = next((queue for queue in self._queues if queue), None)
-            if queue is None:
+            if (transaction := self._queue.first()) is None:
                 return
-            if self._tainted and self._loop.time() < (from_s := self._free_from_s(queue)):
+            if self._tainted and self._loop.time() < (from_s := self._free_from_s(transaction.rank)):
                 if self._start is None or from_s < self._start.when():
                     self._cancel_start()
                     self._start = self._loop.call_at(from_s, self._look_again)
                 return
             self._cancel_start()
-            transaction = queue.popleft()
-            if transaction.future.done():
-                continue
-            if transaction.rank != _URGENT:
+            self._queue.pop(transaction)
+            if transaction.rank != URGENT:
                 is_repeated = transaction.question == self._answered and self._loop.time() - self._answered_s < PAUSE_S
                 if marker := self._board(transaction).marker(transaction.question, is_repeated):
                     self.counters.markers += 1
@@ -245,9 +225,9 @@ class RoboClawLink:
             else:
                 self._send(transaction, transaction.question)
 
-    def _free_from_s(self, queue: deque[_Transaction]) -> float:
+    def _free_from_s(self, rank: int) -> float:
         """When a tainted line may be used. A stop needs no quiet line, but boards that have heard nothing for 10 ms."""
-        if queue is self._queues[_URGENT]:
+        if rank == URGENT:
             return min(self._quiet_until_s, self._sent_s + PAUSE_S)
         return self._quiet_until_s
 
@@ -261,7 +241,7 @@ class RoboClawLink:
         now_s = self._loop.time()
         if self._tainted and now_s < self._quiet_until_s and now_s >= self._drain_ends_s:
             self._drain_ends_s = now_s + DRAIN_LIMIT_S
-            self._fail_waiting(
+            self._queue.fail(
                 LinkTainted(
                     f"{self.url} has not been quiet for {DRAIN_LIMIT_S:g} s: something sends on it without being "
                     "asked. Nothing can be asked safely; look for a second host or a babbling device."
@@ -269,7 +249,7 @@ class RoboClawLink:
             )
         self._pump()
 
-    def _send(self, transaction: _Transaction, question: Question) -> None:
+    def _send(self, transaction: Transaction, question: Question) -> None:
         assert self._transport is not None
         raw = frame(question)
         self._tainted = False
@@ -346,7 +326,7 @@ class RoboClawLink:
             self._board(transaction).owed.clear()
             self._answered, self._answered_s = self._asked, self._loop.time()
         if self._asked is not transaction.question:  # a marker: now its own question may go
-            self._queues[transaction.rank].appendleft(transaction)
+            self._queue.put_back(transaction)
         elif not transaction.future.done():
             transaction.future.set_result(reply)
         self._end(None, taint=bool(extra))
@@ -405,15 +385,8 @@ class RoboClawLink:
             self.counters.drains += 1
         self._quiet_until_s = now_s + PAUSE_S
 
-    def _board(self, transaction: _Transaction) -> Board:
+    def _board(self, transaction: Transaction) -> Board:
         return self._boards[transaction.question.address]
-
-    def _fail_waiting(self, error: BridgeError) -> None:
-        for queue in self._queues:
-            for transaction in queue:
-                if not transaction.future.done():
-                    transaction.future.set_exception(error)
-            queue.clear()
 
     def connection_lost(self, error: TransportError | None) -> None:
         """The transport is gone: every waiting caller is told."""
@@ -425,4 +398,4 @@ class RoboClawLink:
         current, self._current = self._current, None
         if current is not None and not current.future.done():
             current.future.set_exception(self._error)
-        self._fail_waiting(self._error)
+        self._queue.fail(self._error)
