@@ -107,6 +107,24 @@ def test_a_wire_that_is_cut_stops_the_rover_where_it_is(tmp_path: Path, wire: st
     assert result.verdict is Verdict.DETECTED, result.judgement.reasons
 
 
+def test_an_emergency_stop_on_a_board_ends_the_drive_and_is_named(tmp_path: Path) -> None:
+    async def press_and_let_go(world) -> None:
+        await asyncio.sleep(20.0)
+        board = world.boards[129]
+        board.e_stop_latches = False
+        board.e_stop(asyncio.get_running_loop().time())
+        await asyncio.sleep(2.5)
+        board.e_stop(asyncio.get_running_loop().time(), is_pressed=False)
+
+    result = driven(tmp_path, meddle=press_and_let_go)
+    assert result.outcome is not None and result.outcome.status is Status.FAILED
+    assert "board 129 has reported emergency stop" in result.outcome.reason
+    track = result.truth.track
+    moving = np.hypot(np.diff(track.x_m), np.diff(track.y_m)) > 1e-6
+    assert track.t_s[1:][moving].max() < 21.5
+    assert result.verdict is Verdict.DETECTED, result.judgement.reasons
+
+
 def test_a_board_that_dies_is_named_and_the_rover_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("control.rover.drive_run.HOLD_S_MAX", 20.0)
 

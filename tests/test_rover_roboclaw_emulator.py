@@ -13,7 +13,7 @@ from roboclaw_helpers import NO_LOAD_RAD_S, TICKS, Host, Motor, crc, make_line, 
 
 from hil_sim.virtual_time import run_virtual
 from hil_sim.world.emulators import roboclaw_frames
-from hil_sim.world.emulators.roboclaw import BoardSettings, RoboClawBoard, RoboClawLine
+from hil_sim.world.emulators.roboclaw import SIMPLE, BoardSettings, RoboClawBoard, RoboClawLine
 from hil_sim.world.emulators.roboclaw_frames import READS, WRITES, LineCounters, PacketReader
 from hil_sim.world.emulators.roboclaw_motors import FORMS, Unconnected
 
@@ -181,7 +181,7 @@ def test_counters_speeds_currents_and_supply_are_told_in_the_manuals_units() -> 
         count, flags = await bench.ask(16, ">IB")
         assert now_ticks <= count <= now_ticks + 10 and flags == 0
         count, flags = await bench.ask(17, ">IB")
-        assert 0xFFFFFFFF - 420 < count < 0xFFFFFFFF - 390 and flags == 2  # below zero: it wraps
+        assert 0xFFFFFFFF - 420 < count < 0xFFFFFFFF - 390 and flags == 3  # below zero: it wraps
         assert await bench.ask(18, ">iB") == (800, 0) and await bench.ask(19, ">iB") == (-400, 1)
         assert await bench.ask(30, ">iB") == (800, 0) and await bench.ask(31, ">iB") == (-400, 1)
         assert await bench.ask(79, ">ii") == (800, -400)
@@ -214,6 +214,8 @@ def test_counters_can_be_set_and_reset_and_settings_be_read_back() -> None:
         assert await bench.ask(55, ">IIII") == (1, 2, 3, 9000)
         await bench.tell(57, ">HH", 110, 300)
         assert await bench.ask(59, ">HH") == (110, 300)
+        await bench.tell(58, ">HH", 45, 140)
+        assert await bench.ask(60, ">HH") == (45, 140)
         await bench.tell(134, ">II", 250, 0)
         assert await bench.ask(136, ">II") == (250, 0)
         await bench.tell(14, ">B", 7)
@@ -224,7 +226,8 @@ def test_counters_can_be_set_and_reset_and_settings_be_read_back() -> None:
 
 def test_status_bits_come_from_the_world() -> None:
     async def test(bench: Bench) -> None:
-        world = {"volts": 12.0, "temp": 25.0}
+        world = {"volts": 12.0, "temp": 25.0, "logic": 5.0}
+        bench.board.logic_volts = lambda t_s: world["logic"]
         bench.board.volts, bench.board.temp_c = lambda t_s: world["volts"], lambda t_s: world["temp"]
 
         async def bits() -> set[int]:
@@ -245,6 +248,16 @@ def test_status_bits_come_from_the_world() -> None:
         motor(bench.line, A, 2).amps = -25.0
         assert await bits() == {17, 13}
         motor(bench.line, A, 2).amps = 0.0
+        world["logic"] = 3.0
+        assert await bits() == {5}
+        world["logic"] = 35.0
+        assert await bits() == {4}
+        world["logic"], world["volts"] = 5.0, 37.0
+        assert await bits() == {18, 3}
+        world["volts"] = 12.0
+        bench.board.temp2_c = lambda t_s: 102.0
+        assert await bits() == {21, 2} and await bench.ask(83, ">h") == (1020,)
+        bench.board.temp2_c = None
         bench.board.e_stop(asyncio.get_running_loop().time())
         assert await bits() == {0}
         bench.board.forced_status = 1 << 6
@@ -256,6 +269,7 @@ def test_status_bits_come_from_the_world() -> None:
 def test_a_board_in_an_error_stands_still_and_says_so() -> None:
     async def test(bench: Bench) -> None:
         loop, one = asyncio.get_running_loop(), motor(bench.line, A)
+        bench.board.e_stop_latches = False
         await bench.tell(35, ">i", 500)
         bench.board.e_stop(loop.time())
         await bench.tell(35, ">i", 500)
@@ -264,6 +278,67 @@ def test_a_board_in_an_error_stands_still_and_says_so() -> None:
         assert one.speed_rad_s(loop.time()) == 0.0  # nothing comes back by itself
         await bench.tell(35, ">i", 500)
         assert one.speed_rad_s(loop.time() + 0.1) > 0.8
+
+    run(test)
+
+
+def test_an_emergency_stop_latches_until_the_power_goes() -> None:
+    async def test(bench: Bench) -> None:
+        loop, one = asyncio.get_running_loop(), motor(bench.line, A)
+        await bench.tell(35, ">i", 500)
+        bench.board.e_stop(loop.time())
+        bench.board.e_stop(loop.time(), is_pressed=False)
+        await bench.tell(35, ">i", 500)
+        assert one.speed_rad_s(loop.time()) == 0.0 and await bench.ask(90, ">I") == (1,)
+        bench.board.e_stop(loop.time())
+        bench.board.brown_out(loop.time(), off_s=0.1)
+        await asyncio.sleep(0.1)
+        assert await bench.ask(90, ">I") == (1,)  # it is still pressed
+        bench.board.e_stop(loop.time(), is_pressed=False)
+        bench.board.brown_out(loop.time(), off_s=0.1)
+        await asyncio.sleep(0.1)
+        assert await bench.ask(90, ">I") == (0,)
+
+    run(test)
+
+
+def test_an_error_that_comes_while_it_turns_stops_it_at_the_next_packet_that_asks() -> None:
+    async def test(bench: Bench) -> None:
+        loop, one = asyncio.get_running_loop(), motor(bench.line, A)
+        await bench.tell(35, ">i", 500)
+        bench.board.forced_status = 1 << 12
+        await bench.ask(24, ">H")
+        assert one.speed_rad_s(loop.time()) > 0
+        assert await bench.ask(90, ">I") == (1 << 12,)
+        assert one.speed_rad_s(loop.time()) == 0.0
+
+    run(test)
+
+
+def test_a_counter_that_passes_either_end_says_so_once() -> None:
+    async def test(bench: Bench) -> None:
+        await bench.tell(22, ">i", -500)
+        await bench.tell(23, ">i", 500)
+        assert (await bench.ask(16, ">IB"))[1] == 0 and (await bench.ask(17, ">IB"))[1] == 0
+        await bench.tell(37, ">ii", 1000, -1000)
+        await asyncio.sleep(1.0)
+        count, flags = await bench.ask(16, ">IB")
+        assert 400 < count < 600 and flags == 4  # overflow, forwards
+        count, flags = await bench.ask(17, ">IB")
+        assert 0xFFFFFFFF - 600 < count < 0xFFFFFFFF - 400 and flags == 3  # underflow, backwards
+        assert (await bench.ask(16, ">IB"))[1] == 0 and (await bench.ask(17, ">IB"))[1] == 2
+
+    run(test)
+
+
+def test_newer_firmware_leaves_the_simple_commands_unanswered() -> None:
+    async def test(bench: Bench) -> None:
+        bench.board.withdrawn = SIMPLE
+        assert await bench.send(packet(A, 0, b"\x40")) == b"" and motor(bench.line, A).calls == []
+        await bench.tell(32, ">h", 16384)
+        bench.board.withdrawn, bench.board.unacknowledged = frozenset(), SIMPLE | {14}
+        assert await bench.send(packet(A, 0, b"\x7f")) == b"" and motor(bench.line, A).calls[-1][2] == (1.0,)
+        assert await bench.send(packet(A, 14, b"\x05")) == b"" and await bench.ask(15, ">B") == (5,)
 
     run(test)
 

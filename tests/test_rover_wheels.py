@@ -75,6 +75,19 @@ def test_a_dead_man_that_reads_back_differently_is_not_relied_on() -> None:
     run(test)
 
 
+def test_firmware_that_does_not_acknowledge_the_dead_man_is_asked_whether_it_has_it() -> None:
+    async def test() -> None:
+        async with rover(timeout_s=None) as (wheels, line):
+            line.boards[130].unacknowledged = frozenset({14})
+            await wheels.configure(0.5)
+            assert line.boards[130].settings.timeout_steps == 5
+            line.boards[130].withdrawn = frozenset({14})
+            with pytest.raises(Unverified, match=r"board 130: .* set to 0.7 s and reads back as 0.5 s"):
+                await wheels.configure(0.7)
+
+    run(test)
+
+
 def test_a_board_in_an_error_is_not_made_ready() -> None:
     async def test() -> None:
         async with rover(timeout_s=None) as (wheels, line):
@@ -88,7 +101,7 @@ def test_a_board_in_an_error_is_not_made_ready() -> None:
 @pytest.mark.parametrize(
     "change",
     [{"wheels": {"fl": (127, 1)}}, {"wheels": {"fl": (128, 3)}}, {"steers": {"fl": (128, 1)}}, {"qpps_max": math.nan},
-     {"ticks_per_rad": 0.0}],
+     {"ticks_per_rad": 0.0}, {"stop_ramp_s": 0.04}],
 )  # fmt: skip
 def test_a_layout_that_cannot_be_is_refused(change: dict) -> None:
     fields = {

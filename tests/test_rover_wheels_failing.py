@@ -136,6 +136,41 @@ def test_a_reset_that_nobody_noticed_is_found_within_two_seconds_by_reading_the_
     run(test)
 
 
+@pytest.mark.parametrize("is_latched", [True, False])
+def test_an_emergency_stop_on_one_board_stops_all_wheels_and_its_release_starts_none(is_latched: bool) -> None:
+    async def test() -> None:
+        async with rover() as (wheels, line):
+            loop = asyncio.get_running_loop()
+            board = line.boards[129]
+            board.e_stop_latches = is_latched
+            for seq in range(1, 12):
+                await cycle(wheels, seq)
+            board.e_stop(loop.time())
+            pressed_s, refused, seq = loop.time(), "", 100
+            while not refused and loop.time() < pressed_s + 3.0:
+                try:
+                    await cycle(wheels, seq := seq + 1)
+                except NotReady as error:
+                    refused = str(error)
+            assert "board 129 has reported emergency stop and stopped its motors" in refused
+            assert loop.time() - pressed_s < 1.3  # it is read once a second
+            assert wheel_speeds(line) == [0.0] * 6
+            board.e_stop(loop.time(), is_pressed=False)
+            for seq in range(200, 215):
+                with pytest.raises(NotReady, match="emergency stop"):
+                    await cycle(wheels, seq)
+            assert wheel_speeds(line) == [0.0] * 6
+            if is_latched:
+                with pytest.raises(NotReady, match="129 reports emergency stop"):
+                    await wheels.configure(0.5)
+                return
+            await wheels.configure(0.5)
+            await cycle(wheels, 300)
+            assert wheel_speeds(line) == [pytest.approx(1.0, abs=0.002)] * 6
+
+    run(test)
+
+
 def test_a_counter_that_jumps_is_a_restart() -> None:
     async def test() -> None:
         async with rover() as (wheels, line):

@@ -76,9 +76,32 @@ def test_slow_readings_come_once_a_second_and_a_cycle_takes_the_line_time_that_i
             assert all(50 <= asked[command] <= 61 for command in (15, 24, 49, 82, 90))
             assert busy_s / 100 == pytest.approx(LAYOUT.cycle_s(baud), rel=0.05)
 
-    for baud, share in ((115200, 0.4), (38400, 0.8)):
+    for baud, share in ((115200, 0.45), (38400, 0.85)):
         run(lambda baud=baud: test(baud))
         assert LAYOUT.cycle_s(baud) / 0.1 < share
+
+
+@pytest.mark.parametrize(
+    ("bits", "words"),
+    [
+        (0x000001, "emergency stop"), (0x000002, "temperature error"), (0x000004, "temperature 2 error"),
+        (0x000008, "main supply too high"), (0x000010, "logic supply too high"), (0x000020, "logic supply too low"),
+        (0x000040, "driver fault of motor 1"), (0x000080, "driver fault of motor 2"),
+        (0x000100, "speed error of motor 1"), (0x000200, "speed error of motor 2"),
+        (0x000400, "position error of motor 1"), (0x000800, "position error of motor 2"),
+        (0x001000, "current error of motor 1"), (0x002000, "current error of motor 2"),
+        (0x010000, "current warning of motor 1"), (0x020000, "current warning of motor 2"),
+        (0x040000, "main supply high"), (0x080000, "main supply low"),
+        (0x100000, "temperature warning"), (0x200000, "temperature 2 warning"),
+        (0x400000, "input S4"), (0x800000, "input S5"),
+        (0x1000000, "speed error limit"), (0x2000000, "position error limit"),
+        (0x4000000, "status bit 26"),
+    ],
+)  # fmt: skip
+def test_each_status_bit_is_said_as_the_manuals_table_has_it(bits: int, words: str) -> None:
+    """User manual p. 73, "90 - Read Status"."""
+    assert status_words(bits) == [words]
+    assert status_limit(bits) is (LimitState.ALARM if bits < 0x10000 else LimitState.WARN)
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -9,13 +9,15 @@
 Nothing moves for longer than somebody means it to. Each command has a number and an end: a stale, repeated or overtaken
 one is refused, also while it waits for the line. poll() stops the wheels when the last command's time is over, since
 its own questions feed the boards' dead-man; if nobody polls either, the dead-man stops them. A board that has lost its
-settings (it reads back another serial timeout, or its counters jump) is driven no more until configure() is called.
+settings (it reads back another serial timeout, or its counters jump) is driven no more until configure() is called; nor
+are any wheels when a board has reported an error (emergency stop, driver fault, ...): that it is gone starts nothing.
 Wheels that turn although they were stopped are stopped again at each poll.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import re
 import struct
@@ -25,6 +27,7 @@ from typing import Protocol
 from firmware_bridge.devices.wheel_orders import check_fresh, check_values
 from firmware_bridge.devices.wheels_layout import RoboClawLayout
 from firmware_bridge.devices.wheels_readings import (
+    ERROR_BITS,
     GET_COUNTERS,
     GET_STATUS,
     GET_TIMEOUT,
@@ -37,6 +40,7 @@ from firmware_bridge.devices.wheels_readings import (
 )
 from firmware_bridge.errors import (
     BridgeError,
+    DeviceError,
     DeviceReset,
     FrameError,
     LinkTimeout,
@@ -138,7 +142,8 @@ class RoboClawWheels:
         await self.stop()
         for board in self._boards:
             address = board.address
-            await self._link.write(address, SET_TIMEOUT, bytes((steps,)), retries=SETUP_RETRIES)
+            with contextlib.suppress(LinkTimeout):  # some firmware is said to acknowledge no byte of data: it is read
+                await self._link.write(address, SET_TIMEOUT, bytes((steps,)), retries=SETUP_RETRIES)
             seen = (await self._link.read(address, GET_TIMEOUT, 1, retries=SETUP_RETRIES))[0]
             if seen != steps:
                 raise Unverified(
@@ -151,6 +156,7 @@ class RoboClawWheels:
                     f"board {address} reports {', '.join(status_words(status))}. Remove the cause, then configure "
                     "again."
                 )
+            board.alarm = None
             if board.lost is not None:
                 await self._restore(board)
                 board.lost = None
@@ -200,7 +206,8 @@ class RoboClawWheels:
         """Speeds (rad/s) of all wheels and angles (rad, left positive) of all steered ones, until `valid_until_s`.
 
         `seq` must grow with each command. Rejected: stale, repeated, overtaken by a stop, a name missing or unknown,
-        not a number, too fast, too far. NotReady before configure(); DeviceReset if a board has lost its settings.
+        not a number, too fast, too far. NotReady before configure() and after an error that a board has reported;
+        DeviceReset if a board has lost its settings.
         LinkTimeout or FrameError if a board did not take its part; the others have theirs.
         """
         self._check_ready()
@@ -226,12 +233,26 @@ class RoboClawWheels:
         if errors:
             raise type(errors[0])(f"{self.name}: {len(errors)} commands were not taken. First: {errors[0]}")
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether drive() would be taken: configured, and no board has reported an error or restarted since."""
+        try:
+            self._check_ready()
+        except DeviceError:
+            return False
+        return True
+
     def _check_ready(self) -> None:
         if self._timeout_steps is None:
             raise NotReady(f"{self.name} is not driven: configure() must arm the boards' serial timeout first.")
         for board in self._boards:
             if board.lost is not None:
                 raise DeviceReset(f"{self.name} is not driven: {board.lost} Find out why, then configure() it again.")
+            if board.alarm is not None:
+                raise NotReady(
+                    f"{self.name} is not driven: board {board.address} has reported {board.alarm} and stopped its "
+                    "motors. Remove the cause, then configure() again."
+                )
 
     def _check_order(
         self, speeds_rad_s: Mapping[str, float], steers_rad: Mapping[str, float], seq: int, valid_until_s: float
@@ -369,8 +390,19 @@ class RoboClawWheels:
                 board.has_failed = True  # the readings that this one feeds grow old, and say so
                 continue
             board.slow[command] = (raw, asyncio.get_running_loop().time())
+            if command == GET_STATUS and self._timeout_steps is not None:
+                await self._heed_status(board, int.from_bytes(raw, "big"))
             if command == GET_TIMEOUT and self._timeout_steps is not None:
                 self._check_timeout(board, raw)
+
+    async def _heed_status(self, board: BoardState, status: int) -> None:
+        """An error stops one board by itself; the others are stopped here, and none is driven until configure()."""
+        if status_limit(status) is not LimitState.ALARM:
+            return
+        is_new = board.alarm is None
+        board.alarm = ", ".join(status_words(status & ERROR_BITS))
+        if is_new:
+            await self.stop()
 
     def _check_timeout(self, board: BoardState, raw: bytes) -> None:
         """A restart takes the serial timeout back to what the board's memory holds."""

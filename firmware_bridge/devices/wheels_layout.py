@@ -7,11 +7,13 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from firmware_bridge.links.roboclaw import ALONE_BYTES, ALONE_S
 from firmware_bridge.links.roboclaw_frames import ADDRESSES
 from firmware_bridge.signals import Limits
 
 SPEED, SPEEDS, POSITION = 35, 37, 65
 AT_ONCE = 1
+STOP_RAMP_MIN_S = 0.05  # full duty to none at 655,359 a second, the most a board takes (p. 98)
 JUMP_SPARE_TICKS = 100
 FAST_READ_BYTES = 2 + 10  # both counters of a board: the question and its answer
 SLOW_READS_BYTES = 5 * 4 + 13  # status, timeout, currents, supply, temperature
@@ -75,6 +77,8 @@ class RoboClawLayout:
                      "steer_accel_rad_s2", "stop_ramp_s"):  # fmt: skip
             if not (math.isfinite(getattr(self, what)) and getattr(self, what) > 0):
                 raise ValueError(f"{what} is {getattr(self, what)}; it is a finite number over 0")
+        if self.stop_ramp_s < STOP_RAMP_MIN_S:
+            raise ValueError(f"stop_ramp_s is {self.stop_ramp_s}; a board ramps in {STOP_RAMP_MIN_S} s at the fastest")
 
     @property
     def speed_max_rad_s(self) -> float:
@@ -137,6 +141,6 @@ class RoboClawLayout:
             size += FAST_READ_BYTES + SLOW_READS_BYTES / hz
             exchanges += 1 + SLOW_READS / hz
             for _, data in self.commands(plan, speeds, steers):
-                size += len(data) + 5
-                exchanges += 1
+                size += len(data) + 5 + ALONE_BYTES
+                exchanges += 1 + ALONE_S / turnaround_s
         return size * 10 / baud + exchanges * turnaround_s

@@ -24,9 +24,10 @@ STATUS_BITS = {
     11: "position error of motor 2", 12: "current error of motor 1", 13: "current error of motor 2",
     16: "current warning of motor 1", 17: "current warning of motor 2", 18: "main supply high", 19: "main supply low",
     20: "temperature warning", 21: "temperature 2 warning", 22: "input S4", 23: "input S5",
-    24: "speed limit of motor 1", 25: "speed limit of motor 2",
+    24: "speed error limit", 25: "position error limit",
 }  # fmt: skip
-"""Bits of command 90. 0 to 15 are errors: the board stops its motors. The rest are warnings."""
+"""Bits of command 90 (user manual p. 73). 0 to 15 are errors: the board stops its motors. The rest are warnings."""
+ERROR_BITS = 0xFFFF
 
 
 def status_words(status: int) -> list[str]:
@@ -36,7 +37,7 @@ def status_words(status: int) -> list[str]:
 
 def status_limit(status: int) -> LimitState:
     """ALARM for any error bit, WARN for any other."""
-    if status & 0xFFFF:
+    if status & ERROR_BITS:
         return LimitState.ALARM
     return LimitState.WARN if status else LimitState.NORMAL
 
@@ -55,7 +56,8 @@ class BoardState:
 
     `ticks`: its counters by channel; `sure`: those read last before it was seen not to have restarted; `told`: where
     its steering motors were sent; `slow`: command -> (data, loop time). `has_failed`: its last question went
-    unanswered. `lost`: why it is not driven any more.
+    unanswered. `lost`: why it is not driven any more. `alarm`: the errors that it reported, in words; it has stopped
+    its motors and would run them again as soon as the error is gone.
     """
 
     def __init__(self, plan: BoardPlan) -> None:
@@ -67,6 +69,7 @@ class BoardState:
         self.slow: dict[int, tuple[bytes, float]] = {}
         self.has_failed = False
         self.lost: str | None = None
+        self.alarm: str | None = None
 
     def slow_values(self, command: int, form: str, now_s: float) -> tuple[tuple[float, ...], float, Quality]:
         """The numbers of a slow read, their time and quality; NaN where it was never answered."""

@@ -2,8 +2,13 @@
 
 Commands and replies after the user manual (see roboclaw_frames). The motors are ports into the world: whoever builds
 the world hands them over. Assumed where the manual is silent: the serial timeout is fed by any valid packet to this
-board and not by those to others; a board in an error state acknowledges motion commands and does not move; commands 52
-and 53 take four bytes of acceleration, 94 its key, as the maker's libraries send them.
+board and not by those to others; a board in an error state acknowledges motion commands and does not move, and its
+motors stop when it notices the error, at the next motion command or question for its status; commands 52 and 53 take
+four bytes of acceleration (p. 98 prints two, for numbers that need three), 94 its key, as the maker's libraries send
+them. The emergency-stop input latches until the power goes (p. 72: the default of S3 in serial modes).
+
+Users report that firmware 4.3.6 acknowledges the simple commands (0, 1, 4, 5) no more; whether it carries them out, and
+whether others with one byte of data are concerned, they do not say. So both can be had: `withdrawn`, `unacknowledged`.
 """
 
 from __future__ import annotations
@@ -12,19 +17,22 @@ import asyncio
 import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hil_sim.world.emulators.roboclaw_frames import READS, LineCounters, Packet, PacketReader, reply_frame
 from hil_sim.world.emulators.roboclaw_motors import FORMS, MotorPair, MotorPort
 
 NVM_KEY = 0xE22EAB7A
 
-E_STOP, TEMP_ERROR, TEMP2_ERROR, MAIN_HIGH_ERROR, LOGIC_LOW_ERROR = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 5
+E_STOP, TEMP_ERROR, TEMP2_ERROR, MAIN_HIGH_ERROR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+LOGIC_HIGH_ERROR, LOGIC_LOW_ERROR = 1 << 4, 1 << 5
 DRIVER_FAULT, CURRENT_ERROR, CURRENT_WARN = (1 << 6, 1 << 7), (1 << 12, 1 << 13), (1 << 16, 1 << 17)
 MAIN_HIGH_WARN, MAIN_LOW_WARN, TEMP_WARN, TEMP2_WARN = 1 << 18, 1 << 19, 1 << 20, 1 << 21
 ERRORS = 0xFFFF
 TEMP_WARN_C, TEMP_ERROR_C = 85.0, 100.0
-CURRENT_ERROR_RATIO = 2.0
+CURRENT_ERROR_RATIO = 2.0  # assumed, as the next one
+MAIN_ERROR_V = 36.0
+SIMPLE = frozenset({0, 1, 4, 5, 6, 7})
 
 Send = Callable[[bytes], None]
 
@@ -36,21 +44,23 @@ class BoardSettings:
     timeout_steps: int = 0  # of 100 ms; 0: no dead-man
     main_low_v: float = 10.0
     main_high_v: float = 34.0
+    logic_low_v: float = 4.5
+    logic_high_v: float = 34.0
     max_current_a: tuple[float, float] = (10.0, 10.0)
     velocity_pid: tuple[tuple[int, int, int, int], ...] = ((65536, 32768, 16384, 44000),) * 2  # P, I, D, QPPS
 
     def copy(self) -> BoardSettings:
         """Another one of the same content."""
-        return BoardSettings(
-            self.timeout_steps, self.main_low_v, self.main_high_v, self.max_current_a, self.velocity_pid
-        )
+        return replace(self)
 
 
 class RoboClawBoard:
     """One board. `motors` and `ticks_per_rad`: of its channels 1 and 2 (a negative number of ticks: mounted mirrored);
     `Unconnected()` where there is none.
 
-    `volts(t_s)` and `temp_c(t_s)` are the supply and the temperature of the board; `nvm` what it holds when it boots.
+    `volts(t_s)`, `logic_volts(t_s)` and `temp_c(t_s)` are the supplies and the temperature of the board, `temp2_c(t_s)`
+    that of a second sensor, where there is one; `nvm` what it holds when it boots. `withdrawn`: commands that its
+    firmware neither carries out nor answers; `unacknowledged`: those that it carries out without a word.
     `stopped_by_timeout`: how often its dead-man has struck; `nvm_writes`: how often its memory was written.
     """
 
@@ -61,7 +71,12 @@ class RoboClawBoard:
         *,
         version: str = "USB Roboclaw 2x15a v4.2.4",
         volts: Callable[[float], float] = lambda t_s: 12.0,
+        logic_volts: Callable[[float], float] = lambda t_s: 5.0,
         temp_c: Callable[[float], float] = lambda t_s: 25.0,
+        temp2_c: Callable[[float], float] | None = None,
+        e_stop_latches: bool = True,
+        withdrawn: frozenset[int] = frozenset(),
+        unacknowledged: frozenset[int] = frozenset(),
         nvm: BoardSettings | None = None,
         reply_delay_s: float = 0.001,
     ) -> None:
@@ -69,7 +84,12 @@ class RoboClawBoard:
         self.channels = self.motors.channels
         self.version = version
         self.volts = volts
+        self.logic_volts = logic_volts
         self.temp_c = temp_c
+        self.temp2_c = temp2_c
+        self.e_stop_latches = e_stop_latches
+        self.withdrawn = withdrawn
+        self.unacknowledged = unacknowledged
         self.nvm = nvm if nvm is not None else BoardSettings()
         self.settings = self.nvm.copy()
         self.reply_delay_s = reply_delay_s
@@ -77,6 +97,7 @@ class RoboClawBoard:
         self.nvm_writes = 0
         self.stopped_by_timeout = 0
         self.stopped_at_s: float | None = None  # when its dead-man last struck
+        self._is_pressed = False
         self._off_until_s = 0.0
         self._fed_s = 0.0
         self._watch: asyncio.TimerHandle | None = None
@@ -86,6 +107,7 @@ class RoboClawBoard:
         """Its logic supply sags: motors off, counters and settings lost, no answer until it has booted."""
         self.motors.stop(t_s)
         self._off_until_s = t_s + off_s
+        self.e_stop(t_s, self._is_pressed, is_power_cycled=True)
         self.settings = self.nvm.copy()
         for channel in self.channels:
             channel.set_ticks(0, t_s)
@@ -106,11 +128,14 @@ class RoboClawBoard:
             channel.halt()
         self._unwatch()
 
-    def e_stop(self, t_s: float, is_pressed: bool = True) -> None:
-        """The emergency-stop input."""
-        self.forced_status = self.forced_status | E_STOP if is_pressed else self.forced_status & ~E_STOP
+    def e_stop(self, t_s: float, is_pressed: bool = True, *, is_power_cycled: bool = False) -> None:
+        """The emergency-stop input: pressed, or let go."""
+        self._is_pressed = is_pressed
         if is_pressed:
+            self.forced_status |= E_STOP
             self.motors.stop(t_s)
+        elif is_power_cycled or not self.e_stop_latches:
+            self.forced_status &= ~E_STOP
 
     def is_on(self, t_s: float) -> bool:
         """Whether it hears and answers."""
@@ -122,12 +147,27 @@ class RoboClawBoard:
         volts, temp_c = self.volts(t_s), self.temp_c(t_s)
         bits |= MAIN_HIGH_WARN if volts > self.settings.main_high_v else 0
         bits |= MAIN_LOW_WARN if volts < self.settings.main_low_v else 0
+        bits |= MAIN_HIGH_ERROR if volts > MAIN_ERROR_V else 0
+        logic_v = self.logic_volts(t_s)
+        bits |= LOGIC_HIGH_ERROR if logic_v > self.settings.logic_high_v else 0
+        bits |= LOGIC_LOW_ERROR if logic_v < self.settings.logic_low_v else 0
         bits |= TEMP_WARN if temp_c >= TEMP_WARN_C else 0
         bits |= TEMP_ERROR if temp_c >= TEMP_ERROR_C else 0
+        if self.temp2_c is not None:
+            temp2_c = self.temp2_c(t_s)
+            bits |= TEMP2_WARN if temp2_c >= TEMP_WARN_C else 0
+            bits |= TEMP2_ERROR if temp2_c >= TEMP_ERROR_C else 0
         for index, channel in enumerate(self.channels):
             ratio = abs(channel.port.current_a(t_s)) / self.settings.max_current_a[index]
             bits |= CURRENT_WARN[index] if ratio > 1.0 else 0
             bits |= CURRENT_ERROR[index] if ratio > CURRENT_ERROR_RATIO else 0
+        return bits
+
+    def _noticed(self, t_s: float) -> int:
+        """The status, looked at: an error stops the motors."""
+        bits = self.status(t_s)
+        if bits & ERRORS:
+            self.motors.stop(t_s)
         return bits
 
     # -- the dead-man
@@ -164,17 +204,19 @@ class RoboClawBoard:
         """A valid packet -> the data of the reply (empty: an acknowledgement), or None for no answer."""
         if not self.is_on(t_s):
             return None
+        if command in self.withdrawn:
+            return None
         reply = self._read(command, t_s) if command in READS else self._write(command, data, t_s)
         if self._watch is not None and not self.settings.timeout_steps:
             self._unwatch()
         self._feed(t_s)
-        return reply
+        return None if command in self.unacknowledged else reply
 
     def _read(self, command: int, t_s: float) -> bytes | None:
         one, two = self.channels
         if command in (16, 17):
             channel = self.channels[command - 16]
-            return struct.pack(">IB", _counter(channel.ticks(t_s)), 2 * (channel.speed_ticks(t_s) < 0))
+            return struct.pack(">IB", _counter(channel.ticks(t_s)), channel.take_flags(t_s))
         if command in (18, 19, 30, 31):
             speed = round(self.channels[command % 2 if command < 20 else command - 30].speed_ticks(t_s))
             return struct.pack(">iB", speed, speed < 0)
@@ -201,15 +243,18 @@ class RoboClawBoard:
         if command == 24:
             return struct.pack(">H", round(10 * self.volts(t_s)))
         if command == 25:
-            return struct.pack(">H", 50)
+            return struct.pack(">H", round(10 * self.logic_volts(t_s)))
         if command == 47:
             return bytes(channel.buffered() for channel in self.channels)
         if command == 59:
             return struct.pack(">HH", round(10 * settings.main_low_v), round(10 * settings.main_high_v))
+        if command == 60:
+            return struct.pack(">HH", round(10 * settings.logic_low_v), round(10 * settings.logic_high_v))
         if command in (82, 83):
-            return struct.pack(">h", _i16(10 * self.temp_c(t_s)))
+            sensor = self.temp2_c if command == 83 and self.temp2_c is not None else self.temp_c
+            return struct.pack(">h", _i16(10 * sensor(t_s)))
         if command == 90:
-            return struct.pack(">I", self.status(t_s))
+            return struct.pack(">I", self._noticed(t_s))
         if command == 95:
             self.settings = self.nvm.copy()
             return b"\0\0"
@@ -218,7 +263,7 @@ class RoboClawBoard:
     def _write(self, command: int, data: bytes, t_s: float) -> bytes | None:
         if command in FORMS:
             qpps = [pid[3] for pid in self.settings.velocity_pid]
-            if not self.status(t_s) & ERRORS and not self.motors.command(command, data, qpps, t_s):
+            if not self._noticed(t_s) & ERRORS and not self.motors.command(command, data, qpps, t_s):
                 return None
             return b""
         if command == 14:
@@ -237,6 +282,9 @@ class RoboClawBoard:
         elif command == 57:
             low, high = struct.unpack(">HH", data)
             self.settings.main_low_v, self.settings.main_high_v = low / 10, high / 10
+        elif command == 58:
+            low, high = struct.unpack(">HH", data)
+            self.settings.logic_low_v, self.settings.logic_high_v = low / 10, high / 10
         elif command in (133, 134):
             limits = list(self.settings.max_current_a)
             limits[command - 133] = max(struct.unpack(">II", data)[0] / 100, 0.01)

@@ -2,7 +2,8 @@
 
 Motion commands after the user manual: speeds and positions in encoder counts, signed; accelerations in counts/s2, 0 for
 the board's default; a duty of 32767 is the whole supply. A buffered move runs when the one before it is over, or at
-once if its last byte is 1. Position moves brake with the smaller one of the two accelerations that they bring.
+once if its last byte is 1. Position moves brake with the smaller one of the two accelerations that they bring. A duty
+ramps by at most 655,359 a second, from -100 % to 100 % in 100 ms (p. 98); a rate of 0 is taken for none (assumed).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 DEFAULT_ACCEL_QPPS2 = 655_360
+DUTY_RATE_MAX = 655_359
+COUNTER_SPAN = 1 << 32
 BUFFER_MAX = 64
 MOVE_DONE_TICKS = 2.0
 LOOK_S = (0.005, 0.05)  # how soon, and how late at most, a running move is looked at again
@@ -91,12 +94,22 @@ class Channel:
         self.running: Move | None = None
         self._from = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._turns = 0  # of the 32-bit counter, when its flags were read or it was set
 
     def ticks(self, t_s: float) -> float:
         return (self.port.angle_rad(t_s) - self.zero_rad) * self.ticks_per_rad
 
     def set_ticks(self, ticks: int, t_s: float) -> None:
         self.zero_rad = self.port.angle_rad(t_s) - ticks / self.ticks_per_rad
+        self._turns = self._turns_now(t_s)
+
+    def _turns_now(self, t_s: float) -> int:
+        return round(self.ticks(t_s)) // COUNTER_SPAN
+
+    def take_flags(self, t_s: float) -> int:
+        """The status byte of commands 16 and 17: 1 underflow, 2 backwards, 4 overflow; reading clears 1 and 4."""
+        turns, self._turns = self._turns, self._turns_now(t_s)
+        return (self._turns < turns) | 2 * (self.speed_ticks(t_s) < 0) | 4 * (self._turns > turns)
 
     def speed_ticks(self, t_s: float) -> float:
         return self.port.speed_rad_s(t_s) * self.ticks_per_rad
@@ -219,7 +232,7 @@ class MotorPair:
             self.channels[index].set_duty(max(-1.0, min(1.0, share)), t_s)
 
         def ramp(index: int, share: int, rate: int) -> None:
-            self.channels[index].ramp_duty(max(-1.0, share / 32767), rate / 32767, t_s)
+            self.channels[index].ramp_duty(max(-1.0, share / 32767), min(rate, DUTY_RATE_MAX) / 32767, t_s)
 
         match command:
             case 0 | 4:
