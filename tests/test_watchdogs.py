@@ -69,8 +69,8 @@ TABLE = {
     "rover_power": Row("watchdog", "power", rigs.rover_power, 5.0, ("moonkiln_rover_power",)),
     "tracker": Row("reads", "tracker"),
 }
-NO_DRIVERS = {"gantry",   # files of devices/ that drive nothing by themselves
-    "mapped_unit", "poll_cost", "register_access", "wear", "wheel_orders", "wheels_layout", "wheels_modbus_drives",
+NO_DRIVERS = {  # files of devices/ that drive nothing by themselves
+    "gantry", "mapped_unit", "motor_board", "poll_cost", "register_access", "wear", "wheel_orders", "wheels_layout", "wheels_modbus_drives",
     "wheels_readings",
 }  # fmt: skip
 
