@@ -15,20 +15,23 @@ Nothing overtakes a command that waits: a stop is heard when the line in work is
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 
-from firmware_bridge.errors import DeviceHalted, LinkError, LinkTimeout, NotReady, Rejected
+from firmware_bridge.errors import BridgeError, DeviceHalted, LinkError, LinkTimeout, NotReady, Rejected
 from firmware_bridge.links.marlin_flight import StreamJournal
 from firmware_bridge.links.reprap_board import TRIES, Board, Expected, get_to_know, model, place
 from firmware_bridge.links.reprap_crc16 import frame_line
 from firmware_bridge.links.reprap_program import Step, duration_s, plain
 from firmware_bridge.links.reprap_stream import LINE_WORTH_S, Queue, RepRapStream
-from firmware_bridge.links.reprap_talk import RepRapCounters, Talk, Unanswered
+from firmware_bridge.links.reprap_talk import RepRapCounters, Talk, Unanswered, restarted
 from firmware_bridge.transport import Transport, open_transport
 
 __all__ = ["Board", "Expected", "RepRapCounters", "RepRapLink"]
 
 HOME_TIMEOUT_S = 120.0
+ASK_IDLE_S = 2.0
+"""A board that has nothing to do is asked so often whether it still knows its place."""
 HALT_EVERY_S = 1.0
 HALT_LIMIT_S = 20.0
 
@@ -46,6 +49,7 @@ class RepRapLink:
         self._talk = Talk()
         self._queue = Queue(self.board.ring_moves)
         self._is_streaming = False
+        self._watch: asyncio.Task[None] | None = None
 
     # -- opening and closing ------------------------------------------------------------------------------------
 
@@ -80,10 +84,28 @@ class RepRapLink:
         self.is_homed = self.board.is_homed
         self._queue = Queue(self.board.ring_moves)
         self._talk.is_booting = False
+        self._watch = asyncio.get_running_loop().create_task(self._watch_idle())
 
     def close(self) -> None:
         """Give the port back. Whoever still waits gets a TransportError."""
+        if self._watch is not None:
+            self._watch.cancel()
         self._talk.close()
+
+    async def _watch_idle(self) -> None:
+        """A sign of life where nothing else is said; a board that has restarted meanwhile is found out."""
+        talk = self._talk
+        while talk.error is None:
+            await asyncio.sleep(ASK_IDLE_S)
+            if talk.error is not None or not talk.is_idle or talk.loop.time() - talk.heard_s < ASK_IDLE_S / 2:
+                continue
+            try:
+                was_homed = self.is_homed
+                if await model(talk, "move.axes[0].homed") is not True and was_homed and self.is_homed:
+                    self.is_homed = False
+                    talk.fail(restarted(talk.url, "its axes are not homed any more"))
+            except BridgeError as error:
+                talk.fail(error)
 
     @property
     def error(self) -> Exception | None:

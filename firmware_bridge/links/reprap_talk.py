@@ -218,6 +218,11 @@ class Talk:
             case None:
                 pass
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no line is in doubt."""
+        return self._exchange is None
+
     def listen_for(self, *texts: str) -> None:
         """Lines that, if they come, are noted in `naked` and are nobody's answer."""
         self._listening = frozenset(texts)
