@@ -29,7 +29,6 @@ from firmware_bridge.links.reprap_talk import Talk
 
 AXES = "XYZ"
 TRIES = 3
-HELLO_EVERY_S = 1.0
 SETTLE_S = 0.05
 STANDSTILL_S = 600.0  # what an earlier host left in the board may take this long
 OLDEST = (3, 4)
@@ -70,9 +69,7 @@ async def get_to_know(talk: Talk, expected: Expected, boot_timeout_s: float) -> 
     if release < OLDEST:
         raise WrongModel(f"{talk.url}: RepRapFirmware {fields['FIRMWARE_VERSION']} knows no CRC. Install 3.4 or later.")
     if await model(talk, "state.status") == "halted":
-        raise DeviceHalted(
-            f"the firmware on {talk.url} is in emergency stop. Find the cause, reset it (M999 or its button), home."
-        )
+        raise _halted(talk)
     await _demand_crc(talk)
     await _set(talk, b"M400", takes_s=STANDSTILL_S)
     for line in (b"G21 G90 G54 M220 S100", b"M564 H1 S1", b"M452 S0 R%g" % expected.s_max, b"M5"):
@@ -93,21 +90,26 @@ async def get_to_know(talk: Talk, expected: Expected, boot_timeout_s: float) -> 
 
 async def _hello(talk: Talk, boot_timeout_s: float) -> dict[str, str]:
     """Who answers. A board that was reset by the opening, or works off an old line, is given the time."""
-    try:
-        async with asyncio.timeout(boot_timeout_s):
-            while True:
-                try:
-                    answer = await talk.say(b"M115", silence_max_s=boot_timeout_s)
-                except LinkTimeout:
-                    break
-                if fields := identity_fields(answer):
-                    return fields
-                await asyncio.sleep(SETTLE_S)
-    except TimeoutError:
-        pass
+    ends_s = talk.loop.time() + boot_timeout_s
+    while (left_s := ends_s - talk.loop.time()) > 0:
+        try:
+            fields = identity_fields(await talk.say(b"M115", silence_max_s=left_s))
+        except LinkTimeout:
+            break
+        if fields:
+            return fields
+        await asyncio.sleep(SETTLE_S)
+    if identity_fields(talk.last_answer):  # it reports, and says no token: so does a board that carries nothing out
+        raise _halted(talk)
     raise LinkTimeout(
         f"{talk.url} does not answer M115 within {boot_timeout_s:g} s. Check power, cable and baud rate; a board that"
         " works off an earlier program answers when a move of it has ended."
+    )
+
+
+def _halted(talk: Talk) -> DeviceHalted:
+    return DeviceHalted(
+        f"the firmware on {talk.url} is in emergency stop. Find the cause, reset it (M999 or its button), home."
     )
 
 

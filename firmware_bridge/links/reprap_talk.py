@@ -76,6 +76,7 @@ class Talk:
         self.is_booting = True  # banners belong to it
         self.is_stopped = False  # the board said that it is in emergency stop
         self.naked: set[str] = set()  # lines heard since `listen_for` that were asked for without a CRC
+        self.last_answer = Answer()  # to the newest line, whole or not
         self._listening: frozenset[str] = frozenset()
         self._number = int(self.loop.time() * 1000) % NUMBER_MAX + 1  # another one than an earlier host's
         self._transport: Transport | None = None
@@ -147,6 +148,7 @@ class Talk:
             try:
                 return await self._until_done(exchange, framed, again, began_s + takes_s + silence_max_s)
             finally:
+                self.last_answer = exchange.answer
                 self._exchange = None
                 self.busy_until_s = self.loop.time()
 
