@@ -13,7 +13,13 @@ import math
 import re
 from collections.abc import Callable, Sequence
 
-from firmware_bridge.devices.motion import IDLE_TIMEOUT_S, LASER_OFF_TIMEOUT_S, SPEED_MM_S, TRAVEL_MM
+from firmware_bridge.devices.motion import (
+    IDLE_TIMEOUT_S,
+    LASER_OFF_TIMEOUT_S,
+    PLANNED_MOVES,
+    SPEED_MM_S,
+    TRAVEL_MM,
+)
 from firmware_bridge.errors import BridgeError, DeviceHalted, LinkTimeout, NotReady, Rejected
 from firmware_bridge.links.grbl import GrblLink
 from firmware_bridge.links.grbl_program import power_error
@@ -97,6 +103,11 @@ class GrblMotionController:
     def has_lost_place(self) -> bool:
         """Whether the controller is locked, as after a power-up or a reset in motion: its position is worth nothing."""
         return self.link.is_locked
+
+    @property
+    def planned_moves(self) -> int:
+        """How many moves the board may hold that it has taken and not carried out."""
+        return PLANNED_MOVES
 
     @property
     def is_dark_at_rest(self) -> bool:

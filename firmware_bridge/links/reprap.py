@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from firmware_bridge.errors import BridgeError, DeviceHalted, LinkError, LinkTimeout, NotReady, Rejected
+from firmware_bridge.errors import BridgeError, LinkError, LinkTimeout, NotReady, Rejected
 from firmware_bridge.links.marlin_flight import StreamJournal
 from firmware_bridge.links.reprap_board import TRIES, Board, Expected, get_to_know, model, place
 from firmware_bridge.links.reprap_crc16 import frame_line
@@ -216,7 +216,7 @@ class RepRapLink:
                     f"{talk.url} has not said that it stopped, {HALT_LIMIT_S + self.stop_bound_s:.0f} s after it was"
                     " told to (M112). Cut its power."
                 )
-            talk.send_stop()
+            talk.emergency_stop()
             await talk.stopped(HALT_EVERY_S)
 
     async def restart(self) -> None:
@@ -224,6 +224,6 @@ class RepRapLink:
 
         A board on USB takes its port away for a moment. Raises TransportError.
         """
-        if not isinstance(self._talk.error, DeviceHalted):
+        if not self._talk.is_stopped:
             raise NotReady(f"{self._talk.url} is not in emergency stop: it is not restarted.")
         self._talk.write(frame_line(1, b"M999", guard=False))

@@ -177,7 +177,8 @@ class Talk:
             self.write(b"\n" + again)  # the end of a line may have been what was lost
 
     def _given_up(self, began_s: float) -> LinkTimeout:
-        what = "nothing came" if self.heard_s < began_s else "what came was no answer to it"
+        is_mute = self.loop.time() - self.heard_s > SILENCE_MAX_S / 2
+        what = "nothing came" if is_mute else "what came was no answer to it"
         error = LinkTimeout(
             f"the firmware on {self.url} has not answered a line for {self.loop.time() - began_s:.0f} s, though it was"
             f" repeated ({what}). Is it halted, or is the cable loose?"
@@ -233,12 +234,15 @@ class Talk:
     # -- stopping -----------------------------------------------------------------------------------------------
 
     def emergency_stop(self) -> None:
-        """M112, ahead of all that has not left yet, twice; the link is failed afterwards.
+        """M112, ahead of all that has not left yet, twice; nothing else is said on this link afterwards.
 
-        The board hears it when the command in work is done.
+        The board hears it when the command in work is done. May be called again. Raises TransportError.
         """
+        if self._transport is None:
+            raise TransportError("this RepRapFirmware link has no transport: it was never opened.")
         try:
-            self.send_stop()
+            # the end of a line that was cut off, then twice: one may be damaged, and stopping twice is no harm
+            self._transport.overtake(b"\n" + 2 * frame_line(self._next_number(), b"M112", guard=False))
         finally:
             self.fail(
                 DeviceHalted(
@@ -246,12 +250,6 @@ class Talk:
                     " reset it (M999 or its button) and home again."
                 )
             )
-
-    def send_stop(self) -> None:
-        """M112 twice, overtaking what has not left this computer. Raises TransportError."""
-        if self._transport is None:
-            raise TransportError("this RepRapFirmware link has no transport: it was never opened.")
-        self._transport.overtake(b"\n" + 2 * frame_line(self._next_number(), b"M112", guard=False))
 
     async def stopped(self, timeout_s: float) -> bool:
         """Whether the board says within this time that it is in emergency stop."""
