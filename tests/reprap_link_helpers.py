@@ -37,6 +37,7 @@ class FakeReprap(Transport):
         self.model: dict[str, str] = {"move.queue[0].length": "60"}
         self.name = "FIRMWARE_NAME: RepRapFirmware for Fake FIRMWARE_VERSION: 3.5.4 ELECTRONICS: Fake"
         self.deaf = False
+        self.drops_rest = False  # of a line, behind a refusal
         self.reply_s = 0.001
         self.on_line: Callable[[str], bool] = lambda text: True
         self.on_reply: Callable[[str], list[str]] = lambda reply: [reply]
@@ -87,7 +88,10 @@ class FakeReprap(Transport):
         if not self.on_line(text):
             return
         for found in _COMMAND.finditer(text):
+            self._is_refused = False
             self._do(found[0].strip())
+            if self._is_refused and self.drops_rest:
+                break
         self.say("ok")
 
     def _do(self, command: str) -> None:
@@ -136,6 +140,7 @@ class FakeReprap(Transport):
         if not self.is_homed:
             self.say(f"Error: {word}: insufficient axes homed")
         elif any(not 0 <= value <= LIMITS[axis] for axis, value in axes.items()):
+            self._is_refused = True
             self.say(f"Error: {word}: target position outside machine limits")
         else:
             self.place |= axes

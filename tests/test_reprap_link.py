@@ -90,6 +90,33 @@ def test_a_lost_answer_makes_nothing_happen_twice(sign: str) -> None:
     with_peer(story)
 
 
+def test_a_board_that_drops_the_rest_of_a_refused_line_is_looked_at() -> None:
+    async def story(link: RepRapLink, peer: FakeReprap) -> None:
+        peer.drops_rest = True
+        begun = asyncio.ensure_future(link.stream(lines(40), Notes()))
+        await asyncio.sleep(0.006)
+        once(peer, "k", lambda reply: [])
+        assert await begun == 40
+        assert peer.moves == points(40) and link.counters.repeats == 2
+
+    with_peer(story)
+
+
+@pytest.mark.parametrize(("said", "stops"), [("Error: driver 0.1 stalled", True), ("Warning: MCU is hot", False)])
+def test_an_error_of_the_boards_own_stops_the_stream_and_a_warning_does_not(said: str, stops: bool) -> None:
+    async def story(link: RepRapLink, peer: FakeReprap) -> None:
+        begun = asyncio.ensure_future(link.stream(lines(40), Notes()))
+        await asyncio.sleep(0.006)
+        once(peer, "k", lambda reply: [said, reply])
+        if stops:
+            with pytest.raises(LinkError, match=r"driver 0\.1 stalled"):
+                await begun
+        else:
+            assert await begun == 40
+
+    with_peer(story)
+
+
 @pytest.mark.parametrize("what", [["k"], ["k1"], ["o"], ["k\x80123A"], ["ok ok"]])
 def test_a_damaged_token_is_none(what: list[str]) -> None:
     async def story(link: RepRapLink, peer: FakeReprap) -> None:

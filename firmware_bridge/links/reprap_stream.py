@@ -32,6 +32,9 @@ GROUP_LINES = 16  # how many lines one journal commit covers
 LINE_WORTH_S = 1.0
 """No line holds moves for longer, but for a single one: a stop is heard when the line in work is done."""
 
+REFUSED = "target position outside machine limits"
+"""What the board says to a line's second coming."""
+
 FORGETFUL = ("insufficient axes homed", "in machine mode")
 """What a board says that was restarted: it is not homed, and perhaps no laser any more."""
 
@@ -171,7 +174,7 @@ class RepRapStream:
         answer = await talk.say(batch.words.lstrip() + other, takes_s=(batch.count + 1) * longest_s)
         last = told[batch.count - 1]
         if answer.troubles:
-            await self._look_whether_done(last, answer.troubles[0])
+            await self._look_whether_done(last, answer.troubles)
         self._is_shifted = not self._is_shifted
         self._at_mm = (last.x_mm, last.y_mm)
         self._queue.add(durations_s[: batch.count])
@@ -192,10 +195,15 @@ class RepRapStream:
             x_mm, y_mm = step.x_mm, step.y_mm
         return told, durations_s
 
-    async def _look_whether_done(self, last: Step, trouble: str) -> None:
-        """A refusal was heard: of the line's second coming, if the first has brought the machine to its end."""
+    async def _look_whether_done(self, last: Step, troubles: list[str]) -> None:
+        """A refusal was heard: of the line's second coming, if the first has brought the machine to its end. Any other
+        error stops the stream; what is but a warning does not."""
         x_mm, y_mm, _ = await place(self._talk)
+        errors = [trouble for trouble in troubles if trouble.startswith("Error: ") and REFUSED not in trouble]
+        trouble = (errors or troubles)[0]
         if max(abs(x_mm - last.x_mm), abs(y_mm - last.y_mm)) <= CLOSE_MM / 2:
+            if errors:
+                raise self._failed(LinkError(f"the firmware on {self._talk.url} says '{trouble}': the stream stops."))
             self._talk.counters.refused += 1
             return
         if any(sign in trouble for sign in FORGETFUL):

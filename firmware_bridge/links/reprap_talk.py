@@ -33,6 +33,9 @@ PATIENCE_MAX_S = 8.0
 SILENCE_MAX_S = 30.0
 """Beyond the time that a line may take, until the board is given up."""
 
+REFUSED_AFTER = 2
+"""Repeats of a line, each refused and none answered by the token, until the refusal is taken as its answer."""
+
 REPLY_LINES_MAX = 200
 
 
@@ -129,6 +132,8 @@ class Talk:
     ) -> Answer:
         """Say one line until the board answers with its token; returns what was said before the token.
 
+        Where a board drops the rest of a line behind a refusal, no token comes: then the troubles are the answer.
+
         `takes_s`: the longest that it may rightly take. A line with `twice_is_fine` False is never repeated: Unanswered
         is raised once the board has answered a question behind it, and not the line itself.
         Raises what the link failed with; LinkTimeout when nothing came for `silence_max_s` beyond `takes_s`.
@@ -163,6 +168,7 @@ class Talk:
 
     async def _until_done(self, exchange: _Exchange, framed: bytes, again: bytes, ends_s: float) -> Answer:
         began_s = self.loop.time()
+        repeats = 0
         self.write(framed)
         patience_s = FIRST_PATIENCE_S + min(self.busy_until_s - began_s, WAIT_BEFORE_ASKING_S)
         while True:
@@ -172,7 +178,10 @@ class Talk:
                 return exchange.done.result()
             if self.loop.time() >= ends_s:
                 raise self._given_up(began_s)
+            if repeats >= REFUSED_AFTER and exchange.answer.troubles:
+                return exchange.answer  # a board that drops the rest of a line behind a refusal says no token
             patience_s = min(2.0 * patience_s, PATIENCE_MAX_S)
+            repeats += 1
             self.counters.repeats += 1
             self.write(b"\n" + again)  # the end of a line may have been what was lost
 
