@@ -102,7 +102,14 @@ def test_a_board_that_drops_the_rest_of_a_refused_line_is_looked_at() -> None:
     with_peer(story)
 
 
-@pytest.mark.parametrize(("said", "stops"), [("Error: driver 0.1 stalled", True), ("Warning: MCU is hot", False)])
+@pytest.mark.parametrize(
+    ("said", "stops"),
+    [
+        ("Error: driver 0.1 stalled", True),
+        ("Warning: MCU is hot", False),
+        ("Error: G0: target positon out3ide machine limats", False),  # of a line's second coming, damaged
+    ],
+)
 def test_an_error_of_the_boards_own_stops_the_stream_and_a_warning_does_not(said: str, stops: bool) -> None:
     async def story(link: RepRapLink, peer: FakeReprap) -> None:
         begun = asyncio.ensure_future(link.stream(lines(40), Notes()))
@@ -290,7 +297,7 @@ def test_homing_is_asked_about_and_not_doubled() -> None:
         await link.home()
         assert peer.done.count("G28") == 2 and b"".join(peer.written).count(b"G28") == 2
         peer.on_line = lambda text: "G28" not in text
-        with pytest.raises(LinkTimeout, match="lost the command to home 3 times"):
+        with pytest.raises(LinkTimeout, match="lost the command to home 6 times"):
             await link.home()
         assert not link.is_homed
 
@@ -375,6 +382,20 @@ def test_a_jog_that_the_board_refuses_is_refused() -> None:
     with_peer(story)
 
 
+@pytest.mark.parametrize("damaged", ["X:10.000 Machine 10.000 5.100 0.000", "X:10.0", ""])
+def test_a_place_is_what_two_answers_agree_on(damaged: str) -> None:
+    async def story(link: RepRapLink, peer: FakeReprap) -> None:
+        await link.jog((10.0, 5.0, 0.0), speed_mm_s=20.0)
+        once(peer, "X:", lambda reply: [damaged])
+        assert await link.position() == (10.0, 5.0, 0.0)
+        count = iter(range(100))
+        peer.on_reply = lambda reply: [f"{reply[:4]}Machine {next(count)}.0 5.0 0.0" if reply[:2] == "X:" else reply]
+        with pytest.raises(LinkError, match="no two answers in a row agreed"):
+            await link.position()
+
+    with_peer(story)
+
+
 # ---- acquaintance
 
 
@@ -414,6 +435,16 @@ def test_what_a_stream_relies_on_is_set() -> None:
         for word in ("G90", "G54", "M220 S100", "M564 H1 S1", "M452 S0 R1000", "M5"):
             assert word in done
         assert "G10 L2 P2 X-300 Y0 Z0" in done and link.board.shift_mm == 300.0 and link.is_homed
+        link.close()
+
+    run_virtual(main)
+
+
+def test_a_damaged_answer_about_the_board_is_not_believed() -> None:
+    async def main(_: VirtualLoop) -> None:
+        said = "Accelerations (mm/sec^2): X: 900.0, Y: 900.0, Z: 100.0, E: 250.0"
+        link = await acquainted(lambda peer: once(peer, "Acc", lambda reply: [said]))
+        assert link.board.acceleration_mm_s2 == 500.0
         link.close()
 
     run_virtual(main)

@@ -12,8 +12,9 @@ object model's documentation.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from firmware_bridge.errors import DeviceHalted, LinkError, LinkTimeout, Rejected, WrongModel
 from firmware_bridge.links.line_framing import xor_checksum
@@ -27,8 +28,10 @@ from firmware_bridge.links.reprap_replies import (
 )
 from firmware_bridge.links.reprap_talk import Talk
 
+T = TypeVar("T")
+
 AXES = "XYZ"
-TRIES = 3
+TRIES = 6
 SETTLE_S = 0.05
 STANDSTILL_S = 600.0  # what an earlier host left in the board may take this long
 OLDEST = (3, 4)
@@ -147,11 +150,8 @@ async def _axes(talk: Talk) -> tuple[tuple[float, float, float], tuple[float, fl
 
 
 async def _acceleration(talk: Talk) -> float:
-    for _ in range(TRIES):
-        found = accelerations(await talk.say(b"M201"))
-        if found is not None:
-            return min(found["X"], found["Y"])
-    raise LinkError(f"{talk.url} was asked {TRIES} times for its accelerations (M201) and gave none that can be read.")
+    found = await _agreed(talk, b"M201", accelerations, "its accelerations (M201)")
+    return min(found["X"], found["Y"])
 
 
 def _whole(talk: Talk, key: str, value: Any) -> int:
@@ -161,20 +161,34 @@ def _whole(talk: Talk, key: str, value: Any) -> int:
 
 
 async def model(talk: Talk, key: str) -> Any:
-    """A value of the object model (M409). LinkError when none can be read in three tries."""
-    for _ in range(TRIES):
+    """A value of the object model (M409), as `_agreed`."""
+
+    def value(answer: Answer) -> tuple[Any] | None:
         try:
-            return model_value(await talk.say(b'M409 K"%b"' % key.encode()), key)
+            return (model_value(answer, key),)
         except ValueError:
-            continue
-    raise LinkError(f"{talk.url} was asked {TRIES} times for {key} and gave no value that can be read.")
+            return None
+
+    return (await _agreed(talk, b'M409 K"%b"' % key.encode(), value, key))[0]
 
 
 async def place(talk: Talk) -> tuple[float, float, float]:
-    """X, Y, Z in the machine's frame, mm, where the last move taken ends (M114). LinkError after three tries."""
+    """X, Y, Z in the machine's frame, mm, where the last move taken ends (M114), as `_agreed`."""
+    return await _agreed(talk, b"M114", machine_position, "its position (M114)")
+
+
+async def _agreed(talk: Talk, question: bytes, read: Callable[[Answer], T | None], what: str) -> T:
+    """What two answers in a row agree on: an answer has no check of its own, and a flipped bit makes another number.
+
+    LinkError when `TRIES` answers did not come to that.
+    """
+    before = None
     for _ in range(TRIES):
-        answer: Answer = await talk.say(b"M114")
-        found = machine_position(answer)
-        if found is not None:
+        found = read(await talk.say(question))
+        if found is not None and found == before:
             return found
-    raise LinkError(f"{talk.url} was asked {TRIES} times for its position and gave none that can be read.")
+        before = found
+    raise LinkError(
+        f"{talk.url} was asked {TRIES} times for {what}, and no two answers in a row agreed: it does not tell, or the"
+        " line is too noisy. Check cable and shielding."
+    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from difflib import SequenceMatcher
 from itertools import islice
 from math import hypot
 
@@ -32,8 +33,11 @@ GROUP_LINES = 16  # how many lines one journal commit covers
 LINE_WORTH_S = 1.0
 """No line holds moves for longer, but for a single one: a stop is heard when the line in work is done."""
 
-REFUSED = "target position outside machine limits"
-"""What the board says to a line's second coming."""
+REFUSED = "Error: G1: target position outside machine limits"
+"""What the board says to a line's second coming; G0 for a jump."""
+
+ALIKE = 0.9
+"""Share of a text that a flipped bit or two leave alone."""
 
 FORGETFUL = ("insufficient axes homed", "in machine mode")
 """What a board says that was restarted: it is not homed, and perhaps no laser any more."""
@@ -62,6 +66,10 @@ class Queue:
     def longest_s(self) -> float:
         """Of one of them."""
         return max(self._durations_s, default=0.0)
+
+
+def _is_refusal(trouble: str) -> bool:
+    return SequenceMatcher(None, trouble, REFUSED, autojunk=False).ratio() >= ALIKE
 
 
 class RepRapStream:
@@ -199,7 +207,7 @@ class RepRapStream:
         """A refusal was heard: of the line's second coming, if the first has brought the machine to its end. Any other
         error stops the stream; what is but a warning does not."""
         x_mm, y_mm, _ = await place(self._talk)
-        errors = [trouble for trouble in troubles if trouble.startswith("Error: ") and REFUSED not in trouble]
+        errors = [trouble for trouble in troubles if not trouble.startswith("Warning: ") and not _is_refusal(trouble)]
         trouble = (errors or troubles)[0]
         if max(abs(x_mm - last.x_mm), abs(y_mm - last.y_mm)) <= CLOSE_MM / 2:
             if errors:
