@@ -297,7 +297,7 @@ def test_homing_is_asked_about_and_not_doubled() -> None:
         await link.home()
         assert peer.done.count("G28") == 2 and b"".join(peer.written).count(b"G28") == 2
         peer.on_line = lambda text: "G28" not in text
-        with pytest.raises(LinkTimeout, match="lost the command to home 6 times"):
+        with pytest.raises(LinkTimeout, match="lost the command to home 3 times"):
             await link.home()
         assert not link.is_homed
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 
 from firmware_bridge.errors import BridgeError, LinkError, LinkTimeout, NotReady, Rejected
 from firmware_bridge.links.marlin_flight import StreamJournal
-from firmware_bridge.links.reprap_board import TRIES, Board, Expected, get_to_know, model, place
+from firmware_bridge.links.reprap_board import Board, Expected, get_to_know, model, place
 from firmware_bridge.links.reprap_crc16 import frame_line
 from firmware_bridge.links.reprap_program import Step, duration_s, plain
 from firmware_bridge.links.reprap_stream import LINE_WORTH_S, Queue, RepRapStream
@@ -30,6 +30,7 @@ from firmware_bridge.transport import Transport, open_transport
 __all__ = ["Board", "Expected", "RepRapCounters", "RepRapLink"]
 
 HOME_TIMEOUT_S = 120.0
+HOME_TRIES = 3
 ASK_IDLE_S = 2.0
 """A board that has nothing to do is asked so often whether it still knows its place."""
 HALT_EVERY_S = 1.0
@@ -133,7 +134,7 @@ class RepRapLink:
     async def home(self) -> None:
         """Home all axes (G28), and return when the machine stands there. LinkError where it does not come to it."""
         self.is_homed = False
-        for _ in range(TRIES):
+        for _ in range(HOME_TRIES):
             try:
                 answer = await self._talk.say(b"G28", takes_s=HOME_TIMEOUT_S + self._queue.whole_s, twice_is_fine=False)
             except Unanswered:
@@ -145,7 +146,7 @@ class RepRapLink:
                 return
             said = f" ('{answer.troubles[0]}')" if answer.troubles else ""
             raise LinkError(f"{self._talk.url} did not home all of its axes{said}. Look at the switches and homeall.g.")
-        raise LinkTimeout(f"{self._talk.url} lost the command to home {TRIES} times: the line is too noisy.")
+        raise LinkTimeout(f"{self._talk.url} lost the command to home {HOME_TRIES} times: the line is too noisy.")
 
     async def position(self) -> tuple[float, float, float]:
         """X, Y, Z in mm where the last move taken ends (after `wait_idle`: where the machine stands)."""

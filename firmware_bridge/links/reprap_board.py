@@ -182,12 +182,15 @@ async def _agreed(talk: Talk, question: bytes, read: Callable[[Answer], T | None
 
     LinkError when `TRIES` answers did not come to that.
     """
-    before = None
+    before: list[T] = []
     for _ in range(TRIES):
         found = read(await talk.say(question))
-        if found is not None and found == before:
+        if found is None:
+            before = []
+        elif [found] == before:
             return found
-        before = found
+        else:
+            before = [found]
     raise LinkError(
         f"{talk.url} was asked {TRIES} times for {what}, and no two answers in a row agreed: it does not tell, or the"
         " line is too noisy. Check cable and shielding."
