@@ -28,6 +28,7 @@ from firmware_bridge.devices.imu import Imu
 from firmware_bridge.devices.instrument import Instrument
 from firmware_bridge.devices.motion import MotionController
 from firmware_bridge.devices.motion_grbl import GrblMotionController
+from firmware_bridge.devices.motion_reprap import RepRapMotionController
 from firmware_bridge.devices.omron_heater import OmronHeater
 from firmware_bridge.devices.power import RoverPower
 from firmware_bridge.devices.recoater import StepperDrive
@@ -43,6 +44,8 @@ from firmware_bridge.links.http_snapshot import HttpSnapshotLink
 from firmware_bridge.links.imu_frames import ImuLink
 from firmware_bridge.links.marlin import MarlinLink
 from firmware_bridge.links.modbus import ModbusLink
+from firmware_bridge.links.reprap import Expected as RepRapExpected
+from firmware_bridge.links.reprap import RepRapLink
 from firmware_bridge.links.roboclaw import RoboClawLink
 from firmware_bridge.links.tracker_lines import TrackerLink
 from firmware_bridge.register_map import RegisterMap, load_map
@@ -81,6 +84,11 @@ class Wires:
     async def grbl(self, wire: str, expected: Expected) -> GrblLink:
         """The character-counting link on a wire."""
         self._links[wire] = await GrblLink.open(self._urls[wire], expected=expected)
+        return self._links[wire]
+
+    async def reprap(self, wire: str, expected: RepRapExpected) -> RepRapLink:
+        """The CRC-16 line link on a wire."""
+        self._links[wire] = await RepRapLink.open(self._urls[wire], expected=expected)
         return self._links[wire]
 
     async def http(self, wire: str, timeout_s: float) -> HttpSnapshotLink:
@@ -125,6 +133,13 @@ async def _grbl(wires: Wires, config: MachineConfig) -> GrblMotionController:
     e = config.envelope
     link = await wires.grbl(config.devices.motion.wire, Expected(s_max=e.s_max))
     return GrblMotionController(link, travel_mm=(e.x_mm, e.y_mm, e.z_mm), speed_mm_s_max=e.speed_mm_s_max)
+
+
+async def _reprap(wires: Wires, config: MachineConfig) -> RepRapMotionController:
+    e = config.envelope
+    expected = RepRapExpected(s_max=e.s_max, rapid_mm_s=e.speed_mm_s_max)
+    link = await wires.reprap(config.devices.motion.wire, expected)
+    return RepRapMotionController(link, travel_mm=(e.x_mm, e.y_mm, e.z_mm), speed_mm_s_max=e.speed_mm_s_max)
 
 
 async def _beam(wires: Wires, config: MachineConfig) -> BeamHead:
@@ -254,6 +269,7 @@ async def _camera(wires: Wires, config: MachineConfig | RoverConfig) -> Camera:
 KINDS: dict[str, Callable[..., Awaitable[Any]]] = {
     "marlin": _motion,
     "grbl": _grbl,
+    "reprap": _reprap,
     "beam_head": _beam,
     "bed_heater": _heater,
     "omron_heater": _omron_heater,
@@ -338,7 +354,9 @@ def map_of(config: MachineConfig | RoverConfig, name: str) -> RegisterMap | None
 
 
 @contextlib.asynccontextmanager
-async def open_motion(config: MachineConfig) -> AsyncIterator[MotionController | GrblMotionController]:
+async def open_motion(
+    config: MachineConfig,
+) -> AsyncIterator[MotionController | GrblMotionController | RepRapMotionController]:
     """Open the gantry alone, identified, for work by hand; its port is given back on the way out.
 
     Raises:
@@ -373,7 +391,7 @@ async def open_device(config: MachineConfig | RoverConfig, name: str) -> AsyncIt
             yield PolledDevice(name, extra.identify, extra.poll)
         else:
             device = await KINDS[c.kind if hasattr(c, "kind") else c.__struct_config__.tag](wires, config)
-            if isinstance(device, MotionController | GrblMotionController):
+            if isinstance(device, MotionController | GrblMotionController | RepRapMotionController):
                 yield PolledDevice(name, device.identify, device.position_readings)
             else:
                 yield PolledDevice(name, device.identify, device.poll)

@@ -18,6 +18,10 @@ LAYER_OVERHEAD_S, STARTING_S = 0.49, 5.9
 """Telegrams and pictures of a layer, and homing once, as measured on the emulated bench."""
 
 
+FIRMWARE_OF = {"marlin": "marlin", "grbl": "grbl", "reprap": "rrf"}
+"""Whose way of moving each kind of motion controller has."""
+
+
 def time_model(config: MachineConfig) -> TimeModel:
     """What a build on this machine takes its time for. Heating is not foretold: it depends on the bed's state."""
     devices, how = config.devices, config.print
@@ -29,7 +33,7 @@ def time_model(config: MachineConfig) -> TimeModel:
     )
     found = re.search(r"[?&]baud=(\d+)", config.urls[devices.motion.wire])
     wire = Wire(int(found[1]) if found else BAUD)
-    return TimeModel(FIRMWARES[devices.motion.kind], wire, recoat, starting_s=STARTING_S)
+    return TimeModel(FIRMWARES[FIRMWARE_OF[devices.motion.kind]], wire, recoat, starting_s=STARTING_S)
 
 
 def _drive(axis: DriveConfig) -> AxisDrive:

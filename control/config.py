@@ -57,7 +57,7 @@ class EnvelopeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class MotionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The motion controller: a line protocol on a wire of its own."""
 
-    kind: Literal["marlin", "grbl"]
+    kind: Literal["marlin", "grbl", "reprap"]
     wire: str
     stale_after_s: Positive = 10.0
 

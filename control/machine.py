@@ -27,6 +27,7 @@ from firmware_bridge.devices.camera import Camera
 from firmware_bridge.devices.instrument import Instrument
 from firmware_bridge.devices.motion import MotionController
 from firmware_bridge.devices.motion_grbl import GrblMotionController
+from firmware_bridge.devices.motion_reprap import RepRapMotionController
 from firmware_bridge.devices.recoater import StepperDrive
 from firmware_bridge.errors import BridgeError, DeviceError
 from firmware_bridge.signals import Reading
@@ -42,7 +43,7 @@ MOVING_S = 12.0  # a drive is polled fast for at most this long after a move was
 class Devices:
     """Every device of a printer, not yet identified; `control.assembly` owns the wires they hang on."""
 
-    motion: MotionController | GrblMotionController
+    motion: MotionController | GrblMotionController | RepRapMotionController
     beam: BeamHead
     heater: Heater
     meter: Instrument

@@ -20,7 +20,7 @@ from control.dry_planner import stood_s
 from control.errors import MoonkilnError
 from control.inspection import Inspector
 from control.interlock import Trip
-from control.journal import PLANNED_BLOCKS, Declaration, Journal, LayerPhase, LayerRecord, LayerStream
+from control.journal import Declaration, Journal, LayerPhase, LayerRecord, LayerStream
 from control.machine import Machine
 from control.operator import Intent, Operator
 from control.outcome import Declared, LayerOutcome, Outcome, Status, Totals
@@ -228,7 +228,7 @@ class PrintRun:
         position = None if motion.has_lost_place else await self._machine.guarded(motion.position())
         tolerance_mm = self._machine.config.print.position_tolerance_mm
         at_mm = position[:2] if position is not None else None
-        point = resume_point(interrupted, job_layer, self._envelope, at_mm, tolerance_mm)
+        point = resume_point(interrupted, job_layer, self._envelope, at_mm, tolerance_mm, motion.planned_moves)
         if not point.position_known:
             where = "does not know its place" if at_mm is None else f"stands at {at_mm}, how it came there is not sure"
             await self._say("warning", f"the machine {where}: homing")
@@ -490,7 +490,8 @@ class PrintRun:
         if self._exposing is None or self._dry_run:
             return
         try:
-            await self._journal.doubt(self._exposing, max(0, self._lit_line + 1 - PLANNED_BLOCKS))
+            planned = self._machine.devices.motion.planned_moves
+            await self._journal.doubt(self._exposing, max(0, self._lit_line + 1 - planned))
         except MoonkilnError as error:  # the reason why it was broken off is not to be lost behind this one
             self._afterwards.append(str(error))
 

@@ -68,6 +68,7 @@ def resume_point(
     envelope: Envelope,
     position_mm: tuple[float, float] | None,
     tolerance_mm: float,
+    planned_moves: int = PLANNED_BLOCKS,
 ) -> ResumePoint:
     """The point at which `record`'s layer goes on, with the machine at rest at `position_mm`.
 
@@ -77,6 +78,7 @@ def resume_point(
         envelope: the job's.
         position_mm: x, y that the controller reports after its motion ended; None where it says that it is lost.
         tolerance_mm: how near an end point counts as reached.
+        planned_moves: lines that the controller may have acknowledged and not carried out.
     """
     base = record.base_block
     if record.sent_line < 0 or base >= len(job_layer.path):
@@ -85,7 +87,7 @@ def resume_point(
     program = layer_program(rest, envelope)
     count = len(program.lines)
     # The program ends with M400: once that is answered, nothing before it is in doubt for the planner's sake.
-    planned = count if record.acked_line >= count - 1 else max(0, record.acked_line + 1 - PLANNED_BLOCKS)
+    planned = count if record.acked_line >= count - 1 else max(0, record.acked_line + 1 - planned_moves)
     first_line = planned if record.doubt_from is None else min(planned, record.doubt_from)
     sent_line = min(record.sent_line, count - 1)
     ends = line_ends_mm(program)

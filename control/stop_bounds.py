@@ -51,6 +51,8 @@ def stop_bounds(config: MachineConfig) -> dict[str, StopBound]:
         if isinstance(device, MotionConfig):
             ahead_s = ADAPTER_BYTES * 10.0 / baud_of(url)
             words = f"{ADAPTER_BYTES} bytes that an adapter holds {1e3 * ahead_s:.1f} ms"
+            if device.kind == "reprap":
+                words += ", obeyed when the line in work is done (a second, or the longest move)"
         elif device.wire in slowest_s:
             byte_s = 10.0 / baud_of(url)
             silence_s = 3.5 * byte_s if baud_of(url) <= 19_200 else 0.00175

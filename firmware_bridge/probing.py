@@ -1,8 +1,9 @@
 """What answers on a port, found out by questions that change nothing.
 
 In this order at each baud rate: listen (a board that was reset by the opening says who it is), `M115` (firmware of the
-RepRap family), `$I` (Grbl's build, only if it talks like one), RoboClaw's "read firmware version" to each address, and
-Modbus reads of the registers by which known maps tell their models. Binary questions are asked only where no line of
+RepRap family; where nobody answers, with a CRC as well: RepRapFirmware may demand one), `$I` (Grbl's build, only if it
+talks like one), RoboClaw's "read firmware version" to each address, and Modbus reads of the registers by which known
+maps tell their models. Binary questions are asked only where no line of
 text came. A board that runs at another baud rate hears noise: probe no machine that is at work.
 """
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from firmware_bridge.errors import FrameError, TransportError
 from firmware_bridge.links import roboclaw_frames
 from firmware_bridge.links.modbus_frames import Found, Oddities, RtuDeframer, ask_read, frame_rtu, registers_of
+from firmware_bridge.links.reprap_crc16 import frame_line
 from firmware_bridge.map_folders import known_names
 from firmware_bridge.register_map import MapError, RegisterMap, load_map
 from firmware_bridge.transport import Transport, open_transport
@@ -134,6 +136,9 @@ async def _ask_text(ear: _Ear, transport: Transport, baud: int) -> Answer | None
     """Firmware that speaks in lines."""
     transport.write(b"M115\n")
     await ear.until(lambda heard: bool(_FIRMWARE.search(heard) or _GRBL.search(heard)), TEXT_S)
+    if not ear.heard:
+        transport.write(frame_line(0, b"M115", guard=False))
+        await ear.until(lambda heard: bool(_FIRMWARE.search(heard)), TEXT_S)
     firmware = _FIRMWARE.search(ear.heard)
     if firmware is not None:
         name = firmware["name"].decode("ascii", "replace").strip()

@@ -10,9 +10,11 @@ import msgspec
 
 from firmware_bridge.devices.motion import MotionController
 from firmware_bridge.devices.motion_grbl import GrblMotionController
+from firmware_bridge.devices.motion_reprap import RepRapMotionController
 from firmware_bridge.links.grbl import GrblLink
 from firmware_bridge.links.grbl_program import power_error
 from firmware_bridge.links.marlin import MarlinLink
+from firmware_bridge.links.reprap import RepRapLink
 from hil_sim.world.build import load_machine_spec
 from hil_sim.world.emulators.marlin import MarlinEmulator
 from hil_sim.world.emulators.marlin_firmware import MarlinBuild
@@ -108,5 +110,39 @@ def grbl(*, line_numbers: bool) -> Board:
 
 async def _open_grbl() -> GrblMotionController:
     motion = GrblMotionController(await GrblLink.open(URL))
+    await motion.home()
+    return motion
+
+
+# ---- RepRapFirmware
+
+
+def reprap() -> Board:
+    """Forty hatch lines with jumps between them, then eighty moves of a contour; the bench's own board, homed.
+
+    Speeds are such that a move reaches its own: a shorter one is told another speed and power, of the same energy.
+    """
+    spec = load_machine_spec("bench_rrf").devices.motion
+    moves: list[Planned] = []
+    for i in range(40):
+        x_mm, y_mm, up_mm = 20 + i * 0.5, 20 + i % 2 * 2.0, (1 - i % 2 * 2) * 2.0
+        moves.append(Planned((x_mm, y_mm), 0.0, None))
+        moves.append(Planned((x_mm, y_mm + up_mm), 400 + 7 * i, 20.0 + i // 10))
+    moves += [Planned((45 + i * 0.25, 20 + i % 2 * 0.125), 600 + 5 * (i // 4), 10.0) for i in range(80)]
+    lines = (
+        b"G0 X%.3f Y%.3f F6000 S0" % move.end_mm
+        if move.speed_mm_s is None
+        else b"G1 X%.3f Y%.3f F%d S%d" % (*move.end_mm, move.speed_mm_s * 60, move.power)
+        for move in moves
+    )
+    program = (b"M4 I S0", *lines, b"M5 I", b"M400")
+    return Board(
+        lambda gantry: spec.board(gantry, 115200), _open_reprap, program, tuple(moves), start_mm=(3.0, 4.0, 5.0)
+    )
+
+
+async def _open_reprap() -> RepRapMotionController:
+    motion = RepRapMotionController(await RepRapLink.open(URL))
+    await motion.identify()
     await motion.home()
     return motion

@@ -36,6 +36,12 @@ def test_the_table_is_the_models(tmp_path):
     assert "heating                         -" in text, "what is not known is no 0"
 
 
+@pytest.mark.parametrize("machine", ["bench_grbl", "bench_rrf"])
+def test_every_kind_of_controller_has_a_model(tmp_path, machine):
+    path = write_small_job(tmp_path / "square.kiln")
+    assert json.loads(run(path, "--machine", machine, "--json").stdout)["total_s"] > 0
+
+
 def test_vectors_too_short_for_the_line_are_told_of(tmp_path):
     x = 50.0 + 0.1 * np.arange(401)
     vectors = np.stack([x[:-1], np.full(400, 60.0), x[1:], np.full(400, 60.0)], axis=1).round(3)

@@ -29,6 +29,8 @@ from hil_sim.world.emulators.marlin import MarlinEmulator
 from hil_sim.world.emulators.marlin_firmware import MarlinBuild
 from hil_sim.world.emulators.modbus_pdu import READ_HOLDING, READ_INPUT
 from hil_sim.world.emulators.modbus_slave import RtuBus
+from hil_sim.world.emulators.reprap import RepRapEmulator
+from hil_sim.world.emulators.reprap_machine import RepRapBuild
 from hil_sim.world.emulators.sdm120 import Sdm120
 from hil_sim.world.plant.gantry import Gantry
 from hil_sim.world.plant.heater import HeaterPlate
@@ -183,6 +185,11 @@ def test_another_firmware_of_that_family_is_named_as_it_calls_itself():
     assert probed(board) == [Answer("reprap", 115200, "RepRapFirmware for Duet 3")]
 
 
+def test_a_board_that_demands_a_crc_is_named():
+    board = RepRapEmulator(Gantry(), RepRapBuild(needs_crc=True))
+    assert probed(board) == [Answer("reprap", 115200, "RepRapFirmware for Duet 3 Mini 5+")]
+
+
 @pytest.mark.parametrize("banner", [b"\r\nGrbl 1.1h ['$' for help]\r\n", b""])
 def test_grbl_is_asked_for_its_build(banner):
     board = Lines({b"M115": b"error:20\r\n", b"$I": b"[VER:1.1h.20190825:]\r\n[OPT:V,15,128]\r\nok\r\n"}, banner)
@@ -226,8 +233,9 @@ def test_a_probe_only_reads(monkeypatch):
 def test_a_unit_that_is_not_there_is_asked_twice_and_no_more():
     line = Lines({})
     assert probed(line, baud=9600, at=(9600,), units=(5,)) == []
-    assert line.heard.startswith(b"M115\n\x80\x15\x81\x15")
-    assert len(line.heard) == len(b"M115\n") + 8 * 2 + 2 * 8, "a line, eight addresses, two Modbus reads"
+    asked = b"M115\nN0 M115*15745\n"
+    assert line.heard.startswith(asked + b"\x80\x15\x81\x15")
+    assert len(line.heard) == len(asked) + 8 * 2 + 2 * 8, "two lines, eight addresses, two Modbus reads"
 
 
 def test_questions_keep_the_silence_that_ends_a_frame():

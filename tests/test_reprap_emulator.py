@@ -364,6 +364,32 @@ def test_motors_off_forgets_home_and_g92_names_a_place() -> None:
     with_board(story)
 
 
+def test_a_workplace_shifts_what_is_asked_for_and_waits_for_nothing() -> None:
+    async def story(host: Host) -> None:
+        await host.stream("G28", "M452", "G10 L2 P2 X-300 Y1", "G1 X10 Y5 F600", "G55")
+        assert host.board.machine.is_moving  # nothing was waited for
+        assert (await host.ask("M114"))[0].startswith("X:310.000 Y:4.000 Z:0.000")
+        assert "Machine 10.000 5.000 0.000" in (await host.ask("M114"))[0]
+        assert await host.ask("G1 X10 Y5 F600") == ["Error: G1: target position outside machine limits", "ok"]
+        await host.stream("G1 X320 Y4", "G54", "M400")
+        assert host.gantry.position_at(host.loop.time()) == (20.0, 5.0, 0.0)
+        assert await host.ask("G1 X320 Y4") == ["Error: G1: target position outside machine limits", "ok"]
+        assert await host.ask("G10 L2 P10 X0") == ["Error: G10: parameters are not supported", "ok"]
+        assert (await host.ask("G59.3")) == ["ok"]
+
+    with_board(story)
+
+
+def test_the_rest_of_a_line_is_carried_out_behind_a_refusal() -> None:
+    async def story(host: Host) -> None:
+        await host.stream("G28", "M452", "G10 L2 P2 X-300")
+        said = await host.ask('G1 X400 Y5 F600 G1 X10 Y5 G55 M118 S"done"')
+        assert said == ["Error: G1: target position outside machine limits", "done", "ok"]
+        assert (await host.ask("M114"))[0].startswith("X:310.000 Y:5.000")
+
+    with_board(story)
+
+
 # ---- laser ----------------------------------------------------------------------------------------------------------
 async def lit(host: Host, *commands: str) -> None:
     host.head.set_emission_capability(host.loop.time(), 100.0)

@@ -97,9 +97,10 @@ def test_after_a_sudden_stop_or_at_the_place_of_a_restarted_board_the_position_i
     ahead=st.integers(0, 20),
     executed=st.integers(0, 140),
     vectors=st.integers(1, 60),
+    planned=st.sampled_from([PLANNED_BLOCKS, 61]),
 )
 def test_no_block_that_was_not_executed_is_skipped(
-    base: int, acked: int, ahead: int, executed: int, vectors: int
+    base: int, acked: int, ahead: int, executed: int, vectors: int, planned: int
 ) -> None:
     """Whatever the journal knows, the resume begins no later than the first block that the machine has not done."""
     layer = ladder(vectors)
@@ -109,10 +110,11 @@ def test_no_block_that_was_not_executed_is_skipped(
     acked = min(acked, count - 2)
     sent = min(acked + ahead, count - 1)
     # the machine has done at least what cannot wait in its planner, and at most what was sent
-    executed = max(acked - PLANNED_BLOCKS, min(executed, sent))
+    executed = max(acked - planned, min(executed, sent))
     ends = line_ends_mm(program)
     at = ends[executed] if executed >= 0 and np.isfinite(ends[executed]).all() else np.array([0.0, 0.0])
-    point = resume_point(record(acked, sent, base=base), layer, ENVELOPE, (float(at[0]), float(at[1])), 0.05)
+    at_mm = (float(at[0]), float(at[1]))
+    point = resume_point(record(acked, sent, base=base), layer, ENVELOPE, at_mm, 0.05, planned)
     done = {base + b for b in program.block_of_line[: executed + 1].tolist() if b >= 0}
     assert set(range(base, point.first_block)) <= done
     assert {b for b in done if b >= point.first_block} <= set(range(point.first_block, point.last_block + 1))

@@ -18,5 +18,6 @@ def test_every_device_that_acts_has_a_bound_and_it_is_kept() -> None:
 def test_a_bound_is_the_sum_of_what_may_be_ahead() -> None:
     bounds = stop_bounds(load_machine("bench"))
     assert bounds["motion"].seconds == pytest.approx(ADAPTER_BYTES * 10 / 115_200 + LOOP_HOLD_S)
+    assert "obeyed when the line in work is done" in stop_bounds(load_machine("bench_rrf"))["motion"].words
     assert bounds["beam"].seconds == LOOP_HOLD_S and "kept free" in bounds["beam"].words
     assert bounds["heater"].seconds > bounds["recoater"].seconds > 0.08, "9600 baud, and a meter beside it"

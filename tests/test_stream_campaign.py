@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from stream_boards import grbl, marlin
+from stream_boards import grbl, marlin, reprap
 from stream_campaign import BREAKS, KINDS, Result, broken_off, judged, stream_chunks, streamed
 
 from hil_sim.world.emulators.marlin_firmware import MarlinBuild
@@ -16,17 +16,25 @@ BOARDS = {
     "marlin": marlin(MarlinBuild(advanced_ok=False)),
     "grbl with line numbers": grbl(line_numbers=True),
     "grbl": grbl(line_numbers=False),
+    "reprap": reprap(),
 }
-EXACT_PART = {"marlin with ADVANCED_OK": 0.85, "marlin": 0.85, "grbl with line numbers": 0.5, "grbl": 0.5}
+EXACT_PART = {
+    "marlin with ADVANCED_OK": 0.85,
+    "marlin": 0.85,
+    "grbl with line numbers": 0.5,
+    "grbl": 0.5,
+    "reprap": 0.95,
+}
 SILENT_PART = {  # what an 8-bit XOR may let through; Grbl has no checksum, and what is not proven is not claimed
     "marlin with ADVANCED_OK": 1 / 20_000,
     "marlin": 1 / 20_000,
     "grbl with line numbers": 0.0,
     "grbl": 0.0,
+    "reprap": 0.0,
 }
 
 boards = pytest.mark.parametrize("board", BOARDS)
-mending = pytest.mark.parametrize("board", [board for board in BOARDS if board.startswith("marlin")])
+mending = pytest.mark.parametrize("board", [board for board in BOARDS if not board.startswith("grbl")])
 without_checksum = pytest.mark.parametrize("board", [board for board in BOARDS if board.startswith("grbl")])
 
 
@@ -36,7 +44,7 @@ def run_seeds(board: str, seeds: range) -> list[Result]:
 
 @boards
 def test_random_faults_leave_a_layer_exact_or_stopped(board: str) -> None:
-    results = run_seeds(board, range(150 if board.startswith("marlin") else 20))
+    results = run_seeds(board, range(20 if board.startswith("grbl") else 150))
     assert [result for result in results if result.verdict not in ("exact", "detected")] == []
     assert Counter(result.verdict for result in results)["exact"] >= EXACT_PART[board] * len(results)
 
@@ -83,6 +91,7 @@ def test_one_fault_at_any_chunk_is_never_silent(board: str, kind: str) -> None:
 
 
 GRBL_REASONS = {"reset, banner lost": "is in state Alarm, and nobody asked for that"}
+REPRAP_REASONS = {"reset, banner lost": "has restarted in the middle of the conversation ("}
 REASONS = {
     "reset": "has restarted in the middle",
     "reset, banner lost": "its line counter was changed by a restart",
@@ -93,7 +102,7 @@ REASONS = {
 
 @boards
 def test_a_board_that_is_reset_or_unplugged_stops_the_stream_for_that_reason(board: str) -> None:
-    for seed in range((12 if board.startswith("marlin") else 3) * len(BREAKS)):
+    for seed in range((3 if board.startswith("grbl") else 12) * len(BREAKS)):
         what, ended = broken_off(seed, BOARDS[board])
-        reasons = REASONS if board.startswith("marlin") else REASONS | GRBL_REASONS
+        reasons = REASONS | {"grbl": GRBL_REASONS, "reprap": REPRAP_REASONS}.get(board.split()[0], {})
         assert reasons[what] in ended, (seed, what, ended)

@@ -53,6 +53,7 @@ class Row:
 TABLE = {
     "marlin": Row("watchdog", "motion", rigs.marlin, 1.9 + 1.0),  # what it holds, then LASER_SAFETY_TIMEOUT_MS
     "grbl": Row("ends", "motion_grbl", rigs.grbl, 1.8),  # what it holds: dark at rest
+    "reprap": Row("ends", "motion_reprap", rigs.reprap, 4.2),  # what it holds: dark at rest
     "beam_head": Row("watchdog", "beam", rigs.beam, 1.0, ("moonkiln_beam_head",)),
     "bed_heater": Row("watchdog", "bed_heater", rigs.bed_heater, 5.0 + 0.25, ("eurotherm_3200",)),
     "omron_heater": Row("none", "omron_heater", rigs.omron_heater, maps=("omron_e5cc",)),
@@ -70,8 +71,8 @@ TABLE = {
     "tracker": Row("reads", "tracker"),
 }
 NO_DRIVERS = {  # files of devices/ that drive nothing by themselves
-    "gantry", "mapped_unit", "motor_board", "poll_cost", "register_access", "wear", "wheel_orders", "wheels_layout", "wheels_modbus_drives",
-    "wheels_readings",
+    "gantry", "mapped_unit", "motor_board", "poll_cost", "register_access", "wear", "wheel_orders", "wheels_layout",
+    "wheels_modbus_drives", "wheels_readings",
 }  # fmt: skip
 
 
@@ -261,7 +262,7 @@ REFUSED = [
     ("watlow_heater", _uncut(rigs.WatlowHeater, "watlow_pm", temp_c_max=9.0), NotReady, "no watchdog .* contactor"),
     ("supply", _uncut(rigs.BenchSupply, "riden_rd6006", volts_max=9.0, amps_max=1.0), NotReady, "no watchdog"),
 ]
-NOT_TOLD = {"marlin", "stepper"}  # no firmware or register tells of it: the page says what stands behind
+NOT_TOLD = {"marlin", "reprap", "stepper"}  # no firmware or register tells of it: the page says what stands behind
 
 
 @pytest.mark.parametrize(("kind", "connect", "error", "words"), REFUSED)

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
+from reprap_link_helpers import Notes
 from roboclaw_helpers import make_line
 from rover_modbus_helpers import Cells, Rover
 from wheels_helpers import BOARDS, LAYOUT, STRAIGHT, cycle, speeds, wheel_speeds
@@ -23,6 +24,7 @@ from firmware_bridge.devices.wheels import RoboClawWheels
 from firmware_bridge.links.grbl import Expected, GrblLink
 from firmware_bridge.links.marlin import MarlinLink
 from firmware_bridge.links.modbus import ModbusLink
+from firmware_bridge.links.reprap import RepRapLink
 from firmware_bridge.links.roboclaw import RoboClawLink
 from firmware_bridge.register_map import load_map
 from hil_sim.virtual_time import VirtualLoop
@@ -102,6 +104,28 @@ async def grbl(_: VirtualLoop) -> AsyncIterator[Rig]:
         return s_fraction == 0.0
 
     yield Rig(wire, is_dark)
+    link.close()
+    wire.close()
+
+
+@contextlib.asynccontextmanager
+async def reprap(_: VirtualLoop) -> AsyncIterator[Rig]:
+    """The same by a board that demands CRCs."""
+    gantry = Gantry(start_mm=(9.0, 9.0, 9.0))
+    wire = await lay_virtual("motion", load_machine_spec("bench_rrf").devices.motion.board(gantry, 115200), baud=115200)
+    link = await RepRapLink.open("sim:motion")
+    await link.home()
+    lines = [b"M4 I S0", b"G1 X100 Y0 F3000 S1000", b"G1 X100 Y100 F3000 S1000"]
+    streaming = asyncio.ensure_future(link.stream(lines, Notes()))
+    await asyncio.sleep(0.3)
+
+    def is_dark(t_s: float) -> bool:
+        entry = gantry.run_at(t_s)
+        s_fraction = entry.move.s_fraction if isinstance(entry, Run) else entry.s_fraction if entry else 0.0
+        return s_fraction == 0.0
+
+    yield Rig(wire, is_dark)
+    await asyncio.gather(streaming, return_exceptions=True)
     link.close()
     wire.close()
 

@@ -17,6 +17,7 @@ IDLE_TIMEOUT_S = 120.0
 LASER_OFF_TIMEOUT_S = 10.0
 QUICK_STOP_EVERY_S = 1.25  # a board takes a second to drop its plan
 QUICK_STOP_LIMIT_S = 20.0
+PLANNED_MOVES = 16  # of Marlin's planner, and more than Grbl's 15
 
 
 class MotionController(Gantry):
@@ -100,6 +101,11 @@ class MotionController(Gantry):
     def has_lost_place(self) -> bool:
         """Whether the firmware says that its position is not known: Marlin never does."""
         return False
+
+    @property
+    def planned_moves(self) -> int:
+        """How many moves the board may hold that it has taken and not carried out."""
+        return PLANNED_MOVES
 
     @property
     def is_dark_at_rest(self) -> bool:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from firmware_bridge.devices.gantry import SPEED_MM_S, TRAVEL_MM, Gantry, Place
-from firmware_bridge.devices.motion import IDLE_TIMEOUT_S, LASER_OFF_TIMEOUT_S
+from firmware_bridge.devices.motion import IDLE_TIMEOUT_S, LASER_OFF_TIMEOUT_S, PLANNED_MOVES
 from firmware_bridge.errors import BridgeError, DeviceHalted, LinkTimeout, NotReady, Rejected
 from firmware_bridge.links.grbl import GrblLink
 from firmware_bridge.links.grbl_program import power_error
@@ -89,6 +89,11 @@ class GrblMotionController(Gantry):
     def has_lost_place(self) -> bool:
         """Whether the controller is locked, as after a power-up or a reset in motion: its position is worth nothing."""
         return self.link.is_locked
+
+    @property
+    def planned_moves(self) -> int:
+        """How many moves the board may hold that it has taken and not carried out."""
+        return PLANNED_MOVES
 
     @property
     def is_dark_at_rest(self) -> bool:

@@ -33,6 +33,8 @@ from hil_sim.world.emulators.marlin_firmware import MarlinBuild
 from hil_sim.world.emulators.marlin_heaters import LumpedHeater
 from hil_sim.world.emulators.modbus_slave import RtuBus, TcpSlave
 from hil_sim.world.emulators.omron_e5cc import OmronE5cc
+from hil_sim.world.emulators.reprap import RepRapEmulator
+from hil_sim.world.emulators.reprap_machine import RepRapBuild
 from hil_sim.world.emulators.sdm120 import Sdm120
 from hil_sim.world.emulators.watlow_pm import WatlowPm
 from hil_sim.world.fault_edges import FaultEdges
@@ -104,6 +106,33 @@ class GrblSpec(MotionSpec, frozen=True, forbid_unknown_fields=True, kw_only=True
         return GrblEmulator(gantry, build, inputs)
 
 
+class RepRapSpec(MotionSpec, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="reprap"):
+    """A RepRapFirmware board: what its config.g says.
+
+    `needs_crc`: M575 S4 on the host's channel. `speed_mm_s`, `acceleration_mm_s2`, `jerk_mm_s`: of each axis (M203,
+    M201, M566).
+    """
+
+    needs_crc: bool
+    speed_mm_s: tuple[float, float, float]
+    acceleration_mm_s2: tuple[float, float, float]
+    jerk_mm_s: tuple[float, float, float]
+    steps_per_mm: tuple[float, float, float]
+
+    def board(self, gantry: Gantry, baud: int | None) -> RepRapEmulator:
+        """The board that drives `gantry`."""
+        build = RepRapBuild(
+            size_mm=self.frame_mm,
+            max_speed_mm_s=self.speed_mm_s,
+            acceleration_mm_s2=self.acceleration_mm_s2,
+            jerk_mm_s=self.jerk_mm_s,
+            steps_per_mm=self.steps_per_mm,
+            needs_crc=self.needs_crc,
+            reset_on_open=self.reset_on_open,
+        )
+        return RepRapEmulator(gantry, build)
+
+
 class BeamSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The beam head and its optics."""
 
@@ -163,7 +192,7 @@ class CameraSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DeviceSpecs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Every device of the printer, by the name under which the host knows it."""
 
-    motion: MarlinSpec | GrblSpec
+    motion: MarlinSpec | GrblSpec | RepRapSpec
     beam: BeamSpec
     heater: HeaterSpec
     meter: MeterSpec
@@ -310,7 +339,9 @@ class World:
             self.lab.drive.motor.before_change.append(self.recoater.advance_to)
         self.piston.before_change.append(self._note_blocks)
         baud1 = spec.wires[d.recoater.wire].baud or 115200
-        self.motion_board: MarlinEmulator | GrblEmulator = d.motion.board(self.gantry, spec.wires[d.motion.wire].baud)
+        self.motion_board: MarlinEmulator | GrblEmulator | RepRapEmulator = d.motion.board(
+            self.gantry, spec.wires[d.motion.wire].baud
+        )
         self.beam_head = BeamHead(on_emission=self._emission_changed, emission_w=self.optics.emission_w, timers=loop)
         self.heater = HEATERS[d.heater.emulator](
             self.plate,

@@ -36,7 +36,9 @@ def refuse_strange(faults: Faults, points: Iterable[str]) -> None:
 class WireSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One wire: what is spoken on it, and how fast."""
 
-    protocol: Literal["marlin", "grbl", "modbus-tcp", "modbus-rtu", "http-jpeg", "roboclaw", "imu", "tracker"]
+    protocol: Literal[
+        "marlin", "grbl", "reprap", "modbus-tcp", "modbus-rtu", "http-jpeg", "roboclaw", "imu", "tracker"
+    ]  # fmt: skip
     baud: Annotated[int, Meta(ge=1200, le=4_000_000)] | None = None
 
 

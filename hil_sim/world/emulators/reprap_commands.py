@@ -76,6 +76,28 @@ def g4(m: Machine, words: Words) -> Wait:
     return ""
 
 
+def g10(m: Machine, words: Words) -> str:
+    """G10 L2 P1..9: where a workplace has its zero, mm in the machine's frame. Other uses (tools) are not emulated."""
+    number = words.number("P")
+    if words.number("L") != 2.0 or number is None or not 1 <= number <= len(m.workplaces):
+        raise Refused("parameters are not supported")  # wording unverified
+    place = int(number) - 1
+    for i, axis in enumerate(AXES):
+        if (value := words.number(axis)) is not None:
+            m.workplaces[place] = _with(m.workplaces[place], i, value)
+    return ""
+
+
+def g54(m: Machine, words: Words) -> str:
+    """G54 to G59.3: the workplace of the moves to come. Nothing is waited for."""
+    whole, _, tenth = words.code[1:].partition(".")
+    place = int(whole) - 54 + int(tenth or 0)
+    if place >= len(m.workplaces):
+        raise Refused("Command is not supported", is_warning=True)
+    m.workplace = place
+    return ""
+
+
 def g28(m: Machine, words: Words) -> Wait:
     """Home the named axes (all when none is), as usual homing macros do: fast, back, slowly."""
     yield from m.synchronise()
@@ -125,7 +147,7 @@ def g92(m: Machine, words: Words) -> Wait:
     at = m.position
     for i, axis in enumerate(AXES):
         if words.seen(axis):
-            at = _with(at, i, words.number(axis) or 0.0)
+            at = _with(at, i, (words.number(axis) or 0.0) + m.workplaces[m.workplace][i])
             m.homed[i] = True
     m.gantry.datum(at)
     m.position = m.planner.position = at
@@ -361,10 +383,12 @@ def reporting_commands() -> frozenset[str]:
 
 
 COMMANDS: dict[str, Handler] = {
-    "G0": g0, "G1": g1, "G4": g4, "G21": nothing, "G28": g28, "G90": g90, "G91": g91, "G92": g92, "M3": m3, "M4": m3,
-    "M5": m5, "M17": nothing, "M18": m84, "M82": nothing, "M83": nothing, "M84": m84, "M104": m104, "M105": m105,
-    "M106": m106, "M107": m106, "M108": nothing, "M109": m109, "M110": nothing, "M111": nothing, "M114": m114,
-    "M115": m115, "M117": m117, "M118": m118, "M122": m122, "M140": m104, "M190": m109, "M201": m201, "M203": m203,
-    "M220": m220, "M400": m400, "M408": m408, "M409": m409, "M450": m450, "M451": m451, "M452": m451, "M453": m451,
+    "G0": g0, "G1": g1, "G4": g4, "G10": g10, "G21": nothing, "G28": g28, "G90": g90, "G91": g91, "G92": g92,
+    "M3": m3, "M4": m3, "M5": m5, "M17": nothing, "M18": m84, "M82": nothing, "M83": nothing, "M84": m84, "M104": m104,
+    "M105": m105, "M106": m106, "M107": m106, "M108": nothing, "M109": m109, "M110": nothing, "M111": nothing,
+    "M114": m114, "M115": m115, "M117": m117, "M118": m118, "M122": m122, "M140": m104, "M190": m109, "M201": m201,
+    "M203": m203, "M220": m220, "M400": m400, "M408": m408, "M409": m409, "M450": m450, "M451": m451, "M452": m451,
+    "M453": m451,
     "M555": m555, "M564": m564, "M566": m566,
+    **dict.fromkeys(("G54", "G55", "G56", "G57", "G58", "G59", "G59.1", "G59.2", "G59.3"), g54),
 }  # fmt: skip

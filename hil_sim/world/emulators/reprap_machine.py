@@ -12,6 +12,7 @@ from hil_sim.world.emulators.reprap_planner import JerkPlanner
 from hil_sim.world.plant.gantry import Gantry, Point
 
 AXES = "XYZ"
+WORKPLACES = 9  # G54 to G59.3
 FFF, LASER, CNC = "FFF", "Laser", "CNC"
 MARLIN, REPRAP = "Marlin", "RepRapFirmware"
 NAME, ELECTRONICS = "RepRapFirmware for Duet 3 Mini 5+", "Duet 3 Mini5plus Ethernet"
@@ -67,6 +68,8 @@ class Machine:
         self.max_acceleration_mm_s2 = build.acceleration_mm_s2
         self.apply_limits()
         self.position: Point = (0.0, 0.0, 0.0)  # where the last accepted move ends
+        self.workplaces: list[Point] = [(0.0, 0.0, 0.0)] * WORKPLACES  # their zeros, mm in the machine's frame
+        self.workplace = 0
         self.relative = False
         self.homed = [False, False, False]
         self.moves_before_homing = build.moves_before_homing
@@ -122,7 +125,7 @@ class Machine:
                 continue
             if not self.homed[i] and not self.moves_before_homing:
                 raise Refused("insufficient axes homed")
-            at[i] = at[i] + value if self.relative else value
+            at[i] = at[i] + value if self.relative else value + self.workplaces[self.workplace][i]
             inside = min(max(at[i], 0.0), self.build.size_mm[i])
             if self.homed[i] and inside != at[i]:
                 if self.mode != FFF:
@@ -148,14 +151,14 @@ class Machine:
         return f"T:{t:.1f} /{tool.target_c:.1f} T0:{t:.1f} /{tool.target_c:.1f} B:{b:.1f} /{bed.target_c:.1f}"
 
     def coordinates(self) -> str:
-        """M114: planned position, live motor steps, planned machine position (digits of the latter unverified)."""
-        x, y, z = self.position
+        """M114: planned position in the workplace, live motor steps, the position in the machine's frame (its digits
+        unverified)."""
+        x, y, z = (at - zero for at, zero in zip(self.position, self.workplaces[self.workplace]))
         steps = " ".join(
             str(round(p * k)) for p, k in zip(self.gantry.controller_at(self.now_s), self.build.steps_per_mm)
         )
-        return (
-            f"X:{x:.3f} Y:{y:.3f} Z:{z:.3f} E:0.000 E0:0.0 Count {steps} Machine {x:.3f} {y:.3f} {z:.3f} Bed comp 0.000"
-        )
+        at = " ".join(f"{value:.3f}" for value in self.position)
+        return f"X:{x:.3f} Y:{y:.3f} Z:{z:.3f} E:0.000 E0:0.0 Count {steps} Machine {at} Bed comp 0.000"
 
     @property
     def status(self) -> str:
@@ -171,9 +174,10 @@ class Machine:
         ]  # fmt: skip
         axes = [
             {"letter": axis, "homed": homed, "min": 0.0, "max": high, "machinePosition": round(live, 3),
-             "userPosition": round(planned, 3)}
-            for axis, homed, high, live, planned in zip(
-                AXES, self.homed, self.build.size_mm, self.gantry.controller_at(self.now_s), self.position
+             "userPosition": round(at - zero, 3)}
+            for axis, homed, high, live, at, zero in zip(
+                AXES, self.homed, self.build.size_mm, self.gantry.controller_at(self.now_s), self.position,
+                self.workplaces[self.workplace],
             )
         ]  # fmt: skip
         return {
