@@ -23,6 +23,16 @@ class Intent(Enum):
     STOP = "stop"
 
 
+BUTTONS = {
+    "pause": Intent.PAUSE,
+    "paused": Intent.PAUSE,
+    "resume": Intent.RESUME,
+    "resumed": Intent.RESUME,
+    "cancel": Intent.CANCEL,
+}
+"""What a board's own buttons ask of its host (`//action:` of Marlin, facts of the page hosts 1a)."""
+
+
 class Operator:
     """The queue, and the stop that jumps it."""
 
@@ -46,6 +56,11 @@ class Operator:
         self._intents.append(intent)
         self._woken.set()
         return True
+
+    def press(self, button: str) -> None:
+        """Somebody pressed a button of the machine; one that means nothing for a run is passed over."""
+        if button in BUTTONS:
+            self.ask(BUTTONS[button], f"the machine's button '{button}'")
 
     def when_stopped(self, callback: Callable[[str], None]) -> None:
         """Call `callback(reason)` the moment a stop is asked for, at once if it has been already."""

@@ -150,6 +150,7 @@ class PrintRun:
         records = {record.layer: record for record in self._journal.layers()}
         self._operator.when_stopped(self._machine.stop)
         self._machine.witness = self._witness
+        self._machine.devices.motion.on_button = self._operator.press
         unsafe: list[str] = []
         try:
             try:

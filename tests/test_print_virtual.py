@@ -211,6 +211,28 @@ def test_a_cancelled_run_is_given_up_safely(job: Path, tmp_path: Path, script: S
     given_up.assert_safe()
 
 
+def test_the_boards_own_buttons_pause_and_resume_a_run(job: Path, tmp_path: Path) -> None:
+    async def script(b: Bystander) -> None:
+        board = b.world.motion_board.firmware
+        await b.until_blocks(HALF_WAY)
+        board.say("//action:pause")
+        await b.until(lambda: not b.world.beam_head.armed)
+        await asyncio.sleep(60.0)
+        assert not b.world.beam_head.armed
+        board.say("//action:notification Nothing")
+        board.say("//action:resume")
+
+    done = print_virtual(job, tmp_path, script)
+    assert done.outcome is not None and done.outcome.status is Status.DONE
+    assert [d.kind for d in done.outcome.declared] == ["interrupted"] and done.verdict is Verdict.DEGRADED
+
+
+def test_the_boards_own_cancel_gives_a_run_up(job: Path, tmp_path: Path) -> None:
+    given_up = print_virtual(job, tmp_path, at_half_way(lambda b: b.world.motion_board.firmware.say("//action:cancel")))
+    assert given_up.outcome is not None and given_up.outcome.status is Status.CANCELLED
+    given_up.assert_safe()
+
+
 def test_a_stop_within_a_layer_darkens_the_beam_at_once(job: Path, tmp_path: Path) -> None:
     stopped = print_virtual(job, tmp_path, at_half_way(lambda b: b.operator.ask(Intent.STOP, "the red button")))
     notes = stopped.bystander.notes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from firmware_bridge.errors import NotReady, Rejected
 from firmware_bridge.signals import LimitState, Quality, Reading
@@ -21,6 +22,9 @@ class Gantry(ABC):
 
     reach_mm = 0.001
     """How far beyond its travel an axis may be said to stand: positions come rounded."""
+
+    on_button: Callable[[str], None] | None = None
+    """Called with what the board's own buttons ask of its host, where its firmware has words for that."""
 
     def __init__(self, travel_mm: Place, speed_mm_s_max: float, name: str) -> None:
         self.name = name

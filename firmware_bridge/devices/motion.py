@@ -36,6 +36,7 @@ class MotionController(Gantry):
     ) -> None:
         super().__init__(travel_mm, speed_mm_s_max, name)
         self.link = link
+        link.on_action = self._pressed
         self._is_homed = False
 
     async def identify(self) -> dict[str, str]:
@@ -46,6 +47,10 @@ class MotionController(Gantry):
         await self.link.command(b"G21")  # millimetres
         await self.link.command(b"G90")  # absolute
         return dict(self.link.identity.fields)
+
+    def _pressed(self, button: str) -> None:
+        if self.on_button is not None:
+            self.on_button(button)
 
     async def home(self) -> None:
         """Home all axes; returns when the machine stands there."""

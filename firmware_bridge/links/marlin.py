@@ -52,6 +52,8 @@ class MarlinLink:
     def __init__(self) -> None:
         self.identity = Identity()
         self.on_temperature: Callable[[dict[str, tuple[float, float]]], None] | None = None
+        self.on_action: Callable[[str], None] | None = None
+        """Called with what the board asks of its host (`//action:pause`, `cancel`, ...): a button was pressed."""
         self.temperatures_time_s: float | None = None
         self._loop = asyncio.get_running_loop()
         self._transport: Transport | None = None
@@ -308,6 +310,9 @@ class MarlinLink:
                     "until it is reset, and its position is unknown. Find the cause, reset it, home again."
                 )
             )
+        elif text.startswith("//action:"):
+            if self.on_action is not None:
+                self.on_action(text.removeprefix("//action:").strip())
         elif text.startswith("echo:busy:"):
             talk.patience.busy(self._loop.time())
         elif text.startswith("Error:") and "Last Line:" in text:
