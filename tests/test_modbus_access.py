@@ -243,7 +243,7 @@ def test_what_cannot_be_read_is_judged_by_what_the_map_names(tmp_path: Path) -> 
         slave.on_write = lambda unit, address, value: held.update({14: value}) if address == 13 else None
         await access.write_and_verify("order", 5)
         slave.on_write = lambda unit, address, value: None
-        with pytest.raises(Unverified, match="order was set to 9  and shown reads back as 5"):
+        with pytest.raises(Unverified, match="order was set to 9 and shown reads back as 5"):
             await access.write_and_verify("order", 9)
 
     virtually(main)
