@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 QUEUE_MAX = 64
 URGENT_PATIENCE_S = 0.08  # beyond the bytes of an answer: slower than the slowest unit that we know thinks, 60 ms
+STOPPED_PATIENCE_S = 0.05  # the same of a unit that is told to stop while another one's stop waits
 SILENCE_MIN_S = 0.00175  # t3.5 above 19200 baud is fixed (serial line specification)
 DRAIN_LIMIT_S = 5.0  # whoever waits behind a line that babbles longer than this is told so
 
@@ -256,13 +257,16 @@ class ModbusLink:
                 self._send(transaction)
 
     def _hasten(self, transaction: _Transaction) -> None:
-        """A stop waits: what is in flight has only as long as its bytes and a unit that is well need."""
-        if transaction.presses or transaction.question.unit == 0:
+        """A stop waits: what is in flight has only as long as its bytes and a unit that is well need. So has another
+        unit's stop: a dead one must not hold it up."""
+        unit = transaction.question.unit
+        if unit == 0 or (transaction.presses and all(one.question.unit == unit for one in self._urgent)):
             return
-        if self._is_hastened or self._timeout_s <= URGENT_PATIENCE_S:
+        patience_s = STOPPED_PATIENCE_S if transaction.presses else URGENT_PATIENCE_S
+        if self._is_hastened or self._timeout_s <= patience_s:
             return
         self._is_hastened = True
-        self._deadline_s += URGENT_PATIENCE_S - self._timeout_s
+        self._deadline_s += patience_s - self._timeout_s
         if self._watch is None or self._deadline_s < self._watch_s:
             self._arm_watch()
 
@@ -315,6 +319,8 @@ class ModbusLink:
         self._deadline_s = deadline_s = self._loop.time() + wait_s
         if self._watch is None or deadline_s < self._watch_s:
             self._arm_watch()
+        if any(one.presses for one in self._urgent):
+            self._hasten(transaction)
 
     def _arm_watch(self) -> None:
         if self._watch is not None:
