@@ -138,15 +138,15 @@ def test_answers_that_are_all_late_are_never_off_by_one(kind: str, delay_s: floa
 
 
 STEP = st.tuples(
-    st.sampled_from(KINDS),
-    st.sampled_from([0.0, 0.0, 0.0, None, *DELAYS_S]) | st.floats(0.3, 5.0),
+    st.sampled_from(("read", *KINDS)),
+    st.sampled_from([0.0, 0.0, 0.0, None, 0.58, 0.62, 1.3]) | st.floats(0.3, 5.0),
     st.integers(0, 200),
-    st.integers(1, 6),
-    st.booleans(),
+    st.integers(1, 2),  # few lengths: many answers that look alike
+    st.sampled_from([False, False, False, True]),
 )
 
 
-@given(steps=st.lists(STEP, min_size=1, max_size=30), deaf=st.sampled_from([(), (1, 2), (1, 2, 4)]))
+@given(steps=st.lists(STEP, min_size=8, max_size=30), deaf=st.sampled_from([(), (1, 2), (1, 2, 4)]))
 @settings(max_examples=150, deadline=None)
 def test_any_delays_in_any_order_make_no_wrong_value(
     steps: list[tuple[str, float | None, int, int, bool]], deaf: tuple[int, ...]
