@@ -2,8 +2,8 @@
 
 `Machine` runs the pollers and the beam's feeder, keeps the newest readings, asks the interlocks after every poll, and
 latches what trips. Whoever works with the machine does so through `guarded(...)`: a step that a trip or a stop breaks
-off at once. `make_safe` is idempotent, ordered (beam, motion, heat) and bounded in time; a part of it that fails is
-reported and does not keep the rest from being done.
+off at once. `make_safe` is idempotent, ordered (beam, heat, motion, drives) and bounded in time; a part that fails
+is reported and keeps none of the others waiting.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from firmware_bridge.signals import Reading
 log = logging.getLogger(__name__)
 
 SAFE_STEP_S = 3.0  # no single part of making safe may take longer
+HEAD_START_S = 0.002  # of the beam before the rest: a head that is well is dark by then, and none other is waited for
 SAFE_MOTION_S = 25.0  # but the motion's: a gantry that is told to stop has a queue to drop, with the beam off already
 MOVING_S = 12.0  # a drive is polled fast for at most this long after a move was begun
 
@@ -245,8 +246,8 @@ class Machine(Watch):
             self._move(RunEvent.DISARM)
 
     async def make_safe(self) -> list[str]:
-        """The beam first; then heat, motion, drives, conveyor and supply side by side, begun in this order, since each
-        has its own wire and a queue to end.
+        """The beam first, by `HEAD_START_S`; then heat, motion, drives, conveyor and supply side by side, begun in this
+        order, since each has its own wire and a queue to end. What the beam does then holds up none of them.
 
         Each part is bounded in time, and none is skipped because another failed. Returns the names of the parts that
         could not be made safe; each has been told of. From here on the head is not fed.
@@ -254,8 +255,14 @@ class Machine(Watch):
         self._heat_target_c = self._firing_since_s = None
         self._letting_go = True
         d, broken_off = self.devices, self.state is RunState.FAULT
-        failed = [await self._made_safe("beam", SAFE_STEP_S, self._darken)]
-        failed += await asyncio.gather(
+        beam = asyncio.ensure_future(self._made_safe("beam", SAFE_STEP_S, self._darken))
+        try:
+            await asyncio.wait({beam}, timeout=HEAD_START_S)
+        except BaseException:
+            beam.cancel()
+            raise
+        failed = await asyncio.gather(
+            beam,
             self._made_safe("heater", SAFE_STEP_S, d.heater.safe),
             self._made_safe("motion", SAFE_MOTION_S, d.motion.quick_stop if broken_off else d.motion.safe),
             self._made_safe("recoater", SAFE_STEP_S, d.recoater.safe),

@@ -24,7 +24,7 @@ from control.journal import Declaration, Journal, LayerPhase, LayerRecord, Layer
 from control.machine import Machine
 from control.operator import Intent, Operator
 from control.outcome import Declared, LayerOutcome, Outcome, Status, Totals
-from control.resume_point import ResumePoint, block_at, line_ends_mm, resume_point, tail
+from control.resume_point import ResumePoint, block_at, line_end_mm, resume_point, tail
 from control.states import RunEvent
 from control.watch import Listener, MachineTripped
 from firmware_bridge.errors import BridgeError
@@ -369,7 +369,7 @@ class PrintRun:
         reached = first_block + (len(rest.path) if complete else block_at(program, taken))
         ended_s = asyncio.get_running_loop().time()
         if taken:
-            await self._close_position(index, line_ends_mm(program)[taken - 1])
+            await self._close_position(index, line_end_mm(program, taken - 1))
         if self._dry_run:
             await self._check_disarmed()
         else:

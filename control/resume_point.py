@@ -62,6 +62,15 @@ def line_ends_mm(program: LayerProgram) -> NDArray[np.float64]:
     return ends
 
 
+def line_end_mm(program: LayerProgram, line: int) -> NDArray[np.float64]:
+    """Where the head is after one line: (2,) f8, that of `line_ends_mm`; as quick as the last move is near."""
+    for text in reversed(program.lines[: line + 1]):
+        move = _MOVE.match(text)
+        if move:
+            return np.array([float(move[1]), float(move[2])])
+    return np.full(2, np.nan)
+
+
 def resume_point(
     record: LayerRecord,
     job_layer: JobLayer,

@@ -10,13 +10,32 @@ from firmware_bridge.errors import TransportError
 from firmware_bridge.recorder import open_tapped
 from firmware_bridge.recording import Recorder, Recording
 from firmware_bridge.replay import Answer, Departure, Prompter, Script
-from firmware_bridge.transport import Transport
+from firmware_bridge.transport import Transport, open_transport
 
 OPEN_TIMEOUT_S = 5.0
 
 
 Say = Callable[[str], None]
 """Takes a sentence for the operator."""
+
+
+async def check_can_be_opened(url: str) -> None:
+    """Open the device at `url` and close it again: nothing is written, and what it says is not heard.
+
+    Raises TransportError: absent, busy, forbidden, nobody there.
+    """
+    transport = await open_transport(url, _Deaf(), timeout_s=OPEN_TIMEOUT_S)
+    transport.close()
+
+
+class _Deaf:
+    """Receiver of a line that is only looked at."""
+
+    def data_received(self, data: bytes) -> None:
+        """Whoever opens the line next asks for himself."""
+
+    def connection_lost(self, error: TransportError | None) -> None:
+        """A line that is lost in this moment is found lost when a host comes."""
 
 
 class Passage:

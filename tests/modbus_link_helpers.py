@@ -72,6 +72,8 @@ class FakeSlave(Transport):
                 return bytes((function | 0x80, 2))
             words = b"".join(table[address + offset].to_bytes(2, "big") for offset in range(count))
             return bytes((function, len(words))) + words
+        if function not in (6, 16):
+            return bytes((function | 0x80, 1))
         values = [pdu[3:5]] if function == 6 else [pdu[i : i + 2] for i in range(6, len(pdu), 2)]
         for offset in range(len(values)):
             if (unit, address + offset) in self.refuse:

@@ -55,6 +55,7 @@ plan_job(sys.argv[1], load_recipe("dsel_fibre"), Envelope(250.0, 150.0, 100.0, 2
 """
 
 
+@pytest.mark.timeout(600)  # two processes compile everything, perhaps beside others
 def test_the_process_beside_a_plan_compiles_what_the_plan_then_finds(tmp_path: Path) -> None:
     """Were a kernel given other types there than here, it would be compiled twice for nothing."""
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}

@@ -20,7 +20,7 @@ from hil_sim.virtual_time import run_virtual
 UNITS = (1, 2, 3)
 FAILS = (LinkTimeout, FrameError, Mismatch)
 RECOVERY_REQUESTS = 2
-LATEST_S = 0.6  # no fault sends anything later; what comes later than twice the timeout RTU cannot tell from an answer
+LATEST_S = 0.6  # no fault of the table sends anything later; test_modbus_late has what is later
 
 
 def virtually(main: Callable[[], Awaitable[None]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from control.config import load_machine
+from control.machine import HEAD_START_S
 from control.stop_bounds import ADAPTER_BYTES, LOOP_HOLD_S, stop_bounds
 
 
@@ -17,7 +18,8 @@ def test_every_device_that_acts_has_a_bound_and_it_is_kept() -> None:
 
 def test_a_bound_is_the_sum_of_what_may_be_ahead() -> None:
     bounds = stop_bounds(load_machine("bench"))
-    assert bounds["motion"].seconds == pytest.approx(ADAPTER_BYTES * 10 / 115_200 + LOOP_HOLD_S)
+    assert bounds["motion"].seconds == pytest.approx(ADAPTER_BYTES * 10 / 115_200 + HEAD_START_S + LOOP_HOLD_S)
     assert "obeyed when the line in work is done" in stop_bounds(load_machine("bench_rrf"))["motion"].words
     assert bounds["beam"].seconds == LOOP_HOLD_S and "kept free" in bounds["beam"].words
-    assert bounds["heater"].seconds > bounds["recoater"].seconds > 0.08, "9600 baud, and a meter beside it"
+    assert bounds["heater"].seconds > 0.1, "9600 baud, and a meter beside it that nobody stops"
+    assert "1 on the wire told before it" in bounds["piston"].words and bounds["piston"].seconds > 0.13

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
+from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -95,10 +98,11 @@ def test_hosts_use_the_stand_in_and_everything_is_recorded(tmp_path, capsys):
     assert "2 connections, 9 bytes to the device, 9 to the host" in capsys.readouterr().err
 
 
-def test_an_absent_device_is_a_sentence_and_a_hang_up_and_may_come_later(tmp_path, capsys):
+def test_a_device_that_went_away_is_a_sentence_and_a_hang_up_and_may_come_back(tmp_path, capsys):
     async def story():
-        url = f"serial:{tmp_path}/device?baud=115200"
-        async with running(_tap(url, tmp_path / "wire.mcap", tmp_path / "stand-in", None), capsys) as tap:
+        wire = await lay_pty(tmp_path, "device", Echo(), baud=115200)
+        async with running(_tap(wire.url, tmp_path / "wire.mcap", tmp_path / "stand-in", None), capsys) as tap:
+            wire.close()
             listener = Listener()
             await open_transport(tap.url, listener)
             await listener.until(lambda heard: heard.lost)
@@ -166,14 +170,31 @@ def run(*words: object):
     return CliRunner().invoke(cli, [str(word) for word in words])
 
 
-def test_a_tap_that_cannot_begin_says_why_and_loses_nothing(tmp_path, monkeypatch):
+@pytest.fixture
+def ports() -> Iterator[tuple[str, str]]:
+    """Two serial ports: one that is free, and one that another program has locked."""
+    ends = [end for _ in range(2) for end in os.openpty()]
+    fcntl.flock(ends[3], fcntl.LOCK_EX)
+    yield os.ttyname(ends[1]), os.ttyname(ends[3])
+    for end in ends:
+        os.close(end)
+
+
+@pytest.mark.timeout(60)  # it once waited for ever
+def test_a_tap_that_cannot_begin_says_why_and_loses_nothing(tmp_path, monkeypatch, ports):
     monkeypatch.chdir(tmp_path)
+    port, busy = ports
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = server.getsockname()[1]
     Path("old.mcap").write_text("a field failure")
     Path("file").write_text("of another kind")
     for words, code, sentence in [
         (("serial:/dev/x", "-o", "old.mcap"), 2, "never written over"),
         (("serial:/dev/x", "-o", "no/such/w.mcap"), 2, "no recording can be made"),
-        (("serial:/dev/x", "-o", "w.mcap", "--as", "file"), 3, "a file of that name is there"),
+        ((f"serial:{port}", "-o", "w.mcap", "--as", "file"), 3, "a file of that name is there"),
+        (("serial:/dev/x", "-o", "w.mcap"), 3, "there is no port /dev/x"),
+        ((f"serial:{busy}", "-o", "w.mcap"), 3, f"{busy} is in use by another program"),
+        ((f"tcp:127.0.0.1:{closed}", "-o", "w.mcap"), 3, f"127.0.0.1:{closed}"),
         (("serial:/dev/x?baud=fast", "-o", "w.mcap"), 3, "baud=fast"),
         (("tcp:beam", "-o", "w.mcap"), 3, "HOST:PORT"),
         (("sim:beam", "-o", "w.mcap"), 2, "cannot be tapped"),
@@ -186,8 +207,8 @@ def test_a_tap_that_cannot_begin_says_why_and_loses_nothing(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_leaves_a_whole_file_and_exit_code_0(tmp_path, end):
-    tap = moonkiln("tap", "serial:/dev/absent", "-o", tmp_path / "wire.mcap")
+def test_ctrl_c_leaves_a_whole_file_and_exit_code_0(tmp_path, end, ports):
+    tap = moonkiln("tap", f"serial:{ports[0]}", "-o", tmp_path / "wire.mcap")
     assert tap.stdout is not None and json.loads(tap.stdout.readline())["url"].startswith(f"serial:{tmp_path}/wire.tty")
     tap.send_signal(end)
     out, err = tap.communicate(timeout=30)

@@ -30,7 +30,8 @@ Examples:
   moonkiln tap tcp:192.168.70.10:502 -o beam.mcap --port 1502
   moonkiln tap serial:/dev/ttyUSB0?baud=9600 -o bus.mcap --as /tmp/bus0
 
-The device is opened when a host opens its stand-in, and closed when the host leaves. Bytes pass unchanged; DTR and a
+The device is opened once at the start, to see that it is there: one that is absent, busy or forbidden is exit code 3.
+Then it is opened when a host opens its stand-in, and closed when the host leaves. Bytes pass unchanged; DTR and a
 change of baud rate do not pass. One JSON line on stdout names the stand-in. Ctrl-C ends it and leaves the file whole.
 """
 )
@@ -45,7 +46,7 @@ def tap(url: str, output: Path, path: Path | None, port: int | None) -> int:
 
 async def _tap(url: str, output: Path, path: Path | None, port: int | None) -> int:
     from control.clock import run_start_ns
-    from firmware_bridge.passage import Passage
+    from firmware_bridge.passage import Passage, check_can_be_opened
     from firmware_bridge.recording import Recorder, RecordingError, Way
 
     byte_time_s, baud = _line_of(url)
@@ -55,6 +56,7 @@ async def _tap(url: str, output: Path, path: Path | None, port: int | None) -> i
         raise UsageError(str(error)) from error
     passage = Passage(url, recorder, _say, baud=baud)
     try:
+        await check_can_be_opened(url)
         door = await _open_door(passage.greet, path or output.with_suffix(".tty"), port, baud)
     except BaseException:
         recorder.close()

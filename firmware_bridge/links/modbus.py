@@ -7,8 +7,10 @@
 RTU has no transaction number, so a reply that comes after its deadline would pass for the next one's. After a timeout
 or a wrong reply the link is TAINTED: nothing is sent until the line has been quiet for the late window. A caller that
 is cancelled leaves its transaction to end by itself: reply or deadline. Bytes that nobody asked for taint it, too.
-An urgent write (a stop) waits neither for a unit that is silent nor for the line to be quiet for that long: a late
-answer cannot pass for its echo, and what it may collide with is repeated.
+An answer may be later than any such window. So a unit that owes one is asked nothing that it could pass for an answer
+to before a probe has shown that it will not come any more (modbus_debts).
+An urgent write (a stop) waits neither for a unit that is silent nor for the line to be quiet nor for a probe. If a late
+echo could pass for its own, it is written once more behind the probe, and that echo is believed.
 What cannot be told apart in RTU: an exact duplicate of a reply that arrives while the same question is asked again.
 """
 
@@ -31,6 +33,7 @@ from firmware_bridge.errors import (
     TransportError,
 )
 from firmware_bridge.links.modbus_counters import ModbusCounters, SilentUnits
+from firmware_bridge.links.modbus_debts import Debts, Probe
 from firmware_bridge.links.modbus_frames import (
     DAMAGED_REQUEST,
     EXCEPTION_NAMES,
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
 
 QUEUE_MAX = 64
 URGENT_PATIENCE_S = 0.08  # beyond the bytes of an answer: slower than the slowest unit that we know thinks, 60 ms
+STOPPED_PATIENCE_S = 0.05  # the same of a unit that is told to stop while another one's stop waits
 SILENCE_MIN_S = 0.00175  # t3.5 above 19200 baud is fixed (serial line specification)
 DRAIN_LIMIT_S = 5.0  # whoever waits behind a line that babbles longer than this is told so
 
@@ -65,12 +69,14 @@ class LinkState(Enum):
 
 
 class _Transaction:
-    """`presses`: an urgent write, whose answer no older one can be taken for."""
+    """`asked`: what is on the wire, the question or a probe before it. `is_urgent`: goes before what is not.
+    `presses`: an urgent write that has had no echo yet: it waits for nothing."""
 
-    __slots__ = ("future", "number", "presses", "question")
+    __slots__ = ("asked", "future", "is_urgent", "number", "presses", "question")
 
-    def __init__(self, question: Question, future: asyncio.Future[bytes], presses: bool) -> None:
-        self.question = question
+    def __init__(self, question: Question, future: asyncio.Future[bytes], presses: bool, is_urgent: bool) -> None:
+        self.question = self.asked = question
+        self.is_urgent = is_urgent
         self.future = future
         self.presses = presses
         self.number = 0
@@ -121,6 +127,7 @@ class ModbusLink:
         self._is_out_of_frame = False
         self._number = 0
         self._odd = Oddities()
+        self._debts = Debts()
         self._rtu = RtuDeframer()
         self._tcp = TcpDeframer()
 
@@ -195,7 +202,7 @@ class ModbusLink:
     ) -> None:
         """Write registers (u16 each) and check the echo. fc 6 (default for one value) or 16; unit 0 broadcasts.
 
-        Give `retries` only to writes that may be executed twice. Raises as `read`.
+        Give `retries` and `urgent` only to writes that may be executed twice. Raises as `read`.
         """
         await self._ask(ask_write(unit, address, values, fc), retries, urgent)
 
@@ -215,7 +222,7 @@ class ModbusLink:
             if len(queue) >= QUEUE_MAX:
                 raise LinkError(f"{self.url}: {QUEUE_MAX} requests wait: the bus cannot keep up. Poll less often.")
             presses = urgent and self.is_rtu and bool(question.echo)
-            transaction = _Transaction(question, self._loop.create_future(), presses)
+            transaction = _Transaction(question, self._loop.create_future(), presses, urgent)
             queue.append(transaction)
             if self._current is None:
                 self._pump()
@@ -240,10 +247,10 @@ class ModbusLink:
     def _pump(self) -> None:
         """Start the next transaction if the line is free, quiet and untainted."""
         while self._current is None and self._error is None:
-            queue = self._urgent or self._queue
-            if not queue:
+            transaction = self._first()
+            if transaction is None:
                 return
-            ready_s = self._free_at_s if queue[0].presses else self._quiet_until_s
+            ready_s = self._free_at_s if transaction.presses else self._quiet_until_s
             if self._loop.time() < ready_s:
                 if self._start is not None and self._start.when() > ready_s:
                     self._start.cancel()
@@ -251,18 +258,45 @@ class ModbusLink:
                 if self._start is None:
                     self._start = self._loop.call_at(ready_s, self._line_is_quiet)
                 return
-            transaction = queue.popleft()
+            (self._urgent if transaction.is_urgent else self._queue).remove(transaction)
             if not transaction.future.done():
-                self._send(transaction)
+                self._ask_or_probe(transaction)
+
+    def _first(self) -> _Transaction | None:
+        """A stop that has not been sent goes before one that waits to be sure of its echo."""
+        if self._urgent:
+            return next((transaction for transaction in self._urgent if transaction.presses), self._urgent[0])
+        return self._queue[0] if self._queue else None
+
+    def _ask_or_probe(self, transaction: _Transaction) -> None:
+        question, now_s = transaction.question, self._loop.time()
+        if transaction.presses or not self._is_confused(question):
+            self._send(transaction, question)
+        elif (probe := self._debts.probe(question, now_s)) is not None:
+            self.counters.probes += 1
+            self._send(transaction, probe)
+        else:
+            sentence = (
+                f"unit {question.unit} on {self.url} has left so many kinds of requests unanswered that no answer to "
+                f"{question.what} could be told from theirs: it is asked again later."
+            )
+            transaction.future.set_exception(LinkTainted(sentence))
+
+    def _is_confused(self, question: Question) -> bool:
+        """Whether an answer that is still owed could pass for one to `question`."""
+        return self.is_rtu and question.unit != 0 and self._debts.confuses(question, self._loop.time())
 
     def _hasten(self, transaction: _Transaction) -> None:
-        """A stop waits: what is in flight has only as long as its bytes and a unit that is well need."""
-        if transaction.presses or transaction.question.unit == 0:
+        """A stop waits: what is in flight has only as long as its bytes and a unit that is well need. So has another
+        unit's stop: a dead one must not hold it up."""
+        unit = transaction.question.unit
+        if unit == 0 or (transaction.presses and all(one.question.unit == unit for one in self._urgent)):
             return
-        if self._is_hastened or self._timeout_s <= URGENT_PATIENCE_S:
+        patience_s = STOPPED_PATIENCE_S if transaction.presses else URGENT_PATIENCE_S
+        if self._is_hastened or self._timeout_s <= patience_s:
             return
         self._is_hastened = True
-        self._deadline_s += URGENT_PATIENCE_S - self._timeout_s
+        self._deadline_s += patience_s - self._timeout_s
         if self._watch is None or self._deadline_s < self._watch_s:
             self._arm_watch()
 
@@ -282,9 +316,9 @@ class ModbusLink:
             self._queue.clear()
         self._pump()
 
-    def _send(self, transaction: _Transaction) -> None:
+    def _send(self, transaction: _Transaction, question: Question) -> None:
         assert self._transport is not None
-        question = transaction.question
+        transaction.asked = question
         if self._start is not None:
             self._start.cancel()
             self._start = None
@@ -315,6 +349,8 @@ class ModbusLink:
         self._deadline_s = deadline_s = self._loop.time() + wait_s
         if self._watch is None or deadline_s < self._watch_s:
             self._arm_watch()
+        if any(one.presses for one in self._urgent):
+            self._hasten(transaction)
 
     def _arm_watch(self) -> None:
         if self._watch is not None:
@@ -343,7 +379,7 @@ class ModbusLink:
             return
         try:
             if self.is_rtu:
-                found, pdu = self._rtu.feed(transaction.question, data, self._odd)
+                found, pdu = self._rtu.feed(transaction.asked, data, self._odd)
             else:
                 found, pdu = self._tcp.feed(transaction.question, transaction.number, data, self._odd)
         except (Mismatch, FrameError) as error:
@@ -351,9 +387,9 @@ class ModbusLink:
             self._fail_current(self._sentence(type(error), transaction.question, str(error)))
             return
         if found is Found.REPLY:
-            self._finish(pdu)
+            self._answer(transaction, pdu)
         elif found is Found.EXCEPTION:
-            self._refuse(transaction.question, pdu[1])
+            self._refuse(transaction, pdu[1])
 
     def _on_unsolicited(self, data: bytes) -> None:
         """Nobody asked: on RTU somebody's late answer, so wait until the line is quiet; on TCP it has a number."""
@@ -366,6 +402,27 @@ class ModbusLink:
                 self._is_out_of_frame = True
         self._taint()
 
+    def _answer(self, transaction: _Transaction, pdu: bytes) -> None:
+        """The reply to what was asked. If that was a probe, or an echo that may be an older one's, its question goes
+        out now, behind it."""
+        is_doubtful = transaction.presses and self._is_confused(transaction.question)
+        if self.is_rtu:
+            self._debts.answered(transaction.asked, has_values=True)
+        if transaction.asked is transaction.question and not is_doubtful:
+            self._finish(pdu)
+            return
+        if is_doubtful:  # of two echoes under way only one has come
+            self._debts.owes(transaction.asked, self._loop.time())
+        self._go_on(transaction)
+
+    def _go_on(self, transaction: _Transaction) -> None:
+        self._end()
+        self.counters.ok += 1
+        self.silent.heard(transaction.question.unit)
+        transaction.presses = False
+        (self._urgent if transaction.is_urgent else self._queue).appendleft(transaction)
+        self._pump()
+
     def _finish(self, pdu: bytes) -> None:
         transaction = self._end()
         self.counters.ok += 1
@@ -374,8 +431,18 @@ class ModbusLink:
             transaction.future.set_result(pdu)
         self._pump()
 
-    def _refuse(self, question: Question, code: int) -> None:
-        transaction = self._end()
+    def _refuse(self, transaction: _Transaction, code: int) -> None:
+        question = transaction.question
+        if self.is_rtu:
+            if self._debts.confuses_refusal(transaction.asked, self._loop.time()):
+                seen = f"exception {code:02d}, perhaps to an older question"
+                self._fail_current(self._sentence(Mismatch, question, seen), is_ignored=True)
+                return
+            self._debts.answered(transaction.asked, has_values=False)
+            if isinstance(transaction.asked, Probe):
+                self._go_on(transaction)
+                return
+        self._end()
         self.silent.heard(question.unit)
         self.counters.exceptions[code] = self.counters.exceptions.get(code, 0) + 1
         meaning = EXCEPTION_NAMES.get(code, "no meaning known")
@@ -388,8 +455,9 @@ class ModbusLink:
         """The deadline: say what came instead of the answer."""
         assert self._current is not None
         question, odd = self._current.question, self._odd
+        is_ignored = not self._is_hastened
         rest = self._rtu.rest if self.is_rtu else self._tcp.rest
-        seen = self._rtu.describe(question, odd) if self.is_rtu else ""
+        seen = self._rtu.describe(self._current.asked, odd) if self.is_rtu else ""
         self._is_out_of_frame = bool(self._tcp.rest)
         self._tcp.give_up(self._current.number)
         if seen:
@@ -398,7 +466,7 @@ class ModbusLink:
             error = self._sentence(FrameError, question, f"{len(rest)} bytes without a frame ({rest[:12].hex(' ')})")
         else:
             error = self._sentence(LinkTimeout, question, "")
-        self._fail_current(error)
+        self._fail_current(error, is_ignored=is_ignored)
 
     def _sentence(self, kind: type[LinkError], question: Question, seen: str) -> LinkError:
         if kind is LinkTimeout and self._is_hastened:
@@ -417,8 +485,10 @@ class ModbusLink:
             self.counters.mismatches += 1
         return kind(f"unit {question.unit} on {self.url} was asked {question.what}; what came is {seen}, no answer.")
 
-    def _fail_current(self, error: LinkError) -> None:
+    def _fail_current(self, error: LinkError, *, is_ignored: bool = False) -> None:
         transaction = self._end()
+        if self.is_rtu:
+            self._debts.owes(transaction.asked, self._loop.time(), is_ignored=is_ignored)
         self._taint()
         if not transaction.future.done():
             transaction.future.set_exception(error)

@@ -9,7 +9,8 @@ SILENT_AFTER = 2
 
 @dataclass
 class ModbusCounters:
-    """What went by since the link was made. `exceptions`: by Modbus exception code."""
+    """What went by since the link was made. `exceptions`: by Modbus exception code.
+    `probes`: asked of a unit that owed an answer; they are in `sent` and `ok` as well."""
 
     sent: int = 0
     ok: int = 0
@@ -23,6 +24,7 @@ class ModbusCounters:
     retries: int = 0
     cancelled: int = 0
     drains: int = 0
+    probes: int = 0
     exceptions: dict[int, int] = field(default_factory=dict)
 
 
