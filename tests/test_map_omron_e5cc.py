@@ -54,6 +54,8 @@ class Controller:
             if not self.status & COMM_WRITE:
                 return [(0.0, refused)]
             self.backed_up += not self.status & RAM_WRITE
+        elif pdu[0] == 4:  # a probe of what is owed: the controller does not know the function
+            return [(0.0, self.slave.frame(unit, b"\x84\x01"))]
         else:
             assert pdu[0] == 3 and pdu[2] % 2 == 0 and pdu[4] % 2 == 0
         return None

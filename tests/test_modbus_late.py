@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from modbus_link_helpers import FakeSlave, bus
 
 from firmware_bridge.devices.instrument import Instrument
-from firmware_bridge.errors import BridgeError, FrameError, LinkTimeout, Mismatch
+from firmware_bridge.errors import BridgeError, FrameError, LinkTainted, LinkTimeout, Mismatch
 from firmware_bridge.links.modbus import ModbusLink
 from firmware_bridge.links.modbus_debts import BOUND_S
 from firmware_bridge.register_map import load_map
@@ -22,7 +22,7 @@ from hil_sim.world.faults.schedule import Fault, FaultSchedule
 from hil_sim.world.plant.power import Meter
 from hil_sim.world.wire import lay_virtual
 
-FAILS = (LinkTimeout, FrameError, Mismatch)
+FAILS = (LinkTimeout, FrameError, Mismatch, LinkTainted)
 DELAYS_S = (0.3, 0.31, 0.45, 0.58, 0.62, 0.8, 1.0, 1.3, 2.0, 3.3, 5.0)
 READS = ("read", "read input")
 KINDS = (*READS, "write", "write block")
