@@ -198,7 +198,8 @@ def test_a_stop_whose_frame_is_lost_is_said_again(lost: int) -> None:
             frames[0] = 0
             await wheels.stop()
             await asyncio.sleep(0.15)
-            assert rover.wheel_speed(loop.time()) == 0.0 and frames == [9]
+            # a late echo could pass for the second order's: a probe settles that, and it is said once more
+            assert rover.wheel_speed(loop.time()) == 0.0 and frames == [11]
 
     virtually(main)
 
