@@ -4,7 +4,7 @@
 
 The same machine and job as `bench_virtual_time`, on ptys and loopback TCP; the emulated devices are a process of their
 own. The host is the whole of it: interlocks after every poll, the journal with full sync, telemetry. Measured is its
-process alone, during the exposure.
+process alone, during the exposure; and how long its loop was held at most (`loop_hold`).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from bench_virtual_time import (
     telemetry_counts,
     write_inputs,
 )
+from loop_hold import longest, run_watched
 
 from control.host import JOURNAL_NAME, TELEMETRY_NAME, Status, print_host
 
@@ -86,7 +87,7 @@ def run(exposure_s: float = EXPOSURE_S) -> dict[str, Any]:
                 told: dict[str, Any] = {}
                 while "machine" not in told:
                     told = json.loads(world.stdout.readline())
-                samples = asyncio.run(expose(job, Path(told["machine"]), folder / "run"))
+                samples, holds = run_watched(expose(job, Path(told["machine"]), folder / "run"))
             finally:
                 world.send_signal(signal.SIGINT)
                 world.communicate(timeout=60)
@@ -104,6 +105,7 @@ def run(exposure_s: float = EXPOSURE_S) -> dict[str, Any]:
         "lines_per_s": round(lines_per_s, 1),
         "polls_per_s": polls,
         "measured_s": round(took_s, 1),
+        **longest(holds, begin_s, end_s),
         "load_average": round(os.getloadavg()[0], 2),
         "bar": f"cpu_share <= {BAR} at {LINES_PER_S_MIN:g} lines/s and {POLLS_PER_S_MIN:g} polls/s a device",
         "passed": share <= BAR and is_dense,

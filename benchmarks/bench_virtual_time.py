@@ -21,13 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from mcap.reader import make_reader
 
 from control.config import load_envelope
 from control.host import JOURNAL_NAME, TELEMETRY_NAME, Status, print_host
 from hil_sim.virtual_time import VirtualLoop, run_virtual
-from hil_sim.world.build import Truth, build_world
+from hil_sim.world.build import Truth, build_world, load_machine_spec
 from slicer.job import JobHead
 from slicer.job_layer import JobLayer
 from slicer.job_writing import write_job
@@ -93,10 +94,15 @@ async def sample(loop: VirtualLoop, samples: list[Sample]) -> None:
         await asyncio.sleep(1.0)
 
 
-async def simulate(loop: VirtualLoop, job: Path, machine: Path, run_dir: Path) -> tuple[list[Sample], Truth]:
-    """One print, sampled."""
+async def simulate(
+    loop: VirtualLoop, job: Path, machine: Path, run_dir: Path, cell_xy_mm: float | None
+) -> tuple[list[Sample], Truth]:
+    """One print, sampled; the bed in cells of that size, None: as dense/world.toml says."""
     samples: list[Sample] = []
-    world = await build_world(DENSE / "world.toml")
+    settings = load_machine_spec(DENSE / "world.toml").bed
+    if cell_xy_mm is not None:
+        settings = msgspec.structs.replace(settings, cell_xy_mm=cell_xy_mm)
+    world = await build_world(DENSE / "world.toml", settings=settings)
     sampler = loop.create_task(sample(loop, samples), name="sampler")
     try:
         outcome = await print_host(job, machine, run_dir, urls=world.urls)
@@ -133,25 +139,30 @@ def journal_commits(path: Path, start_s: float, end_s: float) -> int:
 
 def run(exposure_s: float = EXPOSURE_S, rounds: int = ROUNDS) -> dict[str, Any]:
     """The figures of the middle one of `rounds` runs; `rounds_sim_s_per_cpu_s` has the ratio of each."""
-    figures = sorted((measure(exposure_s) for _ in range(rounds)), key=lambda one: one["sim_s_per_cpu_s"])
+    return run_at(exposure_s, rounds, bar=BAR)
+
+
+def run_at(exposure_s: float, rounds: int, *, bar: float, cell_xy_mm: float | None = None) -> dict[str, Any]:
+    """The same for another bar and bed."""
+    figures = sorted((measure(exposure_s, cell_xy_mm) for _ in range(rounds)), key=lambda one: one["sim_s_per_cpu_s"])
     middle = figures[len(figures) // 2]
     is_dense = all(
         one["lines_per_s"] >= LINES_PER_S_MIN and min(one["polls_per_s"].values()) >= POLLS_PER_S_MIN for one in figures
     )
     return middle | {
         "rounds_sim_s_per_cpu_s": [one["sim_s_per_cpu_s"] for one in figures],
-        "bar": f"sim_s_per_cpu_s >= {BAR:g} at {LINES_PER_S_MIN:g} lines/s and {POLLS_PER_S_MIN:g} polls/s a device",
-        "passed": middle["sim_s_per_cpu_s"] >= BAR and is_dense,
+        "bar": f"sim_s_per_cpu_s >= {bar:g} at {LINES_PER_S_MIN:g} lines/s and {POLLS_PER_S_MIN:g} polls/s a device",
+        "passed": middle["sim_s_per_cpu_s"] >= bar and is_dense,
     }
 
 
-def measure(exposure_s: float) -> dict[str, Any]:
+def measure(exposure_s: float, cell_xy_mm: float | None = None) -> dict[str, Any]:
     """The figures of one run of `exposure_s` simulated seconds of exposure."""
     with tempfile.TemporaryDirectory(prefix="moonkiln-bench-") as folder:
         job, machine = write_inputs(Path(folder), exposure_s)
         run_dir = Path(folder) / "run"
         wall = time.perf_counter()
-        samples, truth = run_virtual(lambda loop: simulate(loop, job, machine, run_dir))
+        samples, truth = run_virtual(lambda loop: simulate(loop, job, machine, run_dir, cell_xy_mm))
         wall_s = time.perf_counter() - wall
         begin_s, end_s = truth.executed[0].t0_s + 1.0, truth.executed[-1].t1_s - 1.0
         inside = [each for each in samples if begin_s <= each.sim_s <= end_s]
@@ -169,6 +180,7 @@ def measure(exposure_s: float) -> dict[str, Any]:
         "lines_per_s": round(lines / sim_s, 1),
         "polls_per_s": polls,
         "journal_groups_per_s": round(commits / sim_s, 1),
+        "bed_cell_updates_per_s": round(truth.facts["cell_updates"] / truth.end_s),
         "telemetry_messages_per_s": round(messages.total() / sim_s, 1),
         "timers_per_s": round((last.timers - first.timers) / sim_s, 1),
         "lines": lines,

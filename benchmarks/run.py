@@ -44,6 +44,9 @@ FIGURES = {
     "stop": Figure("gcode_latest_ms", "ms, the latest of 100 stops into a G-code stream", 10.0, False),
     "load": Figure("cpu_share", "of a core: 5 devices at 10 Hz, 200 lines/s, on the wire", 0.12, False),
     "virtual_time": Figure("sim_s_per_cpu_s", "simulated s per CPU s", 80.0, True),
+    "virtual_links": Figure("sim_s_per_cpu_s", "simulated s per CPU s, links alone", 150.0, True),
+    "virtual_bed": Figure("sim_s_per_cpu_s", "simulated s per CPU s, the bed in cells of 3 mm", 50.0, True),
+    "idle": Figure("cpu_s", "CPU s, 30 simulated days of an idle bench", 0.2, False),
     "bed": Figure("cell_updates_per_s", "cell updates/s", 40e6, True),
     "route": Figure("field_ms", "ms, cost-to-go of 4.19 M cells", 270.0, False),
     "corridor": Figure("crop_ms", "ms, one path over 4.19 M cells", 60.0, False),
@@ -52,7 +55,9 @@ FIGURES = {
     "sky": Figure("horizons_36_s", "s, horizons of 4.19 M cells x 36", 5.0, False),
     "scale": Figure("exponent", "power of cost against layers or vectors", 1.1, False),
     "big": Figure("cli_mb_per_s", "MB/s to binary CLI, a job of 1e8 vectors", 150.0, True),
+    "campaign": Figure("motion_s", "s, a campaign of 2,000 motion seeds, 2 processes", 60.0, False),
     "drive": Figure("sim_s_per_cpu_s", "simulated s per CPU s, a rover", None, True),
+    "shrink": Figure("median_s", "s, median, a campaign's finding made small", 30.0, False),
     "help": Figure("wall_s", "s for --help", 0.3, False),
 }
 
@@ -125,6 +130,22 @@ def table(rows: list[Row]) -> str:
     )
 
 
+def beside(results: dict[str, dict[str, Any]]) -> list[str]:
+    """What benchmarks note beside their figures, and what hosts of others did in the same runs; a line each."""
+    lines = []
+    for name, result in results.items():
+        lines += [f"{name}: {note}" for note in result.get("notes", [])]
+        for peer in result.get("peers", []):
+            if "ratio" in peer:
+                lines.append(
+                    f"{name}: {peer['who']} {peer['lines_per_s']:,.0f} lines/s, moonkiln {peer['ratio']:.3g} x"
+                )
+            else:
+                why = f"skipped: {peer['skipped']}" if "skipped" in peer else f"could not run: {peer['error']}"
+                lines.append(f"{name}: {peer['who']} {why}")
+    return lines
+
+
 def main(words: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(description="Run the benchmarks and print one table.")
@@ -143,7 +164,7 @@ def main(words: list[str] | None = None) -> int:
         results[name] = result = measure(name)
         rows.append(row_of(name, result))
         (folder / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(table(rows))
+    print("\n".join([table(rows), *beside(results)]))
     for name, result in results.items():
         if "error" in result:
             print(f"{name} could not run: {result['error']}", file=sys.stderr)

@@ -12,9 +12,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Literal
 
 from control.bench_device import BenchDevice, MappedDevice, PolledDevice
-from control.config import ConfigError, DriveConfig, ExtraConfig, MachineConfig
+from control.config import CameraConfig, ConfigError, DriveConfig, ExtraConfig, MachineConfig
 from control.lab import LabDevices
 from control.machine import Devices, Machine
+from control.offload import offload
 from control.plug_in_devices import INSTRUMENT, ExtraDevice, check_device, load_maker
 from control.rover.config import ModbusWheelsDevice, RoboClawDevice, RoverCameraDevice, RoverConfig
 from control.rover.machine import Rover, RoverDevices
@@ -50,6 +51,7 @@ from firmware_bridge.links.roboclaw import RoboClawLink
 from firmware_bridge.links.tracker_lines import TrackerLink
 from firmware_bridge.register_map import RegisterMap, load_map
 from slicer.words import did_you_mean
+from vision.jpeg_check import jpeg_flaw
 
 WHEEL_SPEED_SPARE = 1.5  # outer wheels of a turn go faster than the rover, and slip is made up for
 STEER_SPARE_DEG = 3.0
@@ -261,7 +263,13 @@ async def _camera(wires: Wires, config: MachineConfig | RoverConfig) -> Camera:
     c = config.devices.camera
     assert c is not None, "a machine without a camera opens none"
     size_px = (c.width_px, c.height_px) if isinstance(c, RoverCameraDevice) else None
-    return Camera(await wires.http(c.wire, c.timeout_s), size_px=size_px)
+    # A rover's next look follows anyhow, and it must know when a picture was taken.
+    tries = c.tries_max if isinstance(c, CameraConfig) else 1
+    return Camera(await wires.http(c.wire, c.timeout_s), size_px=size_px, tries_max=tries, flaw=_jpeg_flaw)
+
+
+async def _jpeg_flaw(jpeg: bytes) -> str:
+    return await offload(lambda: jpeg_flaw(jpeg))
 
 
 # Which function makes a device of a kind. A new device has its row here, a file in firmware_bridge/devices, a map, and

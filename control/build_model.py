@@ -1,11 +1,11 @@
-"""A machine file as the build-time model knows it: controller, serial line, powder."""
+"""A machine file as the build-time model knows it: controller, serial line, powder, looks at its end switches."""
 
 from __future__ import annotations
 
 import re
 
 from control.config import DriveConfig, MachineConfig
-from slicer.build_time import AxisDrive, Recoat, TimeModel
+from slicer.build_time import Approach, AxisDrive, PlaceCheck, Recoat, TimeModel
 from slicer.motion_time import FIRMWARES, Wire
 
 BAUD = 115_200
@@ -14,8 +14,9 @@ BAUD = 115_200
 RAMP_S_PER_KRPM = 0.1
 """The powder drives' ramp: 100 ms for 1000 rpm, as the drives are set when the machine is brought up."""
 
-LAYER_OVERHEAD_S, STARTING_S = 0.49, 5.9
-"""Telegrams and pictures of a layer, and homing once, as measured on the emulated bench."""
+LAYER_OVERHEAD_S, APPROACH_OVERHEAD_S, CHECK_OVERHEAD_S, STARTING_S = 0.49, 0.0, 0.505, 5.9
+"""Telegrams and pictures of a layer; questions and the rests of an approach and of a look at the end switches; homing
+once: as measured on the emulated bench."""
 
 
 FIRMWARE_OF = {"marlin": "marlin", "grbl": "grbl", "reprap": "rrf"}
@@ -33,7 +34,19 @@ def time_model(config: MachineConfig) -> TimeModel:
     )
     found = re.search(r"[?&]baud=(\d+)", config.urls[devices.motion.wire])
     wire = Wire(int(found[1]) if found else BAUD)
-    return TimeModel(FIRMWARES[FIRMWARE_OF[devices.motion.kind]], wire, recoat, starting_s=STARTING_S)
+    motion, e = devices.motion, config.envelope
+    gantry = AxisDrive(e.speed_mm_s_max, e.speed_mm_s_max / e.acceleration_mm_s2)
+    check = None
+    if motion.home_check_layers:
+        check = PlaceCheck(gantry, motion.home_check_mm, motion.home_check_layers, CHECK_OVERHEAD_S)
+    return TimeModel(
+        FIRMWARES[FIRMWARE_OF[motion.kind]],
+        wire,
+        recoat,
+        starting_s=STARTING_S,
+        check=check,
+        approach=Approach(gantry, APPROACH_OVERHEAD_S),
+    )
 
 
 def _drive(axis: DriveConfig) -> AxisDrive:

@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 PLUG_IN_HELP = {
     "sim": "Print, drive or serve on emulated machines.",
     "demo": "Make and print the demo brick, from mesh to report.",
+    "hil": "Put hosts to the test: scenarios, campaigns of faults, replays.",
 }
 
 EPILOG = """\b

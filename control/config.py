@@ -60,6 +60,8 @@ class MotionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: Literal["marlin", "grbl", "reprap"]
     wire: str
     stale_after_s: Positive = 10.0
+    home_check_layers: Annotated[int, Meta(ge=0, le=1000)] = 0  # so often its end switches are looked at; 0: never
+    home_check_mm: Annotated[float, Meta(gt=0, le=5)] = 0.5  # in front of them and behind; so much may be lost unseen
 
 
 class BeamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,6 +76,20 @@ class BeamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     feed_hz: Annotated[float, Meta(ge=1, le=20)]
     watchdog_ms: Annotated[int, Meta(ge=100, le=5000)]
     stale_after_s: Positive
+    energy_share_max: Annotated[float, Meta(gt=0, le=1)] = 0.005  # by which a layer's energy may differ from its plan
+
+
+class HeaterModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The heated plate as a lump, for the second opinion on its thermocouple (`control.heater_model`).
+
+    `uncertainty`: the share by which each number may be wrong.
+    """
+
+    power_w: Positive
+    plate_j_k: Positive
+    loss_w_k: Positive
+    ambient_c: Annotated[float, Meta(ge=-250, le=200)] = 20.0
+    uncertainty: Annotated[float, Meta(gt=0, le=0.5)] = 0.2
 
 
 class HeaterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -91,6 +107,9 @@ class HeaterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     warm_up_s_max: Positive
     stale_after_s: Positive
     contactor: str = ""
+    temp_rate_c_s_max: Annotated[float, Meta(gt=0, le=100)] = 5.0  # faster is no bed, it is a sensor that fails
+    no_rise_s_max: Positive = 120.0  # so long it may be heated without getting 1 degC warmer
+    model: HeaterModelConfig | None = None
 
 
 class MeterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -127,6 +146,7 @@ class CameraConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout_s: Positive
     fiducial_size_mm: Positive
     fiducials: dict[str, tuple[float, float]]  # marker id -> centre x_mm, y_mm in the machine frame
+    tries_max: Annotated[int, Meta(ge=1, le=10)] = 3  # of one picture, each within timeout_s
 
 
 class DevicesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -413,6 +433,13 @@ def _check_lengths(config: MachineConfig) -> Iterator[str]:
         yield f"envelope: z_mm {config.envelope.z_mm:g} is beyond the piston's travel of {d.piston.travel_mm:g} mm"
 
 
+def _check_motion(config: MachineConfig) -> Iterator[str]:
+    """A place is checked only where the firmware is known to tell its end switches while it stands between layers."""
+    motion = config.devices.motion
+    if motion.home_check_layers and motion.kind != "marlin":
+        yield f"devices.motion: home_check_layers is for kind 'marlin'; '{motion.kind}' takes 0"
+
+
 def _check_lab(config: MachineConfig) -> Iterator[str]:
     """What the devices that may be left out are asked to do, they can do."""
     yield from lab_flaws(config.devices.lab)
@@ -429,7 +456,7 @@ def _check_fiducials(config: MachineConfig) -> Iterator[str]:
 
 
 _CHECKS = (
-    _check_names, _check_wires, _check_maps, _check_times, _check_lengths, _check_lab, _check_fiducials,
+    _check_names, _check_wires, _check_maps, _check_times, _check_lengths, _check_motion, _check_lab, _check_fiducials,
     _check_bus_loads,
 )  # fmt: skip
 

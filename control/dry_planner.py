@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from slicer.envelope import Envelope
 from slicer.motion_time import chain_times_s
@@ -23,15 +24,22 @@ LATE_SHARE = 0.002  # of the whole: rounding of speeds and corners
 
 def motion_time_s(lines: Sequence[bytes], start_mm: tuple[float, float], envelope: Envelope) -> float:
     """Seconds that G0, G1 and G4 lines need from rest at `start_mm` (x, y) to rest, if none of them comes late."""
+    return float(line_times_s(lines, start_mm, envelope).sum())
+
+
+def line_times_s(lines: Sequence[bytes], start_mm: tuple[float, float], envelope: Envelope) -> NDArray[np.float64]:
+    """The same of each line: (len(lines),) f8, 0 for one that moves nothing."""
+    times_s = np.zeros(len(lines))
     points_mm: list[tuple[float, float]] = [start_mm]
     speeds_mm_s: list[float] = []
+    moves: list[int] = []  # the lines of this chain
     speed_mm_s = envelope.speed_mm_s_max
-    whole_s = 0.0
-    for line in lines:
+    for number, line in enumerate(lines):
         dwell = _DWELL.match(line)
         if dwell is not None:  # it stands still before, and then as long as it is told
-            whole_s += _chain_s(points_mm, speeds_mm_s, envelope) + float(dwell[1]) / 1000.0
-            points_mm, speeds_mm_s = [points_mm[-1]], []
+            times_s[moves] = _chain_s(points_mm, speeds_mm_s, envelope)
+            times_s[number] = float(dwell[1]) / 1000.0
+            points_mm, speeds_mm_s, moves = [points_mm[-1]], [], []
         move = _MOVE.match(line)
         if move is None:
             continue
@@ -40,13 +48,15 @@ def motion_time_s(lines: Sequence[bytes], start_mm: tuple[float, float], envelop
         if end_mm != points_mm[-1]:
             points_mm.append(end_mm)
             speeds_mm_s.append(speed_mm_s)
-    return whole_s + _chain_s(points_mm, speeds_mm_s, envelope)
+            moves.append(number)
+    times_s[moves] = _chain_s(points_mm, speeds_mm_s, envelope)
+    return times_s
 
 
-def _chain_s(points_mm: list[tuple[float, float]], speeds_mm_s: list[float], envelope: Envelope) -> float:
+def _chain_s(points_mm: list[tuple[float, float]], speeds_mm_s: list[float], envelope: Envelope) -> NDArray[np.float64]:
     if not speeds_mm_s:
-        return 0.0
-    return float(chain_times_s(np.array(points_mm), np.array(speeds_mm_s), envelope).sum())
+        return np.zeros(0)
+    return chain_times_s(np.array(points_mm), np.array(speeds_mm_s), envelope)
 
 
 def stood_s(took_s: float, lines: Sequence[bytes], start_mm: tuple[float, float], envelope: Envelope) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,9 +24,20 @@ from control.config import (
     read_document,
 )
 from control.errors import MoonkilnError
-from control.files import sole_use, write_atomically
+from control.files import (
+    Files,
+    copy_atomically,
+    give_room,
+    sole_use,
+    take_away,
+    take_room,
+    working_with,
+    write_atomically,
+)
 from control.inspection import Inspector
 from control.journal import Journal
+from control.journal_file import JournalFile
+from control.log_file import WAITING_BYTES_MAX, too_slow
 from control.offload import offload
 from control.operator import Operator
 from control.outcome import NAME as OUTCOME_NAME
@@ -35,13 +45,14 @@ from control.outcome import Outcome, Status, read_outcome
 from control.print_run import PrintRun, Progress, outcome_of_journal
 from control.rover.config import RoverConfig, load_rover
 from control.rover.drive_record import not_driven
-from control.rover.drive_run import DriveRun
+from control.rover.drive_run import HOLD_S_MAX, DriveRun
 from control.rover.ground.dem import Crs, Dem, DemError, write_npz
 from control.rover.mission import Doing, Mission
 from control.rover.outcome import DriveOutcome
-from control.rover.planning import PlanRequest, plan_request, plan_settings, size_of
+from control.rover.planning import PlanRequest, plan_request, plan_settings, route_along, size_of
 from control.rover.route.route_file import Route, read_route, route_sha256
 from control.rover.surroundings import Surroundings, extent_m, map_of, surroundings_of
+from control.stream_host import StreamEnd, stream_host
 from control.telemetry import Telemetry
 from firmware_bridge.errors import BridgeError
 from slicer.envelope import Envelope
@@ -53,14 +64,18 @@ ROUTE_NAME = "route.json"
 GROUND_MARGIN_M = 60.0
 
 __all__ = [
+    "WAITING_BYTES_MAX",
     "Doing",
     "DriveOutcome",
+    "Files",
     "GroundMap",
+    "JournalFile",
     "Mission",
     "Outcome",
     "PlanRequest",
     "Route",
     "Status",
+    "StreamEnd",
     "drive_host",
     "envelope_of",
     "ground_of",
@@ -71,7 +86,11 @@ __all__ = [
     "read_outcome",
     "read_route",
     "resume_host",
+    "route_along",
     "rover_file",
+    "stream_host",
+    "too_slow",
+    "working_with",
     "write_map",
 ]
 
@@ -123,7 +142,7 @@ async def print_host(
         try:
             write_atomically(run_dir / MACHINE_NAME, machine_text.encode())
             if Path(job).resolve() != (run_dir / JOB_NAME).resolve():
-                shutil.copyfile(job, run_dir / JOB_NAME)
+                copy_atomically(Path(job), run_dir / JOB_NAME)
             return await _host(config, journal, run_dir, operator or Operator(), dry_run, progress)
         finally:
             journal.close()
@@ -137,8 +156,11 @@ async def drive_host(
     urls: dict[str, str] | None = None,
     operator: Operator | None = None,
     progress: Callable[[Any], None] | None = None,
+    hold_s_max: float = HOLD_S_MAX,
 ) -> DriveOutcome:
     """Drive a route with a rover. `run_dir` is made, or is empty of runs.
+
+    hold_s_max: a hold that nothing ends ends the drive after that time.
 
     Raises:
         MoonkilnError: the route or the machine file cannot be used; nothing was opened then. What the world does during
@@ -154,24 +176,30 @@ async def drive_host(
             raise MoonkilnError(f"{run_dir} holds a run already: give each drive a folder of its own", 2)
         write_atomically(run_dir / MACHINE_NAME, machine_text.encode())
         if Path(route).resolve() != (run_dir / ROUTE_NAME).resolve():
-            shutil.copyfile(route, run_dir / ROUTE_NAME)
+            copy_atomically(Path(route), run_dir / ROUTE_NAME)
         digest = route_sha256(run_dir / ROUTE_NAME)
+        take_room(run_dir)
         with Telemetry.open(run_dir / TELEMETRY_NAME, run_start_ns(), progress, subject="rover") as telemetry:
             simulated = any(url.startswith("sim:") for url in config.urls.values())
             telemetry.about({"machine": config.name, "route": planned.name, "simulated": str(simulated)})
             try:
                 around = await _surroundings(planned, config, Path(route).parent, telemetry)
                 async with open_rover(config, telemetry, looks=bool(planned.tags)) as rover:
-                    outcome = await DriveRun(planned, digest, rover, operator or Operator(), telemetry, around).run()
+                    run = DriveRun(
+                        planned, digest, rover, operator or Operator(), telemetry, around, hold_s_max=hold_s_max
+                    )
+                    outcome = await run.run()
             except (BridgeError, MoonkilnError) as error:
                 outcome = not_driven(planned, digest, Status.FAILED, str(error), getattr(error, "exit_code", 3))
             except Exception as error:
                 reason = f"a fault of moonkiln itself: {type(error).__name__}: {error}"
                 telemetry.event("error", reason)
+                give_room(run_dir)
                 not_driven(planned, digest, Status.FAILED, reason, 1).write(run_dir)
                 raise
             level = "info" if outcome.status is Status.DONE else "error"
             telemetry.event(level, f"drive {outcome.status.value}: {outcome.reason}")
+        give_room(run_dir)
         outcome.write(run_dir)
         return outcome
 
@@ -240,8 +268,11 @@ async def resume_host(
     urls: dict[str, str] | None = None,
     operator: Operator | None = None,
     progress: Callable[[Progress], None] | None = None,
+    world_lives: bool = False,
 ) -> Outcome:
     """Go on with an interrupted run, from what its journal and the machine together say.
+
+    `world_lives`: the run was made in simulated time, and whoever calls this keeps its world running on this very loop.
 
     Raises:
         MoonkilnError: no run there, its files were changed, it is complete, or its world died with it (`sim:` URLs).
@@ -259,7 +290,7 @@ async def resume_host(
                 raise MoonkilnError(f"the run in {run_dir} is done: there is nothing to resume", 2)
             config = load_machine(run_dir / MACHINE_NAME).with_urls(urls or {})
             simulated = sorted(name for name, url in config.urls.items() if url.startswith("sim:"))
-            if simulated:
+            if simulated and not world_lives:
                 raise MoonkilnError(
                     f"the run in {run_dir} was made in simulated time ({', '.join(simulated)} are sim: wires) and its"
                     " world died with it: there is no machine left to resume on. Print it again.",
@@ -271,7 +302,7 @@ async def resume_host(
                     f"{job} is not the job that this run was begun with: put the original back, then resume", 2
                 )
             # The last session's word is no longer true, and if this one dies there must be none.
-            (run_dir / OUTCOME_NAME).unlink(missing_ok=True)
+            take_away(run_dir / OUTCOME_NAME)
             return await _host(
                 config, journal, run_dir, operator or Operator(), journal.fact("dry_run") == "True", progress
             )
@@ -301,6 +332,7 @@ async def _host(
 ) -> Outcome:
     """Run, write the telemetry's end, close the journal, and only then leave the outcome."""
     warm_up()  # before a wire is opened: none may wait for a compiler
+    take_room(run_dir)
     with (
         Job.open(run_dir / JOB_NAME) as job,
         Telemetry.open(run_dir / TELEMETRY_NAME, run_start_ns(), progress) as telemetry,
@@ -317,6 +349,7 @@ async def _host(
             # A fault of our own. The machine was made safe on the way here; the folder says so, the caller hears of it.
             reason = f"a fault of moonkiln itself: {type(error).__name__}: {error}"
             telemetry.event("error", reason)
+            give_room(run_dir)
             outcome_of_journal(journal, Status.FAILED, reason, 1, dry_run).write(run_dir)
             raise
         telemetry.event(
@@ -326,5 +359,6 @@ async def _host(
         with contextlib.suppress(MoonkilnError):  # it was said already; here it is for the report, if there is room
             await journal.event("warning", telemetry.failure)
     journal.close()
+    give_room(run_dir)
     outcome.write(run_dir)
     return outcome

@@ -16,7 +16,11 @@ from control.lab_config import SupplyConfig
 from control.states import BEAM_MAY_BE_LIVE, RunState
 from firmware_bridge.signals import LimitState, Quality, Reading
 
+COUNT_STEP_J = 0.1  # in which the head counts the light that leaves it
 STRAY_EMISSION_W = 1.0  # more than this without fire is a beam that does not obey; the read-back steps by 0.1 W
+
+OVER_SHARE, OVER_W = 0.05, 2.0  # by which the read-back of a head that obeys may lie over its set-point
+AXIS_MOVED_MM = 0.1  # of an axis that should stand still
 
 BEAM_INTERLOCK_OK = 1 << 0
 BEAM_ARMED = 1 << 1
@@ -174,10 +178,31 @@ def beam_trips(
         is_of_this_state = beam["emission_w"].time_s > state_since_s
         if emission_w > STRAY_EMISSION_W and state not in BEAM_MAY_BE_LIVE and is_of_this_state:
             found.append(Trip("beam", f"it emits {emission_w:.1f} W while the machine is {state.value}"))
+        if "power_w" in beam and is_of_this_state and state in BEAM_MAY_BE_LIVE:
+            set_w = beam["power_w"].value
+            if emission_w > set_w * (1.0 + OVER_SHARE) + OVER_W:
+                found.append(Trip("beam", f"it emits {emission_w:.1f} W and is set to {set_w:.1f} W: look at the head"))
         limit_w = config.envelope.beam_power_w_max
         if emission_w > limit_w * 1.02:
             found.append(Trip("beam", f"it emits {emission_w:.1f} W, over the machine's {limit_w:g} W"))
     return found
+
+
+def stray_light(emission_w: float, but: str) -> list[Trip]:
+    """A head that emits with `but` ("its fire off"): its source is stuck on, and only the shutter holds it back."""
+    if emission_w <= STRAY_EMISSION_W:
+        return []
+    return [Trip("beam", f"it emits {emission_w:.1f} W with {but}: its source is stuck on, cut its power")]
+
+
+def stray_count(energy_j: float, armed_s: float, but: str) -> list[Trip]:
+    """The same by the energy that the head has counted in `armed_s`, or less: what it shows now may be wrong, or over.
+
+    `armed_s`: s, since it was armed.
+    """
+    if energy_j <= COUNT_STEP_J + STRAY_EMISSION_W * armed_s:
+        return []
+    return [Trip("beam", f"it has given {energy_j:.1f} J of light with {but}: its source is stuck on, cut its power")]
 
 
 def heater_trips(config: MachineConfig, heater: Mapping[str, Reading]) -> list[Trip]:
@@ -211,6 +236,17 @@ def blade_trips(config: MachineConfig, recoater: Mapping[str, Reading], state: R
                 Trip("recoater", f"the blade stands {away_mm:.1f} mm from its park position while the beam is armed")
             ]
     return []
+
+
+def axis_trips(device: str, drive: Mapping[str, Reading], state: RunState, stands_at_mm: float) -> list[Trip]:
+    """An axis that is no longer where it arrived, while the beam may be live: it slipped, or its encoder did."""
+    if state not in BEAM_MAY_BE_LIVE or "position_mm" not in drive:
+        return []
+    at_mm = drive["position_mm"].value
+    if abs(at_mm - stands_at_mm) <= AXIS_MOVED_MM:
+        return []
+    where = f"it stands at {at_mm:.3f} mm and arrived at {stands_at_mm:.3f} mm"
+    return [Trip(device, f"{where}: it slipped, was restarted, or its encoder fails; home it")]
 
 
 def conveyor_trips(conveyor: Mapping[str, Reading], state: RunState, state_since_s: float = 0.0) -> list[Trip]:

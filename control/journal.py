@@ -12,40 +12,33 @@ write-ahead groups, `declared` what the outcome must own up to, `event` the stor
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from control.errors import MoonkilnError
+from control.files import files
+from control.journal_file import JournalError, JournalFile
 
 SCHEMA_VERSION = 1
 FLUSH_S = 0.1  # an acknowledgement that no group of lines takes along waits no longer than this for a commit
-RESERVED_BYTES = 1 << 20  # written once at the start: later commits overwrite, where growing a file costs twice as much
-CHECKPOINT_PAGES = 200  # the write-ahead log begins anew before it outgrows what is reserved
 PLANNED_BLOCKS = 16  # what the motion controller's planner holds beyond what it has done
 
-_TABLES = """
-create table run (key text primary key, value text not null) without rowid;
-create table layer (
-    layer integer primary key, phase text not null, attempt integer not null, base_block integer not null,
-    acked integer not null, blocks integer not null, energy_j real not null, doubt_from integer, at_s real not null);
-create table sent (
-    attempt integer not null, layer integer not null, first integer not null, last integer not null,
-    acked integer not null, at_s real not null);
-create table declared (
-    kind text not null, layer integer not null, first_block integer not null, last_block integer not null);
-create table event (session integer not null, at_s real not null, level text not null, text text not null);
-"""
+_TABLES = (
+    "create table run (key text primary key, value text not null) without rowid",
+    "create table layer ("
+    " layer integer primary key, phase text not null, attempt integer not null, base_block integer not null,"
+    " acked integer not null, blocks integer not null, energy_j real not null, doubt_from integer, at_s real not null)",
+    "create table sent ("
+    " attempt integer not null, layer integer not null, first integer not null, last integer not null,"
+    " acked integer not null, at_s real not null)",
+    "create table declared ("
+    " kind text not null, layer integer not null, first_block integer not null, last_block integer not null)",
+    "create table event (session integer not null, at_s real not null, level text not null, text text not null)",
+)
 
-
-class JournalError(MoonkilnError):
-    """The journal cannot be written or read; a run without one must not go on."""
-
-    exit_code = 2
+__all__ = ["Declaration", "Journal", "JournalError", "LayerPhase", "LayerRecord", "LayerStream"]
 
 
 class LayerPhase(Enum):
@@ -85,15 +78,13 @@ class Declaration:
 
 
 class Journal:
-    """One run's journal file. Writes go through one worker, in order; reads are for the start of a resume."""
+    """One run's journal. Writes go through one worker, in order; reads are for the start of a resume."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self.path = path
-        self._db = connection
+    def __init__(self, file: JournalFile) -> None:
+        self.path = file.path
+        self._file = file
         self._session = 0
         self._attempt = 0
-        self._worker: ThreadPoolExecutor | None = None
-        self._inline = True
 
     # -- opening and closing ------------------------------------------------------------------------------------
 
@@ -104,23 +95,23 @@ class Journal:
             raise JournalError(
                 f"{path} exists already: a run is never written over; resume it or choose another folder"
             )
-        journal = cls(path, _connect(path))
-        with _sentences(path):
-            journal._db.executescript("begin;" + _TABLES + "commit;")
-            with journal._db:
-                journal._db.execute("begin")
-                rows = {"schema_version": str(SCHEMA_VERSION), "sessions": "0", **facts}
-                journal._db.executemany("insert into run values (?, ?)", rows.items())
+        journal = cls(files().open_journal(path))
+        rows = {"schema_version": str(SCHEMA_VERSION), "sessions": "0", **facts}
+        journal._file.write(
+            *((table, ()) for table in _TABLES), *(("insert into run values (?, ?)", row) for row in rows.items())
+        )
         return journal
 
     @classmethod
     def open(cls, path: Path) -> Journal:
-        """An existing journal. Raises JournalError: absent, damaged, or written by a newer moonkiln."""
+        """An existing journal. Raises JournalError: absent, empty, damaged, or written by a newer moonkiln."""
         if not path.is_file():
             raise JournalError(f"{path} does not exist: this folder holds no run to resume")
-        journal = cls(path, _connect(path))
-        with _sentences(path):
-            version = int(journal.fact("schema_version"))
+        journal = cls(files().open_journal(path))
+        if not journal._file.read("select 1 from sqlite_schema limit 1"):
+            journal.close()
+            raise JournalError(f"{path} is empty: the run's host died before it began; print again, in another folder")
+        version = int(journal.fact("schema_version"))
         if version > SCHEMA_VERSION:
             raise JournalError(
                 f"{path} has schema version {version}, this moonkiln reads up to {SCHEMA_VERSION}: upgrade"
@@ -129,63 +120,43 @@ class Journal:
 
     def begin_session(self) -> int:
         """Count one more host at work on this run and return its number, from 1."""
-        with _sentences(self.path), self._db:
-            self._db.execute("begin")
-            self._session = int(self.fact("sessions")) + 1
-            self._db.execute("update run set value = ? where key = 'sessions'", (str(self._session),))
-            self._attempt = self._db.execute("select coalesce(max(attempt), 0) from layer").fetchone()[0]
-        self._reserve()
-        if getattr(asyncio.get_running_loop(), "is_virtual", False):
-            # Full sync is for a power cut, and a simulated world does not outlive one: nothing could be resumed.
-            self._db.execute("pragma synchronous = off")
-        else:
-            self._worker = ThreadPoolExecutor(1, thread_name_prefix="journal")
-            self._inline = False
+        self._session = int(self.fact("sessions")) + 1
+        self._attempt = self._file.read("select coalesce(max(attempt), 0) from layer")[0][0]
+        self._file.write(("update run set value = ? where key = 'sessions'", (str(self._session),)))
+        self._file.begin_session()
         return self._session
-
-    def _reserve(self) -> None:
-        """Take the room on the disk that this session's commits will need, in the log and in the file."""
-        with _sentences(self.path):
-            self._db.execute("drop table if exists reserve")  # of a host that was killed in these lines
-            self._db.execute("create table reserve (room blob)")
-            self._db.execute("insert into reserve values (zeroblob(?))", (RESERVED_BYTES,))
-            self._db.execute("drop table reserve")
-            self._db.execute("pragma wal_checkpoint(full)")
 
     def close(self) -> None:
         """Everything committed, the write-ahead log folded in, the file closed. Harmless twice."""
-        if self._worker is not None:
-            self._worker.shutdown(wait=True)
-            self._worker = None
-        self._db.close()
+        self._file.close()
 
     # -- reading ------------------------------------------------------------------------------------------------
 
     def fact(self, key: str) -> str:
         """One of the run's facts. Raises JournalError when the journal does not hold it."""
-        row = self._db.execute("select value from run where key = ?", (key,)).fetchone()
-        if row is None:
+        rows = self._file.read("select value from run where key = ?", (key,))
+        if not rows:
             raise JournalError(f"{self.path} does not say {key!r}: it is not a moonkiln run, or it was damaged")
-        return str(row[0])
+        return str(rows[0][0])
 
     def layers(self) -> list[LayerRecord]:
         """Every layer that was begun, in order."""
-        with _sentences(self.path):
-            rows = self._db.execute(
-                "select l.layer, l.phase, l.base_block, max(l.acked, coalesce(max(s.acked), -1)),"
-                " coalesce(max(s.last), -1), l.blocks, l.energy_j, l.doubt_from"
-                " from layer l left join sent s on s.layer = l.layer and s.attempt = l.attempt"
-                " group by l.layer order by l.layer"
-            ).fetchall()
+        rows = self._file.read(
+            "select l.layer, l.phase, l.base_block, max(l.acked, coalesce(max(s.acked), -1)),"
+            " coalesce(max(s.last), -1), l.blocks, l.energy_j, l.doubt_from"
+            " from layer l left join sent s on s.layer = l.layer and s.attempt = l.attempt"
+            " group by l.layer order by l.layer"
+        )
         return [LayerRecord(row[0], LayerPhase(row[1]), *row[2:]) for row in rows]
 
     def declarations(self) -> list[Declaration]:
         """What has been declared so far, over all sessions."""
-        return [Declaration(*row) for row in self._db.execute("select * from declared order by rowid").fetchall()]
+        return [Declaration(*row) for row in self._file.read("select * from declared order by rowid")]
 
     def events(self) -> list[tuple[int, float, str, str]]:
         """(session, loop seconds, level, sentence) in the order of writing."""
-        return self._db.execute("select session, at_s, level, text from event order by rowid").fetchall()
+        rows = self._file.read("select session, at_s, level, text from event order by rowid")
+        return [(session, at_s, level, text) for session, at_s, level, text in rows]
 
     # -- writing ------------------------------------------------------------------------------------------------
 
@@ -237,15 +208,7 @@ class Journal:
         )
 
     async def _commit(self, statement: str, values: tuple[Any, ...]) -> None:
-        if self._inline:
-            self._write(statement, values)
-            return
-        assert self._worker is not None, "the journal is closed"
-        await asyncio.get_running_loop().run_in_executor(self._worker, self._write, statement, values)
-
-    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
-        with _sentences(self.path):
-            self._db.execute(statement, values)  # outside a transaction a statement is one of its own: all or nothing
+        await self._file.commit((statement, values))
 
 
 class LayerStream:
@@ -273,6 +236,8 @@ class LayerStream:
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flushes: set[asyncio.Task[None]] = set()
         self.began_s: float | None = None  # when the first line might go
+        self.taken = 0  # lines that got their ok
+        self.sent = 0  # lines that may have gone
         self.failure: BaseException | None = None
 
     async def ahead(self, first: int, last: int) -> None:
@@ -280,6 +245,7 @@ class LayerStream:
         if self.failure is not None:
             raise self.failure
         acked = self._certain
+        self.sent = last + 1
         await self._journal.sent(self._layer, first, last, acked)
         self._noted = max(self._noted, acked)
         if self._flush_timer is not None and self._noted >= self._certain:  # nothing is left for it to note
@@ -292,6 +258,7 @@ class LayerStream:
         """Line `index` of this stream got its ok; on disk within 100 ms, or 100 ms after an ok behind the next look at
         the head."""
         self._acked = index
+        self.taken = index + 1
         if self._on_acked is not None:
             self._on_acked(index)
         if self._flush_timer is None and not self._flushes:
@@ -330,37 +297,3 @@ class LayerStream:
         self._flushes.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self.failure = task.exception()  # raised at the next ahead() or settle(): nothing is lost
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    with _sentences(path):
-        # One worker thread writes and the loop's thread reads only while no write is under way.
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
-        connection.execute("pragma journal_mode = wal")
-        connection.execute("pragma synchronous = full")
-        connection.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        return connection
-
-
-class _sentences:
-    """Turns SQLite's errors into a sentence that says what to do."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, sqlite3.Error):
-            return
-        text = str(error)
-        if "full" in text:
-            advice = "the disk is full; free space, then resume the run"
-        elif "locked" in text:
-            advice = "another moonkiln holds this run; stop it first"
-        elif "not a database" in text or "malformed" in text or "no such table" in text:
-            advice = "the file is not a moonkiln journal, or it was damaged"
-        else:
-            advice = "check the disk and the folder's permissions"
-        raise JournalError(f"the journal {self._path} failed ({text}): {advice}") from error

@@ -15,7 +15,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from control.config import MachineConfig
-from control.interlock import Health, Trip, device_trips, stale_limits_s, stale_or_bad, supply_trips
+from control.heater_watch import HeaterMemory, judged
+from control.interlock import (
+    Health,
+    Trip,
+    axis_trips,
+    device_trips,
+    stale_limits_s,
+    stale_or_bad,
+    stray_count,
+    stray_light,
+    supply_trips,
+)
 from control.lab import LabDevices, configure_lab, lacks_light, switch_on
 from control.plug_in_devices import ExtraDevice
 from control.polling import Poller, PollTurn
@@ -67,11 +78,15 @@ class Machine(Watch):
         self._stale_limits_s = stale_limits_s(config)
         self._moving_until: dict[str, float] = {}
         self._heat_target_c: float | None = None
+        self._heater_memory = HeaterMemory()
+        self._stands_at_mm: dict[str, float] = {}  # where each axis has arrived, until it is moved again
         self._token = 0
         # Asked before each look at a firing head; what it returns is called if the head does fire. A head that was
         # dark meanwhile cannot: only arm_and_fire lights it again.
         self.witness: Callable[[], Callable[[], None]] | None = None
         self._firing_since_s: float | None = None  # since when the head must fire
+        # Asked at each count of a head that fires: what is wrong with its light so far (J, s that it has fired).
+        self.light: Callable[[float, float], str] | None = None
         self._letting_go = False
         self.emitted_j = 0.0  # the head's emission read-back, integrated over polls: a coarse second opinion
         self._emission: Reading | None = None
@@ -159,9 +174,11 @@ class Machine(Watch):
     async def move_axis(self, name: str, position_mm: float) -> None:
         """Move `recoater` or `piston` to an absolute position, polled fast while it moves."""
         drive: StepperDrive = getattr(self.devices, name)
+        self._stands_at_mm.pop(name, None)
         self._hurry(name)
         await drive.move_to(position_mm)
         self._moving_until[name] = 0.0
+        self._stands_at_mm[name] = position_mm
 
     async def spread(self) -> None:
         """One stroke of the blade, there and back; a conveyor, if there is one, brings powder meanwhile.
@@ -189,6 +206,7 @@ class Machine(Watch):
         drive: StepperDrive = getattr(self.devices, name)
         if unless_homed and await drive.is_homed():
             return False
+        self._stands_at_mm.pop(name, None)
         self._hurry(name)
         await drive.home()
         self._moving_until[name] = 0.0
@@ -214,12 +232,19 @@ class Machine(Watch):
         await beam.set_power_w(power_w)
         await beam.set_shutter(True)
         self._token = self._token % 65535 + 1
+        loop, but = asyncio.get_running_loop(), "its shutter open and its fire off"
+        armed_s = loop.time()
         await beam.arm(self._token)
         self._move(RunEvent.ARM)
+        emission_w, energy_j = await beam.gives()
+        # The count as well: a photodiode whose reading hangs at nothing must not hide a source that is stuck on.
+        if found := stray_light(emission_w, but) or stray_count(energy_j, loop.time() - armed_s, but):
+            self.trip(found)
+            raise MachineTripped(found)
         await self._switch_on_supply()
         self._move(RunEvent.FIRE)
         await beam.fire(True)
-        self._firing_since_s = asyncio.get_running_loop().time()
+        self._firing_since_s = loop.time()
 
     async def confirm_firing(self) -> None:
         """Ask the head whether it has fired all the while since `arm_and_fire`; one that has not trips the machine."""
@@ -233,17 +258,25 @@ class Machine(Watch):
             await self._ask_the_beam_why()
             self.trip([Trip("beam", "it stopped firing without being told")])
 
-    async def cease_and_disarm(self) -> None:
-        """Fire off, disarmed, shutter closed, and the supply off that some machines have; each read back."""
+    async def cease_and_disarm(self) -> float:
+        """Fire off, disarmed, shutter closed, and the supply off that some machines have; each read back.
+
+        Returns the energy that left the head since it was armed, J. MachineTripped: it emits though its fire is off.
+        """
         beam = self.devices.beam
         self._firing_since_s = None
         await beam.fire(False)
+        emission_w, energy_j = await beam.gives()
         await beam.disarm()
         await beam.set_shutter(False)
+        if found := stray_light(emission_w, "its fire off"):
+            self.trip(found)
+            raise MachineTripped(found)
         if self.devices.lab.supply is not None:
             await self.devices.lab.supply.switch_off()
         if self.state in BEAM_MAY_BE_LIVE:
             self._move(RunEvent.DISARM)
+        return energy_j
 
     async def make_safe(self) -> list[str]:
         """The beam first, by `HEAD_START_S`; then heat, motion, drives, conveyor and supply side by side, begun in this
@@ -375,9 +408,26 @@ class Machine(Watch):
         self._move(RunEvent.STOP if stopped else RunEvent.TRIP)
 
     def _judge(self, name: str, readings: dict[str, Reading], health: Health) -> list[Trip]:
-        return self._silences() + device_trips(
+        found = self._silences() + device_trips(
             self.config, name, readings, health, self.state, self._state_since_s, self._firing_since_s
         )
+        if name == "heater":
+            target_c, heater = self._heat_target_c, self.config.devices.heater
+            beam_w = self.config.envelope.beam_power_w_max if self.state in BEAM_MAY_BE_LIVE else 0.0
+            self._heater_memory, more = judged(self._heater_memory, heater, readings, target_c, beam_w)
+            found += more
+        elif name == "beam":
+            found += self._judge_light(readings)
+        elif name in self._stands_at_mm:
+            found += axis_trips(name, readings, self.state, self._stands_at_mm[name])
+        return found
+
+    def _judge_light(self, readings: dict[str, Reading]) -> list[Trip]:
+        counted, since_s = readings.get("energy_j"), self._firing_since_s
+        if self.light is None or counted is None or since_s is None or counted.time_s <= since_s:
+            return []
+        flaw = self.light(counted.value, counted.time_s - since_s)
+        return [Trip("beam", flaw)] if flaw else []
 
     def _publish(self, name: str, readings: dict[str, Reading]) -> None:
         if name == "beam":

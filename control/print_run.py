@@ -16,25 +16,29 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from control.dry_planner import stood_s
+from control.dry_planner import motion_time_s, stood_s
 from control.errors import MoonkilnError
 from control.inspection import Inspector
 from control.interlock import Trip
 from control.journal import Declaration, Journal, LayerPhase, LayerRecord, LayerStream
+from control.light_watch import LightWatch
 from control.machine import Machine
+from control.offload import offload
 from control.operator import Intent, Operator
 from control.outcome import Declared, LayerOutcome, Outcome, Status, Totals
 from control.resume_point import ResumePoint, block_at, line_end_mm, resume_point, tail
 from control.states import RunEvent
 from control.watch import Listener, MachineTripped
+from firmware_bridge.devices.motion import MotionController
 from firmware_bridge.errors import BridgeError
 from slicer.errors import SlicerError
-from slicer.exporters.gcode import layer_program
+from slicer.exporters.gcode import LayerProgram, layer_program
 from slicer.job import Job
 from slicer.job_layer import JobLayer
 from vision.inspect_bed import LayerInspection
 
 ENERGY_POLLS_MIN = 40  # fewer samples of the beam say nothing about a layer's energy
+COUNTED_J = 0.3  # the head counts in tenths, S in thousandths
 ENERGY_SHARE = 0.25  # by which the samples of 40 polls, the worst case, stay under the truth with room to spare
 TELLS_A_LAYER = 20  # how often an exposure says how far it is
 LIGHT_EVERY_S = 0.5
@@ -84,7 +88,7 @@ def outcome_of_journal(
     """A run's outcome: what the journal holds of layers and declarations, and how this session ended."""
     layers = []
     for record in journal.layers():
-        committed = record.phase is LayerPhase.COMMITTED
+        committed = record.phase is LayerPhase.COMMITTED and record.doubt_from is None
         layers.append(LayerOutcome(record.layer, committed, record.blocks if committed else 0, record.energy_j))
     return Outcome(
         status=status,
@@ -135,6 +139,7 @@ class PrintRun:
         self._lit_line = -1  # acknowledged when the head was last seen to fire: from 16 before it on, all is in doubt
         self._afterwards: list[str] = []  # what else went wrong on the way out
         self._piston_was_lost = False
+        self._unsure_from: int | None = None  # the first layer since the gantry's place was last made sure of
         self._exposing: int | None = None
         self._planned_s = max(job.manifest.build_time_s, 1e-9)
         self._exposed_s = 0.0  # planned exposure time of the layers behind us, for the progress line
@@ -174,7 +179,7 @@ class PrintRun:
             status, reason, code = Status.FAILED, str(error), 3
         reason = "; ".join([reason, *self._afterwards])
         if unsafe:
-            reason = f"{reason}, but {' and '.join(unsafe)} could not be made safe: look at the machine"
+            reason = f"{reason.rstrip('.')}, but {' and '.join(unsafe)} could not be made safe: look at the machine"
             if status is not Status.FAILED:
                 status, code = Status.STOPPED, 4
         return outcome_of_journal(
@@ -194,6 +199,12 @@ class PrintRun:
     async def _print(self, records: dict[int, LayerRecord], session: int) -> None:
         machine, job = self._machine, self._job
         self._committed = {r.layer for r in records.values() if r.phase is LayerPhase.COMMITTED}
+        if doubted := sorted(n for n in self._committed if records[n].doubt_from is not None):
+            raise MoonkilnError(
+                f"layers {doubted[0]} to {doubted[-1]} of this run may lie elsewhere than planned, since the gantry had"
+                " lost steps: inspect the part, then print a new job",
+                4,
+            )
         self._exposed_s = job.manifest.beam_on_s * len(self._committed) / job.manifest.layer_count
         self._tell("bringing up the machine")
         await machine.guarded(machine.bring_up())
@@ -210,6 +221,7 @@ class PrintRun:
             if index in self._committed:
                 continue
             job_layer = job.layer(index)
+            self._unsure_from = index if self._unsure_from is None else self._unsure_from
             await self._print_layer(
                 index, job_layer, records.get(index), point if point and point.layer == index else None
             )
@@ -230,6 +242,8 @@ class PrintRun:
         tolerance_mm = self._machine.config.print.position_tolerance_mm
         at_mm = position[:2] if position is not None else None
         point = resume_point(interrupted, job_layer, self._envelope, at_mm, tolerance_mm, motion.planned_moves)
+        if point.position_known and self._machine.config.devices.motion.home_check_layers:
+            await self._machine.guarded(motion.home())  # what the board counts is not where it must stand
         if not point.position_known:
             where = "does not know its place" if at_mm is None else f"stands at {at_mm}, how it came there is not sure"
             await self._say("warning", f"the machine {where}: homing")
@@ -269,6 +283,7 @@ class PrintRun:
             first_block = await self._expose(index, job_layer, first_block)
         if self._dry_run:
             return
+        await self._check_place(index)
         await self._journal.commit_layer(index, blocks=blocks, energy_j=energy_j)
         self._committed.add(index)
         self._exposed_s += job_layer.path.exposure_time_s
@@ -321,7 +336,7 @@ class PrintRun:
         )
 
     async def _look_at_powder(self, index: int, job_layer: JobLayer) -> LayerInspection:
-        jpeg = await self._machine.devices.camera.snapshot()
+        jpeg = await self._machine.devices.camera.snapshot(self._warn)
         inspection = await self._inspector.powder(jpeg, job_layer)
         self._observer.picture(index, "powder", jpeg, inspection)
         return inspection
@@ -329,7 +344,7 @@ class PrintRun:
     async def _look_at_exposed(self, index: int, job_layer: JobLayer) -> None:
         """A picture for the record; what it finds is reported, and a camera that fails now stops nothing."""
         try:
-            jpeg = await self._machine.devices.camera.snapshot()
+            jpeg = await self._machine.devices.camera.snapshot(self._warn)
         except BridgeError as error:
             await self._say("warning", f"layer {index}: no picture after exposure: {error}")
             return
@@ -352,14 +367,19 @@ class PrintRun:
             await self._check_disarmed()
             taken = await machine.guarded(motion.stream(program.lines, _Unjournalled(), cancelled=self._wants_break))
         else:
-            start_mm = await machine.guarded(motion.position())
             await self._journal.expose_layer(index, blocks=len(job_layer.path), base_block=first_block)
+            # Before the shutter opens: light that nobody asked for must not fall outside the part.
+            begins_mm = rest.path.vectors_mm[0]
+            start_mm = await machine.guarded(motion.approach(float(begins_mm[0]), float(begins_mm[1])))
             stream = LayerStream(self._journal, index, on_acked=self._note_ack, lit=lambda: self._lit_line)
             emitted_j = machine.emitted_j
+            light = await self._light_watch(program, rest, (start_mm[0], start_mm[1]))
             await machine.guarded(machine.arm_and_fire(program.power_set_w))
+            machine.light = lambda counted_j, fired_s: light.look(counted_j, fired_s, stream.taken, stream.sent)
             self._exposing = index
             self._layer_s, self._layer_lines, self._next_tell_line = rest.path.exposure_time_s, len(program.lines), 0
             taken = await machine.guarded(motion.stream(program.lines, stream, cancelled=self._wants_break))
+            machine.light = None  # its end is judged by the whole count
         self._lines_sent += taken
         complete = taken == len(program.lines)
         if not complete:
@@ -374,12 +394,16 @@ class PrintRun:
             await self._check_disarmed()
         else:
             await machine.guarded(machine.confirm_firing())  # to the end: what ran dark is not claimed
-            await machine.guarded(machine.cease_and_disarm())
+            energy_j = await machine.guarded(machine.cease_and_disarm())
             await stream.settle()
             took_s = ended_s - (stream.began_s or ended_s)
+            stood = stood_s(took_s, program.lines[:taken], start_mm[:2], self._envelope)
+            over_s = max(took_s - motion_time_s(program.lines[:taken], start_mm[:2], self._envelope), 0.0)
+            dwell_j = 0.0 if motion.is_dark_at_rest else over_s * program.power_set_w
+            excess_j = self._close_counted(index, rest, reached - first_block, energy_j, dwell_j)
             if complete:
                 self._close_energy(index, took_s, rest.path.energy_j, machine.emitted_j - emitted_j)
-            stood = stood_s(took_s, program.lines[:taken], start_mm[:2], self._envelope)
+            stood = max(stood, excess_j / program.power_set_w)
             if stood and not motion.is_dark_at_rest:
                 await self._own_up_to_standing(index, first_block, reached, stood, program.power_set_w)
         self._exposing = None
@@ -389,6 +413,20 @@ class PrintRun:
             if reached < len(job_layer.path):
                 await self._journal.declare(Declaration("interrupted", index, reached, reached))
         return reached
+
+    async def _light_watch(self, program: LayerProgram, rest: JobLayer, start_mm: tuple[float, float]) -> LightWatch:
+        motion, share = self._machine.devices.motion, self._machine.config.devices.beam.energy_share_max
+        return await offload(
+            lambda: LightWatch(
+                program,
+                rest.path,
+                start_mm,
+                self._envelope,
+                energy_share_max=share,
+                held_lines=motion.planned_moves,
+                dark_at_rest=motion.is_dark_at_rest,
+            )
+        )
 
     async def _own_up_to_standing(
         self, index: int, first_block: int, reached: int, stood: float, power_w: float
@@ -412,6 +450,22 @@ class PrintRun:
             reason = f"layer {index} ended {off_mm:.3f} mm from where its plan ends (allowed {tolerance_mm:g} mm)"
             raise MachineTripped([Trip("motion", reason)])
 
+    async def _check_place(self, index: int) -> None:
+        """Every so many layers as the machine file says, and behind the last: have x and y lost steps? Before the layer
+        is claimed, since the board itself only counts the steps that it gave."""
+        c, motion = self._machine.config.devices.motion, self._machine.devices.motion
+        is_due = (index + 1) % max(c.home_check_layers, 1) == 0 or index == self._job.manifest.layer_count - 1
+        if not c.home_check_layers or not is_due or not isinstance(motion, MotionController):
+            return
+        if flaw := await self._machine.guarded(motion.check_place(c.home_check_mm)):
+            which = f"layer {index}" if index == self._unsure_from else f"layers {self._unsure_from} to {index}"
+            for layer in range(self._unsure_from if self._unsure_from is not None else index, index + 1):
+                await self._journal.doubt(layer, 0)
+            reason = f"{flaw}: steps were lost, or the switch fails; {which} may lie elsewhere than planned"
+            raise MachineTripped([Trip("motion", reason)])
+        self._unsure_from = index + 1
+        self._position_mm = await self._machine.guarded(motion.position())
+
     def _close_energy(self, index: int, took_s: float, planned_j: float, emitted_j: float) -> None:
         """The head's read-back, summed over its polls, must come to the plan's energy, where enough polls fell into it.
 
@@ -425,6 +479,24 @@ class PrintRun:
                 " the beam was not what the plan asks for; look at the head"
             )
             raise MachineTripped([Trip("beam", reason)])
+
+    def _close_counted(self, index: int, rest: JobLayer, blocks: int, counted_j: float, dwell_j: float) -> float:
+        """What the head's photodiode counted must be the energy of the blocks that were run.
+
+        Returns the energy beyond that, 0.0 where there is none; `dwell_j` is what the time that it took leaves for a
+        motion that stood with the beam on. MachineTripped: too little, or more than that.
+        """
+        path = rest.path
+        each_j = path.power_w[:blocks] * path.lengths_mm[:blocks] / path.speed_mm_s[:blocks]
+        planned_j = float(each_j.sum())
+        slack_j = self._machine.config.devices.beam.energy_share_max * planned_j + COUNTED_J
+        if not planned_j - slack_j <= counted_j <= planned_j + slack_j + dwell_j:
+            reason = (
+                f"layer {index} took {counted_j:.1f} J of light and its plan asks for {planned_j:.1f} J: the source is"
+                " weak, dead or stuck on; look at the head and its supply"
+            )
+            raise MachineTripped([Trip("beam", reason)])
+        return counted_j - planned_j if counted_j > planned_j + slack_j else 0.0
 
     async def _check_disarmed(self) -> None:
         """A dry run's promise, read back from the head."""
@@ -501,6 +573,9 @@ class PrintRun:
     async def _say(self, level: str, text: str) -> None:
         await self._journal.event(level, text)
         self._observer.event(level, text)
+
+    def _warn(self, text: str) -> None:
+        self._observer.event("warning", text)
 
     def _tell(self, doing: str) -> None:
         reading = self._machine.readings.get("heater", {}).get("bed_temp_c")

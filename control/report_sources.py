@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from control.config import MachineConfig, load_machine
 from control.errors import MoonkilnError
 from control.journal import Journal, LayerPhase
+from control.journal_file import JournalFile
 from control.outcome import NAME as OUTCOME_NAME
 from control.outcome import Outcome, read_outcome
 from control.report_telemetry import Event, Telemetry
@@ -83,7 +84,7 @@ def journal_of(path: Path, notes: list[str]) -> dict[str, Any]:
     try:
         mode = "mode=ro&immutable=1" if alone else "mode=ro"  # immutable: leaves no -wal and -shm beside a closed one
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, timeout=2.0)
-        journal = Journal(path, connection)
+        journal = Journal(JournalFile(path, connection))
         return {
             "layers": [
                 {"index": r.layer, "committed": r.phase is LayerPhase.COMMITTED, "phase": r.phase.value,

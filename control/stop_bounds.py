@@ -17,7 +17,8 @@ from control.config import BeamConfig, CameraConfig, MachineConfig, MotionConfig
 from control.machine import HEAD_START_S
 
 LOOP_HOLD_S = 0.005
-"""No callback is to hold the loop for longer: a rule of the house, not measured here."""
+"""No callback is to hold the loop for longer: a rule of the house. The `stop` benchmark prints the longest hold of a
+streaming print beside it."""
 
 ADAPTER_BYTES = 32
 """What a serial adapter has taken and goes on to send: a UART's 16 bytes, and as many in its driver's hands."""

@@ -5,7 +5,8 @@ the end of the name, beside `quality`), `/printer/progress`, `/rover/drive` (pos
 `/camera/bed/<label>` (foxglove.CompressedImage), `/vision/<label>`, `/events` (foxglove.Log). `log_time` is the run's
 start plus `loop.time()`.
 
-Telemetry degrades first: when the disk is full the file ends there, the run is told once, and control goes on.
+Telemetry degrades first: when the disk is full, or far behind, the file ends there, the run is told once, and control
+goes on. A disk that takes its time holds nobody up: the file is written beside the loop (`control.log_file`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
 from foxglove_schemas_protobuf.Log_pb2 import Log
@@ -24,6 +25,7 @@ from mcap.writer import LIBRARY_IDENTIFIER, Writer
 from mcap_protobuf import __version__ as PROTOBUF_SUPPORT_VERSION
 from mcap_protobuf.schema import register_schema
 
+from control.files import files
 from firmware_bridge.signals import Quality, Reading
 
 if TYPE_CHECKING:
@@ -61,7 +63,12 @@ class Telemetry:
     """The run's observer: everything it hears goes to one MCAP file, and progress to a callback as well."""
 
     def __init__(
-        self, path: Path, start_ns: int, progress: Callable[[Any], None] | None, subject: str = "printer"
+        self,
+        path: Path,
+        start_ns: int,
+        progress: Callable[[Any], None] | None,
+        subject: str = "printer",
+        obstacle: OSError | None = None,
     ) -> None:
         self.path = path
         self._subject = subject
@@ -69,11 +76,19 @@ class Telemetry:
         self._start_ns = start_ns
         self._progress = progress
         self._classes: dict[str, Any] = {}
-        # Buffered: the writer would put a buffer of its own before a raw file, and swallow what its last flush meets.
-        self._file = open(path, "wb")  # noqa: SIM115  (held for the run, closed in close())
-        # mcap's own writer: mcap_protobuf's looks its topic and its message's type up anew for every message.
-        self._writer: Writer | None = Writer(self._file, chunk_size=CHUNK_BYTES)
-        self._writer.start(profile="moonkiln", library=_LIBRARY)
+        self._file: BinaryIO | None = None
+        self._writer: Writer | None = None
+        try:
+            if obstacle is not None:
+                raise obstacle
+            # Buffered: the writer would put a buffer of its own before a raw file, and swallow what its last flush
+            # meets.
+            self._file = files().open_log(path)  # held for the run, closed in close()
+            # mcap's own writer: mcap_protobuf's looks its topic and its message's type up anew for every message.
+            self._writer = Writer(self._file, chunk_size=CHUNK_BYTES)
+            self._writer.start(profile="moonkiln", library=_LIBRARY)
+        except OSError as error:
+            self._end(error)
         self._channels: dict[str, int] = {}  # by topic; all messages of a topic are of one type
         self._drive_class: Any = None
         self._progress_class = message_class(
@@ -89,11 +104,14 @@ class Telemetry:
     def open(
         cls, path: Path, start_ns: int, progress: Callable[[Any], None] | None = None, *, subject: str = "printer"
     ) -> Telemetry:
-        """A new file at `path`; one that an earlier session left is kept beside it as `<stem>.<n>.mcap`."""
-        if path.exists():
-            taken = {p.name for p in path.parent.glob(f"{path.stem}.*{path.suffix}")}
-            number = next(n for n in range(1, len(taken) + 2) if f"{path.stem}.{n}{path.suffix}" not in taken)
-            path.rename(path.with_name(f"{path.stem}.{number}{path.suffix}"))
+        """A new file at `path`; one that an earlier session left is kept beside it as `<stem>.<n>.mcap`.
+
+        Where that cannot be done there is no record, and `failure` says so: control goes on.
+        """
+        try:
+            _set_aside(path)
+        except OSError as error:
+            return cls(path, start_ns, progress, subject, error)
         return cls(path, start_ns, progress, subject)
 
     def __enter__(self) -> Telemetry:
@@ -188,6 +206,8 @@ class Telemetry:
         """Finish the file (index and summary). Harmless twice, and on a full disk."""
         self._guard(lambda writer: writer.finish())
         self._writer = None
+        if self._file is None:
+            return
         try:
             self._file.close()  # what is still in its buffer may not fit
         except OSError as error:
@@ -236,3 +256,11 @@ class Telemetry:
         if self.failure is None:
             self.failure = f"telemetry ends here: {self.path} cannot be written ({error.strerror or error})"
             log.warning("%s", self.failure)
+
+
+def _set_aside(path: Path) -> None:
+    """Keep what an earlier session left at `path` as `<stem>.<n>.mcap`; what is no file (a device, a pipe) stays."""
+    if path.is_file():
+        taken = {p.name for p in path.parent.glob(f"{path.stem}.*{path.suffix}")}
+        number = next(n for n in range(1, len(taken) + 2) if f"{path.stem}.{n}{path.suffix}" not in taken)
+        files().rename(path, path.with_name(f"{path.stem}.{number}{path.suffix}"))

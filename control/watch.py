@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from control.errors import MoonkilnError
 from control.interlock import Health, Trip, health_of
 from control.polling import Poller
-from firmware_bridge.errors import BridgeError
+from firmware_bridge.errors import BridgeError, TransportError
 from firmware_bridge.signals import Reading
 
 T = TypeVar("T")
@@ -153,7 +153,11 @@ class Watch(ABC):
 
     def _poll_failed(self, name: str, error: BridgeError, in_a_row: int) -> None:
         self._listener.event("warning", f"{name}: {error}")
-        if in_a_row >= POLL_FAILURES_MAX and not self.in_fault:
+        if self.in_fault:
+            return
+        if isinstance(error, TransportError):  # a stream that was lost does not come back by being asked again
+            self.trip([Trip(name, str(error))])
+        elif in_a_row >= POLL_FAILURES_MAX:
             self.trip([Trip(name, f"failed {in_a_row} times in a row: {error}")])
 
     # -- background tasks -----------------------------------------------------------------------------------------

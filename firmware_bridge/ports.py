@@ -61,7 +61,7 @@ def list_ports(more: Sequence[Path] = (), *, proc: Path = PROC) -> list[Port]:
     """
     from serial.tools.list_ports import comports
 
-    names = _stable_names()
+    names = stable_names()
     found: dict[str, Port] = {}
     locks = _locks(proc)
     for info in sorted(comports(), key=lambda info: str(info.device)):
@@ -104,7 +104,7 @@ def _port(
     )
 
 
-def _stable_names() -> dict[str, str]:
+def stable_names() -> dict[str, str]:
     """Device -> its stable name: by-id, or by-path where two adapters have the same serial number."""
     names: dict[str, str] = {}
     for folder in (BY_PATH, BY_ID):  # the later ones hold

@@ -86,7 +86,7 @@ class RegisterMap:
             raise MapError(f"map {self.name} has no signal '{name}'{nearest(name, self.signals)}.")
         return self.signals[name]
 
-    @property
+    @cached_property
     def polled(self) -> tuple[Signal, ...]:
         """The signals that a poll reads."""
         return tuple(signal for signal in self.signals.values() if signal.poll)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,12 @@ def load_map(name_or_path: str | Path) -> RegisterMap:
             text = places[0].read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise MapError(f"register map {places[0]} cannot be read: {error}.") from error
+    return _map_of(name, text)
+
+
+@lru_cache(maxsize=128)
+def _map_of(name: str, text: str) -> RegisterMap:
+    """A map is frozen, so that one text need be read once: a host asks for the same maps again and again."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import serial
 
 from firmware_bridge.errors import TransportError
+from firmware_bridge.ports import stable_names
 from firmware_bridge.transport import Receiver, Transport, running_in_virtual_time, split_options
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ _READ_BYTES = 4096
 _PULSE_S = 0.1
 _EMPTY_READS = 10  # a readable port that gives nothing this often in a row is gone or shared
 _LOOKED_FOR = ("/dev/serial/by-id/*", "/dev/ttyUSB*", "/dev/ttyACM*", "/dev/cu.usb*")
+_NUMBERED = ("/dev/ttyUSB", "/dev/ttyACM")
+_NAMES_TOLD = 12
 
 
 class SerialLine(NamedTuple):
@@ -112,7 +115,7 @@ def _check_settings(port: serial.Serial, options: dict[str, str]) -> None:
 def _reason(error: Exception, path: str, options: dict[str, str]) -> str:
     code = error.errno if isinstance(error, OSError) else (error.args[0] if error.args else None)
     if code in (errno.ENOENT, errno.ENXIO, errno.ENODEV) or not os.path.exists(path):
-        return f"there is no port {path}. {_candidates(path)}"
+        return f"there is no port {path}. {_moved(path) or _candidates(path)}"
     if code in (errno.EACCES, errno.EPERM):
         return (
             f"this user may not open {path}. Join its group (sudo usermod -aG {_group(path)} $USER), log in again, "
@@ -138,6 +141,20 @@ def _group(path: str) -> str:
         return "dialout"
 
 
+def _moved(path: str) -> str:
+    """Of a numbered port that is absent: by which lasting names the adapters go that are here; "" if none has one."""
+    if not path.startswith(_NUMBERED):
+        return ""
+    names = [f"{name} (now {device})" for device, name in sorted(stable_names().items())]
+    if not names:
+        return ""
+    return (
+        "The device is absent, or came back under another number, as adapters do from plug to plug. A lasting name "
+        "finds it again; write it into [urls] of the machine file, or give it with --url: "
+        f"{', '.join(names[:_NAMES_TOLD])}."
+    )
+
+
 def _candidates(path: str) -> str:
     found = sorted(name for pattern in _LOOKED_FOR for name in glob.glob(pattern))
     folder = os.path.dirname(path)
@@ -146,7 +163,7 @@ def _candidates(path: str) -> str:
             found += sorted(entry.path for entry in os.scandir(folder) if entry.is_symlink())
     if not found:
         return "No serial port was found on this computer: is the device plugged in and switched on?"
-    return f"Ports found here: {', '.join(found[:12])}."
+    return f"Ports found here: {', '.join(found[:_NAMES_TOLD])}."
 
 
 def _set_dtr_policy(port: serial.Serial, policy: str) -> None:
@@ -169,10 +186,16 @@ async def _pulse_dtr(port: serial.Serial) -> None:
         log.info("%s has no DTR line to pulse (%s)", port.port, error)
 
 
+def _lasting_name(path: str) -> str:
+    """By which name a numbered port can be found under its next number as well; "" where it has none, or is one."""
+    return stable_names().get(path, "") if path.startswith(_NUMBERED) else ""
+
+
 class SerialTransport(Transport):
     def __init__(self, url: str, receiver: Receiver, byte_time_s: float, port: serial.Serial) -> None:
         super().__init__(url, receiver, byte_time_s)
         self._port = port
+        self._lasting = _lasting_name(str(port.port))
         self._fd: int = port.fileno()
         os.set_blocking(self._fd, False)
         self._queue = bytearray()
@@ -200,8 +223,15 @@ class SerialTransport(Transport):
 
     def _gone(self, error: OSError | None) -> None:
         told = f" ({error.strerror})" if error is not None else ""
+        advice = (
+            f" It may come back under another number: call it {self._lasting} in [urls], or with --url."
+            if self._lasting
+            else ""
+        )
         self._finish(
-            TransportError(f"{self.url} was lost{told}: the port has gone. Check the cable and the device's power.")
+            TransportError(
+                f"{self.url} was lost{told}: the port has gone. Check the cable and the device's power.{advice}"
+            )
         )
 
     def _send(self, data: bytes) -> None:

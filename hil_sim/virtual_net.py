@@ -132,6 +132,7 @@ class MemoryTransport(asyncio.Transport):
         self._closing = False
         self._told = False  # connection_lost is called once
         self._reading = True
+        self._coming: deque[bytes] = deque()  # under way: a timer each, and whichever fires first brings the first
         self._held: deque[bytes] = deque()  # came while reading was paused; b"" is the end of the stream
         self._unread = 0  # bytes of ours that the peer's protocol has not seen
         self._wrote_eof = False
@@ -149,10 +150,14 @@ class MemoryTransport(asyncio.Transport):
         self._unread += len(data)
         if self._unread > _BOUND:
             raise BufferError(f"{self._unread} bytes wait in a virtual connection: the writer ignores pause_writing()")
-        self._loop.call_later(self._loop.net_latency_s, self.peer._arrive, bytes(data))
+        self._send(bytes(data))
         if self._unread > self._high and not self._writing_paused:
             self._writing_paused = True
             self._protocol.pause_writing()
+
+    def _send(self, data: bytes) -> None:
+        self.peer._coming.append(data)
+        self._loop.call_later(self._loop.net_latency_s, self.peer._arrive)
 
     def writelines(self, list_of_data: Any) -> None:
         self.write(b"".join(list_of_data))
@@ -163,7 +168,7 @@ class MemoryTransport(asyncio.Transport):
     def write_eof(self) -> None:
         if not self._closing and not self._wrote_eof:
             self._wrote_eof = True
-            self._loop.call_later(self._loop.net_latency_s, self.peer._arrive, b"")
+            self._send(b"")
 
     def get_write_buffer_size(self) -> int:
         return self._unread
@@ -184,7 +189,8 @@ class MemoryTransport(asyncio.Transport):
 
     # ---- receiving --------------------------------------------------------------------------------------------------
 
-    def _arrive(self, data: bytes) -> None:
+    def _arrive(self) -> None:
+        data = self._coming.popleft()
         if self._closing:
             self.peer._seen(len(data))
             if data:  # bytes to a closed socket: the peer gets a reset

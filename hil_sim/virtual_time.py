@@ -20,9 +20,10 @@ import hashlib
 import random
 import signal
 import time as wall  # pacing only: the one place where simulated time looks at the real one
+import weakref
 from asyncio import base_events
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextvars import copy_context
 from functools import partial
 from heapq import heapify, heappop, heappush
@@ -31,6 +32,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from hil_sim.virtual_net import MemoryServer, open_memory_connection
+from hil_sim.virtual_process import Killed, VirtualProcess, current_process, process_of, process_task_factory
 
 T = TypeVar("T")
 
@@ -93,7 +95,8 @@ class VirtualLoop(base_events.BaseEventLoop):
     promises none). passes_per_instant: how often the loop may turn without the clock moving.
 
     Attributes that may be changed during a run: `pace`; `inline_delay_s`, the virtual time that a function given to
-    `run_in_executor` takes; `net_latency_s`, one way, of the in-memory TCP connections.
+    `run_in_executor` takes; `net_latency_s`, one way, of the in-memory TCP connections; `epoch_ns`, where a wall clock
+    is set anew.
     """
 
     is_virtual = True
@@ -101,8 +104,8 @@ class VirtualLoop(base_events.BaseEventLoop):
     # With these beside BaseEventLoop's own in one dictionary, CPython would look up every method the slow way.
     __slots__ = (
         "_now", "_passes", "_passes_bound", "_signal_handles", "_ties", "_timer_number", "_timers", "_wall_at_zero",
-        "create_future", "epoch_ns", "failures", "fired", "inline_delay_s", "memory_servers", "net_latency_s",
-        "next_port", "pace", "seed",
+        "create_future", "epoch_ns", "failures", "fired", "halted", "inline_delay_s", "memory_servers",
+        "net_latency_s", "next_port", "pace", "processes", "seed",
     )  # fmt: skip
 
     # what BaseEventLoop keeps and its stubs do not tell
@@ -111,6 +114,7 @@ class VirtualLoop(base_events.BaseEventLoop):
     _stopping: bool
     _exception_handler: Callable[..., Any] | None
     _timer_cancelled_count: int
+    _asyncgens: weakref.WeakSet[Any]
 
     def __init__(
         self,
@@ -121,8 +125,6 @@ class VirtualLoop(base_events.BaseEventLoop):
         tie_shuffle: bool = False,
         passes_per_instant: int = 100_000,
     ) -> None:
-        if pace is not None and not pace > 0:
-            raise ValueError(f"pace is {pace}: give the times of real time to run at, or None to run flat out")
         super().__init__()
         self.seed = seed
         self.pace = pace
@@ -140,8 +142,18 @@ class VirtualLoop(base_events.BaseEventLoop):
         self._wall_at_zero: float | None = None
         self.create_future = partial(asyncio.Future, loop=self)  # type: ignore[method-assign]
         self._signal_handles: dict[int, tuple[_Handle, Any]] = {}
+        self.processes: list[VirtualProcess] = []
+        self.halted: set[VirtualProcess] = set()  # those that are held or dead
         self.memory_servers: dict[tuple[str, int], MemoryServer] = {}
         self.next_port = 49152
+        refused = ""
+        if pace is not None and not 0 < pace < inf:
+            refused = f"pace is {pace}: give the times of real time to run at, or None to run flat out"
+        elif not -inf < start_s < inf:
+            refused = f"start_s is {start_s}: give the loop's time at the start, a number of seconds"
+        if refused:
+            self.close()  # whole, so that its __del__ has nothing to say
+            raise ValueError(refused)
 
     # ---- what a run may draw on -------------------------------------------------------------------------------------
 
@@ -189,7 +201,7 @@ class VirtualLoop(base_events.BaseEventLoop):
 
     def _run_once(self) -> None:
         """Run passes until somebody stops the loop. As in asyncio a pass runs what was ready when it began."""
-        ready, timers, ties = self._ready, self._timers, self._ties
+        ready, timers, ties, halted = self._ready, self._timers, self._ties, self.halted
         next_ready = ready.popleft
         while True:
             lone: Any = None  # a timer that is all there is to do need not queue
@@ -224,14 +236,25 @@ class VirtualLoop(base_events.BaseEventLoop):
             try:
                 if lone is not None:
                     _, _, call, context, _ = lone
-                    context.run(*call)
+                    if not halted or not self._keeps_back(lone):
+                        context.run(*call)
+                elif halted:
+                    for _ in range(len(ready)):
+                        handle = next_ready()
+                        _, _, call, context, _ = handle
+                        if call is not None and not self._keeps_back(handle):
+                            context.run(*call)
                 else:
                     for _ in range(len(ready)):
                         _, _, call, context, _ = next_ready()
                         if call is not None:
                             context.run(*call)
+                            if halted:
+                                break  # of the rest of this pass it must be asked whose it is
             except (SystemExit, KeyboardInterrupt):
                 raise
+            except Killed:
+                pass  # a simulated process has died in this step; the world goes on
             except asyncio.CancelledError:
                 pass  # asyncio's own stream callbacks let it out; it says nothing about the run
             except BaseException as error:
@@ -241,6 +264,35 @@ class VirtualLoop(base_events.BaseEventLoop):
                 raise self.failures[0]
             if self._stopping:
                 return
+
+    # ---- processes --------------------------------------------------------------------------------------------------
+
+    def host(self, process: VirtualProcess) -> None:
+        """A process lives on this loop from now on: its tasks and generators are noted."""
+        self.processes.append(process)
+        self.set_task_factory(process_task_factory)  # type: ignore[arg-type]
+
+    def take_back(self, handles: list[Any]) -> None:
+        """Run callbacks that were kept back while their process was held, in their order; cancelled ones are not."""
+        self._ready.extend(handles)
+
+    def forget_generator(self, generator: Any) -> None:
+        """Do not end an asynchronous generator of a dead process when the loop shuts down."""
+        self._asyncgens.discard(generator)
+
+    def _keeps_back(self, handle: _Handle) -> bool:
+        """Whether a callback belongs to a process that does not run, which has it now."""
+        process = process_of(handle[_CONTEXT])
+        if process is None or process not in self.halted:
+            return False
+        process.keep_back(handle)
+        return True
+
+    def _asyncgen_firstiter_hook(self, agen: Any) -> None:
+        super()._asyncgen_firstiter_hook(agen)  # type: ignore[misc]
+        process = current_process()
+        if process is not None:
+            process.adopt_generator(agen)
 
     def _collect_due(self) -> None:
         """Move the timers whose time has come to the ready queue, in the order in which they were set."""
@@ -287,6 +339,8 @@ class VirtualLoop(base_events.BaseEventLoop):
             super().call_exception_handler(context)
             return
         error = context.get("exception")
+        if isinstance(error, Killed):
+            return  # nobody is left to retrieve what a dead process ended with
         message = context.get("message") or "an event loop callback failed"
         if error is None:
             error = SimError(f"{message} ({', '.join(f'{k}: {v!r}' for k, v in context.items() if k != 'message')})")
@@ -379,6 +433,9 @@ class VirtualLoop(base_events.BaseEventLoop):
             self.remove_signal_handler(sig)
         self._timers.clear()
         super().close()
+        for process in self.processes:
+            process.bury()
+        self.processes.clear()
 
 
 def run_virtual(main: Callable[[VirtualLoop], Awaitable[T]], **options: Any) -> T:
@@ -433,7 +490,8 @@ def _clean_up(loop: VirtualLoop) -> None:
     """Cancel what is left and let it finish. What fails here joins `loop.failures` behind what failed before."""
     earlier, loop.failures = loop.failures, []
     try:
-        tasks = _in_name_order(asyncio.all_tasks(loop))
+        dead = [process for process in loop.processes if process.is_dead]
+        tasks = _in_name_order(task for task in asyncio.all_tasks(loop) if not any(p.owns(task) for p in dead))
         for task in tasks:
             task.cancel()
         if tasks:
@@ -487,7 +545,7 @@ def _settle(future: asyncio.Future, result: object, error: Exception | None) -> 
         future.set_exception(error)
 
 
-def _in_name_order(tasks: set[asyncio.Task]) -> list[asyncio.Task]:
+def _in_name_order(tasks: Iterable[asyncio.Task]) -> list[asyncio.Task]:
     """all_tasks() comes in the order of memory addresses; 'Task-10' goes behind 'Task-9'."""
     return sorted((task for task in tasks if not task.done()), key=lambda task: (len(task.get_name()), task.get_name()))
 

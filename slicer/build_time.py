@@ -77,12 +77,66 @@ class Recoat:
 
 
 @dataclass(frozen=True, slots=True)
+class Approach:
+    """A gantry that goes to a layer's first vector and stands there before the beam is let out: from rest to rest.
+
+    Attributes:
+        gantry: of the way.
+        overhead_s: questions, answers and the planner's delay.
+    """
+
+    gantry: AxisDrive
+    overhead_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.overhead_s < math.inf:
+            raise BuildTimeError(f"no approach has {self.overhead_s:g} s on top")
+
+    def time_s(self, from_mm: tuple[float, float], to_mm: tuple[float, float]) -> float:
+        """Seconds from one place to the other."""
+        return self.gantry.time_s(math.dist(from_mm, to_mm)) + self.overhead_s
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceCheck:
+    """A look at the end switches in the corner at 0, behind every so many layers and behind the last: has an axis lost
+    steps? There, behind the switches, in front of them, and back, each way from rest to rest.
+
+    Attributes:
+        gantry: of the ways.
+        margin_mm: how far in front of the switches and behind them it stops, in x and y.
+        every_layers: behind so many layers.
+        overhead_s: questions, answers and the planner's delays.
+    """
+
+    gantry: AxisDrive
+    margin_mm: float
+    every_layers: int = 1
+    overhead_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0.0 < self.margin_mm < math.inf and self.every_layers > 0 and 0.0 <= self.overhead_s < math.inf):
+            raise BuildTimeError(
+                f"no place is checked {self.margin_mm:g} mm from its switches, every {self.every_layers} layers, with"
+                f" {self.overhead_s:g} s on top"
+            )
+
+    def time_s(self, from_mm: tuple[float, float]) -> float:
+        """Seconds, from a place and back to it."""
+        there_mm = math.hypot(from_mm[0] - self.margin_mm, from_mm[1] - self.margin_mm)
+        step_mm = 2.0 * math.sqrt(2.0) * self.margin_mm
+        return 2.0 * (self.gantry.time_s(there_mm) + self.gantry.time_s(step_mm)) + self.overhead_s
+
+
+@dataclass(frozen=True, slots=True)
 class TimeModel:
     """What a machine is, as far as time goes. What is None is not counted, and the table says so.
 
     Attributes:
         firmware: of the motion controller.
         wire: the serial line that lines come over; None: they are at hand (a file on the controller's own card).
+        approach: how the gantry comes to a layer's first vector; None: by the program's own first jump.
+        check: the look at the end switches; None: there is none.
         recoat: the powder; starting_s, heating_s: until the machine is homed, and the bed warm, once.
         from_mm: where the gantry stands when the build begins.
     """
@@ -93,6 +147,8 @@ class TimeModel:
     starting_s: float | None = None
     heating_s: float | None = None
     from_mm: tuple[float, float] = (0.0, 0.0)
+    check: PlaceCheck | None = None
+    approach: Approach | None = None
 
     def __post_init__(self) -> None:
         for what, seconds in (("starting", self.starting_s), ("heating", self.heating_s)):
@@ -113,6 +169,7 @@ class LayerTime:
         late_moves: moves that were slowed for want of lines.
         moves: vectors and jumps.
         enough_baud: the slowest usual line that would not starve it; None if it is not starved, or by every line.
+        checking_s: the look at the end switches behind the layer.
     """
 
     index: int
@@ -126,6 +183,7 @@ class LayerTime:
     late_moves: int
     moves: int
     enough_baud: int | None = None
+    checking_s: float = 0.0
 
     @property
     def is_starved(self) -> bool:
@@ -139,8 +197,8 @@ class LayerTime:
 
     @property
     def total_s(self) -> float:
-        """With the powder."""
-        return self.exposure_s + self.recoating_s
+        """With the powder, and the look at the end switches."""
+        return self.exposure_s + self.recoating_s + self.checking_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +243,11 @@ class BuildTime:
         return math.fsum(layer.recoating_s for layer in self.layers)
 
     @property
+    def checking_s(self) -> float:
+        """For looks at the end switches."""
+        return math.fsum(layer.checking_s for layer in self.layers)
+
+    @property
     def total_s(self) -> float:
         """All of it, start and heating included where they are known."""
         once_s = (self.model.starting_s or 0.0) + (self.model.heating_s or 0.0)
@@ -199,6 +262,7 @@ class BuildTime:
             ("waiting", self.waiting_s),
             ("starved by the line", self.starved_s if model.wire else None),
             ("recoating", self.recoating_s if model.recoat else None),
+            *([("checking its place", self.checking_s)] if model.check else []),
             ("starting", model.starting_s),
             ("heating", model.heating_s),
             ("total", total),
@@ -240,7 +304,7 @@ class BuildTime:
 
     def to_dict(self) -> dict[str, Any]:
         """Parts, total and layers as plain numbers, for JSON."""
-        parts = ("exposing_s", "jumping_s", "waiting_s", "starved_s", "recoating_s", "total_s")
+        parts = ("exposing_s", "jumping_s", "waiting_s", "starved_s", "recoating_s", "checking_s", "total_s")
         return {
             **{name: getattr(self, name) for name in parts},
             "starting_s": self.model.starting_s,
@@ -291,7 +355,8 @@ def build_time(layers: Iterable[PlannedLayer], envelope: Envelope, model: TimeMo
     Raises:
         ScanError: a path whose numbers cannot be timed.
     """
-    times = []
+    times: list[LayerTime] = []
+    ends_mm: list[tuple[float, float]] = []  # of the first head: the one whose controller looks at its switches
     from_mm: dict[int, tuple[float, float]] = {}
     number = FIRST_NUMBER
     for planned in layers:
@@ -306,7 +371,13 @@ def build_time(layers: Iterable[PlannedLayer], envelope: Envelope, model: TimeMo
                 slowest = one
         assert slowest is not None
         times.append(slowest)
+        ends_mm.append(from_mm.get(0, model.from_mm))
         number += longest + LINES_BETWEEN
+    if model.check:
+        last = len(times) - 1
+        for n in range(len(times)):
+            if (n + 1) % model.check.every_layers == 0 or n == last:
+                times[n] = replace(times[n], checking_s=model.check.time_s(ends_mm[n]))
     return BuildTime(tuple(times), model)
 
 
@@ -322,6 +393,10 @@ def _path_time(
     """One head's time for a layer, where it stands afterwards, and how many lines it took."""
     if not len(path):  # a host sends nothing then
         return LayerTime(planned.layer.index, 0.0, 0.0, 0.0, 0.0, recoating_s, 0, 0.0, 0, 0), from_mm, 0
+    approach_s = 0.0
+    if model.approach:
+        begins_mm = float(path.vectors_mm[0, 0]), float(path.vectors_mm[0, 1])
+        approach_s, from_mm = model.approach.time_s(from_mm, begins_mm), begins_mm
     program = path_program(path, envelope, planned.jump_speed_mm_s, is_sized=model.wire is not None)
     wire = replace(model.wire, first_number=number) if model.wire else None
     wired = program_time(program, from_mm, envelope, model.firmware, wire)
@@ -332,7 +407,7 @@ def _path_time(
     one = LayerTime(
         planned.layer.index,
         free.exposing_s,
-        free.jumping_s,
+        free.jumping_s + approach_s,
         waiting_s,
         max(0.0, wired.done_s - free.exposing_s - free.jumping_s - waiting_s),
         recoating_s,
@@ -342,7 +417,7 @@ def _path_time(
         program.moves,
     )
     if wire is not None and one.is_starved:
-        motion_s = one.exposing_s + one.jumping_s + one.waiting_s
+        motion_s = one.exposing_s + free.jumping_s + one.waiting_s
         one = replace(one, enough_baud=_enough_baud(program, from_mm, envelope, model.firmware, wire, motion_s))
     return one, program.end(from_mm), len(program)
 

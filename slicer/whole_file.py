@@ -30,9 +30,11 @@ def whole_file(path: str | Path) -> Iterator[BinaryIO]:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(unfinished, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
+    except BaseException as error:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             unfinished.unlink()
+        if isinstance(error, OSError) and error.filename == str(unfinished):
+            error.filename = str(path)  # whose name the caller knows
         raise
     _sync_folder(path.parent)
 

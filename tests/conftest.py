@@ -33,6 +33,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """How long the soak runs are: CI takes a few of what `make soak` takes many of."""
     parser.addoption("--kills", default="30", help="how many hosts are killed and resumed (soak)")
     parser.addoption("--schedules", default="3000", help="how many schedules of stream faults are tried (soak)")
+    parser.addoption("--breaks", default="1000", help="how often each board is reset or unplugged (soak)")
+    parser.addoption("--wire-out", default="", help="leave a line for each scenario on the wire in this file (soak)")
     parser.addoption("--rover-seeds", default="200", help="how many rovers drive (soak)")
     parser.addoption("--rover-terrains", default="10000", help="how many terrains are driven (soak)")
     parser.addoption("--rover-first", default="0", help="the first of them (soak)")

@@ -17,6 +17,7 @@ GOLDEN: dict[str, dict[str, Golden]] = {
         "id": (3, 0, [0x4B48], 0x4B48), "power_w": (3, 1, [2000], 200.0), "shutter": (3, 2, [1], 1),
         "token": (3, 3, [77], 77), "fire": (3, 4, [1], 1), "emission_w": (3, 5, [1234], 123.4),
         "status": (3, 6, [0b10110], 22), "watchdog_ms": (3, 7, [1000], 1000), "stop": (3, 8, [1], 1),
+        "energy_j": (3, 9, [0x0001, 0x86A0], 10000.0),
     },
     "eurotherm_3200": {
         "bed_temp_c": (3, 1, [0xFFF6], -1.0), "output_percent": (3, 4, [1000], 100.0),

@@ -180,7 +180,7 @@ def print_virtual(
                     acting.result()
             finally:
                 world.close()
-            judgement = judge(job, record, outcome)
+            judgement = judge(job, record, outcome, dry_run_asked=dry_run)
         return Printed(outcome, error, record, judgement, run_dir, end, bystander)
 
     return run_virtual(main, seed=seed)

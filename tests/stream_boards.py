@@ -46,14 +46,25 @@ class Board:
 
     def is_as_planned(self, gantry: Gantry, since_s: float) -> bool:
         """Whether the gantry executed every move once since then, in its place, with its energy for each mm."""
-        done: list[Run] = []
-        for run in gantry.history:
-            if not isinstance(run, Run) or run.t0_s < since_s:
-                continue
-            if run.joins:  # goes on with the block of the run before it
-                done.pop()
-            done.append(run)
+        done = _done(gantry, since_s)
         return len(done) == len(self.moves) and all(map(_is_as_planned, done, self.moves))
+
+    def is_part_of_plan(self, gantry: Gantry, since_s: float) -> bool:
+        """Whether it executed the first so many of them like that, and then at most one that was cut short."""
+        done = _done(gantry, since_s)
+        return len(done) <= len(self.moves) and all(map(_is_as_planned, done[:-1], self.moves))
+
+
+def _done(gantry: Gantry, since_s: float) -> list[Run]:
+    """The moves that were executed since then."""
+    done: list[Run] = []
+    for run in gantry.history:
+        if not isinstance(run, Run) or run.t0_s < since_s:
+            continue
+        if run.joins:  # goes on with the block of the run before it
+            done.pop()
+        done.append(run)
+    return done
 
 
 def _is_as_planned(run: Run, planned: Planned) -> bool:

@@ -127,30 +127,44 @@ def judged(seed: int, board: Board) -> Result:
 
 
 NEVER_S = 1e9
-BREAKS = ("reset", "reset, banner lost", "unplugged", "unplugged and back")
+BREAKS = ("reset", "reset, banner lost", "unplugged", "unplugged and back", "back under another number")
 
 
-def broken_off(seed: int, board: Board) -> tuple[str, str]:
-    """The board is reset or its cable pulled at a random moment of the stream: (what, how it ended)."""
+@dataclass(frozen=True)
+class Broken:
+    """How a stream ended whose board was reset or unplugged: what was done, the host's sentence ("done" if it saw
+    nothing), whether the board had executed a part of the layer from its beginning and nothing else."""
+
+    seed: int
+    what: str
+    ended: str
+    is_prefix: bool
+
+
+def broken_off(seed: int, board: Board) -> Broken:
+    """The board is reset, or its cable pulled, at a random moment of the stream."""
     rng = random.Random(f"broken off {seed}")
     what = BREAKS[seed % len(BREAKS)]
     device = stream_chunks(board)[:2]
     at_chunk = rng.randint(device[0] + 1, device[1] - 12)  # the last chunks are those of the questions at the end
+    late_s = rng.uniform(0.0, 0.02)
     faults: tuple[Fault, ...] = (
         Fault("drop", "motion.to_host", at_s=NEVER_S, for_s=1.0),
     )  # so that this way is watched
-    if what.startswith("unplugged"):
-        back_s = 0.5 if what.endswith("back") else -1.0
-        args = (("back_after_s", back_s),)
-        faults = (Fault("disconnect", "motion.to_device", at_chunk=at_chunk, args=args),)
+    if not what.startswith("reset"):
+        back_s = -1.0 if what == "unplugged" else rng.uniform(0.0, 2.0)
+        kind = "replug" if what.endswith("number") else "disconnect"
+        faults = (Fault(kind, "motion.to_device", at_chunk=at_chunk, args=(("back_after_s", back_s),)),)
 
-    async def main(loop: VirtualLoop) -> str:
-        device = board.emulator(Gantry(start_mm=board.start_mm))
+    async def main(loop: VirtualLoop) -> Broken:
+        gantry = Gantry(start_mm=board.start_mm)
+        device = board.emulator(gantry)
         wire = await lay_virtual("motion", device, baud=115200, faults=FaultSchedule(faults))
 
         async def push_the_button() -> None:
             while wire.to_device.chunks < at_chunk:
                 await asyncio.sleep(0.002)
+            await asyncio.sleep(late_s)
             if what.endswith("lost"):
                 now_s = loop.time()
                 lost = Fault("drop", "motion.to_host", at_s=now_s, for_s=device.build.boot_s + 0.05)
@@ -159,16 +173,18 @@ def broken_off(seed: int, board: Board) -> tuple[str, str]:
 
         async with asyncio.TaskGroup() as group:
             motion = await opened(board)
+            began_s, ended = loop.time(), "done"
             button = group.create_task(push_the_button()) if what.startswith("reset") else None
             try:
                 async with asyncio.timeout(900):
                     await motion.stream(board.lines, Notes(0.0003))
                     await motion.wait_idle()
-                return "done"
             except BridgeError as error:
-                return f"{type(error).__name__}: {error}"
+                ended = f"{type(error).__name__}: {error}"
             finally:
                 if button is not None:
                     button.cancel()
+        await asyncio.sleep(STILL_S)  # a board without its host runs its queue empty
+        return Broken(seed, what, ended, board.is_part_of_plan(gantry, began_s))
 
-    return what, run_virtual(main)
+    return run_virtual(main)

@@ -6,11 +6,12 @@ import naive
 import numpy as np
 import pytest
 
-from hil_sim.world.plant.beam_kernels import run_ticks, shine
-from hil_sim.world.plant.bed import Bed
+from hil_sim.world.plant.beam_kernels import run_ticks, shine, step_once
+from hil_sim.world.plant.bed import Bed, compile_kernels
 from hil_sim.world.plant.bed_setup import BedConfig
 from hil_sim.world.plant.heat_kernels import exchange_tile, refresh_tile
 from hil_sim.world.plant.materials import enthalpy_of
+from hil_sim.world.plant.powder_kernels import fill_columns
 
 NO_ROWS = np.zeros((0, 8))
 
@@ -152,3 +153,15 @@ def test_the_table_is_inverted_exactly() -> None:
     for temp in want:
         h = float(enthalpy_of(bed._tables, temp))
         assert naive.bed_look(h, 1.0, 0.0, bed._tables)[0] == pytest.approx(temp, rel=1e-9)
+
+
+def test_no_kernel_is_left_to_compile_when_hosts_are_served() -> None:
+    compile_kernels()
+    kernels = (run_ticks, step_once, fill_columns)
+    compiled = [list(kernel.signatures) for kernel in kernels]
+    assert all(compiled)
+    bed = Bed(BedConfig())
+    bed.expose([[0.1, 0.4, 100.0, 60.0, 110.0, 60.0, 50.0, 50.0]])
+    bed.spread(0.5, 0.0, 250.0, 0.5)
+    bed.advance_to(70.0)
+    assert [list(kernel.signatures) for kernel in kernels] == compiled

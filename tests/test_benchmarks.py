@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import csv
+import os
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from firmware_bridge.links.line_framing import frame_line
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
@@ -27,6 +34,82 @@ def test_dense_load_streams_200_lines_and_polls_each_device_ten_times_a_second()
     assert result["telemetry_messages_per_s"] >= 50.0
 
 
+def test_links_alone_carry_the_same_load() -> None:
+    import bench_virtual_links
+
+    result = bench_virtual_links.run(run_s=6.0, rounds=1)
+
+    assert result["lines_per_s"] >= 200.0
+    assert all(rate == pytest.approx(10.0, abs=0.5) for rate in result["polls_per_s"].values())
+
+
+def test_fewer_polls_or_lines_than_asked_for_fail_however_fast_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    import bench_virtual_links
+
+    monkeypatch.setattr(bench_virtual_links, "BAR", 0.001)
+    assert bench_virtual_links.run(run_s=4.0, rounds=1)["passed"]
+    monkeypatch.setattr(bench_virtual_links, "HZ", 5.0)
+    assert not bench_virtual_links.run(run_s=4.0, rounds=1)["passed"]
+
+
+def test_the_bed_of_3_mm_is_really_solved_in_finer_cells() -> None:
+    import bench_virtual_time
+
+    coarse = bench_virtual_time.measure(4.0)["bed_cell_updates_per_s"]
+    assert bench_virtual_time.measure(4.0, cell_xy_mm=3.0)["bed_cell_updates_per_s"] > 5 * coarse > 0
+
+
+def test_an_idle_month_fires_no_timer_but_its_own() -> None:
+    import bench_idle
+
+    assert bench_idle.run(rounds=1)["timers"] == 1
+
+
+def test_a_campaign_is_reckoned_from_its_rows_with_its_start_counted_once() -> None:
+    import bench_campaign
+
+    marks = [(10.0, 25), (15.0, 50), (20.0, 75), (25.0, 100)]  # 0.2 s a seed behind the first 25
+    assert bench_campaign.whole_s(marks, ended_s=31.0, second_runs=1, seeds=100) == pytest.approx(31.0)
+    assert bench_campaign.whole_s(marks, ended_s=31.0, second_runs=1) == pytest.approx(10 + 1975 * 0.2 + 6 + 19 * 0.2)
+
+
+@pytest.mark.parametrize(
+    ("motion_s", "bench_s", "is_good", "passed"),
+    [(59.0, 599.0, True, True), (61.0, 599.0, True, False), (59.0, 601.0, True, False), (59.0, 599.0, False, False)],
+)
+def test_a_campaigns_both_bars_count_and_so_does_what_it_found(
+    motion_s: float, bench_s: float, is_good: bool, passed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import bench_campaign
+
+    def measured(subject: object, sample: int) -> dict[str, object]:
+        return {"whole_s": motion_s if sample == 500 else bench_s, "passed": is_good}
+
+    class Nothing:
+        def run(self, *words: object) -> None: ...
+
+    monkeypatch.setattr(bench_campaign, "measured", measured)
+    monkeypatch.setattr(bench_campaign, "bench_subject", lambda folder: Nothing())
+    assert bench_campaign.run()["passed"] is passed
+
+
+def test_the_page_of_reliability_has_the_table_of_its_campaign_by_the_shipped_generator() -> None:
+    """One that is older says how good a host is against faults that are no longer thrown: make it anew."""
+    import kinds_table
+
+    from hil_sim.harness.generator import SHIPPED, load_generator
+
+    docs = BENCHMARKS.parent / "docs"
+    page = (docs / "reliability.md").read_text(encoding="utf-8")
+    with (docs / "kinds-motion.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    version = load_generator(SHIPPED).version
+    assert {int(row["generator_version"]) for row in rows} == {version}
+    assert f"seeds of generator version {version} " in page
+    assert kinds_table.table(docs / "kinds-motion.csv") in page
+    assert all(int(row["bad"]) == 0 for row in rows)
+
+
 def test_zigzag_is_one_continuous_path_on_the_plate() -> None:
     import bench_virtual_time
 
@@ -44,6 +127,70 @@ def test_the_paced_board_answers_at_the_pace_of_its_line() -> None:
 
     assert paced["lines_per_s"] <= 250_000 / 10 / 38  # a board that is faster than its wire would flatter us
     assert paced["commits"] == 13
+
+
+def test_the_board_of_the_stream_believes_a_line_without_a_number_and_no_number_out_of_order() -> None:
+    from stream_responder import Board
+
+    board = Board()
+    assert board.answer(b"M105") == b"ok T:21.0 /0.0\n"  # how printcore finds out that somebody is there
+    assert board.answer(b"N-1 M110 N-1*125") == b"ok\n" and board.last == -1
+    assert board.answer(frame_line(1, b"G1 X1").strip()).startswith(b"Error:") and board.lines == 0
+    assert board.answer(frame_line(0, b"G1 X1").strip()) == b"ok\n" and (board.last, board.lines) == (0, 1)
+
+
+def streams(share: float) -> Callable[[str, Path], str]:
+    """A host that streams that share of its file to a port, line by line."""
+
+    def host(port: str, file: Path) -> str:
+        lines = file.read_bytes().splitlines()
+        with open(os.open(port, os.O_RDWR | os.O_NOCTTY), "r+b", buffering=0) as tty:
+            for number, line in enumerate([b"M110 N0", *lines[: round(share * len(lines))]]):
+                tty.write(frame_line(number, line))
+                assert tty.readline().startswith(b"ok")
+        return "a host"
+
+    return host
+
+
+def absent(port: str, file: Path) -> str:
+    import stream_peers
+
+    raise stream_peers.Absent("it is not installed: make peers")
+
+
+def test_peers_stream_to_the_same_far_end_and_are_set_beside_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    import run
+    import stream_peers
+
+    monkeypatch.setattr(stream_peers, "PEERS", {"whole": streams(1.0), "half": streams(0.5), "absent": absent})
+    whole, half, missing = rows = stream_peers.measure(60, 1e4)
+
+    assert whole["lines"] == 60 and whole["ratio"] == pytest.approx(1e4 / whole["lines_per_s"], abs=0.01)
+    assert half["error"] == "30 of 60 lines came" and missing["skipped"] == "it is not installed: make peers"
+    said = run.beside({"stream": {"peers": rows}, "help": {}})
+    assert "moonkiln" in said[0] and " x" in said[0] and "30 of 60" in said[1] and "skipped: it is not" in said[2]
+
+
+def test_a_callback_that_holds_the_loop_is_seen_and_what_it_worked_told_apart() -> None:
+    from loop_hold import longest, run_watched
+
+    async def main() -> tuple[float, float]:
+        begin_s = asyncio.get_running_loop().time()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        time.sleep(0.02)  # holds the loop, and works nothing
+        await asyncio.sleep(0)
+        end_s = asyncio.get_running_loop().time()
+        await asyncio.sleep(0)
+        time.sleep(0.05)  # after what is asked about
+        return begin_s, end_s
+
+    span_s, holds = run_watched(main())
+    held = longest(holds, *span_s)
+    assert held["loop_hold_longest_ms"] >= 20.0 and held["loop_turns"] >= 3
+    assert held["loop_hold_longest_cpu_ms"] < held["loop_hold_longest_ms"]
+    assert longest(holds, 0.0, 1e12)["loop_hold_longest_ms"] >= 50.0
 
 
 def test_a_read_of_a_benchmarked_slave_cannot_be_faster_than_its_line() -> None:

@@ -149,3 +149,49 @@ def test_the_size_is_read_from_the_frame_header_alone():
             assert jpeg_size_px(data) == (width, height)
             assert jpeg_size_px(data[:20]) is None
     assert jpeg_size_px(b"") is None and jpeg_size_px(b"\xff\xd8" + b"\xff" * 50) is None
+
+
+def test_a_picture_that_is_lost_or_damaged_on_its_way_is_asked_for_again():
+    """Three ways to fail and one to be well: each try is one request, and the last failure is the reason."""
+    seen: list[int] = []
+
+    def shoot(t_s: float):
+        seen.append(len(seen))
+        return None if seen[-1] % 3 == 0 else (lambda: TINY[:-9]) if seen[-1] % 3 == 1 else (lambda: TINY)
+
+    async def main(loop: VirtualLoop) -> None:
+        wire = await lay_virtual("camera", CameraEmulator(shoot))
+        link = HttpSnapshotLink(wire.url, timeout_s=2.0)
+        told: list[str] = []
+        assert await Camera(link, tries_max=3).snapshot(told.append) == TINY
+        assert seen == [0, 1, 2] and 2.0 < loop.time() < 3.0
+        assert ["no whole picture" in told[0], "no whole JPEG" in told[1], len(told)] == [True, True, 2]
+        began_s = loop.time()
+        with pytest.raises(LinkError, match="no whole JPEG"):
+            await Camera(link, tries_max=2).snapshot()
+        assert seen == [0, 1, 2, 3, 4] and loop.time() - began_s < 2 * 2.0 + 1.0
+
+        async def flaw(jpeg: bytes) -> str:
+            return "it is damaged by the test" if len(seen) < 9 else ""
+
+        with pytest.raises(LinkError, match=r"the picture of camera at .* is damaged: it is damaged by the test"):
+            await Camera(link, flaw=flaw).snapshot()
+        with pytest.raises(LinkError, match="no whole picture"):
+            await Camera(link).snapshot()
+        assert len(seen) == 7
+
+    run_virtual(main)
+
+
+def test_a_camera_that_was_closed_is_not_asked_again():
+    async def main(loop: VirtualLoop) -> None:
+        wire = await lay_virtual("camera", CameraEmulator(lambda t_s: None))
+        camera = Camera(HttpSnapshotLink(wire.url, timeout_s=9.0), tries_max=9)
+        asked = asyncio.ensure_future(camera.snapshot())
+        await asyncio.sleep(1.0)
+        camera.close()
+        with pytest.raises(LinkError):
+            await asked
+        assert loop.time() < 1.5
+
+    run_virtual(main)

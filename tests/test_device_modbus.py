@@ -29,7 +29,7 @@ class Head:
     def __init__(self) -> None:
         self.link, self.wire = bus("tcp", delay_s=0.002)
         self.stop_link, self.stop_wire = bus("tcp", delay_s=0.002)
-        self.table = {0: 0x4B48, 1: 0, 2: 0, 3: 0, 4: 0, 5: 0, 6: 1, 7: 1000, 8: 0}
+        self.table = {0: 0x4B48, 1: 0, 2: 0, 3: 0, 4: 0, 5: 0, 6: 1, 7: 1000, 8: 0, 9: 0, 10: 0}
         self.writes: list[tuple[str, int, int]] = []
         for wire, where in ((self.wire, "main"), (self.stop_wire, "stop")):
             wire.registers = {1: self.table}

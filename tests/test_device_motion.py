@@ -46,6 +46,10 @@ def test_identify_home_jog_and_stream() -> None:
                 await motion.jog(*move, speed_mm_s=20)
         with pytest.raises(Rejected, match="mm/s"):
             await motion.jog(1, 0, 0, speed_mm_s=101)
+        assert await motion.approach(12.0, 7.5) == (12.0, 7.5, 1.0)  # its height is its own
+        assert "G0 X12.000 Y7.500 Z1.000 F6000 S0" in peer.taken
+        with pytest.raises(Rejected, match="x = 251 mm is refused"):
+            await motion.approach(251.0, 0.0)
         assert await motion.stream(lines(40), Notes()) == 40
         await motion.wait_idle(timeout_s=10)
         await motion.laser_off()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import fnmatch
 import importlib
@@ -14,6 +13,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from defined_tests import defined_in
 
 from control.cli import cli
 from control.command_line import ExitCode
@@ -138,7 +138,7 @@ def test_a_wrong_command_would_be_found() -> None:
 
 
 def test_the_readme_shows_every_command() -> None:
-    groups = {"sim", "rover"}
+    groups = {"sim", "rover", "hil"}
     shown = {tuple(words[:2]) if words[0] in groups else (words[0],) for words in shown_commands(README) if words}
     context = click.Context(cli)
     for name in cli.list_commands(context):
@@ -244,9 +244,7 @@ def test_every_file_and_test_that_is_named_exists(page: Path) -> None:
         path = REPOSITORY / place[1]
         assert path.exists(), f"{name_of(page)} names {code}, which is not there"
         if place[2]:
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            tests = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-            assert place[2] in tests, f"{name_of(page)} names {code}; that file has no such test"
+            assert place[2] in defined_in(path), f"{name_of(page)} names {code}; that file has no such test"
 
 
 # ---- examples and tables

@@ -81,12 +81,12 @@ def test_it_boots_safe() -> None:
 
 def test_addresses_and_functions() -> None:
     bench = Bench()
-    for register in (0, EMISSION, STATUS, 9):
+    for register in (0, EMISSION, STATUS, 9, 10, 11):
         assert bench.refuses(register, 1) == 2
     assert bench.refuses(POWER, [1, 0, 0, 0, 0]) == 2  # runs into the read-only 5: nothing is changed
     assert bench.read(POWER) == 0
     assert answer(bench.head, bytes.fromhex("04 0000 0001"), 0.0) == b"\x84\x01"
-    assert answer(bench.head, bytes.fromhex("03 0008 0002"), 0.0) == b"\x83\x02"
+    assert answer(bench.head, bytes.fromhex("03 000A 0002"), 0.0) == b"\x83\x02"
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ ROWS = {
     "Noise on the wire": [
         "flip, drop, double, insert, delay, merge", "split and merged writes", "FF and NUL bytes",
         "answers late, lost, doubled", "unplugged, and back under the same name",
+        "unplugged, and back under another number",
         "banner in the middle of a job, or lost",
     ],
     "Hosts of others on the emulated boards": [

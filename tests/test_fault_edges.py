@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from job_helpers import write_small_job
+from print_helpers import print_virtual
 
 from control.cli import cli
 from hil_sim.virtual_time import VirtualLoop, run_virtual
 from hil_sim.world.build import BedSettings, build_world, fault_points, load_machine_spec
 from hil_sim.world.fault_edges import FaultEdges
 from hil_sim.world.faults import Fault, Faults, FaultSchedule
+from hil_sim.world.faults.camera import CAMERA
 from hil_sim.world.plant.recoater import FEED_POINT
 
 
@@ -31,6 +33,7 @@ def test_each_window_begins_and_ends_once_and_other_points_hear_nothing() -> Non
                     Fault("auger_jam", "b", at_s=10.0, for_s=1.5),
                     Fault("auger_jam", "a", at_s=50.0, for_s=1.0),
                     Fault("shade", "a", at_layer=1, after_s=2.0, for_s=1.0),
+                    Fault("shade", "a", at_light=1, after_s=0.5, for_s=0.5),
                 )
             )
         )
@@ -38,12 +41,14 @@ def test_each_window_begins_and_ends_once_and_other_points_hear_nothing() -> Non
         edges.at("a", lambda t_s, fault: heard.append((t_s, fault.kind)), lambda t_s: heard.append((t_s, "end")))
         await asyncio.sleep(15.0)
         faults.begin_layer(1, loop.time())
-        await asyncio.sleep(10.0)
+        await asyncio.sleep(4.0)
+        faults.begin_light(1, loop.time())
+        await asyncio.sleep(6.0)
         edges.close()
         await asyncio.sleep(60.0)
         assert edges.points == ["a"]
         struck = [(t_s, point, fault.kind) for t_s, point, fault in faults.strikes]
-        assert struck == [(5.0, "a", "auger_jam"), (10.0, "a", "shade"), (22.0, "a", "shade")]
+        assert struck == [(5.0, "a", "auger_jam"), (10.0, "a", "shade"), (22.0, "a", "shade"), (24.5, "a", "shade")]
         return heard
 
     assert run_virtual(main) == [
@@ -53,16 +58,29 @@ def test_each_window_begins_and_ends_once_and_other_points_hear_nothing() -> Non
         (11.5, "end"),
         (22.0, "shade"),
         (23.0, "end"),
+        (24.5, "shade"),
+        (25.0, "end"),
     ]
+
+
+def test_a_short_window_at_a_layer_strikes_as_its_powder_is_spread(tmp_path: Path) -> None:
+    """A world that hears of a layer only when its blade has come to rest would find the window over."""
+    job = write_small_job(tmp_path / "small.kiln", 2)
+    fault = {"kind": "ambient", "point": "bed.ambient", "at_layer": 1, "for_s": 0.1}
+    end = print_virtual(job, tmp_path / "run", faults=(fault,))
+    begun_s = next(laid.t_s for laid in end.record.powder if laid.plane_drop_mm > 0.75)
+    assert [strike.t_s for strike in end.record.faults] == pytest.approx([begun_s], abs=1e-3)
 
 
 @pytest.mark.parametrize("machine", ["bench", "bench_grbl", "bench_lab"])
 def test_a_machine_has_a_place_for_each_point_that_it_says_it_has(machine: str) -> None:
     async def main(_: VirtualLoop) -> list[str]:
         world = await build_world(machine, settings=BedSettings(cell_xy_mm=10.0))
+        networks = [name for name, wire in world.spec.wires.items() if wire.baud is None]
         wires = [f"{name}.{way}" for name in world.urls for way in ("to_device", "to_host")]
+        wires += [f"{name}.{place}" for name in networks for place in ("connection", "listener")]
         world.close()
-        return [*wires, FEED_POINT, *world._edges.points]
+        return [*wires, FEED_POINT, CAMERA, *world._edges.points, *world.modbus_points, *world.sensors.points]
 
     assert sorted(run_virtual(main)) == sorted(fault_points(load_machine_spec(machine)))
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import json
 import pickle
 from pathlib import Path
 
 import pytest
+from defined_tests import defined_in
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +17,6 @@ from hil_sim.world.build import build_world
 from hil_sim.world.faults import FAMILIES, KINDS, Fault, Faults, FaultSchedule, check_faults
 from hil_sim.world.faults.actuator import feed_fraction
 from hil_sim.world.faults.schedule import COUNTED
-from hil_sim.world.faults.stream import KINDS as STREAM_KINDS
 from hil_sim.world.faults.stream import strike_chunk
 from hil_sim.world.faults.thermal import reading_c
 from hil_sim.world.wiring import WorldError
@@ -100,12 +99,6 @@ def test_a_flip_changes_exactly_one_bit(chunk, byte, bit):
     assert sum((a ^ b).bit_count() for a, b in zip(chunk, struck, strict=True)) == 1
 
 
-@pytest.mark.parametrize("kind", sorted(STREAM_KINDS))
-def test_every_kind_of_the_stream_catalogue_is_carried_out(kind):
-    _, struck = strike_chunk(Fault(kind, "a.to_host", at_chunk=0), b"abc")
-    assert struck in (b"", b"abc", b"`bc", b"abcabc", b"\x00abc")
-
-
 def test_kinds_of_other_families_are_refused_where_they_cannot_strike():
     short = Fault("short_feed", "recoater.feed", at_s=0, for_s=1, args={"fraction": 0.3})
     assert feed_fraction(short) == 0.3 and feed_fraction(None) == 1.0
@@ -127,8 +120,7 @@ def test_every_kind_says_what_it_is_and_names_a_test_that_exists(name):
     assert kind.models and kind.reaction and kind.bound and kind.points
     assert kind.counted is None or kind.counted in COUNTED
     file, _, test = kind.test.partition("::")
-    tree = ast.parse((Path(__file__).parent.parent / file).read_text(encoding="utf-8"))
-    assert test in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    assert test in defined_in(Path(__file__).parent.parent / file)
 
 
 def test_a_layers_window_begins_with_the_layer_and_is_noted_once():
@@ -140,6 +132,23 @@ def test_a_layers_window_begins_with_the_layer_and_is_noted_once():
     faults.begin_layer(2, 12.0)  # one more pass
     asked = [faults.event("a.to_host", t) for t in (10.9, 11.0, 12.9, 13.0)]
     assert asked == [None, fault, fault, None] and faults.strikes == [(11.0, "a.to_host", fault)]
+
+
+def test_a_window_in_the_light_begins_with_the_layers_first_exposed_block():
+    fault = Fault("door_open", "interlock.door", at_light=2, after_s=1.0, for_s=2.0)
+    assert Fault.from_dict(fault.to_dict()) == fault and fault.to_dict()["at_light"] == 2
+    faults = Faults(FaultSchedule((fault,)))
+    assert faults.waits_for_light and not Faults(FaultSchedule()).waits_for_light
+    with pytest.raises(ValueError, match="anchored by at_light"):
+        faults.ends_s(fault)
+    faults.begin_layer(2, 10.0)  # its powder
+    faults.begin_light(1, 11.0)
+    assert faults.now("interlock.door", 12.5) is None
+    faults.begin_light(2, 15.0)
+    faults.begin_light(2, 15.4)  # its second block
+    asked = [faults.now("interlock.door", t) for t in (15.9, 16.0, 17.9, 18.0)]
+    assert asked == [None, fault, fault, None] and faults.ends_s(fault) == 18.0
+    assert faults.layers == 1, "light is no layer of its own"
 
 
 def test_events_are_counted_by_point_and_every_one_that_is_struck_is_noted():
@@ -160,5 +169,5 @@ def test_a_fault_that_a_world_has_no_place_for_is_refused():
 
 def test_a_fault_that_lasts_cannot_be_hung_on_a_count():
     by_count = FaultSchedule((Fault("heater_open", "motion.plate", at_event=3),))
-    assert check_faults(by_count) == ["'heater_open' is anchored by at_s or at_layer, not by at_event."]
+    assert check_faults(by_count) == ["'heater_open' is anchored by at_s, at_layer or at_light, not by at_event."]
     assert check_faults(FaultSchedule((Fault("heater_open", "motion.plate", at_s=3, for_s=1),))) == []

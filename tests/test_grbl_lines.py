@@ -24,6 +24,7 @@ from firmware_bridge.links.grbl_lines import (
     error_words,
     parse_build,
     parse_reply,
+    refusal_words,
 )
 
 SAID = [  # lines of the manual and of a real controller
@@ -124,3 +125,8 @@ def test_a_build_tells_its_buffers_and_whether_it_tells_line_numbers() -> None:
 def test_a_build_that_is_none_is_refused(said: list[Message]) -> None:
     with pytest.raises(ValueError):
         parse_build(said)
+
+
+def test_a_locked_controller_s_refusal_says_what_locks_it() -> None:
+    assert refusal_words(20, "it was damaged") == "it was damaged"
+    assert "has restarted" in refusal_words(9, "it was damaged") and "home" in refusal_words(9, "")

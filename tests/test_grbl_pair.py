@@ -99,6 +99,7 @@ def test_a_locked_board_is_safe_and_says_that_it_is_lost_until_it_is_homed() -> 
             assert not motion.has_lost_place
             await motion.safe()
             assert await motion.position() == (1.0, 1.0, 1.0)
+            assert await motion.approach(12.0, 7.5) == (12.0, 7.5, 1.0)
 
     run_virtual(main)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gc
+import hashlib
 import itertools
 from collections.abc import Callable, Sequence
 
@@ -82,6 +84,25 @@ def test_a_picture_comes_whole_however_it_is_cut():
     assert snap((0.1, whole))[0] == JPEG
     drips = [(0.1 + 0.01 * i, whole[i * 500 : (i + 1) * 500]) for i in range(len(whole) // 500 + 1)]
     assert snap(*drips)[0] == JPEG
+
+
+def test_a_digest_that_comes_with_a_picture_must_be_its_own():
+    """RFC 1864's and RFC 9530's spellings; what is not known says nothing."""
+    md5 = base64.b64encode(hashlib.md5(JPEG).digest())
+    sha = base64.b64encode(hashlib.sha256(JPEG).digest())
+    damaged = JPEG[:5000] + bytes([JPEG[5000] ^ 4]) + JPEG[5001:]
+    for field in (
+        b"Content-MD5: " + md5,
+        b"Digest: unixsum=30637, SHA-256=" + sha,
+        b"Content-Digest: sha-256=:" + sha + b":",
+        b"Repr-Digest: md5=:" + md5 + b":, sha-256=:" + sha + b":",
+    ):
+        assert snap((0.1, reply(JPEG, field)))[0] == JPEG
+        error = snap((0.1, reply(damaged, field)))[0]
+        assert isinstance(error, FrameError) and "damaged on its way" in str(error), (field, error)
+    assert snap((0.1, reply(JPEG, b"Digest: unixsum=30637, crc32c=:AAAA:")))[0] == JPEG
+    broken = snap((0.1, reply(JPEG, b"Content-MD5: " + md5[:-1])))[0]
+    assert isinstance(broken, FrameError) and "Content-MD5 is none" in str(broken)
 
 
 HOSTILE: dict[str, tuple[Sequence[tuple[float, bytes]], type[LinkError], str]] = {

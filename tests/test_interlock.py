@@ -17,6 +17,7 @@ from control.interlock import (
     BEAM_WATCHDOG,
     DRIVE_FAULT,
     HEATER_SENSOR_BREAK,
+    axis_trips,
     trips,
 )
 from control.states import BEAM_MAY_BE_LIVE, RunState
@@ -35,7 +36,7 @@ def reading(name: str, value: float, *, age_s: float = 0.1, quality: Quality = Q
 def well() -> dict[str, dict[str, Reading]]:
     """Readings of a machine at rest with which nothing is wrong."""
     values: dict[str, dict[str, float]] = {
-        "beam": {"status": BEAM_INTERLOCK_OK, "emission_w": 0.0, "power_w": 0.0},
+        "beam": {"status": BEAM_INTERLOCK_OK, "emission_w": 0.0, "power_w": CONFIG.envelope.beam_power_w_max},
         "heater": {"bed_temp_c": 150.0, "status": 0.0},
         "meter": {"voltage_v": 230.0},
         "recoater": {"motion_status": 0b10, "position_mm": 0.0},
@@ -145,6 +146,24 @@ def test_a_value_that_is_no_number_trips_even_where_it_calls_itself_good(device:
     for signal in well()[device]:
         found = sentences(with_value(device, signal, value))
         assert any(sentence.startswith(f"{device}: ") for sentence in found), f"{device}.{signal} = {value}"
+
+
+@pytest.mark.parametrize(("emission_w", "is_found"), [(0.0, False), (80.0, False), (86.0, False), (86.1, True)])
+def test_a_head_that_emits_more_than_it_is_set_to_trips_while_it_may_fire(emission_w: float, is_found: bool) -> None:
+    readings = with_value("beam", "power_w", 80.0)
+    readings["beam"]["emission_w"] = reading("emission_w", emission_w)
+    expected = ["beam: it emits 86.1 W and is set to 80.0 W: look at the head"] if is_found else []
+    assert sentences(readings, RunState.EXPOSING) == expected
+
+
+@pytest.mark.parametrize("state", RunState)
+@pytest.mark.parametrize("at_mm", [11.85, 11.95, 12.05, 12.15])
+def test_an_axis_that_has_left_its_place_trips_while_the_beam_may_be_live(state: RunState, at_mm: float) -> None:
+    found = axis_trips("piston", {"position_mm": reading("position_mm", at_mm)}, state, 12.0)
+    is_away = abs(at_mm - 12.0) > 0.1
+    assert bool(found) == (is_away and state in BEAM_MAY_BE_LIVE)
+    assert all(trip.device == "piston" and "arrived at 12.000 mm" in trip.reason for trip in found)
+    assert axis_trips("piston", {}, state, 12.0) == []
 
 
 # ---- what was seen before the state was entered

@@ -126,7 +126,9 @@ def test_a_commit_that_fails_behind_the_stream_is_raised_at_the_next_group(tmp_p
         journal.begin_session()
         await journal.expose_layer(0, blocks=40, base_block=0)
         stream = LayerStream(journal, 0)
-        journal._db.execute("create trigger full before update on layer begin select raise(abort, 'disk is full'); end")
+        journal._file._db.execute(
+            "create trigger full before update on layer begin select raise(abort, 'disk is full'); end"
+        )
         stream.acked(0)
         with pytest.raises(JournalError, match="the disk is full"):
             await stream.settle()

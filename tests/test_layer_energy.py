@@ -41,5 +41,5 @@ def test_a_beam_of_half_the_power_is_never_called_done(job: Path, tmp_path: Path
 
     weak = print_virtual(job, tmp_path, weaken)
     assert weak.outcome.status is Status.STOPPED
-    assert "comes to" in weak.outcome.reason and "its plan to" in weak.outcome.reason
+    assert "its plan asks for" in weak.outcome.reason and "the source is weak" in weak.outcome.reason
     assert weak.verdict is Verdict.DETECTED

@@ -17,7 +17,7 @@ from control.lab import LabDevices
 from control.machine import Devices, Machine
 from control.states import IllegalTransition, RunEvent, RunState
 from control.watch import POLL_FAILURES_MAX, MachineTripped
-from firmware_bridge.errors import DeviceError, LinkTimeout, Rejected, WrongModel
+from firmware_bridge.errors import DeviceError, LinkTimeout, Rejected, TransportError, WrongModel
 from firmware_bridge.signals import LimitState, Quality, Reading
 from hil_sim.virtual_time import VirtualLoop, run_virtual
 
@@ -60,6 +60,10 @@ class Device:
     async def is_firing(self) -> bool:
         await self._answer("is_firing", note=False)
         return bool(int(self.values["status"]) & BEAM_FIRING)
+
+    async def gives(self) -> tuple[float, float]:
+        await self._answer("gives", note=False)
+        return self.values["emission_w"], self.values.get("energy_j", 0.0)
 
     async def _answer(self, what: str, note: bool = True) -> None:
         if note:
@@ -253,6 +257,15 @@ def test_a_device_is_lost_after_failures_in_a_row_and_not_before() -> None:
     on_a_machine(act)
 
 
+def test_a_byte_stream_that_was_lost_is_a_fact_at_once() -> None:
+    async def act(bench: Bench) -> None:
+        bench.devices["meter"].breaks["poll"] = TransportError("serial:/dev/x was lost")
+        with pytest.raises(MachineTripped, match="meter: serial:/dev/x was lost"):
+            await bench.machine.guarded(asyncio.sleep(1.5))
+
+    on_a_machine(act)
+
+
 def test_a_heater_that_refuses_its_set_point_trips_though_it_answers_polls() -> None:
     async def act(bench: Bench) -> None:
         await bench.machine.heat(20.0)
@@ -288,6 +301,26 @@ def test_the_beam_is_armed_and_fired_in_this_order_and_fed_from_then_on() -> Non
         bench.calls.clear()
         await asyncio.sleep(2.0)
         assert "beam.feed" not in bench.calls and bench.machine.state is RunState.READY
+
+    on_a_machine(act)
+
+
+@pytest.mark.parametrize("shown", [{"emission_w": 1.1}, {"energy_j": 0.2}])
+def test_light_behind_an_open_shutter_and_before_the_fire_trips_by_either_reading(shown: dict[str, float]) -> None:
+    async def act(bench: Bench) -> None:
+        bench.devices["beam"].shows["set_shutter"] = shown
+        with pytest.raises(MachineTripped, match="with its shutter open and its fire off: its source is stuck on"):
+            await bench.machine.arm_and_fire(100.0)
+        assert "beam.fire" not in bench.calls
+
+    on_a_machine(act)
+
+
+def test_a_head_that_counts_what_a_dark_one_may_is_fired() -> None:
+    async def act(bench: Bench) -> None:
+        bench.devices["beam"].shows["set_shutter"] = {"emission_w": 0.9, "energy_j": 0.1}
+        await bench.machine.arm_and_fire(100.0)
+        assert "beam.fire" in bench.calls
 
     on_a_machine(act)
 

@@ -240,7 +240,9 @@ def test_a_master_runs_its_errand(bench: Bench, tmp_path: Path, name: str, all_o
 
 
 def mbpoll(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["mbpoll", "-0", "-1", *words], capture_output=True, text=True, timeout=WAIT_S)
+    return subprocess.run(
+        ["mbpoll", "-0", "-1", *words], capture_output=True, encoding="utf-8", errors="replace", timeout=WAIT_S
+    )
 
 
 def values(done: subprocess.CompletedProcess[str]) -> list[str]:

@@ -140,6 +140,12 @@ def test_a_folder_is_refused_before_a_byte_is_written(tmp_path):
         raise AssertionError("the block was entered")
 
 
+def test_a_folder_that_is_not_there_is_told_of_by_the_name_that_was_given(tmp_path):
+    with pytest.raises(FileNotFoundError) as failed, whole_file(tmp_path / "absent" / "page.html"):
+        raise AssertionError("the block was entered")
+    assert failed.value.filename == str(tmp_path / "absent" / "page.html")
+
+
 def test_what_stands_behind_a_link_or_nowhere_is_written_as_before(tmp_path):
     (tmp_path / "old").write_bytes(b"old")
     for name, target in (("to_old", "old"), ("to_nothing", "nothing")):

@@ -23,7 +23,7 @@ from firmware_bridge.errors import TransportError
 from firmware_bridge.ports import Port, list_ports
 from firmware_bridge.probing import Answer, probe
 from hil_sim.virtual_time import run_virtual
-from hil_sim.world.emulators import modbus_slave
+from hil_sim.world.emulators import modbus_mishaps
 from hil_sim.world.emulators.eurotherm3200 import Eurotherm3200
 from hil_sim.world.emulators.marlin import MarlinEmulator
 from hil_sim.world.emulators.marlin_firmware import MarlinBuild
@@ -224,8 +224,8 @@ def test_a_probe_only_reads(monkeypatch):
     """Every request that reached a unit was a read, and nothing was stored."""
     device = Eurotherm3200(HeaterPlate())
     functions = []
-    real = modbus_slave.answer
-    monkeypatch.setattr(modbus_slave, "answer", lambda d, pdu, t: functions.append(pdu[0]) or real(d, pdu, t))
+    real = modbus_mishaps.answer
+    monkeypatch.setattr(modbus_mishaps, "answer", lambda d, pdu, t: functions.append(pdu[0]) or real(d, pdu, t))
     assert probed(RtuBus({1: device}, baud=9600), baud=9600, at=(9600,))
     assert functions and set(functions) <= {READ_HOLDING, READ_INPUT} and device.nonvolatile_writes == 0
 

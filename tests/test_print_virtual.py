@@ -13,12 +13,12 @@ import pytest
 from bench_helpers import RECIPE
 from print_helpers import Bystander, Printed, Script, print_virtual
 
-import control.journal
 from control.config import load_envelope
 from control.errors import MoonkilnError
 from control.host import Outcome, Status, read_outcome
 from control.inspection import Inspector
 from control.journal import Journal, JournalError, LayerPhase
+from control.journal_file import JournalFile
 from control.operator import Intent
 from control.resume_point import line_ends_mm
 from hil_sim.harness.oracle import ENERGY_SHARE, Verdict
@@ -519,18 +519,18 @@ def test_a_fault_of_our_own_beside_the_run_trips_the_machine(
 def test_a_full_disk_under_the_journal_stops_the_run_and_keeps_the_journal(
     job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened: list[sqlite3.Connection] = []
-    connect = control.journal._connect
+    opened: list[JournalFile] = []
+    begin = JournalFile.begin_session
 
-    def remember(path: Path) -> sqlite3.Connection:
-        opened.append(connect(path))
-        return opened[-1]
+    def remember(file: JournalFile) -> None:
+        opened.append(file)
+        begin(file)
 
-    monkeypatch.setattr(control.journal, "_connect", remember)
+    monkeypatch.setattr(JournalFile, "begin_session", remember)
 
     async def script(b: Bystander) -> None:
         await b.until_blocks(HALF_WAY)
-        opened[0].execute(
+        opened[0]._db.execute(
             "create temp trigger full before insert on main.sent begin"
             " select raise(abort, 'database or disk is full'); end"
         )

@@ -156,8 +156,9 @@ def test_a_board_that_was_not_homed_says_so_until_it_is() -> None:
             await motion.home()
             assert not motion.has_lost_place and await motion.position() == (0.0, 0.0, 0.0)
             assert await motion.jog(10.0, 2.5, 0.0, speed_mm_s=50.0) == (10.0, 2.5, 0.0)
+            assert await motion.approach(12.0, 7.5) == (12.0, 7.5, 0.0)
             with pytest.raises(Rejected, match="from 0 to 250"):
-                await motion.jog(-11.0, 0.0, 0.0, speed_mm_s=50.0)
+                await motion.jog(-13.0, 0.0, 0.0, speed_mm_s=50.0)
         async with open_motion(config()) as motion:
             assert not motion.has_lost_place  # the line was taken over, and the board has not forgotten
 

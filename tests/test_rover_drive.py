@@ -163,3 +163,23 @@ def test_a_rover_that_stands_elsewhere_is_told_to_plan_again(tmp_path: Path) -> 
     result = driven(tmp_path, meddle=carried_away)
     assert result.outcome is not None and result.outcome.exit_code == 3
     assert "plan a route from where it is" in result.outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Fault("stuck", "imu.gyro_z", at_s=20.0, for_s=1e5), "the goal is reached"),
+        (Fault("bias", "imu.gyro_z", at_s=20.0, for_s=1e5, args={"offset": 0.05}), "the goal is reached"),
+        (Fault("noise_on", "imu.gyro_z", at_s=20.0, for_s=1e5, args={"sigma": 0.3}), "the goal is reached"),
+        (Fault("saturated", "imu.gyro_z", at_s=20.0, for_s=1e5), "bad: imu"),
+        (Fault("swapped", "imu.accel_z", at_s=20.0, for_s=1e5, args={"with": "imu.accel_x"}), "tilt"),
+    ],
+)
+def test_a_failing_inertial_sensor_is_driven_through_or_stops_the_rover_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault, words: str
+) -> None:
+    monkeypatch.setattr("control.rover.drive_run.HOLD_S_MAX", 20.0)
+    result = driven(tmp_path, scenario=DriveScenario(seed=1, faults=FaultSchedule((fault,))))
+    assert result.outcome is not None and result.verdict.is_good, result.judgement.reasons
+    assert words in result.outcome.reason and [kind for _, _, kind in result.truth.strikes] == [fault.kind]
+    assert (result.verdict is Verdict.EXACT) == (words == "the goal is reached")

@@ -87,13 +87,23 @@ def test_a_wild_fix_is_left_out_and_counted() -> None:
 
 def test_a_filter_that_is_wrong_believes_again_after_a_while() -> None:
     filt = Localiser(Pose2D(0.0, 0.0, 0.0), 0.01)
-    for n in range(60):  # somebody has carried the rover away
-        filt.predict(Twist2D(), 0.0, DT_S)
-        taken = filt.fix(8.0, -3.0, 0.0, 0.05)
+    for n in range(60):  # it slides down a slope beside its wheels' way
+        filt.predict(Twist2D(0.5), 0.0, DT_S)
+        taken = filt.fix(0.5 * DT_S * (n + 1), -0.4, 0.0, 0.05)
         if n < 9:
             assert not taken
-    assert (filt.pose.x_m, filt.pose.y_m) == pytest.approx((8.0, -3.0), abs=0.1)
-    assert filt.counters.doubts >= 1
+    assert filt.pose.y_m == pytest.approx(-0.4, abs=0.1)
+    assert filt.counters.doubts >= 1 and filt.astray_m is None
+
+
+def test_a_place_that_no_wheel_could_have_reached_is_never_believed() -> None:
+    filt = Localiser(Pose2D(0.0, 0.0, 0.0), 0.05)
+    for _ in range(600):  # somebody has carried the rover away, or the station looks at another prism
+        filt.predict(Twist2D(), 0.0, DT_S)
+        assert not filt.fix(8.0, -3.0, 0.0, 0.05)
+    assert filt.pose == Pose2D(0.0, 0.0, 0.0) and filt.sigma_m < 0.1
+    assert filt.astray_m == pytest.approx(8.0, abs=0.1)
+    assert filt.fix(0.01, 0.0, 0.0, 0.05) and filt.astray_m is None
 
 
 @pytest.mark.parametrize(

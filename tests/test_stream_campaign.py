@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 from stream_boards import grbl, marlin, reprap
-from stream_campaign import BREAKS, KINDS, Result, broken_off, judged, stream_chunks, streamed
+from stream_campaign import BREAKS, KINDS, Broken, Result, broken_off, judged, stream_chunks, streamed
 
 from hil_sim.world.emulators.marlin_firmware import MarlinBuild
 from hil_sim.world.faults.schedule import Fault, FaultSchedule
@@ -90,19 +90,41 @@ def test_one_fault_at_any_chunk_is_never_silent(board: str, kind: str) -> None:
             assert kind != "delay" or verdict == "exact", (fault, reason)  # nothing is lost, so nothing is in doubt
 
 
-GRBL_REASONS = {"reset, banner lost": "is in state Alarm, and nobody asked for that"}
-REPRAP_REASONS = {"reset, banner lost": "has restarted in the middle of the conversation ("}
+LOST = ("was lost: the device has hung up",)
 REASONS = {
-    "reset": "has restarted in the middle",
-    "reset, banner lost": "its line counter was changed by a restart",
-    "unplugged": "was lost: the device has hung up",
-    "unplugged and back": "was lost: the device has hung up",
+    "reset": ("has restarted in the middle",),
+    "reset, banner lost": ("its line counter was changed by a restart",),
+    "unplugged": LOST,
+    "unplugged and back": LOST,
+    "back under another number": LOST,
 }
+GRBL_REASONS = {
+    "reset, banner lost": ("is in state Alarm, and nobody asked for that", "has restarted since, or has stopped itself")
+}
+RARE_BREAKS = (316,)  # Grbl restarts between two lines of the stream's beginning, and its banner is lost
+REPRAP_REASONS = {"reset, banner lost": ("has restarted in the middle of the conversation (",)}
+
+
+def is_right(broken: Broken, board: str) -> bool:
+    """Whether the host stopped, named what had happened, and nothing but the plan's beginning was executed."""
+    reasons = REASONS | {"grbl": GRBL_REASONS, "reprap": REPRAP_REASONS}.get(board.split()[0], {})
+    return any(reason in broken.ended for reason in reasons[broken.what]) and broken.is_prefix
 
 
 @boards
 def test_a_board_that_is_reset_or_unplugged_stops_the_stream_for_that_reason(board: str) -> None:
-    for seed in range((3 if board.startswith("grbl") else 12) * len(BREAKS)):
-        what, ended = broken_off(seed, BOARDS[board])
-        reasons = REASONS | {"grbl": GRBL_REASONS, "reprap": REPRAP_REASONS}.get(board.split()[0], {})
-        assert reasons[what] in ended, (seed, what, ended)
+    for seed in (*range((3 if board.startswith("grbl") else 12) * len(BREAKS)), *RARE_BREAKS):
+        broken = broken_off(seed, BOARDS[board])
+        assert is_right(broken, board), broken
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@boards
+def test_a_board_is_reset_or_unplugged_a_thousand_times(board: str, request: pytest.FixtureRequest) -> None:
+    """Counted apart from the schedules of noise: nothing can mend these."""
+    count = int(request.config.getoption("--breaks"))
+    broken = [broken_off(seed, BOARDS[board]) for seed in range(count)]
+    right = Counter(each.what for each in broken if is_right(each, board))
+    print(f"{board}: right reason {dict(right)} of {count}")
+    assert [each for each in broken if not is_right(each, board)] == []

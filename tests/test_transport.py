@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wire_helpers import Listener, settle
 
-from firmware_bridge import transport_serial
+from firmware_bridge import ports, transport_serial
 from firmware_bridge.errors import BridgeError, TransportError
 from firmware_bridge.transport import WRITE_QUEUE_BYTES, Transport, open_transport, register_scheme
 from hil_sim.virtual_time import run_virtual
@@ -113,6 +113,40 @@ def test_an_absent_port_is_told_with_the_ports_that_are_there(tmp_path):
     text = asyncio.run(refusal(f"serial:{tmp_path}/motion"))
     assert f"there is no port {tmp_path}/motion" in text and f"Ports found here: {tmp_path}/bus0" in text
     assert "there is no port /dev/ttyUSB77" in asyncio.run(refusal("serial:/dev/ttyUSB77"))
+
+
+@pytest.fixture
+def numbered_pty(tmp_path, monkeypatch):
+    """A pty that counts as a numbered port, as /dev/ttyUSB0 is one, with its link in the folder of lasting names."""
+    by_id = tmp_path / "by-id"
+    by_id.mkdir()
+    monkeypatch.setattr(ports, "BY_ID", by_id)
+    monkeypatch.setattr(transport_serial, "_NUMBERED", ("/dev/ttyUSB", "/dev/pts/"))
+    with Pty() as pty:
+        (by_id / "usb-moonkiln_motion-if00").symlink_to(pty.path)
+        yield pty
+
+
+def test_a_numbered_port_that_is_absent_is_told_with_the_lasting_names(numbered_pty, tmp_path):
+    text = asyncio.run(refusal("serial:/dev/ttyUSB77"))
+    assert "there is no port /dev/ttyUSB77" in text and "under another number" in text and "--url" in text
+    assert f"{tmp_path}/by-id/usb-moonkiln_motion-if00 (now {numbered_pty.path})" in text
+    assert "another number" not in asyncio.run(refusal(f"serial:{tmp_path}/by-id/usb-moonkiln_bus0-if00"))
+
+
+@pytest.mark.parametrize("is_lasting", [False, True])
+def test_a_numbered_port_that_is_lost_is_told_with_its_lasting_name(numbered_pty, tmp_path, is_lasting):
+    async def story():
+        listener = Listener()
+        name = f"{tmp_path}/by-id/usb-moonkiln_motion-if00"
+        await open_transport(f"serial:{name if is_lasting else numbered_pty.path}", listener)
+        numbered_pty.unplug()
+        await listener.until(lambda listener: listener.lost)
+        (error,) = listener.lost
+        assert "was lost" in str(error)
+        assert (f"call it {name} in [urls]" in str(error)) != is_lasting
+
+    asyncio.run(story())
 
 
 def test_a_file_is_no_serial_port(tmp_path):

@@ -240,8 +240,22 @@ def test_file_descriptors_and_bad_timers_are_refused_with_a_sentence():
                 loop.call_later(when, print)
 
     run_virtual(main)
-    with pytest.raises(ValueError, match="pace"):
-        VirtualLoop(pace=0)
+
+
+@pytest.mark.parametrize("pace", [0, -1.0, float("nan"), float("inf")])
+def test_a_pace_that_is_none_is_refused_with_a_sentence_and_nothing_else(pace):
+    """A loop that was refused half made would print a traceback of its `__del__` behind the sentence."""
+    unraised = []
+    before, sys.unraisablehook = sys.unraisablehook, unraised.append
+    try:
+        with pytest.raises(ValueError, match=r"pace is .*: give the times of real time"):
+            VirtualLoop(pace=pace)
+        with pytest.raises(ValueError, match="start_s is"):
+            VirtualLoop(start_s=float("nan"))
+        gc.collect()
+    finally:
+        sys.unraisablehook = before
+    assert [str(one.exc_value) for one in unraised] == []
 
 
 def test_a_signal_reaches_the_handler_between_steps():

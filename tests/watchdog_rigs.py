@@ -97,13 +97,7 @@ async def grbl(_: VirtualLoop) -> AsyncIterator[Rig]:
     await link.home()
     link.receiver.write(b"M4 S1000\nG1 X100 F3000\n")
     await asyncio.sleep(0.3)
-
-    def is_dark(t_s: float) -> bool:
-        entry = gantry.run_at(t_s)
-        s_fraction = entry.move.s_fraction if isinstance(entry, Run) else entry.s_fraction if entry else 0.0
-        return s_fraction == 0.0
-
-    yield Rig(wire, is_dark)
+    yield Rig(wire, lambda t_s: _is_dark(gantry, t_s))
     link.close()
     wire.close()
 
@@ -118,16 +112,16 @@ async def reprap(_: VirtualLoop) -> AsyncIterator[Rig]:
     lines = [b"M4 I S0", b"G1 X100 Y0 F3000 S1000", b"G1 X100 Y100 F3000 S1000"]
     streaming = asyncio.ensure_future(link.stream(lines, Notes()))
     await asyncio.sleep(0.3)
-
-    def is_dark(t_s: float) -> bool:
-        entry = gantry.run_at(t_s)
-        s_fraction = entry.move.s_fraction if isinstance(entry, Run) else entry.s_fraction if entry else 0.0
-        return s_fraction == 0.0
-
-    yield Rig(wire, is_dark)
+    yield Rig(wire, lambda t_s: _is_dark(gantry, t_s))
     await asyncio.gather(streaming, return_exceptions=True)
     link.close()
     wire.close()
+
+
+def _is_dark(gantry: Gantry, t_s: float) -> bool:
+    entry = gantry.run_at(t_s)
+    s_fraction = entry.move.s_fraction if isinstance(entry, Run) else entry.s_fraction if entry else 0.0
+    return s_fraction == 0.0
 
 
 @contextlib.asynccontextmanager
@@ -164,10 +158,11 @@ async def bed_heater(loop: VirtualLoop) -> AsyncIterator[Rig]:
 
 
 @contextlib.asynccontextmanager
-async def omron_heater(loop: VirtualLoop) -> AsyncIterator[Rig]:
-    emulated = OmronE5cc(HeaterPlate())
+async def _behind_a_contactor(
+    kind: type[OmronHeater] | type[WatlowHeater], emulated: OmronE5cc | WatlowPm, table: str
+) -> AsyncIterator[Rig]:
     async with modbus(emulated) as (link, wire):
-        driver = OmronHeater(link, 1, load_map("omron_e5cc"), temp_c_max=200.0, contactor="K1")
+        driver = kind(link, 1, load_map(table), temp_c_max=200.0, contactor="K1")
         await driver.identify()
         await driver.configure()
         await driver.set_temp_c(150.0)
@@ -175,16 +170,12 @@ async def omron_heater(loop: VirtualLoop) -> AsyncIterator[Rig]:
         yield Rig(wire, lambda t_s: _output_w(emulated, t_s) == 0.0, driver)
 
 
-@contextlib.asynccontextmanager
-async def watlow_heater(loop: VirtualLoop) -> AsyncIterator[Rig]:
-    emulated = WatlowPm(HeaterPlate())
-    async with modbus(emulated) as (link, wire):
-        driver = WatlowHeater(link, 1, load_map("watlow_pm"), temp_c_max=200.0, contactor="K1")
-        await driver.identify()
-        await driver.configure()
-        await driver.set_temp_c(150.0)
-        await asyncio.sleep(1.0)
-        yield Rig(wire, lambda t_s: _output_w(emulated, t_s) == 0.0, driver)
+def omron_heater(_: VirtualLoop) -> contextlib.AbstractAsyncContextManager[Rig]:
+    return _behind_a_contactor(OmronHeater, OmronE5cc(HeaterPlate()), "omron_e5cc")
+
+
+def watlow_heater(_: VirtualLoop) -> contextlib.AbstractAsyncContextManager[Rig]:
+    return _behind_a_contactor(WatlowHeater, WatlowPm(HeaterPlate()), "watlow_pm")
 
 
 def _output_w(controller: Eurotherm3200 | OmronE5cc | WatlowPm, t_s: float) -> float:

@@ -44,9 +44,26 @@ class CameraModel:
 
     def distort(self, ideal_px: ArrayLike) -> NDArray[np.float64]:
         """(..., 2) pixels of the ideal lens -> pixels as seen."""
-        ray = (np.asarray(ideal_px, float) - self.centre_px) / self.focal_px
-        r2 = (ray * ray).sum(axis=-1, keepdims=True)
-        return ray * (1.0 + self.k1 * r2 + self.k2 * r2 * r2) * self.focal_px + self.centre_px
+        ideal = np.asarray(ideal_px, float)
+        flat = ideal.reshape(-1, 2)
+        return np.stack(self.distort_planes(flat[:, 0], flat[:, 1]), axis=-1).reshape(ideal.shape)
+
+    def distort_planes(
+        self, ideal_u: NDArray[np.float64], ideal_v: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The same for arrays of u and of v: a whole picture's worth goes through memory as few times as can be."""
+        x, y = (ideal_u - self.centre_px[0]) / self.focal_px, (ideal_v - self.centre_px[1]) / self.focal_px
+        r2 = x * x
+        r2 += y * y
+        scale = self.k1 * r2
+        scale += 1.0
+        if self.k2:
+            scale += self.k2 * r2 * r2
+        for ray, centre in ((x, self.centre_px[0]), (y, self.centre_px[1])):
+            ray *= scale
+            ray *= self.focal_px
+            ray += centre
+        return x, y
 
     def undistort(self, seen_px: ArrayLike) -> NDArray[np.float64]:
         """(..., 2) pixels as seen -> pixels of the ideal lens; the inverse of `distort`."""

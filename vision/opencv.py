@@ -111,6 +111,8 @@ def _fixed(loop_px: NDArray[np.float64]) -> NDArray[np.int32]:
 def spots(mask: NDArray[np.bool_], least_px: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """The connected parts of a mask of at least `least_px` pixels: what is left of it, and (n, 5) left, top, width,
     height, area."""
+    if not mask.any():  # as it should be, of most masks of most pictures
+        return np.zeros(mask.shape, bool), np.empty((0, 5), np.int64)
     _, labels, table, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     table = np.asarray(table, np.int64).reshape(-1, 5)
     keep = table[:, cv2.CC_STAT_AREA] >= least_px

@@ -7,6 +7,7 @@ row) has the middle x = (column + 0.5) mm_per_px, y = y_mm - (row + 0.5) mm_per_
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -110,8 +111,23 @@ class Rectified:
 def rectify(image: Picture | bytes, plate: PlateGeometry) -> Rectified:
     """The picture in the plate's frame. PictureError, in a sentence, for a picture that must not be judged:
     markers missing, blurred, dark, clipped, unevenly lit, of another size than the calibration, or not fitting the
-    plate."""
-    image = decode(image)
+    plate.
+
+    The last few JPEGs are remembered: a host judges each of its pictures two or three times over."""
+    if not isinstance(image, bytes):
+        return _rectified(image, plate)
+    for known, where, view in tuple(_REMEMBERED):  # other threads may add to it meanwhile
+        if known == image and where == plate:
+            return view
+    view = _rectified(decode(image), plate)
+    _REMEMBERED.append((image, plate, view))
+    return view
+
+
+_REMEMBERED: deque[tuple[bytes, PlateGeometry, Rectified]] = deque(maxlen=3)
+
+
+def _rectified(image: Picture, plate: PlateGeometry) -> Rectified:
     rows, columns = image.shape[:2]
     camera = plate.camera
     if camera is not None and (columns, rows) != camera.size_px:
@@ -141,9 +157,9 @@ def rectify(image: Picture | bytes, plate: PlateGeometry) -> Rectified:
             f"the markers do not form the plate's rectangle (off by {1000 * shear:.1f} mm in a metre, about "
             f"{shear / 0.0036:.1f} mm at one marker); see that no marker was moved, then calibrate the camera again"
         )
-    at = _lookup(np.asarray(np.linalg.inv(homography), np.float64), plate)
-    straight = cv2.remap(image, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-    if at.min() < 0 or at[..., 0].max() > columns - 1 or at[..., 1].max() > rows - 1:
+    u, v = _lookup(np.asarray(np.linalg.inv(homography), np.float64), plate)
+    straight = cv2.remap(image, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    if min(u.min(), v.min()) < 0 or u.max() > columns - 1 or v.max() > rows - 1:
         raise PictureError("a part of the build plate lies outside the picture; look at the camera's place")
     rms = float(np.sqrt((off**2).mean()))
     return Rectified(
@@ -187,21 +203,21 @@ def _shear(homography: NDArray[np.float64], camera: CameraModel) -> float:
     return float(np.hypot(arms[:, 0] @ arms[:, 1] / (long_x * long_y), long_x / long_y - 1.0))
 
 
-def _lookup(plate_to_ideal: NDArray[np.float64], plate: PlateGeometry) -> NDArray[np.float32]:
-    """(rows, columns, 2) f4: the camera pixel under each rectified pixel."""
+def _lookup(
+    plate_to_ideal: NDArray[np.float64], plate: PlateGeometry
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """u and v, (rows, columns) f4 each: the camera pixel under each rectified pixel."""
     rows, columns = plate.shape
     x = (np.arange(columns) + 0.5) * plate.mm_per_px
-    y = plate.y_mm - (np.arange(rows) + 0.5) * plate.mm_per_px
+    y = (plate.y_mm - (np.arange(rows) + 0.5) * plate.mm_per_px)[:, None]
     a = plate_to_ideal
-    depth = a[2, 0] * x + a[2, 1] * y[:, None] + a[2, 2]
-    ideal = np.stack(
-        [
-            (a[0, 0] * x + a[0, 1] * y[:, None] + a[0, 2]) / depth,
-            (a[1, 0] * x + a[1, 1] * y[:, None] + a[1, 2]) / depth,
-        ],
-        axis=-1,
-    )
-    return (ideal if plate.camera is None else plate.camera.distort(ideal)).astype(np.float32)
+    depth = a[2, 0] * x + a[2, 1] * y + a[2, 2]
+    u, v = a[0, 0] * x + a[0, 1] * y + a[0, 2], a[1, 0] * x + a[1, 1] * y + a[1, 2]
+    u /= depth
+    v /= depth
+    if plate.camera is not None:
+        u, v = plate.camera.distort_planes(u, v)
+    return u.astype(np.float32), v.astype(np.float32)
 
 
 def _light(marks: Fiducials, plate: PlateGeometry) -> NDArray[np.float32]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from control.command_line import ExitCode, Progress, json_option, say_json
-from control.commands.arguments import check_output, overrides_of
+from control.commands.arguments import check_output, check_output_folder, overrides_of
 from control.errors import MoonkilnError, UsageError
 
 if TYPE_CHECKING:  # the slicer needs numpy and numba; `--help` does not
+    from control.slice_each import Sliced
     from slicer.errors import SlicerError
     from slicer.job import Job, Manifest
     from slicer.mesh import MeshReport
@@ -31,6 +33,8 @@ Examples:
   moonkiln slice part.obj --recipe dsel_fibre --json
   moonkiln slice brick.stl pin.stl --recipe dsel_fibre --copies pin=4 --at brick=80,75 --rotate brick=90
   moonkiln slice part.stl --recipe my_recipe.toml --set hatch=islands --set tile_mm=4 --set skin_layers=2
+  moonkiln slice bricks/*.stl --recipe dsel_fibre --each -j 4 -o jobs
+  moonkiln slice bricks/*.stl --recipe dsel_fibre --each --cluster tcp://10.0.0.1:8786 -o jobs
 """,
 )
 @click.argument("parts", metavar="PART...", type=FILE, nargs=-1, required=True)
@@ -44,6 +48,9 @@ Examples:
 @click.option("--at", multiple=True, metavar="[NAME=]X,Y", help="Where the middle of a part goes, mm.")
 @click.option("--rotate", multiple=True, metavar="[NAME=]Z|X,Y,Z", help="Turn a part, degrees.")
 @click.option("--copies", multiple=True, metavar="[NAME=]N", help="How many of a part.")
+@click.option("--each", is_flag=True, help="Slice each PART to a job of its own; -o is their folder then.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, help="Processes for --each.  [default: 1]")
+@click.option("--cluster", metavar="tcp://HOST:PORT", help="A Dask scheduler whose workers slice, for --each.")
 @click.option("-o", "--output", type=FILE, help="Job file to write.  [default: PART with .kiln, in this folder]")
 @json_option
 def slice_part(
@@ -56,6 +63,9 @@ def slice_part(
     at: tuple[str, ...],
     rotate: tuple[str, ...],
     copies: tuple[str, ...],
+    each: bool,
+    jobs: int,
+    cluster: str | None,
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -67,14 +77,29 @@ def slice_part(
     from slicer.plan import plan_job
     from slicer.recipe import load_recipe
 
-    output = output or Path(f"{parts[0].stem}.kiln")
-    check_output(output, inputs=(*parts, recipe_name, machine))
+    _check_spread(each, jobs, cluster)
+    inputs: tuple[Path | str, ...] = (*parts, recipe_name, machine)
+    if each:
+        output = output or Path()
+        _check_folder(output, parts, inputs)
+    else:
+        output = output or Path(f"{parts[0].stem}.kiln")
+        check_output(output, inputs=inputs)
     recipe = load_recipe(recipe_name, overrides_of(settings, "power_w=60"))
     _check_unit(unit, parts)
     envelope = load_envelope(machine)
     wishes = None
-    if at or rotate or copies or len(parts) > 1:
+    if at or rotate or copies or (len(parts) > 1 and not each):
         wishes = parse_wishes([part.stem for part in parts], at=at, rotate=rotate, copies=copies)
+    if each:
+        from control.slice_each import slice_each
+
+        output.mkdir(parents=True, exist_ok=True)
+        done = slice_each(
+            parts, output, recipe, envelope, unit=unit or "mm", gap_mm=gap_mm, wishes=wishes, jobs=jobs, cluster=cluster
+        )
+        _say_each(done, len(parts), output, recipe, as_json)
+        return
     reports: list[MeshReport] = []
     try:
         with Progress("slicing", quiet=as_json) as progress:
@@ -226,6 +251,43 @@ def recipe_sentence(recipe: Recipe) -> str:
     )
 
 
+def _say_each(done: Iterator[Sliced], count: int, folder: Path, recipe: Recipe, as_json: bool) -> None:
+    """Tell of each job as it comes. Raises MoonkilnError at the end if parts were refused."""
+    from slicer.notes import sentences as notes_of
+
+    rows: list[dict[str, Any]] = []
+    refusals: list[str] = []
+    with Progress("slicing", quiet=as_json) as progress:
+        for number, one in enumerate(done, 1):
+            progress.update(number, count, one.part.name)
+            row: dict[str, Any] = {
+                "part": str(one.part), "mesh_reports": [_report_figures(report) for report in one.reports],
+            }  # fmt: skip
+            rows.append(row)
+            if one.manifest is None:
+                refusals.append(f"{one.part}: {one.refusal}")
+                row["error"] = one.refusal
+            else:
+                path = folder / f"{one.part.stem}.kiln"
+                row |= {"path": str(path), **_without_layers(one.manifest)}
+            if as_json:
+                continue
+            for report in one.reports:
+                _say_report(one.part, report, err=one.manifest is None)
+            if one.manifest is not None:
+                for sentence in notes_of(one.manifest.notes, recipe.spot_mm):
+                    click.echo(f"  note: {sentence}")
+                click.echo(f"{path}: {job_sentence(one.manifest)}")
+    if refusals:
+        raise MoonkilnError(
+            f"{len(refusals)} of {count} parts were refused: {' '.join(refusals)}", ExitCode.BAD_INPUT, {"jobs": rows}
+        )
+    if as_json:
+        say_json({"jobs": rows})
+    else:
+        click.echo(recipe_sentence(recipe))
+
+
 def _refused(error: SlicerError, parts: tuple[Path, ...], reports: list[MeshReport]) -> MoonkilnError:
     """Tell what was found in the meshes that were read, and make the error that ends the command: it has that too."""
     for part, report in zip(parts, reports, strict=False):  # the last one may not have been read
@@ -276,6 +338,23 @@ def _say_written(path: Path, as_json: bool, **figures: int) -> None:
 
 
 # ---- checks of arguments
+
+
+def _check_spread(each: bool, jobs: int, cluster: str | None) -> None:
+    if not each and (jobs > 1 or cluster is not None):
+        given = f"--cluster {cluster}" if cluster is not None else f"-j {jobs}"
+        raise UsageError(f"{given} is for many jobs: add --each to slice every part to a job of its own")
+    if jobs > 1 and cluster is not None:
+        raise UsageError(f"-j {jobs} and --cluster {cluster}: the cluster's workers slice, so leave -j")
+
+
+def _check_folder(folder: Path, parts: tuple[Path, ...], inputs: tuple[Path | str, ...]) -> None:
+    names: dict[str, Path] = {}
+    for part in parts:
+        other = names.setdefault(f"{part.stem}.kiln", part)
+        if other is not part:
+            raise UsageError(f"{other} and {part} would both be written to {folder / part.stem}.kiln: rename one")
+    check_output_folder(folder, names, inputs=inputs)
 
 
 def _check_unit(unit: str | None, parts: tuple[Path, ...]) -> None:

@@ -38,6 +38,7 @@ from firmware_bridge.errors import BridgeError, DeviceError, LinkError, Rejected
 
 START_S = 10.0  # the tracker must have told a place within this time
 START_OFF_PATH_M = 2.0  # farther from the route than this, the rover is not where the route begins or passes
+ARRIVED_M = 0.25  # by its own word a rover that is done is no farther from its goal
 HOLD_S_MAX = 600.0  # a hold that nothing ends ends the drive
 REFUSED_MAX = 20  # commands in a row that the wheels did not take
 
@@ -57,8 +58,11 @@ class DriveRun:
         operator: Operator,
         telemetry: Telemetry,
         surroundings: Surroundings | None = None,
+        *,
+        hold_s_max: float = HOLD_S_MAX,
     ) -> None:
         self.route = route
+        self._hold_s_max = hold_s_max
         self._around = surroundings
         self._sha256 = route_sha256
         self.rover = rover
@@ -150,9 +154,14 @@ class DriveRun:
             now_s = loop.time()
             step = self._know(now_s, now_s - last_s)
             last_s, self._progress_m = now_s, step.progress_m
-            if step.done:
+            assert self._place is not None
+            if step.done and self._place.astray_m is None:
                 await self.rover.halt()
-                return None if self._haven is None else f"in the haven {_said(self._haven[0])}: {self._haven[1]}"
+                return (
+                    self._arrived()
+                    if self._haven is None
+                    else f"in the haven {_said(self._haven[0])}: {self._haven[1]}"
+                )
             decision = self._decide(now_s, step)
             if decision.action is Action.HAVEN and self._haven is None:
                 if (why := await self._turn_to_haven(decision)) is not None:
@@ -167,6 +176,15 @@ class DriveRun:
                 return why
             due_s = max(due_s + period_s, loop.time())
             await asyncio.sleep(due_s - loop.time())
+
+    def _arrived(self) -> str | None:
+        """None at the goal; else why the end of the way is not the goal: the rover came past it, or beside it."""
+        assert self._place is not None
+        pose, (x_m, y_m) = self._place.pose, self.route.goal_m
+        off_m = math.hypot(pose.x_m - x_m, pose.y_m - y_m)
+        if off_m <= ARRIVED_M:
+            return None
+        return f"the way ends {off_m:.2f} m from the goal (at most {ARRIVED_M:g} m): plan a route from here"
 
     def _heed_operator(self) -> None:
         while (intent := self.operator.take()) is not None:
@@ -209,6 +227,8 @@ class DriveRun:
         readings = self.rover.readings
         wheels, power = readings["wheels"], readings["power"]
         bad = [trip.device for trip in self.rover.silences()]
+        if self._place.astray_m is not None:
+            bad.append(f"tracker, {self._place.astray_m:.1f} m from where wheels and gyro can have brought the rover")
         self._seq += 1
         facts = Facts(
             now_s=now_s,
@@ -373,8 +393,8 @@ class DriveRun:
             return f"backed out {self._back_outs} times: this way does not go; plan another ({decision.sentence})"
         if decision.action is Action.HIBERNATE:
             return f"hibernate: {decision.sentence}"
-        if decision.action is Action.HOLD and not self._paused and self._record.held_for_s(now_s) > HOLD_S_MAX:
-            return f"held for {HOLD_S_MAX:g} s and nothing ended it: {decision.sentence}"
+        if decision.action is Action.HOLD and not self._paused and self._record.held_for_s(now_s) > self._hold_s_max:
+            return f"held for {self._hold_s_max:g} s and nothing ended it: {decision.sentence}"
         return None
 
     def _outcome(self, status: Status, reason: str, exit_code: int) -> DriveOutcome:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +23,12 @@ from firmware_bridge.devices.imu import Imu
 from firmware_bridge.devices.power import RoverPower
 from firmware_bridge.devices.tracker import Tracker
 from firmware_bridge.devices.wheels import Wheels
-from firmware_bridge.errors import BridgeError, DeviceError, LinkError
+from firmware_bridge.errors import BridgeError, DeviceError, FrameError, LinkError, LinkTimeout
 from firmware_bridge.signals import Reading
 
 log = logging.getLogger(__name__)
 
+AGAIN_S = 0.05  # a stop that nobody confirmed is said again after that time
 STOP_S = 3.0  # no single part of making safe may take longer
 NAMES = ("wheels", "imu", "power", "tracker")
 
@@ -147,7 +148,7 @@ class Rover(Watch):
         for what, step in (("wheels", self.devices.wheels.safe), ("power", self.devices.power.safe)):
             try:
                 async with asyncio.timeout(STOP_S):
-                    await step()
+                    await _until_taken(step)
             except Exception as error:  # a fault of our own, too, must not keep the rest from being made safe
                 if not isinstance(error, BridgeError | TimeoutError):
                     log.exception("making %s safe failed", what)
@@ -190,6 +191,18 @@ class Rover(Watch):
                 await self.devices.wheels.stop()
         except (BridgeError, TimeoutError) as error:
             self._listener.event("error", f"the wheels did not take the stop ({error}); their own timers must do it")
+
+
+async def _until_taken(step: Callable[[], Awaitable[None]]) -> None:
+    """Say a stop again until it is confirmed; whoever calls bounds it.
+
+    A board that was deaf for a while carries out what has piled up in its receiver before it hears anything newer.
+    """
+    while True:
+        try:
+            return await step()
+        except (LinkTimeout, FrameError):
+            await asyncio.sleep(AGAIN_S)
 
 
 def _period(rate_hz: float) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from control.rover.ground.dem import Dem, read_dem
 from control.rover.ground.terrain import analyse
 from control.rover.route.costmap import CostSettings, cost_map, outside_fence
 from control.rover.route.planner import PlanSettings, RouteError, map_ref, route_over
-from control.rover.route.route_file import Route, Tag, write_route
+from control.rover.route.route_file import Predicted, Route, Tag, write_route
 from control.rover.surroundings import Size
 
 TAG_UP_M = 0.6  # the middle of a tag on its stand, over the ground
@@ -128,3 +129,40 @@ def _tags(dem: Dem, tags: tuple[tuple[int, float, float, float], ...]) -> list[T
             raise RouteError(f"tag {number} at {x_m:.1f}, {y_m:.1f} m stands where the map has no heights")
         placed.append(Tag(number, x_m, y_m, round(ground_m + TAG_UP_M, 3), facing_deg))
     return placed
+
+
+def route_along(
+    waypoints: list[tuple[float, float]],
+    speed_m_s: float,
+    map_path: Path,
+    route_path: Path,
+    *,
+    name: str,
+    corridor_m: float,
+    slope_max_deg: float,
+    machine: str | Path = "osr",
+) -> Route:
+    """Write the route of a way that nobody planned: these waypoints (m, of the map's frame) at one speed. The map lies
+    beside the route, and is named by its file name alone.
+
+    Raises:
+        MoonkilnError: a map, a machine file or a way that cannot be used.
+    """
+    energy = energy_of(load_rover(machine))
+    dem = read_dem(map_path)
+    length_m = sum(math.dist(a, b) for a, b in itertools.pairwise(waypoints))
+    duration_s = length_m / speed_m_s
+    predicted_wh = duration_s * (energy.drive_w(speed_m_s, 0.0) + energy.hotel_w) / 3600.0
+    route = Route(
+        name=name,
+        map=map_ref(dem, map_path.name),
+        start_m=waypoints[0],
+        goal_m=waypoints[-1],
+        waypoints=waypoints,
+        speeds_m_s=[speed_m_s] * len(waypoints),
+        corridor_m=corridor_m,
+        slope_max_deg=slope_max_deg,
+        predicted=Predicted(length_m, duration_s, predicted_wh),
+    )
+    write_route(route, route_path)
+    return route

@@ -44,6 +44,11 @@ class BeamHead(MappedUnit):
         """Whether the head says that it fires."""
         return await self._status("firing")
 
+    async def gives(self) -> tuple[float, float]:
+        """What its photodiode sees: power now, W, and energy since it was armed, J."""
+        seen = await self._access.read("emission_w", "energy_j")
+        return seen["emission_w"].value, seen["energy_j"].value
+
     async def set_power_w(self, power_w: float) -> None:
         """Power at full S. Rejected outside 0..200 W; read back."""
         await self._access.write_and_verify("power_w", power_w)

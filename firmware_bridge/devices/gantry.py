@@ -54,6 +54,15 @@ class Gantry(ABC):
         named = zip(("x_mm", "y_mm", "z_mm"), place)
         return {n: Reading(n, v, "mm", time_s, Quality.GOOD, LimitState.NORMAL) for n, v in named}
 
+    async def approach(self, x_mm: float, y_mm: float) -> Place:
+        """Go to x and y with the beam off, as fast as jogging may, and return where it stands. For a machine that knows
+        its place; Rejected beyond the travel."""
+        await self.wait_idle()
+        _, _, z_mm = await self.position()
+        target_mm = (x_mm, y_mm, z_mm)
+        self._check_within(target_mm)
+        return await self._move_to(target_mm, self.speed_mm_s_max)
+
     async def jog(self, x_mm: float, y_mm: float, z_mm: float, *, speed_mm_s: float) -> Place:
         """Move by x, y, z mm with the beam off, and return where it stands. Rejected beyond the travel."""
         if not self._knows_its_place():
@@ -64,7 +73,10 @@ class Gantry(ABC):
         x, y, z = await self.position()
         # an absolute target: a line that were executed twice would do no harm
         target_mm = (x + x_mm, y + y_mm, z + z_mm)
+        self._check_within(target_mm)
+        return await self._move_to(target_mm, speed_mm_s)
+
+    def _check_within(self, target_mm: Place) -> None:
         for axis, value, end in zip("xyz", target_mm, self.travel_mm):
             if not (math.isfinite(value) and -self.reach_mm <= value <= end + self.reach_mm):
                 raise Rejected(f"{self.name}: {axis} = {value:g} mm is refused: the axis goes from 0 to {end:g} mm.")
-        return await self._move_to(target_mm, speed_mm_s)

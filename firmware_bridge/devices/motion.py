@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from firmware_bridge.devices.gantry import SPEED_MM_S, TRAVEL_MM, Gantry, Place
 from firmware_bridge.errors import DeviceHalted, LinkError, LinkTimeout, Unverified, WrongModel
-from firmware_bridge.links.line_framing import parse_position
+from firmware_bridge.links.line_framing import parse_end_switches, parse_position
 from firmware_bridge.links.marlin import MarlinLink, StreamJournal
 
 __all__ = ["IDLE_TIMEOUT_S", "LASER_OFF_TIMEOUT_S", "SPEED_MM_S", "TRAVEL_MM", "MotionController"]
@@ -67,6 +67,51 @@ class MotionController(Gantry):
                 if {"X", "Y", "Z"} <= axes.keys():
                     return axes["X"], axes["Y"], axes["Z"]
         raise LinkError(f"{self.name} was asked twice for its position and gave none that can be read.")
+
+    async def check_place(self, margin_mm: float) -> str:
+        """Whether x and y still stand where the firmware counts them: their end switches must be open `margin_mm` in
+        front of 0 and closed as far behind it. What is wrong, as the beginning of a sentence; empty for nothing.
+
+        For machines whose x and y home to switches at 0, with twice the margin between switch and metal. The beam stays
+        off; the machine goes back to where it stood. On the way to the switches every move ends at a switch (M120), so
+        that metal is not met however much was lost; the step behind them needs the soft end stops off (M211), which
+        this switches on again, or, had it been broken off, the next check.
+        """
+        if not 0.0 < margin_mm <= 5.0:
+            raise ValueError(f"margin_mm is {margin_mm}; give above 0 to 5 mm")
+        self._is_homed = False  # until it is known
+        x_mm, y_mm, _ = await self.position()
+        await self._all(b"M211 S1", b"M120", *self._to(margin_mm, margin_mm), b"M121")
+        early = [axis for axis, is_closed in (await self._end_switches()).items() if is_closed]
+        if early:
+            return f"the end switch of {' and '.join(early)} is closed {margin_mm:g} mm in front of its place"
+        await self._all(b"M211 S0", *self._to(-margin_mm, -margin_mm))
+        late = [axis for axis, is_closed in (await self._end_switches()).items() if not is_closed]
+        await self._all(*self._to(margin_mm, margin_mm), b"M211 S1")
+        if late:
+            return f"the end switch of {' and '.join(late)} is open {margin_mm:g} mm behind its place"
+        await self._all(*self._to(x_mm, y_mm))
+        self._is_homed = True
+        return ""
+
+    def _to(self, x_mm: float, y_mm: float) -> tuple[bytes, bytes]:
+        feed = round(self.speed_mm_s_max * 60)
+        return f"G0 X{x_mm:.3f} Y{y_mm:.3f} F{feed} S0".encode(), b"M400"
+
+    async def _all(self, *commands: bytes) -> None:
+        for command in commands:
+            await self.link.command(command, timeout_s=IDLE_TIMEOUT_S)
+
+    async def _end_switches(self) -> dict[str, bool]:
+        """Of x and y, closed or not. Asked twice at most."""
+        for _ in range(2):
+            said = parse_end_switches(await self.link.command(b"M119"))
+            if {"x_min", "y_min"} <= said.keys():
+                return {axis: said[f"{axis}_min"] for axis in "xy"}
+        raise LinkError(
+            f"{self.name} was asked twice for its end switches and named none of x and y: a machine without them cannot"
+            " check its place (home_check_layers = 0)."
+        )
 
     def _knows_its_place(self) -> bool:
         return self._is_homed

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from firmware_bridge.devices.gantry import SPEED_MM_S, TRAVEL_MM, Gantry, Place
 from firmware_bridge.devices.motion import IDLE_TIMEOUT_S, LASER_OFF_TIMEOUT_S, PLANNED_MOVES
-from firmware_bridge.errors import BridgeError, DeviceHalted, LinkTimeout, NotReady, Rejected
+from firmware_bridge.errors import BridgeError, LinkTimeout, NotReady, Rejected
 from firmware_bridge.links.grbl import GrblLink
 from firmware_bridge.links.grbl_program import power_error
 from firmware_bridge.links.marlin_flight import StreamJournal
@@ -181,7 +181,7 @@ class GrblMotionController(Gantry):
         """A halted or failed controller is safe once its reset is confirmed; one that is not, raises."""
         await self.link.is_down()
         error = self.link.error
-        if error is not None and not self.link.is_stopped and not isinstance(error, DeviceHalted):
+        if error is not None and not self.link.is_stopped:
             raise type(error)(str(error))
 
     def stop(self) -> None:

@@ -44,7 +44,7 @@ from firmware_bridge.errors import (
 from firmware_bridge.links.grbl_lines import MOVING, Build, Message, Point, Setting, State, parse_build
 from firmware_bridge.links.grbl_port import REPORT_BUSY_S
 from firmware_bridge.links.grbl_program import Kind, Planned, millimetres, plain
-from firmware_bridge.links.grbl_stream import GrblStream, StreamJournal
+from firmware_bridge.links.grbl_stream import GrblStream
 from firmware_bridge.links.grbl_talk import Talk, only
 from firmware_bridge.links.grbl_wire import (
     JOG_CANCEL,
@@ -53,6 +53,7 @@ from firmware_bridge.links.grbl_wire import (
     GrblCounters,
     GrblWire,
 )
+from firmware_bridge.links.marlin_flight import StreamJournal
 from firmware_bridge.transport import Transport, open_transport
 
 __all__ = ["Expected", "GrblCounters", "GrblLink", "StreamJournal"]
@@ -221,7 +222,7 @@ class GrblLink:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether a failed link has seen its controller restart: output off, nothing planned."""
+        """Whether a failed link has reset its controller and seen it stand: output off, nothing planned."""
         return self._wire.is_stopped
 
     async def is_moving(self) -> bool:

@@ -75,6 +75,17 @@ ALARMS = {
 }
 
 
+LOCKED = 9
+"""The error of a controller in an alarm."""
+
+
+def refusal_words(code: int, otherwise: str) -> str:
+    """Why a line was refused that should not have been: `otherwise`, unless the controller is locked."""
+    if code == LOCKED:
+        return "it was not homed, has restarted since, or has stopped itself. Its place is unknown: home it first"
+    return otherwise
+
+
 def error_words(code: int) -> str:
     """`error:20 (a command is not supported)`, also for numbers that Grbl 1.1 does not have."""
     return f"error:{code} ({ERRORS.get(code, 'a number that Grbl 1.1 does not have')})"

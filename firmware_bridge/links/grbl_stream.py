@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from firmware_bridge.errors import BridgeError, LinkError
 from firmware_bridge.links.grbl_flight import QUESTION
@@ -17,20 +16,11 @@ from firmware_bridge.links.grbl_port import REPORT_BUSY_S
 from firmware_bridge.links.grbl_program import Kind, Planned, parse_planned
 from firmware_bridge.links.grbl_talk import Talk
 from firmware_bridge.links.grbl_track import Track
+from firmware_bridge.links.marlin_flight import StreamJournal
+from firmware_bridge.links.stream_groups import StreamGroups
 
-GROUP_LINES = 16  # how many lines one journal commit covers
 CHECKPOINT_LINES = 4096
 """The parser adds relative moves in single precision; this bounds what that can come to."""
-
-
-class StreamJournal(Protocol):
-    """Who must know of lines before and after they are sent."""
-
-    async def ahead(self, first: int, last: int) -> None:
-        """Return once lines first..last (0-based, inclusive) are durably noted: only then may they be sent."""
-
-    def acked(self, index: int) -> None:
-        """Line `index` is proven to have been taken by the firmware. Called in order, once a line."""
 
 
 class GrblStream:
@@ -41,9 +31,8 @@ class GrblStream:
     ) -> None:
         self._talk = talk
         self._wire = talk.wire
-        self._lines = lines
+        self._groups = StreamGroups(talk.wire.url, lines, parse_planned, journal, cancelled)
         self._journal = journal
-        self._cancelled = cancelled
         self._sent = 0
         self._claimed = 0
         self._since_rest = 0
@@ -59,23 +48,10 @@ class GrblStream:
         wire.proven = 0
         wire.flight.verified = None
         wire.track = Track(sum(talk.step_mm) + 0.01, wire.build.planner_blocks)
-        ahead: asyncio.Task[None] | None = None
         try:
-            first = 0
-            while first < len(self._lines) and not self._is_cancelled():
-                group = range(first, min(first + GROUP_LINES, len(self._lines)))
-                planned = [self._read(index) for index in group]
-                if ahead is None:
-                    ahead = self._note(group)
-                await ahead
-                first = group[-1] + 1
-                ahead = None
-                if first < len(self._lines) and not self._is_cancelled():  # meanwhile this group goes out
-                    ahead = self._note(range(first, min(first + GROUP_LINES, len(self._lines))))
-                for index, line in zip(group, planned):
+            while (group := await self._groups.next()) is not None:
+                for index, line in group:
                     await self._do(index, line)
-            if ahead is not None:
-                await ahead
             await talk.settle(self._sent)
             self._claim()
             return self._sent
@@ -83,28 +59,9 @@ class GrblStream:
             await self._break_off(error)
             raise
         finally:
-            if ahead is not None:
-                ahead.cancel()
-                await asyncio.wait({ahead})
-                if not ahead.cancelled():
-                    ahead.exception()  # what stopped the stream came first, and is what the caller hears
+            await self._groups.close()
             wire.is_streaming = False
             wire.track = None
-
-    def _is_cancelled(self) -> bool:
-        return self._cancelled is not None and self._cancelled()
-
-    def _read(self, index: int) -> Planned:
-        try:
-            return parse_planned(self._lines[index])
-        except ValueError as error:
-            raise LinkError(f"line {self._lines[index]!r} is not sent to {self._wire.url}: {error}.") from error
-
-    def _note(self, group: range) -> asyncio.Task[None]:
-        async def note() -> None:
-            await self._journal.ahead(group[0], group[-1])
-
-        return asyncio.get_running_loop().create_task(note())
 
     async def _break_off(self, error: BaseException) -> None:
         """No line that is under way may run on: what stopped the stream stops the machine."""

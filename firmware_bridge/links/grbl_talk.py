@@ -23,6 +23,7 @@ from firmware_bridge.links.grbl_lines import (
     Report,
     Setting,
     error_words,
+    refusal_words,
 )
 from firmware_bridge.links.grbl_port import REPORT_BUSY_S
 from firmware_bridge.links.grbl_program import Program, differences
@@ -75,7 +76,9 @@ class Talk:
             if isinstance(answer, Refused) and repeats and attempt == 0:
                 continue  # perhaps it was damaged
             if isinstance(answer, Refused):
-                raise Rejected(f"{wire.url} refused {line.decode()!r} with {error_words(answer.code)}.")
+                why = refusal_words(answer.code, "")
+                told = f"{error_words(answer.code)}{why and ': '}{why}"
+                raise Rejected(f"{wire.url} refused {line.decode()!r} with {told}.")
             await self._in_step()
         wire.raise_if_failed()
         raise LinkTimeout(

@@ -36,6 +36,7 @@ from firmware_bridge.links.grbl_lines import (
     State,
     alarm_words,
     error_words,
+    refusal_words,
 )
 from firmware_bridge.links.grbl_port import REPORT_BUSY_S, REPORT_PATIENCE_S, GrblPort
 from firmware_bridge.links.grbl_program import differences, is_damaged
@@ -54,6 +55,8 @@ HOLD_LIMIT_S = 3.0
 HOLD_AGAIN_S = 0.25
 BANNER_S = 2.0
 RESET_TRIES = 3
+REST_REPORTS = 8
+"""Of which two in a row must show that it stands: a single one may be damaged, or older than the reset."""
 
 
 @dataclass
@@ -89,7 +92,7 @@ class GrblWire(GrblPort):
         self.proven = 0  # of the caller's lines
         self.answer_s = self.write_s = self.loop.time()
         self.banners = 0
-        self.is_stopped = False  # after a failure: its banner was seen
+        self.is_stopped = False  # after a failure: it was reset, and seen to stand with nothing left to do
         self._off_track = ""
         self._odd_offset: Point | None = None
         self._reports_since_odd = 100
@@ -159,17 +162,15 @@ class GrblWire(GrblPort):
 
     def _on_banner(self) -> None:
         self.banners += 1
-        self.is_stopped = self.error is not None
         if self.error is not None or self.is_booting:
             return
+        # Lines that were under way when it restarted come behind its banner and would run: it is reset once more.
         self.fail(
             DeviceReset(
                 f"the controller on {self.url} has restarted in the middle of the conversation: what it had planned is "
                 "gone, and its position is unknown. Check its supply, then home before going on."
-            ),
-            stand=False,
+            )
         )
-        self.is_stopped = True
 
     def _on_alarm(self, alarm: Alarm) -> None:
         self.is_locked = True
@@ -185,10 +186,11 @@ class GrblWire(GrblPort):
     def _on_refused(self, reply: Refused) -> None:
         entry = self.flight.entries[0] if self.flight.entries else None
         which = f"line {entry.upto} of the stream" if entry is not None and entry.upto else "a line"
+        why = refusal_words(reply.code, "it was damaged on its way or does not suit this machine")
         self.fail(
             LinkError(
-                f"the controller on {self.url} refused {which} with {error_words(reply.code)}: it was damaged on its "
-                "way or does not suit this machine. The stream stops here; what was sent behind it is dropped."
+                f"the controller on {self.url} refused {which} with {error_words(reply.code)}: {why}. The stream stops "
+                "here; what was sent behind it is dropped."
             )
         )
 
@@ -360,6 +362,41 @@ class GrblWire(GrblPort):
                     return True
         return False
 
+    async def _reset_for_good(self) -> bool:
+        """0x18 until the controller is seen to stand behind its banner; whether it was.
+
+        The port hands bytes on in order, so that nothing of ours comes behind the reset: a banner of another one, still
+        on its way, is told from this one's by what follows.
+        """
+        for _ in range(RESET_TRIES):
+            if not await self.reset():
+                return False
+            if await self._seen_at_rest():
+                return True
+        return False
+
+    async def _seen_at_rest(self) -> bool:
+        """Whether two reports in a row, asked for from now on, show the same place, no power and nothing left to do."""
+        seen: Point | None = None
+        for _ in range(REST_REPORTS):
+            first, until_s = self.counters.reports, self.loop.time() + BANNER_S
+            self.ask()
+            while self.counters.reports == first and self.is_open and self.loop.time() < until_s:
+                await self.news(REPORT_BUSY_S)
+                if self.counters.reports == first:
+                    self.ask()
+            report = self.report
+            if self.counters.reports == first or report is None:
+                return False
+            is_still = report.state in (State.IDLE, State.ALARM, State.SLEEP) and not report.power_s
+            if not self.is_booting:  # before, it is not known how much it holds when empty
+                is_still = is_still and report.planner_free in (None, self.build.planner_blocks)
+                is_still = is_still and (report.rx_free is None or report.rx_free >= self.build.rx_bytes)
+            if is_still and seen == report.position_mm:
+                return True
+            seen = report.position_mm if is_still else None
+        return False
+
     # -- the end ------------------------------------------------------------------------------------------------
 
     def fail(self, error: BridgeError, *, stand: bool = True) -> None:
@@ -395,7 +432,7 @@ class GrblWire(GrblPort):
     async def _put_down(self) -> None:
         try:
             await self.stand()
-            self._own_up(await self.reset())
+            self._own_up(await self._reset_for_good())
         except TransportError:
             return  # `error` tells of the first thing that went wrong
 
@@ -403,10 +440,11 @@ class GrblWire(GrblPort):
         before = self.banners
         await self.news(BANNER_S / 4)
         try:
-            self._own_up(self.banners != before or await self.reset())
+            self._own_up((self.banners != before and await self._seen_at_rest()) or await self._reset_for_good())
         except TransportError:
             self._own_up(False)
 
     def _own_up(self, is_reset: bool) -> None:
+        self.is_stopped = is_reset
         if not is_reset and self.error is not None:
             self.error = type(self.error)(f"{self.error} It did not confirm its reset: switch it off.")

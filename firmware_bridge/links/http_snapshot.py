@@ -4,7 +4,8 @@
     jpeg = await link.snapshot()
 
 Each picture has a connection of its own, so that what is left of a failed answer can never be taken for the next one.
-Content-Length is required and at most 8 MB; chunked, compressed, redirected or cut answers are refused with a sentence.
+Content-Length is required and at most 8 MB; chunked, compressed, redirected or cut answers are refused with a sentence,
+and so is a picture whose bytes are not those that its header's digest was made of, where there is one.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 
 from firmware_bridge.errors import FrameError, LinkError, LinkTimeout, TransportError
+from firmware_bridge.links.http_digest import digest_flaw
 from firmware_bridge.transport import Transport, open_transport
 
 HEAD_BYTES_MAX = 16 * 1024
@@ -33,6 +35,7 @@ class SnapshotReply:
         self._head = bytearray()
         self._body = bytearray()
         self._length: int | None = None
+        self._fields: dict[bytes, set[bytes]] = {}
 
     def feed(self, data: bytes) -> bytes | None:
         """The next bytes; the whole body once it is there, None before."""
@@ -57,7 +60,12 @@ class SnapshotReply:
                 f"{self._who} sends more than the {self._length} bytes that its Content-Length promises: "
                 "the picture cannot be trusted."
             )
-        return bytes(self._body) if len(self._body) == self._length else None
+        if len(self._body) < self._length:
+            return None
+        body = bytes(self._body)
+        if flaw := digest_flaw(self._fields, body):
+            raise FrameError(f"{self._who} sent a picture that was damaged on its way: {flaw}.")
+        return body
 
     def progress(self) -> str:
         """How far the reply came, for a sentence."""
@@ -90,7 +98,7 @@ class SnapshotReply:
                 "redirects are not followed" if 300 <= status < 400 else "look at the camera's own page or restart it",
             )
             raise LinkError(f"{self._who} answers GET /snapshot.jpg with {status} {meaning}: {advice}.")
-        fields: dict[bytes, set[bytes]] = {}
+        fields = self._fields
         for line in lines:
             name, colon, value = line.partition(b":")
             if not colon or not name or name != name.strip():
@@ -169,6 +177,11 @@ class HttpSnapshotLink:
         transport = await open_transport(url, _Deaf(), timeout_s=timeout_s)
         transport.close()
         return link
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed: there will be no more pictures."""
+        return self._closed
 
     async def snapshot(self) -> bytes:
         """One picture, as whole JPEG bytes.

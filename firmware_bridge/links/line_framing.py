@@ -1,13 +1,15 @@
 """RepRap line framing: bytes in, bytes out, no clock and no I/O.
 
 A sent line is `N<number> <command>*<checksum>`; the checksum is the XOR of every byte before the last `*`, in decimal.
-The XOR is weak (8 bit), so every line is followed by an empty one: two newlines must be lost before two lines can
-merge, and an empty line costs the firmware nothing (it gives no ok).
+The XOR is weak (8 bit), so every line has a newline in front of it too: two newlines must be lost before two lines can
+merge, one with the end of a line and one with the beginning of the next, so that a line whose end is lost is ended by
+the next one. The empty line between them costs the firmware nothing (it gives no ok).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 LINE_BYTES_MAX = 96
@@ -21,7 +23,9 @@ _BODY = re.compile(rb"N(-?\d+) ?(.*)", re.DOTALL)
 _UNPRINTABLE = bytes([*range(32), *range(127, 256)])
 _OK_ADVANCED = re.compile(rb"ok N(\d+) P(\d+) B(\d+)\r?")  # what ADVANCED_OK answers to nearly every line
 _OK_FIELD = re.compile(r" ([NPB])(-?\d+)(?= |$)")
+_UNNUMBERED_OK = re.compile(r"ok P\d{1,4} B\d{1,4}", re.ASCII)
 _TEMPERATURE = re.compile(r"(?:^|\s)([TBCP]\d?):\s*(-?\d+(?:\.\d+)?)\s*/\s*(-?\d+(?:\.\d+)?)")
+_SWITCH = re.compile(r"([xyz]_(?:min|max)):\s*(TRIGGERED|open)$", re.IGNORECASE)
 _AXIS = re.compile(r"(?:^|\s)([XYZE]):\s*(-?\d+(?:\.\d+)?)")
 
 
@@ -36,7 +40,7 @@ def xor_checksum(data: bytes) -> int:
 
 
 def frame_line(number: int, line: bytes, *, guard: bool = True) -> bytes:
-    """`line` with number and checksum, ready for the wire; with `guard` an empty line follows it."""
+    """`line` with number and checksum, ready for the wire; with `guard` a newline in front of it ends whatever was."""
     body = b"N%d %b" % (number, line)
     folded = int.from_bytes(body, "little")  # at most 128 bytes: see LINE_BYTES_MAX; unrolled, this runs for every line
     if len(body) > 32:
@@ -47,7 +51,7 @@ def frame_line(number: int, line: bytes, *, guard: bool = True) -> bytes:
     folded ^= folded >> 32
     folded ^= folded >> 16
     folded ^= folded >> 8
-    return b"%b*%d\n\n" % (body, folded & 0xFF) if guard else b"%b*%d\n" % (body, folded & 0xFF)
+    return b"\n%b*%d\n" % (body, folded & 0xFF) if guard else b"%b*%d\n" % (body, folded & 0xFF)
 
 
 def unframe_line(framed: bytes) -> tuple[int, bytes]:
@@ -140,6 +144,11 @@ def parse_ok(text: str) -> Acknowledge | None:
     return Acknowledge(fields.get("N"), fields.get("P"), fields.get("B")) if fields else None
 
 
+def is_unnumbered_ok(text: str) -> bool:
+    """Whether this is, byte for byte, how ADVANCED_OK answers a line without a number: `ok P15 B3`."""
+    return _UNNUMBERED_OK.fullmatch(text) is not None
+
+
 def parse_resend(text: str) -> Resend | None:
     """The resend request in a clean line, or None."""
     for prefix in ("Resend:", "rs "):
@@ -158,6 +167,12 @@ def parse_temperatures(text: str) -> dict[str, tuple[float, float]]:
 def parse_position(text: str) -> dict[str, float]:
     """`X:20.00 Y:0.00 Z:0.00 E:0.00 Count X:1600` -> {"X": 20.0, ...} in mm (planned position); {} if it is none."""
     return {axis: float(value) for axis, value in _AXIS.findall(text.partition("Count")[0])}
+
+
+def parse_end_switches(lines: Iterable[str]) -> dict[str, bool]:
+    """M119's reply lines -> {"x_min": True, ...}: which switches are closed; only what the lines say."""
+    found = (_SWITCH.match(line.strip()) for line in lines)
+    return {match[1].lower(): match[2].upper() == "TRIGGERED" for match in found if match}
 
 
 @dataclass

@@ -9,6 +9,8 @@ damaged on the way. So progress is never counted by oks alone:
   every line before it. Plain oks only move the window; `acked` and the end of a command wait for the marker;
 * a build with neither is asked, when its oks say that all is done, with a line numbered one too far: it answers with
   the number it wants, and that is the proof (every 32 lines and at the end; such a stream pauses for it);
+* an answer that names its line is a fact even behind a `Resend` for that line, which then is a late one;
+* an `ok P15 B3` without a number, of a build with ADVANCED_OK, is a line that was none of ours: the stream stops;
 * a silence is a doubt, and a doubt is a marker with the next number: either its answer comes (oks were lost) or the
   firmware names its last line (`Resend: n`) and the lines from n on go again.
 
@@ -227,6 +229,7 @@ class MarlinLink:
         Lines that wait in the firmware's queue are carried out after it: ask again until a later command is answered.
         """
         self._raise_if_failed()
+        self._talk.raw_lines += 1
         self._overtake(b"\nM410\n")
 
     # -- sending ------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Any, Protocol
 
 from firmware_bridge.links.line_framing import frame_line
@@ -61,6 +62,11 @@ class Command:
         self.patience_s = patience_s
         self.future = future
         self.replies: list[str] = []
+
+
+RECENT_LINES = 32  # lines of which the firmware may still speak
+OURS_CHARS = 5  # so many characters of a line in a row are no chance
+OURS_WHOLE_CHARS = 3  # nor is a text of so few that stands in a line whole
 
 
 class Stream:
@@ -174,7 +180,8 @@ class Flight:
 
     def number(self, line: bytes, command: Command | None = None, *, is_marker: bool = False) -> bytes:
         """Give `line` the next number and launch it."""
-        entry = Entry(self.next_number, frame_line(self.next_number, line), None, 0, command, is_marker)
+        framed = frame_line(self.next_number, line) + b"\n"  # nothing may follow soon, and a command may take long
+        entry = Entry(self.next_number, framed, None, 0, command, is_marker)
         self.next_number += 1
         return self.launch(entry)
 
@@ -223,6 +230,14 @@ class Flight:
         self.counters.lines += index - stream.next
         stream.next, self.next_number, self.in_buffer = index, number, RX_WINDOW_BYTES - free
 
+    def resembles_ours(self, text: str) -> bool:
+        """Whether what the firmware did not understand may be a damaged line of ours, and not noise between lines."""
+        if text[:1] in ("G", "M", "N", "T"):
+            return True
+        recent = (self._history.get(self.next_number - back, b"") for back in range(1, RECENT_LINES + 1))
+        needed = min(max(len(text), OURS_WHOLE_CHARS), OURS_CHARS)
+        return any(_common(text, framed.decode("ascii")) >= needed for framed in recent)
+
     def pop_oldest(self) -> Entry:
         """The oldest line leaves the flight."""
         entry = self.entries.popleft()
@@ -252,6 +267,18 @@ class Flight:
                 return entry
         return None
 
+    def recall(self, number: int, *, is_marker: bool = False) -> Entry | None:
+        """The line with this number that was to be repeated, although its answer says that it was taken: it and those
+        before it count as sent, and are not repeated. None if it was not to be repeated, or is no marker."""
+        target = next((entry for entry in self.again if entry.number == number), None)
+        if target is None or (is_marker and not target.is_marker):
+            return None
+        while self.again and self.again[0].number <= number:
+            entry = self.again.popleft()
+            entry.size = 0  # the firmware has it: nothing of it lies in the receive buffer
+            self.entries.append(entry)
+        return target
+
     def find_temperature_question(self) -> Entry | None:
         """The oldest M105 in flight."""
         for entry in self.entries:
@@ -280,3 +307,8 @@ class Flight:
         for entry in self.entries:  # these are in the command queue: out of the buffer
             entry.size = 0
         self.in_buffer = 0
+
+
+def _common(one: str, other: str) -> int:
+    """Length of the longest text that both have."""
+    return SequenceMatcher(None, one, other, autojunk=False).find_longest_match().size

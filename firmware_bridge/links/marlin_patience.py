@@ -1,7 +1,8 @@
 """How long Marlin's silence is borne, and how often what cannot be true is asked about. No I/O and no clock.
 
 An ok or a busy message is progress. Without progress for a while the firmware is asked where it stands; if it says
-nothing to that either, and shows no sign of life, it is given up.
+nothing to that either, and shows no sign of life, it is given up. If it lives, it is asked more often: a burst of
+noise may have eaten the questions.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterable
 from enum import Enum
 
 DOUBT_CAP = 3
+ALIVE_DOUBT_CAP = 9  # of a firmware that shows signs of life: no more questions than its receive buffer holds
 PATIENCE_S = 2.0  # without ok, busy or resend before a doubt is raised: asking is cheap
 PROBE_PATIENCE_S = 5.0  # for the answer
 ALIVE_S = 10.0  # a temperature report this fresh says that the firmware runs
@@ -49,6 +51,11 @@ class Patience:
         self.ok(now_s)
         self.doubts = 0
 
+    def asked_again(self, now_s: float) -> None:
+        """The firmware wants a line again: it hears and answers, so that a new silence may be asked about anew."""
+        self.progress_s = now_s
+        self.probes_out = 0
+
     def busy(self, now_s: float) -> None:
         """The firmware says that it works on something long."""
         self.progress_s = self.alive_s = now_s
@@ -66,7 +73,9 @@ class Patience:
             return Silence.GIVE_UP
         if self.probes_out < DOUBT_CAP:
             return Silence.ASK
-        return Silence.WAIT if self.is_alive(now_s) else Silence.GIVE_UP
+        if not self.is_alive(now_s):
+            return Silence.GIVE_UP
+        return Silence.ASK if self.probes_out < ALIVE_DOUBT_CAP else Silence.WAIT
 
     def silence_s(self, now_s: float) -> float:
         """Since the last ok."""

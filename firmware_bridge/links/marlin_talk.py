@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 
 from firmware_bridge.errors import BridgeError, LinkError, LinkTimeout
-from firmware_bridge.links.line_framing import Acknowledge, frame_line
+from firmware_bridge.links.line_framing import Acknowledge, frame_line, is_unnumbered_ok
 from firmware_bridge.links.marlin_boot import Boot
 from firmware_bridge.links.marlin_flight import (
     MARKER_EVERY_LINES,
@@ -57,7 +57,10 @@ class MarlinTalk:
         self.patience = Patience(self.heard_s)
         self._skip_ok = False  # the ok that follows at once belongs to a Resend or to a marker's echo
         self._asked_again = (-1, 0)  # the line last asked for again, and how often in a row
+        self.raw_lines = 0  # sent on purpose without a number, and not answered yet
         self._not_understood = ""
+        self._strange = False  # it did not understand a line: the next ok without a number is that line's
+        self._excused = ""  # that ok
         self._blind_probe = False
         self._hold: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -79,6 +82,7 @@ class MarlinTalk:
         if self.stream is not None:
             raise LinkError(f"{self.url} is streaming already: one stream at a time.")
         self._not_understood = ""
+        self._strange, self._excused = False, ""
         self.stream = stream
 
     def end(self, error: BridgeError) -> None:
@@ -164,7 +168,7 @@ class MarlinTalk:
         entries = self.flight.entries
         if entries and entries[0].number == number:
             self._take(entries[0])
-        elif (target := self.flight.find(number)) is not None:
+        elif (target := self.flight.find(number) or self.flight.recall(number)) is not None:
             self._take(target)
         else:
             self.flight.counters.surplus_oks += 1
@@ -186,7 +190,7 @@ class MarlinTalk:
         flight = self.flight
         target = None
         if ok.number is not None:
-            target = flight.find(ok.number)
+            target = flight.find(ok.number) or flight.recall(ok.number)
         elif ok.has_temperature:
             if self.awaited and self.awaited[0].line == b"M105":
                 self.awaited[0].replies.append(text)
@@ -198,6 +202,8 @@ class MarlinTalk:
                 self.plain_ok()
                 return
         else:
+            if self.has_advanced_ok and not self._skip_ok and is_unnumbered_ok(text):
+                self._on_unnumbered(text)
             self.plain_ok()
             return
         if target is None:
@@ -205,9 +211,26 @@ class MarlinTalk:
             return
         self._take(target)
 
+    def _on_unnumbered(self, text: str) -> None:
+        """The firmware took a line that bore no number, and every line of ours bears one. After noise it has said what
+        it did not understand, a stop was meant so; otherwise a line's end ran, whose beginning was thrown away."""
+        if self._strange:
+            self._strange, self._excused = False, text
+        elif text == self._excused:  # the same ok, doubled on its way
+            self._excused = ""
+        elif self.raw_lines:
+            self.raw_lines -= 1
+        elif self.stream is not None:
+            self.stream.fail(
+                LinkError(
+                    f"the firmware on {self.url} carried out a line without its number, the torn end of one or another "
+                    "program's: what it executed differs from the plan, so the stream stops here."
+                )
+            )
+
     def echo(self, number: int) -> None:
         """The firmware repeats a marker's token: everything up to that marker is taken. Its own ok follows."""
-        target = self.flight.find_marker(number)
+        target = self.flight.find_marker(number) or self.flight.recall(number, is_marker=True)
         if target is not None:
             self._take(target)
             self._skip_ok = not self.has_advanced_ok
@@ -255,12 +278,17 @@ class MarlinTalk:
 
     def report(self, text: str) -> None:
         """Any other line: a reply to the oldest command, or word that a streamed line was not carried out."""
+        self._strange |= "Unknown command" in text
         if self.awaited:
             if len(self.awaited[0].replies) < REPLY_LINES_MAX:
                 self.awaited[0].replies.append(text)
         elif ("Unknown command" in text or text.startswith("Error:")) and self.stream is not None:
             # A line without its number asks for no proof: if it was a broken one of ours, a Resend comes (or came).
-            if self._asked_again[0] <= self.proven:
+            # Noise between two lines is a line of its own to the firmware, and harmless.
+            unknown = text.partition("Unknown command")[2].partition('"')[2].removesuffix('"')
+            if unknown and not self.flight.resembles_ours(unknown):
+                self.flight.counters.noise_lines += 1
+            elif self._asked_again[0] <= self.proven:
                 self._not_understood = text
         elif not text.startswith(("echo:", "//", "wait", "Error:")):
             self.flight.counters.noise_lines += 1
@@ -307,7 +335,7 @@ class MarlinTalk:
         flight.rewind(number)
         # what is on the wire now still reaches the firmware, and makes it ask again: wait it out, then repeat once
         self._hold = self._loop.call_later(RX_WINDOW_BYTES * self.byte_time_s + 0.005, self._release_hold)
-        self.patience.progress_s = self._loop.time()
+        self.patience.asked_again(self._loop.time())
 
     def _release_hold(self) -> None:
         self._hold = None

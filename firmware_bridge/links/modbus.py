@@ -17,7 +17,6 @@ What cannot be told apart in RTU: an exact duplicate of a reply that arrives whi
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Literal
@@ -26,7 +25,6 @@ from firmware_bridge.errors import (
     BridgeError,
     FrameError,
     LinkError,
-    LinkTainted,
     LinkTimeout,
     Mismatch,
     ModbusException,
@@ -36,7 +34,7 @@ from firmware_bridge.links.modbus_counters import ModbusCounters, SilentUnits
 from firmware_bridge.links.modbus_debts import Debts, Probe
 from firmware_bridge.links.modbus_frames import (
     DAMAGED_REQUEST,
-    EXCEPTION_NAMES,
+    DEVICE_BUSY,
     Found,
     Oddities,
     Question,
@@ -48,16 +46,17 @@ from firmware_bridge.links.modbus_frames import (
     frame_tcp,
     registers_of,
 )
+from firmware_bridge.links.modbus_quiet import SILENCE_MIN_S, Quiet
+from firmware_bridge.links.modbus_waiting import QUEUE_MAX, Transaction, Waiting
+from firmware_bridge.links.modbus_words import babbling, gave_way, no_answer, not_answered, refused, too_much_owed
 from firmware_bridge.transport import Transport, open_transport
 
 if TYPE_CHECKING:
     from firmware_bridge.devices.wear import WriteRecord
 
-QUEUE_MAX = 64
 URGENT_PATIENCE_S = 0.08  # beyond the bytes of an answer: slower than the slowest unit that we know thinks, 60 ms
+BUSY_TRIES, BUSY_PAUSE_S = 3, 0.05  # more for a request that a busy unit refused: all within a beam head's watchdog
 STOPPED_PATIENCE_S = 0.05  # the same of a unit that is told to stop while another one's stop waits
-SILENCE_MIN_S = 0.00175  # t3.5 above 19200 baud is fixed (serial line specification)
-DRAIN_LIMIT_S = 5.0  # whoever waits behind a line that babbles longer than this is told so
 
 
 class LinkState(Enum):
@@ -66,20 +65,6 @@ class LinkState(Enum):
     OPEN = "open"
     TAINTED = "tainted"
     CLOSED = "closed"
-
-
-class _Transaction:
-    """`asked`: what is on the wire, the question or a probe before it. `is_urgent`: goes before what is not.
-    `presses`: an urgent write that has had no echo yet: it waits for nothing."""
-
-    __slots__ = ("asked", "future", "is_urgent", "number", "presses", "question")
-
-    def __init__(self, question: Question, future: asyncio.Future[bytes], presses: bool, is_urgent: bool) -> None:
-        self.question = self.asked = question
-        self.is_urgent = is_urgent
-        self.future = future
-        self.presses = presses
-        self.number = 0
 
 
 class ModbusLink:
@@ -107,22 +92,17 @@ class ModbusLink:
         self._timeout_s = timeout_s
         self._turnaround_s = turnaround_s
         self._late_window_s = late_window_s if late_window_s is not None else timeout_s if self.is_rtu else 0.0
-        self._silence_s = SILENCE_MIN_S if self.is_rtu else 0.0
+        self._quiet = Quiet(SILENCE_MIN_S if self.is_rtu else 0.0)
         self._byte_time_s = 0.0
         self._loop = asyncio.get_running_loop()
         self._transport: Transport | None = None
         self._error: BridgeError | None = None
-        self._queue: deque[_Transaction] = deque()
-        self._urgent: deque[_Transaction] = deque()
-        self._current: _Transaction | None = None
+        self._waiting = Waiting()
+        self._current: Transaction | None = None
         self._deadline_s = 0.0  # of the current transaction
         self._watch: asyncio.TimerHandle | None = None  # for the deadlines: set anew only when it fires, or for one
         self._watch_s = 0.0  # that comes before
         self._start: asyncio.TimerHandle | None = None
-        self._quiet_until_s = 0.0
-        self._free_at_s = 0.0  # t3.5 after the last byte either way: when a frame may begin
-        self._drain_ends_s = 0.0
-        self._tainted = False
         self._is_hastened = False  # the current transaction ends early if it must
         self._is_out_of_frame = False
         self._number = 0
@@ -153,10 +133,7 @@ class ModbusLink:
         """Speak over `transport`, whose receiver this link is."""
         self._transport = transport
         self._byte_time_s = transport.byte_time_s
-        if self.is_rtu:  # above 19200 baud t3.5 is fixed
-            slow = transport.byte_time_s > 10 / 19200
-            self._silence_s = 3.5 * transport.byte_time_s if slow else SILENCE_MIN_S
-        self._quiet_until_s = self._free_at_s = self._loop.time() + self._silence_s
+        self._quiet.begin(self._loop.time(), transport.byte_time_s, is_rtu=self.is_rtu)
 
     def close(self) -> None:
         """Give the port back; who still waits gets a TransportError."""
@@ -169,8 +146,8 @@ class ModbusLink:
         if self._error is not None or self._transport is None:
             return LinkState.CLOSED
         is_orphaned = self._current is not None and self._current.future.cancelled()
-        is_draining = self._tainted and self._loop.time() < self._quiet_until_s
-        return LinkState.TAINTED if is_draining or is_orphaned else LinkState.OPEN
+        is_tainted = self._quiet.is_draining(self._loop.time()) or is_orphaned
+        return LinkState.TAINTED if is_tainted else LinkState.OPEN
 
     @property
     def url(self) -> str:
@@ -184,8 +161,9 @@ class ModbusLink:
     ) -> list[int]:
         """`count` registers (u16 each) of `unit` from the 0-based PDU `address`; fc 3 (holding) or 4 (input).
 
-        Raises LinkTimeout, FrameError or Mismatch after `retries` more attempts, ModbusException at once. A unit that
-        has been silent for a while is asked once, so that its neighbours need not wait for its retries.
+        Raises LinkTimeout, FrameError or Mismatch after `retries` more attempts, ModbusException at once, unless the
+        unit is busy: then it has done nothing and is asked again a little later, at most `BUSY_TRIES` times. A unit
+        that has been silent for a while is asked once, so that its neighbours need not wait for its retries.
         """
         question = ask_read(unit, fc, address, count)
         return registers_of(question, await self._ask(question, retries, urgent))
@@ -215,15 +193,15 @@ class ModbusLink:
     async def _ask(self, question: Question, retries: int, urgent: bool) -> bytes:
         if question.unit in self.silent and not urgent:
             retries = 0
+        busy_tries = BUSY_TRIES
         while True:
             if self._error is not None:
                 raise type(self._error)(str(self._error))
-            queue = self._urgent if urgent else self._queue
-            if len(queue) >= QUEUE_MAX:
+            if self._waiting.is_full(urgent=urgent):
                 raise LinkError(f"{self.url}: {QUEUE_MAX} requests wait: the bus cannot keep up. Poll less often.")
             presses = urgent and self.is_rtu and bool(question.echo)
-            transaction = _Transaction(question, self._loop.create_future(), presses, urgent)
-            queue.append(transaction)
+            transaction = Transaction(question, self._loop.create_future(), presses, urgent)
+            self._waiting.add(transaction)
             if self._current is None:
                 self._pump()
             elif presses:
@@ -234,6 +212,11 @@ class ModbusLink:
                 self.counters.cancelled += 1
                 raise
             except ModbusException as error:
+                if error.code == DEVICE_BUSY and busy_tries > 0:
+                    busy_tries -= 1
+                    self.counters.retries += 1
+                    await asyncio.sleep(BUSY_PAUSE_S)  # the line is others' meanwhile
+                    continue
                 if error.code != DAMAGED_REQUEST or retries <= 0:
                     raise
             except (LinkTimeout, FrameError, Mismatch):
@@ -247,10 +230,10 @@ class ModbusLink:
     def _pump(self) -> None:
         """Start the next transaction if the line is free, quiet and untainted."""
         while self._current is None and self._error is None:
-            transaction = self._first()
+            transaction = self._waiting.first()
             if transaction is None:
                 return
-            ready_s = self._free_at_s if transaction.presses else self._quiet_until_s
+            ready_s = self._quiet.free_at_s if transaction.presses else self._quiet.until_s
             if self._loop.time() < ready_s:
                 if self._start is not None and self._start.when() > ready_s:
                     self._start.cancel()
@@ -258,17 +241,11 @@ class ModbusLink:
                 if self._start is None:
                     self._start = self._loop.call_at(ready_s, self._line_is_quiet)
                 return
-            (self._urgent if transaction.is_urgent else self._queue).remove(transaction)
+            self._waiting.remove(transaction)
             if not transaction.future.done():
                 self._ask_or_probe(transaction)
 
-    def _first(self) -> _Transaction | None:
-        """A stop that has not been sent goes before one that waits to be sure of its echo."""
-        if self._urgent:
-            return next((transaction for transaction in self._urgent if transaction.presses), self._urgent[0])
-        return self._queue[0] if self._queue else None
-
-    def _ask_or_probe(self, transaction: _Transaction) -> None:
+    def _ask_or_probe(self, transaction: Transaction) -> None:
         question, now_s = transaction.question, self._loop.time()
         if transaction.presses or not self._is_confused(question):
             self._send(transaction, question)
@@ -276,21 +253,17 @@ class ModbusLink:
             self.counters.probes += 1
             self._send(transaction, probe)
         else:
-            sentence = (
-                f"unit {question.unit} on {self.url} has left so many kinds of requests unanswered that no answer to "
-                f"{question.what} could be told from theirs: it is asked again later."
-            )
-            transaction.future.set_exception(LinkTainted(sentence))
+            transaction.fail(too_much_owed(self.url, question))
 
     def _is_confused(self, question: Question) -> bool:
         """Whether an answer that is still owed could pass for one to `question`."""
         return self.is_rtu and question.unit != 0 and self._debts.confuses(question, self._loop.time())
 
-    def _hasten(self, transaction: _Transaction) -> None:
+    def _hasten(self, transaction: Transaction) -> None:
         """A stop waits: what is in flight has only as long as its bytes and a unit that is well need. So has another
         unit's stop: a dead one must not hold it up."""
         unit = transaction.question.unit
-        if unit == 0 or (transaction.presses and all(one.question.unit == unit for one in self._urgent)):
+        if unit == 0 or (transaction.presses and self._waiting.has_urgent_only_for(unit)):
             return
         patience_s = STOPPED_PATIENCE_S if transaction.presses else URGENT_PATIENCE_S
         if self._is_hastened or self._timeout_s <= patience_s:
@@ -302,27 +275,17 @@ class ModbusLink:
 
     def _line_is_quiet(self) -> None:
         self._start = None
-        now_s = self._loop.time()
-        if self._tainted and now_s < self._quiet_until_s and now_s >= self._drain_ends_s:
-            self._drain_ends_s = now_s + DRAIN_LIMIT_S
-            babble = LinkTainted(
-                f"{self.url} has not been quiet for {DRAIN_LIMIT_S:g} s: something sends on it without being asked. "
-                "Nothing can be asked safely; look for a second master or a babbling device."
-            )
-            for transaction in (*self._urgent, *self._queue):
-                if not transaction.future.done():
-                    transaction.future.set_exception(babble)
-            self._urgent.clear()
-            self._queue.clear()
+        if self._quiet.is_babbling(self._loop.time()):
+            self._waiting.fail(babbling(self.url))
         self._pump()
 
-    def _send(self, transaction: _Transaction, question: Question) -> None:
+    def _send(self, transaction: Transaction, question: Question) -> None:
         assert self._transport is not None
         transaction.asked = question
         if self._start is not None:
             self._start.cancel()
             self._start = None
-        self._tainted = self._tainted and self._loop.time() < self._quiet_until_s  # a stop does not end the wait
+        self._quiet.sent(self._loop.time())
         if self._is_out_of_frame:
             self._is_out_of_frame = False
             self._tcp.rest.clear()
@@ -349,7 +312,7 @@ class ModbusLink:
         self._deadline_s = deadline_s = self._loop.time() + wait_s
         if self._watch is None or deadline_s < self._watch_s:
             self._arm_watch()
-        if any(one.presses for one in self._urgent):
+        if self._waiting.has_stop:
             self._hasten(transaction)
 
     def _arm_watch(self) -> None:
@@ -372,7 +335,7 @@ class ModbusLink:
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the transport."""
-        self._free_at_s = self._loop.time() + self._silence_s
+        self._quiet.heard(self._loop.time())
         transaction = self._current
         if transaction is None or transaction.question.unit == 0:
             self._on_unsolicited(data)
@@ -402,7 +365,7 @@ class ModbusLink:
                 self._is_out_of_frame = True
         self._taint()
 
-    def _answer(self, transaction: _Transaction, pdu: bytes) -> None:
+    def _answer(self, transaction: Transaction, pdu: bytes) -> None:
         """The reply to what was asked. If that was a probe, or an echo that may be an older one's, its question goes
         out now, behind it."""
         is_doubtful = transaction.presses and self._is_confused(transaction.question)
@@ -415,12 +378,12 @@ class ModbusLink:
             self._debts.owes(transaction.asked, self._loop.time())
         self._go_on(transaction)
 
-    def _go_on(self, transaction: _Transaction) -> None:
+    def _go_on(self, transaction: Transaction) -> None:
         self._end()
         self.counters.ok += 1
         self.silent.heard(transaction.question.unit)
         transaction.presses = False
-        (self._urgent if transaction.is_urgent else self._queue).appendleft(transaction)
+        self._waiting.put_back(transaction)
         self._pump()
 
     def _finish(self, pdu: bytes) -> None:
@@ -431,7 +394,7 @@ class ModbusLink:
             transaction.future.set_result(pdu)
         self._pump()
 
-    def _refuse(self, transaction: _Transaction, code: int) -> None:
+    def _refuse(self, transaction: Transaction, code: int) -> None:
         question = transaction.question
         if self.is_rtu:
             if self._debts.confuses_refusal(transaction.asked, self._loop.time()):
@@ -445,10 +408,7 @@ class ModbusLink:
         self._end()
         self.silent.heard(question.unit)
         self.counters.exceptions[code] = self.counters.exceptions.get(code, 0) + 1
-        meaning = EXCEPTION_NAMES.get(code, "no meaning known")
-        sentence = f"unit {question.unit} on {self.url} refuses {question.what}: exception {code:02d}, {meaning}."
-        if not transaction.future.done():
-            transaction.future.set_exception(ModbusException(code, sentence))
+        transaction.fail(refused(self.url, question, code))
         self._pump()
 
     def _expire(self) -> None:
@@ -471,35 +431,30 @@ class ModbusLink:
     def _sentence(self, kind: type[LinkError], question: Question, seen: str) -> LinkError:
         if kind is LinkTimeout and self._is_hastened:
             self.counters.gave_way += 1
-            return LinkTimeout(f"unit {question.unit} on {self.url}: {question.what} gave way to a stop.")
+            return gave_way(self.url, question)
         if kind is LinkTimeout:
             self.counters.timeouts += 1
             self.silent.missed(question.unit)
-            return LinkTimeout(
-                f"unit {question.unit} on {self.url} did not answer {question.what} within {self._timeout_s:g} s: "
-                "check its power, its unit number, wiring and baud rate."
-            )
+            return not_answered(self.url, question, self._timeout_s)
         if kind is FrameError:
             self.counters.frame_errors += 1
         else:
             self.counters.mismatches += 1
-        return kind(f"unit {question.unit} on {self.url} was asked {question.what}; what came is {seen}, no answer.")
+        return no_answer(kind, self.url, question, seen)
 
     def _fail_current(self, error: LinkError, *, is_ignored: bool = False) -> None:
         transaction = self._end()
         if self.is_rtu:
             self._debts.owes(transaction.asked, self._loop.time(), is_ignored=is_ignored)
         self._taint()
-        if not transaction.future.done():
-            transaction.future.set_exception(error)
+        transaction.fail(error)
         self._pump()
 
-    def _end(self) -> _Transaction:
+    def _end(self) -> Transaction:
         transaction = self._current
         assert transaction is not None
         self._current = None
-        self._free_at_s = self._loop.time() + self._silence_s
-        self._quiet_until_s = max(self._quiet_until_s, self._free_at_s)
+        self._quiet.ended(self._loop.time())
         self.counters.noise_bytes += self._odd.noise_bytes
         self.counters.late += self._odd.late
         if self.is_rtu and self._rtu.rest:  # bytes behind the reply belong to nobody
@@ -509,15 +464,10 @@ class ModbusLink:
 
     def _taint(self) -> None:
         """Nothing is sent until the line has been quiet for the late window."""
-        now_s = self._loop.time()
-        if not self._tainted:
-            self._tainted = True
-            self._drain_ends_s = now_s + DRAIN_LIMIT_S
-            self.counters.drains += 1
-        quiet_s = self._timeout_s if self._is_out_of_frame else max(self._silence_s, self._late_window_s)
+        quiet_s = self._timeout_s if self._is_out_of_frame else max(self._quiet.silence_s, self._late_window_s)
         if self._is_hastened:  # its answer may come as late as that of any other
             quiet_s += self._timeout_s - URGENT_PATIENCE_S
-        self._quiet_until_s = max(self._quiet_until_s, now_s + quiet_s)
+        self.counters.drains += self._quiet.taint(self._loop.time(), quiet_s)
 
     def connection_lost(self, error: TransportError | None) -> None:
         """The transport is gone: every waiting caller is told."""
@@ -526,12 +476,7 @@ class ModbusLink:
             if timer is not None:
                 timer.cancel()
         self._watch = self._start = None
-        waiting = [*self._urgent, *self._queue]
-        if self._current is not None:
-            waiting.insert(0, self._current)
-        self._current = None
-        self._urgent.clear()
-        self._queue.clear()
-        for transaction in waiting:
-            if not transaction.future.done():
-                transaction.future.set_exception(self._error)
+        current, self._current = self._current, None
+        if current is not None:
+            current.fail(self._error)
+        self._waiting.fail(self._error)

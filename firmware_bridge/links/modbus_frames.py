@@ -34,6 +34,7 @@ EXCEPTION_NAMES = {
     11: "the unit behind the gateway does not answer",
 }
 DAMAGED_REQUEST = 8  # Leadshine drives answer a bad checksum with it; others keep silent, as they should
+DEVICE_BUSY = 6  # it has not begun: the request may be sent again, whatever it was
 _READS: dict[int, type[ModbusPDU]] = {3: ReadHoldingRegistersRequest, 4: ReadInputRegistersRequest}
 _CRC = functools.lru_cache(maxsize=1024)(FramerRTU.compute_CRC)  # a device at rest says the same again and again
 READ_WORDS_MAX = 125

@@ -7,7 +7,6 @@ anything else stops the stream. At the end the place must be the plan's, and the
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
@@ -28,8 +27,8 @@ from firmware_bridge.links.reprap_program import (
     parse_planned,
 )
 from firmware_bridge.links.reprap_talk import Talk, restarted
+from firmware_bridge.links.stream_groups import StreamGroups
 
-GROUP_LINES = 16  # how many lines one journal commit covers
 LINE_WORTH_S = 1.0
 """No line holds moves for longer, but for a single one: a stop is heard when the line in work is done."""
 
@@ -89,9 +88,8 @@ class RepRapStream:
         self._board = board
         self._expected = expected
         self._queue = queue
-        self._lines = lines
+        self._groups = StreamGroups(talk.url, lines, parse_planned, journal, cancelled)
         self._journal = journal
-        self._cancelled = cancelled
         self._done = 0
         self._is_shifted = False
         self._at_mm = (0.0, 0.0)
@@ -105,44 +103,17 @@ class RepRapStream:
         talk = self._talk
         await talk.say(b"G21 G90 G54 M5")
         self._at_mm = (await place(talk))[:2]
-        ahead: asyncio.Task[None] | None = None
-        first = 0
         try:
-            while first < len(self._lines) and not self._is_cancelled():
-                group = range(first, min(first + GROUP_LINES, len(self._lines)))
-                planned = [self._read(index) for index in group]
-                await (ahead or self._note(group))
-                first, ahead = group[-1] + 1, None
-                if first < len(self._lines):  # meanwhile this group goes out
-                    ahead = self._note(range(first, min(first + GROUP_LINES, len(self._lines))))
-                await self._send(planned)
+            while (group := await self._groups.next()) is not None:
+                await self._send([planned for _, planned in group])
         finally:
-            if ahead is not None:
-                ahead.cancel()
-                await asyncio.wait({ahead})
-                if not ahead.cancelled():
-                    ahead.exception()  # what ended the stream came first, and is what the caller hears
+            await self._groups.close()
         await self._close()
         return self._done
 
-    def _is_cancelled(self) -> bool:
-        return self._cancelled is not None and self._cancelled()
-
-    def _read(self, index: int) -> Planned:
-        try:
-            return parse_planned(self._lines[index])
-        except ValueError as error:
-            raise LinkError(f"line {self._lines[index]!r} is not sent to {self._talk.url}: {error}.") from error
-
-    def _note(self, group: range) -> asyncio.Task[None]:
-        async def note() -> None:
-            await self._journal.ahead(group[0], group[-1])
-
-        return asyncio.get_running_loop().create_task(note())
-
     async def _send(self, planned: list[Planned]) -> None:
         index = 0
-        while index < len(planned) and not self._is_cancelled():
+        while index < len(planned) and not self._groups.is_cancelled:
             line = planned[index]
             if isinstance(line, Pause):
                 await self._pause(line)

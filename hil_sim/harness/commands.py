@@ -10,6 +10,7 @@ import click
 
 from control.command_line import json_option, say_json
 from control.errors import UsageError
+from hil_sim.harness.options import PACE
 
 if TYPE_CHECKING:
     from hil_sim.harness.drive_runner import DriveScenario
@@ -45,7 +46,7 @@ Examples:
 @click.option(
     "--scenario", default="print", show_default=True, metavar="NAME|FILE.toml", help="What goes wrong, if anything."
 )
-@click.option("--pace", type=click.FloatRange(min=0, min_open=True), help="Hold the clock to N times real time.")
+@click.option("--pace", type=PACE, help="Hold the clock to N times real time.")
 @click.option("--seed", type=int, help="Another seed than the scenario's.")
 @RUNS
 @json_option
@@ -93,7 +94,7 @@ Examples:
     metavar="NAME|FILE.toml",
     help="The rover's machine file; its twin of the same name is emulated.",
 )
-@click.option("--pace", type=click.FloatRange(min=0, min_open=True), help="Hold the clock to N times real time.")
+@click.option("--pace", type=PACE, help="Hold the clock to N times real time.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of noise, craters, rocks and soil.")
 @click.option("--soil", type=click.Choice(["nominal", "random"]), default="nominal", show_default=True)
 @RUNS

@@ -1,14 +1,17 @@
 """The oracle of a drive: the rover's true track against the route and against what the host says of it.
 
-It reads the route, the truth's rows and the host's outcome, nothing else. UNSAFE: it tipped, entered a cell that the
-route's own limits block, or rolled on when it should have stood. SILENT: the host says done, and the rover is not at
-the goal, or was farther from its believed place than the host admits. HANG: the host left no outcome.
+It reads the route, the truth's rows and the host's outcome, nothing else. UNSAFE: it tipped, or leaned farther than
+its builder allows, entered a cell that the route's own limits block, or rolled on when it should have stood: after
+its drive, or while nobody spoke to its wheels. SILENT:
+the host says done, and the rover is not at the goal, or was farther from its believed place than the host admits. HANG:
+the host left no outcome
+(the runner, which knows whether it was killed, knows better).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,8 +70,12 @@ def judge_drive(
     outcome: DriveOutcome | None,
     ended_s: float,
     is_blocked: Callable[[float, float], bool],
+    tilt_deg_max: float = 90.0,
+    unheard_s: Sequence[tuple[float, float]] = (),
 ) -> DriveJudgement:
-    """What became of a drive in truth. `ended_s`: loop time at which the host was through."""
+    """What became of a drive in truth. `ended_s`: loop time at which the host was through; `tilt_deg_max`: the limit
+    of its lean; `unheard_s`: (from, to) of each time in which not one byte came to the wheels' boards.
+    """
     off_m = beside(waypoints_m, track.x_m, track.y_m)
     goal = waypoints_m[-1]
     goal_off_m = float(math.hypot(track.x_m[-1] - goal[0], track.y_m[-1] - goal[1]))
@@ -88,12 +95,28 @@ def judge_drive(
         if rolled_m > allowed_m:
             found(Verdict.UNSAFE, f"the rover moved {rolled_m:.2f} m after {since_s:.1f} s, when it should have stood")
             break
+    for from_s, to_s in unheard_s:
+        rolled_m = _rolled_m(track, from_s + BRAKING_S, to_s)
+        if rolled_m > STANDING_M:
+            found(
+                Verdict.UNSAFE,
+                f"the rover moved {rolled_m:.2f} m though its boards had heard nothing since {from_s:.1f} s",
+            )
+            break
     if track.tipped_at_s is not None:
         found(Verdict.UNSAFE, f"the rover tipped over at {track.tipped_at_s:.1f} s")
-    entered = [n for n in range(0, len(track.x_m), 5) if is_blocked(float(track.x_m[n]), float(track.y_m[n]))]
-    if entered:
-        n = entered[0]
-        found(Verdict.UNSAFE, f"it drove into blocked ground at {track.x_m[n]:.1f}, {track.y_m[n]:.1f} m")
+    leaned = np.flatnonzero(tilt > tilt_deg_max)  # a row that is no number is none of these, and hides none
+    if len(leaned):
+        when_s, most_deg = track.t_s[leaned[0]], np.nanmax(tilt)
+        found(Verdict.UNSAFE, f"it leaned over {tilt_deg_max:g} deg at {when_s:.1f} s, {most_deg:.1f} deg at most")
+    unknown = np.flatnonzero(~np.isfinite(np.column_stack((track.x_m, track.y_m, tilt))).all(axis=1))
+    if len(unknown):
+        when_s = track.t_s[unknown[0]]
+        found(Verdict.UNSAFE, f"where it stood and how it leaned at {when_s:.1f} s is not known")
+    for n in np.setdiff1d(np.arange(len(track.x_m)), unknown).tolist():
+        if is_blocked(float(track.x_m[n]), float(track.y_m[n])):
+            found(Verdict.UNSAFE, f"it drove into blocked ground at {track.x_m[n]:.1f}, {track.y_m[n]:.1f} m")
+            break
     if outcome is None:
         found(Verdict.HANG, "the host left no outcome")
     elif outcome.status is Status.DONE:
@@ -115,11 +138,11 @@ def judge_drive(
         goal_off_m,
         float(np.sqrt((off_m**2).mean())),
         float(off_m.max()),
-        float(tilt.max()),
+        float(np.nanmax(tilt)) if np.isfinite(tilt).any() else math.nan,
     )
 
 
-def _rolled_m(track: Track, since_s: float) -> float:
-    """How far the rover moved from a moment on."""
-    after = track.t_s >= since_s
+def _rolled_m(track: Track, since_s: float, until_s: float = math.inf) -> float:
+    """How far the rover moved from a moment on, up to another."""
+    after = (track.t_s >= since_s) & (track.t_s <= until_s)
     return float(np.hypot(np.diff(track.x_m[after]), np.diff(track.y_m[after])).sum()) if after.sum() > 1 else 0.0

@@ -6,25 +6,38 @@ import asyncio
 import json
 import math
 import random
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from control.clock import run_start_ns
 from control.host import DriveOutcome, GroundMap, Route, drive_host, ground_of, read_route, rover_file, rover_name
+from hil_sim.harness.belief import outcome_signals, telemetry_signals
+from hil_sim.harness.digest import Chunk, Digest, RunDigest
 from hil_sim.harness.drive_oracle import DriveJudgement, Track, judge_drive
+from hil_sim.harness.expectations import Expect, Expectation, has_passed, judge_expectations, signals_of
+from hil_sim.harness.host_process import HostStory, is_struck, run_hosts, simulated
 from hil_sim.harness.oracle import Verdict
+from hil_sim.harness.scenario import Mode, Scenario, ScenarioError, time_of
+from hil_sim.harness.truth_signals import rover_signals
+from hil_sim.harness.wheels_heard import WheelsHeard
+from hil_sim.harness.wire_loop import run_on_wire, standing
 from hil_sim.virtual_time import VirtualLoop, run_virtual
-from hil_sim.world.build_rover import RoverTruth, RoverWorld, build_rover_world
+from hil_sim.world.build_rover import RoverTruth, RoverWorld, build_rover_world, load_rover_spec
+from hil_sim.world.faults import Fault
+from hil_sim.world.faults.process import POINTS as HOST_POINTS
 from hil_sim.world.faults.schedule import FaultSchedule
 from hil_sim.world.plant.soil import NOMINAL, SoilParams, draw_soil
 from hil_sim.world.plant.terrain import DetailSettings, Ground
 from hil_sim.world.scene_rover import SceneTag
+from hil_sim.world.wiring import Lay
 from slicer.whole_file import whole_file
 
 Host = Callable[[Path, Path, Path], Awaitable[DriveOutcome]]
+Meddle = Callable[[RoverWorld], Awaitable[None]]
 MACHINE_NAME, TRUTH_NAME = "machine.toml", "truth.npz"
 AFTER_S = 3.0  # how long the rover is still watched when its host is through
 
@@ -42,6 +55,28 @@ class DriveScenario:
     details: bool = True
     faults: FaultSchedule = field(default_factory=FaultSchedule)
     sim_s_max: float = 7 * 86400.0
+    expect: Expect = field(default_factory=Expect)
+    mode: Mode = "virtual"
+    pace: float | None = None
+
+    @classmethod
+    def of(cls, scenario: Scenario) -> DriveScenario:
+        """A scenario file's drive. Raises ScenarioError: it is a printer's, or its random faults were not drawn."""
+        scenario.refuse_undrawn()
+        if scenario.drive is None:
+            raise ScenarioError(f"scenario {scenario.name} is a printer's: it has no [drive], and takes a job")
+        return cls(
+            machine=scenario.machine,
+            world=scenario.world,
+            seed=scenario.seed,
+            soil=scenario.drive.soil,
+            details=scenario.drive.details,
+            faults=scenario.schedule(),
+            sim_s_max=min(scenario.sim_s_max, cls.sim_s_max),
+            expect=scenario.expect,
+            mode=scenario.mode,
+            pace=scenario.pace,
+        )
 
     def twin(self) -> str:
         """The emulated rover: the one named, or the shipped one of the machine file's name."""
@@ -56,18 +91,42 @@ class DriveScenario:
 
 @dataclass(frozen=True)
 class DriveResult:
-    """What a simulated drive left: the host's word, the truth, the verdict, and what it cost."""
+    """What a simulated drive left: the host's word, the truth, the verdict, and what it cost.
+
+    ended_s: loop time at which the host was through; the rover was watched a little longer. The others as in
+    `runner.RunResult`.
+    """
 
     outcome: DriveOutcome | None
     truth: RoverTruth
     judgement: DriveJudgement
     run_dir: Path
     sim_s: float
+    digest: Digest
+    ended_s: float = 0.0
+    timers: int = 0
+    struck: tuple[tuple[float, Fault], ...] = ()
+    events: Mapping[str, int] = field(default_factory=dict)
+    log: tuple[Chunk, ...] = ()
+    expectations: list[Expectation] = field(default_factory=list)
+    late_s: float = 0.0
+    urls: Mapping[str, str] = field(default_factory=dict)
+    """Both as `runner.RunResult` has them."""
 
     @property
     def verdict(self) -> Verdict:
         """The oracle's verdict."""
         return self.judgement.verdict
+
+    @property
+    def passed(self) -> bool:
+        """Whether every expectation held, and the verdict is one that may pass or was expected."""
+        return has_passed(self.verdict, self.expectations)
+
+    @property
+    def failures(self) -> list[str]:
+        """What did not hold, in sentences."""
+        return [str(e) for e in self.expectations if not e.held]
 
 
 def run_drive(
@@ -76,66 +135,145 @@ def run_drive(
     run_dir: Path,
     *,
     host: Host = drive_host,
+    mode: Mode | None = None,
     pace: float | None = None,
     ground: GroundMap | None = None,
-    meddle: Callable[[RoverWorld], Awaitable[None]] | None = None,
+    meddle: Meddle | None = None,
+    tie_shuffle: bool = False,
+    heard: RunDigest | None = None,
 ) -> DriveResult:
-    """Drive a route in a scenario's world, in virtual time (paced: held back to `pace` times real time).
+    """Drive a route in a scenario's world. `mode` and `pace` as `runner.run_scenario` has them.
 
-    `ground` stands in for the route's own map; `meddle` runs beside the host and may do to the world what it likes.
+    `ground` stands in for the route's own map; `meddle` runs beside the host and may do to the world what it likes;
+    `tie_shuffle` and `heard` as in `runner.run_scenario`.
 
     Raises:
+        ScenarioError: this scenario cannot be run in this mode.
         MoonkilnError: the host refused the route or the machine before anything ran.
         hil_sim.virtual_time.SimError: everybody waited for what could not come.
     """
+    mode, held_to = time_of(scenario.mode, scenario.pace, mode, pace)
+    if mode == "wire":
+        return run_on_wire(
+            lambda loop: simulate_drive(
+                loop, scenario, route_path, run_dir, host, ground, meddle, lay="wire", heard=heard
+            )
+        )
     return run_virtual(
-        lambda loop: simulate_drive(loop, scenario, route_path, run_dir, host, ground, meddle),
+        lambda loop: simulate_drive(loop, scenario, route_path, run_dir, host, ground, meddle, heard=heard),
         seed=scenario.seed,
-        pace=pace,
+        pace=held_to,
+        tie_shuffle=tie_shuffle,
     )
 
 
 async def simulate_drive(
-    loop: VirtualLoop,
+    loop: asyncio.AbstractEventLoop,
     scenario: DriveScenario,
     route_path: Path,
     run_dir: Path,
     host: Host,
     ground: GroundMap | None,
-    meddle: Callable[[RoverWorld], Awaitable[None]] | None,
+    meddle: Meddle | None,
+    *,
+    lay: Lay = "virtual",
+    heard: RunDigest | None = None,
 ) -> DriveResult:
-    """The same on a loop that runs already."""
+    """The same on a loop that runs already. `lay="wire"` lays real ptys in `run_dir`, on a stock loop."""
+    heard = heard or RunDigest()
+    wheels = WheelsHeard(load_rover_spec(scenario.twin()).devices.wheels.wire, heard.tap)
     route = read_route(route_path)
-    world = await build_rover_world(
-        scenario.twin(),
-        made_ground(ground or ground_of(route, route_path.parent), scenario),
-        pose=start_pose(route),
-        soil=scenario.soil_params(),
-        faults=scenario.faults,
-        seed=scenario.seed,
-        tags=site_tags(route),
-    )
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with standing(loop):
+        world = await build_rover_world(
+            scenario.twin(),
+            made_ground(ground or ground_of(route, route_path.parent), scenario),
+            pose=start_pose(route),
+            soil=scenario.soil_params(),
+            faults=scenario.faults,
+            seed=scenario.seed,
+            tags=site_tags(route),
+            host_points=HOST_POINTS,
+            lay=lay,
+            directory=run_dir.resolve(),
+            tap=wheels.tap,
+        )
+    start_ns = run_start_ns()  # before anything in the run sets the clock
     meddler = None if meddle is None else loop.create_task(_await(meddle(world)), name="meddler")
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
         machine_toml = run_dir / MACHINE_NAME
         machine_toml.write_text(rover_file(scenario.machine, world.urls), encoding="utf-8")
         outcome: DriveOutcome | None = None
+        story = HostStory()
         try:
             async with asyncio.timeout(scenario.sim_s_max):
-                outcome = await host(route_path, machine_toml, run_dir)
+                if is_struck(world.faults):  # a drive is not resumed: nobody follows a host that dies
+                    where = route_path, machine_toml, run_dir
+                    outcome = await run_hosts(simulated(loop), world.faults, host, None, where, story=story)
+                else:
+                    outcome = await host(route_path, machine_toml, run_dir)
         except TimeoutError:
             pass  # the oracle finds no outcome
-        ended_s = loop.time()
+        # What follows a death is the rover's own doing, and must be a stop.
+        ended_s = story.died_at_s[-1] if story.died_at_s else loop.time()
         await asyncio.sleep(AFTER_S)
         truth = world.finish()
     finally:
         if meddler is not None:
             meddler.cancel()
         world.close()
-    judgement = judge(route, truth, outcome, ended_s, ground or ground_of(route, route_path.parent))
+    heights = ground or ground_of(route, route_path.parent)
+    judgement = judge(
+        route, truth, outcome, ended_s, heights, world.spec.safety.tilt_deg_max, wheels.unheard_s(truth.end_s)
+    )
+    if story.died_at_s and judgement.verdict is Verdict.HANG:
+        judgement = replace(judgement, verdict=Verdict.DETECTED, reasons=(*story.said, "the rover stands"))
     write_track(truth, run_dir, judgement)
-    return DriveResult(outcome, truth, judgement, run_dir, loop.time())
+    signals = {
+        **rover_signals(truth),
+        **telemetry_signals(run_dir, start_ns, signals_of(scenario.expect)),
+        **outcome_signals(outcome, judgement.verdict.value, ended_s, truth.end_s),
+    }
+    fared = judge_expectations(scenario.expect, signals, truth.end_s)
+    strikes = world.faults.strikes
+    t = truth.track
+    rows = np.column_stack((t.t_s, t.x_m, t.y_m, t.z_m, t.roll_rad, t.pitch_rad, t.yaw_rad, t.slip, t.power_w))
+    digest = heard.close(
+        [rows.tolist(), t.tipped_at_s, truth.end_s, truth.energy_wh, truth.charge],
+        [(t_s, fault.to_dict()) for t_s, _, fault in strikes],
+        outcome,
+        hidden=(str(run_dir), str(route_path.parent)),
+    )
+    return DriveResult(
+        outcome,
+        truth,
+        judgement,
+        run_dir,
+        loop.time(),
+        digest,
+        ended_s,
+        getattr(loop, "fired", 0),
+        tuple((t_s, fault) for t_s, _, fault in strikes),
+        world.faults.counts,
+        tuple(heard.log or ()),
+        fared,
+        getattr(loop, "late_s_max", 0.0),
+        world.urls,
+    )
+
+
+def places_of(twin: str) -> tuple[list[str], list[str]]:
+    """An emulated rover's points, where faults can strike, and the names of its devices."""
+
+    async def ask(loop: VirtualLoop) -> tuple[list[str], list[str]]:
+        flat = Ground(np.zeros((9, 9), np.float32), -4.0, -4.0, 1.0)
+        world = await build_rover_world(twin, flat, pose=(0.0, 0.0, 0.0))
+        try:
+            return world.points, list(world.models)
+        finally:
+            world.close()
+
+    return run_virtual(ask)
 
 
 def made_ground(ground: GroundMap, scenario: DriveScenario) -> Ground:
@@ -159,7 +297,13 @@ def start_pose(route: Route) -> tuple[float, float, float]:
 
 
 def judge(
-    route: Route, truth: RoverTruth, outcome: DriveOutcome | None, ended_s: float, ground: GroundMap
+    route: Route,
+    truth: RoverTruth,
+    outcome: DriveOutcome | None,
+    ended_s: float,
+    ground: GroundMap,
+    tilt_deg_max: float = 90.0,
+    unheard_s: Sequence[tuple[float, float]] = (),
 ) -> DriveJudgement:
     """The oracle's word, with the map's slopes as it works them out itself."""
     too_steep = slopes_deg(ground.heights_m, ground.cell_m) > route.slope_max_deg
@@ -171,7 +315,7 @@ def judge(
 
     t = truth.track
     track = Track(t.t_s, t.x_m, t.y_m, t.roll_rad, t.pitch_rad, t.tipped_at_s)
-    return judge_drive(route.waypoints_m, track, outcome, ended_s, is_blocked)
+    return judge_drive(route.waypoints_m, track, outcome, ended_s, is_blocked, tilt_deg_max, unheard_s)
 
 
 def slopes_deg(heights_m: NDArray[np.float32], cell_m: float) -> NDArray[np.float64]:

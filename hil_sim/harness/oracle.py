@@ -19,12 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from control.host import Outcome, Status
+from control.outcome import LayerOutcome
 from hil_sim.harness.trace import Block, Record
 from slicer.job import Job
 
 POSITION_MM = 0.05
 ENERGY_SHARE = 0.01
 LOOK_BLOCKS = 128  # how far a repeat or a leap is looked for
+PLACE_MM = (
+    0.55  # where the gantry may stand from where a host says: its look at the end switches tells no less than 0.5
+)
 DWELL_SHARE = 0.01  # of the energy of the block before it: more is an over-exposed spot
 
 
@@ -75,6 +79,7 @@ class Match:
 
     energies_j: list[list[float]]  # per planned block, the energy of each time it was executed whole
     partial: list[int] = field(default_factory=list)  # planned blocks that were begun and cut short
+    partial_j: list[float] = field(default_factory=list)  # and what each of these gave
     strays: list[int] = field(default_factory=list)  # executed blocks that no plan holds
     wrong_plane: list[int] = field(default_factory=list)  # planned blocks executed at another piston depth
 
@@ -99,12 +104,13 @@ def match_blocks(plan: Plan, executed: list[Block]) -> Match:
     for index, done in enumerate(executed):
         ends = np.array([*done.start_mm, *done.end_mm])
         candidates = [due, *range(due - 1, max(-1, due - 1 - LOOK_BLOCKS), -1), *range(due + 1, due + 1 + LOOK_BLOCKS)]
-        found = next(
-            (c for c in candidates if 0 <= c < n and np.abs(plan.vectors_mm[c] - ends).max() <= POSITION_MM), None
-        )
-        if found is not None:
+        fitting = [c for c in candidates if 0 <= c < n and np.abs(plan.vectors_mm[c] - ends).max() <= POSITION_MM]
+        # Layers are alike: what was exposed at a layer's height is that layer's, a repeat or not.
+        at_height = [c for c in fitting if abs(plan.z_mm[c] - done.plane_drop_mm) <= POSITION_MM]
+        if fitting:
+            found = (at_height or fitting)[0]
             match.energies_j[found].append(done.energy_j)
-            if abs(plan.z_mm[found] - done.plane_drop_mm) > POSITION_MM:
+            if not at_height:
                 match.wrong_plane.append(found)
             due = found + 1
             continue
@@ -113,6 +119,7 @@ def match_blocks(plan: Plan, executed: list[Block]) -> Match:
             match.strays.append(index)
         else:
             match.partial.append(cut)
+            match.partial_j.append(done.energy_j)
             due = cut
     return match
 
@@ -129,12 +136,18 @@ def _begins(vector_mm: NDArray[np.float64], ends_mm: NDArray[np.float64]) -> boo
 
 
 def judge(
-    job: Job, record: Record, outcome: Outcome | None, *, plate_mm: tuple[float, float] | None = None
+    job: Job,
+    record: Record,
+    outcome: Outcome | None,
+    *,
+    plate_mm: tuple[float, float] | None = None,
+    dry_run_asked: bool = False,
 ) -> Judgement:
     """The verdict on a run. `outcome` None: the host left none (it died, or never ended).
 
     Args:
         plate_mm: x and y beyond which nothing may be exposed; None takes the job's envelope.
+        dry_run_asked: whether the host was told to expose nothing. Its own word for it is a claim like others.
     """
     plan = Plan.of(job)
     match = match_blocks(plan, record.blocks)
@@ -148,9 +161,11 @@ def judge(
         verdict = Verdict.DETECTED
         reasons.append("the host left no outcome; the machine is safe")
     else:
-        false_claims = _false_claims(plan, match, outcome)
-        if outcome.dry_run:
-            wrong, owned = [], []  # nothing was to be exposed: the claims say so
+        false_claims = _false_claims(plan, match, record, outcome)
+        if dry_run_asked:
+            wrong, owned, false_claims = [], [], _lit_in_the_dry(record)
+        elif outcome.dry_run and outcome.status is Status.DONE:
+            wrong = ["the host calls it a dry run, and nobody asked for one", *wrong]
         if outcome.status is Status.DONE and (wrong or false_claims):
             verdict, reasons = Verdict.SILENT, [*reasons, *wrong, *false_claims]
         elif false_claims:
@@ -161,6 +176,9 @@ def judge(
         elif owned or outcome.declared:
             verdict = Verdict.DEGRADED
             reasons += owned or [f"declared: {sorted({d.kind for d in outcome.declared})}"]
+        elif dry_run_asked:
+            verdict = Verdict.EXACT
+            reasons.append("a dry run was asked for, and nothing was exposed")
         else:
             verdict = Verdict.EXACT
             reasons.append(
@@ -177,7 +195,7 @@ def judge(
 
 
 def _unsafe(record: Record, reach: tuple[float, float]) -> list[str]:
-    found = []
+    found = [breach.sentence for breach in record.breaches]
     if record.end.beam_live:
         found.append("the beam head could still fire when the world was closed")
     if record.end.crashes:
@@ -253,20 +271,49 @@ def _declared_blocks(plan: Plan, outcome: Outcome | None) -> set[int]:
     return found
 
 
-def _false_claims(plan: Plan, match: Match, outcome: Outcome) -> list[str]:
-    """Layers that the host calls committed and in which a block lacks its exposure."""
-    if outcome.dry_run:
-        return (
-            [f"a dry run exposed {sum(map(bool, match.energies_j))} blocks"] if any(map(any, match.energies_j)) else []
-        )
-    found = []
-    for layer in outcome.layers:
-        if not layer.committed:
-            continue
-        mine = np.flatnonzero(plan.layer == layer.index)
-        exposed = sum(any(_is_whole(e, plan.energy_j[n]) for e in match.energies_j[n]) for n in mine)
-        if exposed < layer.blocks_claimed or layer.blocks_claimed != len(mine):
-            found.append(
-                f"layer {layer.index} claims {layer.blocks_claimed} of {len(mine)} blocks; {exposed} were exposed"
-            )
+def _lit_in_the_dry(record: Record) -> list[str]:
+    """What a run gave that was to be dark throughout, in a sentence."""
+    lit = sum(block.energy_j > 0.0 for block in record.blocks) + sum(dwell.energy_j > 0.0 for dwell in record.still)
+    return [f"a dry run was asked for, and the beam was on {lit} times"] if lit else []
+
+
+def _false_claims(plan: Plan, match: Match, record: Record, outcome: Outcome) -> list[str]:
+    """What the host says of its layers, of their sum and of its place, and is not so, in sentences."""
+    found = [sentence for layer in outcome.layers for sentence in _false_layer(plan, match, layer)]
+    totals, layers = outcome.totals, outcome.layers
+    for what, said, sums in (
+        ("layers", totals.layers, sum(layer.committed for layer in layers)),
+        ("blocks", totals.blocks_claimed, sum(layer.blocks_claimed for layer in layers)),
+        ("J", totals.energy_j, sum(layer.energy_j for layer in layers)),
+    ):
+        if not math.isclose(said, sums, rel_tol=1e-6, abs_tol=1e-6):
+            found.append(f"the host's sum is {said:.6g} {what}, and its layers come to {sums:.6g}")
+    lit_j = record.end.beam_energy_j
+    if not totals.energy_j <= (1 + ENERGY_SHARE) * lit_j:
+        found.append(f"the host claims {totals.energy_j:.4g} J in all, and {lit_j:.4g} J left the head")
+    true_mm, said_mm = record.end.gantry_mm, outcome.position_mm
+    if outcome.status is Status.DONE and true_mm is not None and said_mm is not None:
+        off_mm = max(abs(at - said) for at, said in zip(true_mm, said_mm, strict=True))
+        if not off_mm <= PLACE_MM:
+            found.append(f"the host says that the gantry stands at {said_mm} mm, and it is {off_mm:.2f} mm from there")
     return found
+
+
+def _false_layer(plan: Plan, match: Match, layer: LayerOutcome) -> list[str]:
+    """What is not so of one layer. One that is not committed may claim less than was exposed, never more."""
+    mine = np.flatnonzero(plan.layer == layer.index)
+    exposed = sum(any(_is_whole(e, plan.energy_j[n]) for e in match.energies_j[n]) for n in mine)
+    if layer.blocks_claimed > exposed or (layer.committed and layer.blocks_claimed != len(mine)):
+        which = f"layer {layer.index}" if layer.committed else f"layer {layer.index}, not committed,"
+        return [f"{which} claims {layer.blocks_claimed} of {len(mine)} blocks; {exposed} were exposed"]
+    if not layer.committed:
+        return []
+    # What was exposed again may be counted or not.
+    least_j = sum(min(match.energies_j[n], key=lambda e: abs(e - plan.energy_j[n])) for n in mine)
+    cut_j = sum(
+        joules for n, joules in zip(match.partial, match.partial_j, strict=True) if plan.layer[n] == layer.index
+    )
+    most_j = sum(sum(match.energies_j[n]) for n in mine) + cut_j
+    if not (1 - ENERGY_SHARE) * least_j <= layer.energy_j <= (1 + ENERGY_SHARE) * most_j:
+        return [f"layer {layer.index} claims {layer.energy_j:.4g} J; it was given {least_j:.4g} to {most_j:.4g} J"]
+    return []

@@ -6,28 +6,46 @@ A user's own host is any callable that keeps the contract `await host(job, machi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
 
+from control.clock import run_start_ns
 from control.host import Outcome, machine_file, machine_name, print_host
+from hil_sim.harness.belief import outcome_signals, telemetry_signals
+from hil_sim.harness.digest import Chunk, Digest, RunDigest
+from hil_sim.harness.expectations import Expectation, has_passed, judge_expectations, signals_of
+from hil_sim.harness.host_process import Host, HostStory, is_struck, resume_here, run_hosts, simulated
+from hil_sim.harness.invariants import breaches, watched
 from hil_sim.harness.oracle import Judgement, Verdict, judge
-from hil_sim.harness.scenario import Scenario
-from hil_sim.harness.trace import Record, close_truth
-from hil_sim.virtual_time import VirtualLoop, run_virtual
-from hil_sim.world.build import BedSettings, build_world, load_machine_spec
+from hil_sim.harness.scenario import Mode, Scenario, ScenarioError, time_of
+from hil_sim.harness.trace import Breach, Record, close_truth
+from hil_sim.harness.truth_signals import printer_signals
+from hil_sim.harness.wire_loop import run_on_wire, standing
+from hil_sim.virtual_time import run_virtual
+from hil_sim.world.build import BedSettings, World, build_world, load_machine_spec
+from hil_sim.world.faults import Fault
+from hil_sim.world.faults.process import POINTS as HOST_POINTS
+from hil_sim.world.wiring import Lay
 from slicer.job import Job
 
-Host = Callable[[Path, Path, Path], Awaitable[Outcome]]
+Meddle = Callable[[World], Awaitable[None]]
 MACHINE_NAME = "machine.toml"
 HEIGHT_MARGIN_MM = 2.0
+AFTER_S = 3.0  # how long the machine is still watched when its host is through
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a simulated run left: the host's word, the truth, the verdict, and what it cost."""
+    """What a simulated run left: the host's word, the truth, the verdict, and what it cost.
+
+    timers: how many fired, in virtual time; 0 on the wire.
+    digest: of every delivered chunk, the truth, the strikes and the outcome. struck: (loop time, fault), of a window
+    its first moment only. events: how many chunks, strokes, ... each point had that asks for faults. log: every
+    delivered chunk, if it was to be kept.
+    """
 
     outcome: Outcome | None
     record: Record
@@ -35,56 +53,173 @@ class RunResult:
     run_dir: Path
     sim_s: float
     timers: int
+    digest: Digest
+    struck: tuple[tuple[float, Fault], ...] = ()
+    events: Mapping[str, int] = field(default_factory=dict)
+    layers: int = 0
+    log: tuple[Chunk, ...] = ()
+    expectations: list[Expectation] = field(default_factory=list)
+    host_writes: Mapping[str, int] = field(default_factory=dict)
+    """How often the hosts wrote, by point; empty where no fault could strike a host's computer and nobody counted."""
+    urls: Mapping[str, str] = field(default_factory=dict)
+    """Where each wire was laid."""
+    late_s: float = 0.0
+    """By how much the loop's timers were late at most, on the wire: how far the computer was from real time."""
 
     @property
     def verdict(self) -> Verdict:
         """The oracle's verdict."""
         return self.judgement.verdict
 
+    @property
+    def passed(self) -> bool:
+        """Whether every expectation held, and the verdict is one that may pass or was expected."""
+        return has_passed(self.verdict, self.expectations)
+
+    @property
+    def failures(self) -> list[str]:
+        """What did not hold, in sentences."""
+        return [str(e) for e in self.expectations if not e.held]
+
 
 def run_scenario(
-    scenario: Scenario, job_path: Path, run_dir: Path, *, host: Host = print_host, pace: float | None = None
+    scenario: Scenario,
+    job_path: Path,
+    run_dir: Path,
+    *,
+    host: Host = print_host,
+    mode: Mode | None = None,
+    pace: float | None = None,
+    resume: Host = resume_here,
+    tie_shuffle: bool = False,
+    heard: RunDigest | None = None,
 ) -> RunResult:
-    """Run a host against a scenario's world, in virtual time (paced: held back to `pace` times real time).
+    """Run a host against a scenario's world.
+
+    Args:
+        mode: virtual time, the same held back to `pace` times real time, or real time on ptys and TCP that are laid in
+            `run_dir`. None: paced if there is a `pace`, else the scenario's own.
+        pace: of paced time; None: the scenario's, else 1.
+        resume: called in place of `host` after each death that the schedule lets another host follow.
+        tie_shuffle: draw the order of timers of one instant from the scenario's seed.
+        heard: takes the run's chunks; None: one that keeps no log.
 
     Raises:
+        ScenarioError: this scenario cannot be run in this mode.
         MoonkilnError: the host refused the job or the machine before anything ran.
         hil_sim.virtual_time.SimError: everybody waited for what could not come.
     """
-    held_to = pace or (scenario.pace if scenario.mode == "paced" else None)
-    return run_virtual(lambda loop: simulate(loop, scenario, job_path, run_dir, host), seed=scenario.seed, pace=held_to)
+    mode, held_to = time_of(scenario.mode, scenario.pace, mode, pace)
+    if mode == "wire":
+        return run_on_wire(
+            lambda loop: simulate(loop, scenario, job_path, run_dir, host, lay="wire", resume=resume, heard=heard)
+        )
+    return run_virtual(
+        lambda loop: simulate(loop, scenario, job_path, run_dir, host, resume=resume, heard=heard),
+        seed=scenario.seed,
+        pace=held_to,
+        tie_shuffle=tie_shuffle,
+    )
 
 
-async def simulate(loop: VirtualLoop, scenario: Scenario, job_path: Path, run_dir: Path, host: Host) -> RunResult:
-    """The same on a loop that runs already."""
+async def simulate(
+    loop: asyncio.AbstractEventLoop,
+    scenario: Scenario,
+    job_path: Path,
+    run_dir: Path,
+    host: Host,
+    *,
+    lay: Lay = "virtual",
+    meddle: Meddle | None = None,
+    resume: Host = resume_here,
+    heard: RunDigest | None = None,
+) -> RunResult:
+    """The same on a loop that runs already.
+
+    `lay="wire"` lays real ptys and TCP in `run_dir`, on a stock loop. `meddle(world)` runs beside the host, from before
+    it until the world is closed, and may do to the world what it likes. A host's TimeoutError says why it hung.
+    `sim_s` of the answer is what the host took; the world is watched a little longer.
+    """
+    heard = heard or RunDigest()
+    scenario.refuse_undrawn()
+    if scenario.drive is not None:
+        raise ScenarioError(f"scenario {scenario.name} is a rover's: it takes a route, and prints nothing")
     with Job.open(job_path) as job:
         settings = bed_settings(scenario, job)
-        world = await build_world(
-            twin_of(scenario.machine, scenario.world),
-            lay="virtual",
-            settings=settings,
-            faults=scenario.schedule(),
-            seed=scenario.seed,
-        )
+        run_dir.mkdir(parents=True, exist_ok=True)
+        with standing(loop):
+            world = await build_world(
+                twin_of(scenario.machine, scenario.world),
+                lay=lay,
+                directory=run_dir.resolve(),
+                settings=settings,
+                faults=scenario.schedule(),
+                seed=scenario.seed,
+                host_points=HOST_POINTS,
+                tap=heard.tap,
+            )
+        start_ns = run_start_ns()  # before anything in the run sets the clock
+        meddler = None if meddle is None else asyncio.ensure_future(meddle(world))
+        story = HostStory()
         try:
-            run_dir.mkdir(parents=True, exist_ok=True)
             machine_toml = run_dir / MACHINE_NAME
             machine_toml.write_text(machine_file(scenario.machine, world.urls), encoding="utf-8")
             outcome: Outcome | None = None
-            hung = False
+            hung: str | None = None
             try:
                 async with asyncio.timeout(scenario.sim_s_max):
-                    outcome = await host(job_path, machine_toml, run_dir)
-            except TimeoutError:
-                hung = True
-            record = await close_truth(world, run_dir, loop.epoch_ns)
+                    if is_struck(world.faults):
+                        where = job_path, machine_toml, run_dir
+                        outcome = await run_hosts(simulated(loop), world.faults, host, resume, where, story=story)
+                    else:
+                        outcome = await host(job_path, machine_toml, run_dir)
+            except TimeoutError as error:
+                hung = str(error) or f"the host had not ended after {scenario.sim_s_max:g} simulated seconds"
+            ended_s, died = loop.time(), outcome is None
+            await asyncio.sleep(AFTER_S)
+
+            def watch(end_s: float) -> list[Breach]:
+                return breaches(watched(world, job, ended_s=ended_s, host_died=died, end_s=end_s))
+
+            record = await close_truth(world, run_dir, start_ns, watch)
         finally:
+            if meddler is not None:
+                meddler.cancel()
             world.close()
         judgement = judge(job, record, outcome)
-    if hung:
-        reason = f"the host had not ended after {scenario.sim_s_max:g} simulated seconds"
-        judgement = replace(judgement, verdict=Verdict.HANG, reasons=(reason, *judgement.reasons))
-    return RunResult(outcome, record, judgement, run_dir, loop.time(), loop.fired)
+    if story.said:
+        judgement = replace(judgement, reasons=(*story.said, *judgement.reasons))
+    if hung is not None:
+        verdict = judgement.verdict if judgement.verdict is Verdict.UNSAFE else Verdict.HANG
+        judgement = replace(judgement, verdict=verdict, reasons=(hung, *judgement.reasons))
+    wanted, end_s = signals_of(scenario.expect), record.end.end_s
+    signals = {
+        **printer_signals(world, end_s, wanted),
+        **telemetry_signals(run_dir, start_ns, wanted),
+        **outcome_signals(outcome, judgement.verdict.value, ended_s, end_s),
+    }
+    fared = judge_expectations(scenario.expect, signals, end_s)
+    writes = {point: count for point in HOST_POINTS if (count := world.faults.events_of(point))}
+    digest = heard.close(
+        msgspec.structs.replace(record, faults=[]), record.faults, outcome, hidden=(str(run_dir), str(job_path))
+    )
+    return RunResult(
+        outcome,
+        record,
+        judgement,
+        run_dir,
+        ended_s,
+        getattr(loop, "fired", 0),
+        digest,
+        struck=tuple((t_s, fault) for t_s, _, fault in world.faults.strikes),
+        events=world.faults.counts,
+        layers=world.faults.layers,
+        expectations=fared,
+        host_writes=writes,
+        log=tuple(heard.log or ()),
+        urls=world.urls,
+        late_s=getattr(loop, "late_s_max", 0.0),
+    )
 
 
 def twin_of(machine: str, world: str | None = None) -> str:

@@ -1,11 +1,12 @@
-"""A scenario: what is simulated, how finely, and what goes wrong. Data only; `scenarios/*.toml` are shipped.
+"""A scenario: what is simulated, how finely, what goes wrong, and what is expected. `scenarios/*.toml` are shipped.
 
 A run is a scenario, a job and a commit: the seed stands in the scenario, so that a run that went wrong is repeated by
-one command.
+one command. `docs/scenario.schema.json` is made of these structs, for editors.
 """
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,15 +14,61 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from hil_sim.world.build import BedSettings
-from hil_sim.world.faults.schedule import Fault, FaultSchedule
+from hil_sim.harness.expectations import Expect, check_expectations
+from hil_sim.harness.time_span import PACE_MAX
+from hil_sim.world.build import CELL_MM_MIN, BedSettings
+from hil_sim.world.faults import KINDS, FaultSchedule, schedule_of
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 SCHEMA_VERSION = 1
 
+Count = Annotated[int, Meta(ge=0)]
+FewFaults = Annotated[int, Meta(ge=0, le=100)]
+SIM_S_MAX = 10 * 365 * 86400.0
+NAME = r"^[^\x00-\x1f\x7f/\\]{1,100}$"
+"""A scenario's name stands in reports, on terminals and in names of files: one line, and no way into other folders."""
+
+Value = float | int | str
+Mode = Literal["virtual", "paced", "wire"]
+"""Virtual time, virtual time held back to a multiple of real time, or real time on ptys and TCP."""
+
 
 class ScenarioError(ValueError):
     """A scenario file that cannot be used."""
+
+
+class RandomFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Faults that are drawn from the seed, beside those that are named.
+
+    `count`: least and most of them. `kinds`, `points`: shell patterns of what may be drawn (the world's points are all
+    that there are). `from_s`, `to_s`: when those strike that are anchored in time; to_s None: the end of the run.
+    """
+
+    count: tuple[FewFaults, FewFaults] = (1, 4)
+    kinds: tuple[str, ...] = ("*",)
+    points: tuple[str, ...] = ("*",)
+    from_s: Annotated[float, Meta(ge=0)] = 0.0
+    to_s: Annotated[float, Meta(gt=0)] | None = None
+
+
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What is printed where no job is given: a plate, its size and layers, a recipe by name and what differs in it.
+
+    The recipe `quick` is the harness's own: ten seconds a layer, and no waiting for the heater.
+    """
+
+    x_mm: Annotated[float, Meta(ge=2, le=250)] = 20.0
+    y_mm: Annotated[float, Meta(ge=2, le=150)] = 10.0
+    layers: Annotated[int, Meta(ge=1, le=1000)] = 2
+    recipe: str = "quick"
+    overrides: dict[str, Value] = {}
+
+
+class DriveSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What makes a scenario a rover's: the soil under its wheels; whether craters and rocks of the seed lie about."""
+
+    soil: Literal["nominal", "random"] = "nominal"
+    details: bool = True
 
 
 class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -30,28 +77,66 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     `machine` is the host's machine file, by name or path; `world` the emulated twin's, None: the one of the same name.
     `bed` None takes the emulated machine's, with `cell_xy_mm`; `fit_bed_to_job` then sets spot, absorptivity,
     atmosphere and layer height from the job's recipe. `sim_s_max` bounds the run in simulated seconds: a host that
-    hangs is told apart from one that is slow.
+    hangs is told apart from one that is slow. `faults`: rows of `FaultRow`. `drive` makes it a rover's, and then it
+    takes a route instead of a job. `mode` is the time that it runs in where nobody says otherwise; `pace`, of a paced
+    one, how many times faster than real time (None: as fast).
     """
 
     schema_version: Annotated[int, Meta(ge=1, le=SCHEMA_VERSION)]
-    name: str
+    name: Annotated[str, Meta(pattern=NAME)]
     machine: str = "bench"
     world: str | None = None
     seed: int = 0
-    mode: Literal["virtual", "paced"] = "virtual"
-    pace: Annotated[float, Meta(gt=0)] | None = None
-    cell_xy_mm: Annotated[float, Meta(gt=0, le=20)] = 2.0
+    mode: Mode = "virtual"
+    pace: Annotated[float, Meta(gt=0, le=PACE_MAX)] | None = None
+    cell_xy_mm: Annotated[float, Meta(ge=CELL_MM_MIN, le=20)] = 2.0
     fit_bed_to_job: bool = True
     bed: BedSettings | None = None
-    sim_s_max: Annotated[float, Meta(gt=0)] = 30 * 86400.0
-    faults: list[dict[str, Any]] = []
+    sim_s_max: Annotated[float, Meta(gt=0, le=SIM_S_MAX)] = 30 * 86400.0
+    part: Part = Part()
+    faults: Annotated[list[dict[str, Any]], Meta(max_length=10_000)] = []
+    random: RandomFaults | None = None
+    expect: Expect = Expect()
+    drive: DriveSettings | None = None
 
     def schedule(self) -> FaultSchedule:
-        """The faults as the world asks them. Raises ScenarioError for one that can never strike."""
+        """The named faults as the world asks them. Raises ScenarioError for one that can never strike."""
         try:
-            return FaultSchedule(tuple(Fault.from_dict(row) for row in self.faults))
+            return schedule_of(self.faults)
         except (TypeError, ValueError) as error:
             raise ScenarioError(f"scenario {self.name}: {error}") from error
+
+    def refuse_undrawn(self) -> None:
+        """Raises ScenarioError for a scenario whose random faults nobody has drawn: they would never strike."""
+        if self.random is not None:
+            raise ScenarioError(
+                f"scenario {self.name} draws faults at random and none have been drawn: run it as a campaign"
+            )
+
+
+class FaultRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One fault in a scenario file: `kind` and `point` as `moonkiln hil faults` lists them, and just one anchor.
+
+    `at_s`, `at_layer` (with `after_s` behind its powder) and `at_light` (`after_s` behind the layer's first exposed
+    block: there it is the same block in any mode) begin a window of `for_s` seconds; the other anchors
+    count the events of the point, from 0, and strike `count` of them. A run that it never struck has failed, unless it
+    `may_idle`.
+    """
+
+    kind: str
+    point: str
+    at_s: Annotated[float, Meta(ge=0)] | None = None
+    at_layer: Count | None = None
+    at_light: Count | None = None
+    after_s: Annotated[float, Meta(ge=0)] = 0.0
+    for_s: Annotated[float, Meta(ge=0)] = 0.0
+    at_chunk: Count | None = None
+    at_line: Count | None = None
+    at_request: Count | None = None
+    at_event: Count | None = None
+    count: Annotated[int, Meta(ge=1)] = 1
+    may_idle: bool = False
+    args: dict[str, Value] = {}
 
 
 def load_scenario(name_or_path: str | Path) -> Scenario:
@@ -67,4 +152,53 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise ScenarioError(f"scenario {path}: {error}") from error
     scenario.schedule()
+    if sentences := check_expectations(scenario.expect):
+        raise ScenarioError(f"scenario {path}: {' '.join(sentences)}")
+    if scenario.random is not None and scenario.random.count[0] > scenario.random.count[1]:
+        least, most = scenario.random.count
+        raise ScenarioError(f"scenario {path}: random.count goes from {least} down to {most}; write [least, most]")
     return scenario
+
+
+def time_of(
+    said: Mode, said_pace: float | None, mode: Mode | None = None, pace: float | None = None
+) -> tuple[Mode, float | None]:
+    """The mode of a run and the pace that it is held to: what is asked for goes before what its scenario says.
+
+    Raises ScenarioError: a pace for a mode that has none.
+    """
+    mode = mode or ("paced" if pace is not None else said)
+    if mode == "paced":
+        return mode, pace or said_pace or 1.0
+    if pace is not None:
+        raise ScenarioError(f"a pace of {pace:g} and the mode {mode}: only paced time has a pace")
+    return mode, None
+
+
+def fault_schema() -> dict[str, Any]:
+    """What a row of a fault is held to beside its own keys: the kinds that there are, and the arguments of each."""
+    plain = sorted(name for name, kind in KINDS.items() if not kind.args)
+    rules = [_if_kind({"enum": plain}, {"maxProperties": 0})]
+    for name, kind in sorted(KINDS.items()):
+        if kind.args:
+            args = {arg: each.schema() for arg, each in kind.args.items()}
+            rules.append(_if_kind({"const": name}, {"properties": args, "additionalProperties": False}))
+    return {"allOf": [{"properties": {"kind": {"enum": sorted(KINDS)}}}, *rules]}
+
+
+def _if_kind(which: dict[str, Any], args: dict[str, Any]) -> dict[str, Any]:
+    return {"if": {"properties": {"kind": which}}, "then": {"properties": {"args": args}}}
+
+
+def schema_json() -> str:
+    """The JSON Schema of a scenario file, for editors: `docs/scenario.schema.json` holds it."""
+    (whole, rows), parts = msgspec.json.schema_components((Scenario, FaultRow), ref_template="#/$defs/{name}")
+    parts["Scenario"]["properties"]["faults"]["items"] = rows
+    parts["FaultRow"] |= fault_schema()
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "scenario.toml: what is simulated, what goes wrong, what is expected",
+        **whole,
+        "$defs": parts,
+    }
+    return json.dumps(schema, indent=2, sort_keys=True) + "\n"

@@ -23,6 +23,7 @@ from hil_sim.harness.trace import close_truth
 from hil_sim.world.build import BedSettings, build_world, load_machine_spec
 from hil_sim.world.build_rover import build_rover_world, load_rover_spec
 from hil_sim.world.faults.schedule import FaultSchedule
+from hil_sim.world.plant.bed import compile_kernels
 from hil_sim.world.wiring import DeviceLine
 
 FLAT = GroundMap(np.zeros((201, 201), np.float32), -100.0, -100.0, 1.0)
@@ -52,6 +53,7 @@ async def serve(
     twin = world_machine or machine_name(machine)
     machine_toml = _new_file(directory, load_machine_spec(twin).name, machine, twin)
     directory.mkdir(parents=True, exist_ok=True)
+    compile_kernels()  # before a host may come
     start_ns = _zero_ns()
     world = await build_world(
         twin,

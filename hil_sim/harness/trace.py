@@ -1,14 +1,15 @@
 """The truth of a run on disk: `truth.mcap` (what was executed, laid, struck) and `truth_maps.npz` (the bed).
 
 The MCAP holds JSON messages with their schemas, one topic a kind: `/truth/blocks`, `/truth/dwells`, `/truth/powder`,
-`/truth/faults`, `/truth/end`. `log_time` is the run's start plus the loop's seconds. Both files are closed whole or are
-not there at all.
+`/truth/faults`, `/truth/breaches`, `/truth/end`. `log_time` is the run's start plus the loop's seconds. Both files are
+closed whole or are not there at all.
 """
 
 from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +69,24 @@ class Strike(msgspec.Struct, frozen=True):
     kind: str
 
 
+class Breach(msgspec.Struct, frozen=True):
+    """A safety rule that was broken in truth: from when until when, which rule, and a sentence."""
+
+    t0_s: float
+    t1_s: float
+    rule: str
+    sentence: str
+
+
 class End(msgspec.Struct, frozen=True):
-    """How the world stood when it was closed."""
+    """How the world stood when it was closed. `gantry_mm`: x, y, z; None in records that did not keep it."""
 
     end_s: float
     beam_energy_j: float
     beam_live: bool
     crashes: int
     facts: dict[str, float]
+    gantry_mm: tuple[float, float, float] | None = None
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -86,6 +97,7 @@ class Record(msgspec.Struct, frozen=True):
     powder: list[Powder]
     faults: list[Strike]
     end: End
+    breaches: list[Breach] = []
 
 
 _TOPICS: dict[str, tuple[str, type]] = {
@@ -93,6 +105,7 @@ _TOPICS: dict[str, tuple[str, type]] = {
     "still": ("/truth/dwells", StillBeam),
     "powder": ("/truth/powder", Powder),
     "faults": ("/truth/faults", Strike),
+    "breaches": ("/truth/breaches", Breach),
 }
 _END_TOPIC = "/truth/end"
 
@@ -107,13 +120,20 @@ def record_of(truth: Truth) -> Record:
         still=[StillBeam(d.t0_s, d.t1_s, d.at_mm[:2], d.energy_j, d.after_block) for d in truth.dwells],
         powder=[Powder(p.t_s, p.x_from_mm, p.x_to_mm, p.plane_drop_mm, p.fill_fraction) for p in truth.laid],
         faults=[Strike(*strike) for strike in truth.strikes],
-        end=End(truth.end_s, truth.beam_energy_j, truth.beam_live_at_end, truth.crashes, truth.facts),
+        end=End(truth.end_s, truth.beam_energy_j, truth.beam_live_at_end, truth.crashes, truth.facts, truth.gantry_mm),
     )
 
 
-async def close_truth(world: World, folder: Path, start_ns: int) -> Record:
-    """Solve the world to the present and write its truth into `folder`; the record is returned as well."""
+async def close_truth(
+    world: World, folder: Path, start_ns: int, watch: Callable[[float], list[Breach]] | None = None
+) -> Record:
+    """Solve the world to the present and write its truth into `folder`; the record is returned as well.
+
+    `watch`: asked at the end (loop time) for the safety rules that the finished world broke.
+    """
     record = record_of(await world.finish())
+    if watch is not None:
+        record = msgspec.structs.replace(record, breaches=watch(record.end.end_s))
     folder.mkdir(parents=True, exist_ok=True)
     with whole_file(folder / MCAP_NAME) as file:
         file.write(_mcap_bytes(record, start_ns))
@@ -144,7 +164,7 @@ def read_truth(folder: Path) -> Record:
         ) from error
     if end is None:
         raise TraceError(f"{path} has no end: the world was not closed")
-    return Record(found["blocks"], found["still"], found["powder"], found["faults"], end)
+    return Record(found["blocks"], found["still"], found["powder"], found["faults"], end, found["breaches"])
 
 
 def _mcap_bytes(record: Record, start_ns: int) -> bytes:

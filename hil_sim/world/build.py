@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Meta
 
 from hil_sim.world.build_lab import LIGHT, LOAD, SCREW, ConveyorSpec, Lab, PyranometerSpec, SupplySpec
+from hil_sim.world.camera_faults import FaultyCamera, Shot
 from hil_sim.world.emulators.beam_head import BeamHead
 from hil_sim.world.emulators.camera import CameraEmulator
 from hil_sim.world.emulators.eurotherm3200 import Eurotherm3200
@@ -31,6 +32,7 @@ from hil_sim.world.emulators.leadshine import LeadshineDrive
 from hil_sim.world.emulators.marlin import MarlinEmulator
 from hil_sim.world.emulators.marlin_firmware import MarlinBuild
 from hil_sim.world.emulators.marlin_heaters import LumpedHeater
+from hil_sim.world.emulators.modbus_mishaps import Mishaps
 from hil_sim.world.emulators.modbus_slave import RtuBus, TcpSlave
 from hil_sim.world.emulators.omron_e5cc import OmronE5cc
 from hil_sim.world.emulators.reprap import RepRapEmulator
@@ -38,37 +40,57 @@ from hil_sim.world.emulators.reprap_machine import RepRapBuild
 from hil_sim.world.emulators.sdm120 import Sdm120
 from hil_sim.world.emulators.watlow_pm import WatlowPm
 from hil_sim.world.fault_edges import FaultEdges
+from hil_sim.world.faults.camera import CAMERA
+from hil_sim.world.faults.power import FEEDER
 from hil_sim.world.faults.schedule import Fault, Faults, FaultSchedule
+from hil_sim.world.faults.sensor import BENCH as SENSORS_OF_BENCH
+from hil_sim.world.faults.sensor import BLADE, EMISSION, HEATER_TEMP, METER_POWER, PISTON
 from hil_sim.world.faults.thermal import BED_SENSOR, HOTEND, PLATE, reading_c
+from hil_sim.world.faulty_sensors import Sensors
+from hil_sim.world.histories import Histories
+from hil_sim.world.layer_starts import LayerStarts
 from hil_sim.world.plant.bed import Bed, BedConfig
 from hil_sim.world.plant.bed_feed import BedFeed, BedView
-from hil_sim.world.plant.gantry import Gantry
+from hil_sim.world.plant.gantry import Gantry, Stand
+from hil_sim.world.plant.gantry import Run as GantryRun
 from hil_sim.world.plant.heater import HeaterPlate, PlateConfig
 from hil_sim.world.plant.linear_axis import LinearAxis
 from hil_sim.world.plant.optics import Dwell, ExecutedBlock, Head, Optics
 from hil_sim.world.plant.power import Meter
 from hil_sim.world.plant.recoater import FEED_POINT, Laid, Recoater, RecoaterConfig
-from hil_sim.world.scene import Scene, SceneMaps, jpeg
-from hil_sim.world.wire import Wire
+from hil_sim.world.plant_faults import PLANT_POINTS, PlantFaults, PlantParts, plugged_units
+from hil_sim.world.power_gate import Plugged
+from hil_sim.world.safety import SafetySpec
+from hil_sim.world.scene import Lighting, Scene, SceneMaps, jpeg
+from hil_sim.world.wire import Tap, Wire
+from hil_sim.world.wire_line import points_of
 from hil_sim.world.wiring import MACHINES, DeviceLine, Lay, WireSpec, Wiring, WorldError, refuse_strange
 
 # ---- the machine file
 
 
 class MotionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="emulator"):
-    """The motion board and the frame it drives; home is at the frame's corner 0, 0, 0."""
+    """The motion board and the frame it drives; home is at the end switches, 0, 0, 0. `overtravel_mm`: how far behind
+    those of x and y metal begins."""
 
     wire: str
     frame_mm: tuple[float, float, float]
     start_mm: tuple[float, float, float]
     reset_on_open: bool
+    overtravel_mm: Annotated[float, Meta(ge=0)] = 3.0
+
+    def gantry(self) -> Gantry:
+        """What the board drives."""
+        low_mm = (-self.overtravel_mm, -self.overtravel_mm, 0.0)
+        return Gantry(start_mm=self.start_mm, frame_mm=(low_mm, self.frame_mm), switches_mm=(0.0, 0.0, 0.0))
 
 
 class MarlinSpec(MotionSpec, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="marlin"):
-    """A Marlin board with a laser build."""
+    """A Marlin board with a laser build; `debug_commands`: it obeys OctoPrint's `!!DEBUG:` lines."""
 
     speed_mm_s: float
     acceleration_mm_s2: float
+    debug_commands: bool = False
 
     def board(self, gantry: Gantry, baud: int | None) -> MarlinEmulator:
         """The board that drives `gantry`."""
@@ -77,6 +99,7 @@ class MarlinSpec(MotionSpec, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             max_speed_mm_s=(self.speed_mm_s, self.speed_mm_s, 20.0),
             acceleration_mm_s2=self.acceleration_mm_s2,
             reset_on_open=self.reset_on_open,
+            debug_commands=self.debug_commands,
         )
         return MarlinEmulator(gantry, build)
 
@@ -204,18 +227,22 @@ class DeviceSpecs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pyranometer: PyranometerSpec | None = None
 
 
+CELL_MM_MIN = 0.1
+"""Of a cell's side: narrower ones make more cells of a plate than a computer holds."""
+
+
 class BedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The soil, its surroundings, and how finely they are solved; `spot_mm` None is the head's."""
 
     material: str = "mare"
     atmosphere: str = "vacuum"
-    ambient_temp_c: float = 20.0
-    absorptivity: float = 0.8
-    depth_mm: float = 10.0
-    max_height_mm: float = 20.0
-    cell_xy_mm: float = 2.0
-    cell_z_mm: float = 2.0
-    spot_mm: float | None = None
+    ambient_temp_c: Annotated[float, Meta(ge=-273.15, le=2000)] = 20.0
+    absorptivity: Annotated[float, Meta(ge=0, le=1)] = 0.8
+    depth_mm: Annotated[float, Meta(gt=0, le=1000)] = 10.0
+    max_height_mm: Annotated[float, Meta(ge=0, le=2000)] = 20.0
+    cell_xy_mm: Annotated[float, Meta(ge=CELL_MM_MIN, le=20)] = 2.0
+    cell_z_mm: Annotated[float, Meta(ge=0.01, le=20)] = 2.0
+    spot_mm: Annotated[float, Meta(gt=0, le=100)] | None = None
 
 
 class MachineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -227,6 +254,7 @@ class MachineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wires: dict[str, WireSpec]
     devices: DeviceSpecs
     bed: BedSettings
+    safety: SafetySpec = SafetySpec()
 
 
 def load_machine_spec(machine: str | Path) -> MachineSpec:
@@ -252,14 +280,18 @@ def load_machine_spec(machine: str | Path) -> MachineSpec:
 def fault_points(spec: MachineSpec) -> list[str]:
     """Where a fault can strike the world of this machine."""
     d = spec.devices
-    points = [f"{name}.{way}" for name in spec.wires for way in ("to_device", "to_host")]
-    points += [FEED_POINT, BED_SENSOR]
+    points = [point for name, wire in spec.wires.items() for point in points_of(name, wire.baud)]
+    points += [FEED_POINT, BED_SENSOR, CAMERA, *PLANT_POINTS]
+    points += SENSORS_OF_BENCH
+    points += [name for name, device in _devices(spec).items() if hasattr(device, "unit")]
     points += [HOTEND, PLATE] if isinstance(d.motion, MarlinSpec) else []  # a Grbl board has no heaters
     added = ((d.conveyor, SCREW), (d.supply, LOAD), (d.pyranometer, LIGHT))
     return points + [point for device, point in added if device is not None]
 
 
 # ---- the world
+
+THERMOCOUPLE_TOP_C, METER_TOP_W, EMISSION_TOP_W = 1372.0, 23_000.0, 6553.5  # type K; 100 A; a register of tenths
 
 SAME_LAYER_MM = 0.01
 """Powder that is spread no deeper than this below the last layer's plane is one more pass over it."""
@@ -278,6 +310,7 @@ class Truth:
     beam_live_at_end: bool
     crashes: int
     end_s: float
+    gantry_mm: tuple[float, float, float]  # where it stands
     facts: dict[str, float] = field(default_factory=dict)
 
 
@@ -285,24 +318,31 @@ class World:
     """A built world: `urls` by wire, `devices` to announce, plant and emulators to look into."""
 
     def __init__(
-        self, spec: MachineSpec, settings: BedSettings, faults: FaultSchedule, *, exact_timing: bool, seed: int
+        self,
+        spec: MachineSpec,
+        settings: BedSettings,
+        faults: FaultSchedule,
+        *,
+        exact_timing: bool,
+        seed: int,
+        tap: Tap | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         now_s = loop.time()
         self.spec = spec
         self.faults = Faults(faults)
-        self._wiring = Wiring(spec.wires, self.faults)
+        self.histories = Histories()
+        self._wiring = Wiring(spec.wires, self.faults, tap)
         self._edges = FaultEdges(self.faults)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="bed")
         d = spec.devices
 
-        self.gantry = Gantry(start_mm=d.motion.start_mm, frame_mm=((0.0, 0.0, 0.0), d.motion.frame_mm))
+        self.gantry = d.motion.gantry()
         self.head = Head()
         self.optics = Optics(self.gantry, self.head)
         self.bed = Bed(_bed_config(spec, settings), t_s=now_s)
         self.feed = BedFeed(self.bed, self.optics)
         self.meter = Meter()
-        self.meter.set_load("standby", now_s, d.meter.standby_w)
         self.plate = HeaterPlate(
             PlateConfig(
                 heat_capacity_j_k=d.heater.plate_j_k,
@@ -313,6 +353,8 @@ class World:
         )
         self.blade = LinearAxis("blade", travel_mm=d.recoater.travel_mm, position_mm=d.recoater.start_mm, t_s=now_s)
         self.piston = LinearAxis("piston", travel_mm=d.piston.travel_mm, position_mm=d.piston.start_mm, t_s=now_s)
+        self._keep_histories(now_s)
+        self.meter.set_load("standby", now_s, d.meter.standby_w)
         self.laid: list[Laid] = []
         self._layer_drops_mm: list[float] = []  # at which powder was spread, one a layer
         self._drops: list[float] = []
@@ -337,17 +379,25 @@ class World:
         )
         if self.lab.drive is not None:
             self.lab.drive.motor.before_change.append(self.recoater.advance_to)
+        self._layer_starts = LayerStarts(self.recoater) if self.faults.waits_for_layers else None
+        self.recoater.on_slip = self.histories.teller("slip_mm")
         self.piston.before_change.append(self._note_blocks)
         baud1 = spec.wires[d.recoater.wire].baud or 115200
         self.motion_board: MarlinEmulator | GrblEmulator | RepRapEmulator = d.motion.board(
             self.gantry, spec.wires[d.motion.wire].baud
         )
-        self.beam_head = BeamHead(on_emission=self._emission_changed, emission_w=self.optics.emission_w, timers=loop)
+        self.beam_head = BeamHead(
+            on_emission=self._emission_changed,
+            emission_w=self.optics.emission_w,
+            timers=loop,
+            energy_j=self._emitted_j,
+            on_leak=self.optics.leak.set_emission_capability,
+        )
         self.heater = HEATERS[d.heater.emulator](
             self.plate,
             t_s=now_s,
             on_power=lambda t_s, watts: self.meter.set_load("heater", t_s, watts),
-            on_temp=self.feed.base_temp,
+            on_temp=self._plate_moved,
         )
         self.meter.settle_before_read(self.heater.advance_to)
         self.drives = {
@@ -359,20 +409,55 @@ class World:
             ),
         }
         units: dict[str, dict[int, Any]] = {}
-        shared = {"heater": self.heater, "meter": Sdm120(self.meter), **self.drives, **self.lab.models}
+        names: dict[str, dict[int, str]] = {}
+        self.meter_device = Sdm120(self.meter)
+        shared = {"heater": self.heater, "meter": self.meter_device, **self.drives, **self.lab.models}
         for name, model in shared.items():
             units.setdefault(getattr(d, name).wire, {})[getattr(d, name).unit] = model
+            names.setdefault(getattr(d, name).wire, {})[getattr(d, name).unit] = name
+        self.sensors = Sensors(self.faults, seed)
+        self._hang_sensors()
+        self.modbus_points = [*shared, "beam"]
         self._hang_thermal_faults()
+        self.plant_faults = PlantFaults(
+            PlantParts(
+                settle=self._settle,
+                gantry=self.gantry,
+                board=self.motion_board,
+                recoater=self.recoater,
+                plate=self.plate,
+                meter=self.meter,
+                head=self.beam_head,
+                emitted_j=self._emitted_j,
+                units=plugged_units({**shared, "beam": self.beam_head}),
+                on_switch=self.histories.changed,
+            ),
+            self._edges,
+        )
         self._scene = Scene(seed=seed)
+        self._faulty_camera = FaultyCamera(self.faults, seed)
         self._shots = 0
         self.emulators: dict[str, Any] = {
             d.motion.wire: self.motion_board,
-            d.beam.wire: TcpSlave({d.beam.unit: self.beam_head}, max_connections=2),
+            d.beam.wire: TcpSlave(
+                {d.beam.unit: self.beam_head}, max_connections=2, mishaps=Mishaps(self.faults, {d.beam.unit: "beam"})
+            ),
             d.camera.wire: CameraEmulator(self._shoot),
             **{
-                wire: RtuBus(devices, baud=spec.wires[wire].baud or 9600, exact_timing=exact_timing)
+                wire: RtuBus(
+                    devices,
+                    baud=spec.wires[wire].baud or 9600,
+                    exact_timing=exact_timing,
+                    mishaps=Mishaps(self.faults, names[wire]),
+                )
                 for wire, devices in units.items()
             },
+        }
+        self.models: dict[str, Any] = {  # by device: each one's emulated firmware
+            "motion": self.motion_board,
+            "beam": self.beam_head,
+            "camera": self.emulators[d.camera.wire],
+            **shared,
         }
 
     @property
@@ -392,13 +477,17 @@ class World:
 
     async def lay(self, how: Lay, directory: Path | None) -> None:
         """Lay every wire and note its URL."""
-        await self._wiring.lay(self.emulators, _devices(self.spec), how, directory)
+        emulators = self.emulators
+        if self.faults.touches(FEEDER):
+            emulators = {name: Plugged(one, lambda: self.plant_faults.has_power) for name, one in emulators.items()}
+        await self._wiring.lay(emulators, _devices(self.spec), how, directory)
 
     def spread(self, t_s: float, x_from_mm: float, x_to_mm: float, plane_drop_mm: float, fill_fraction: float) -> None:
         """The recoater has laid a strip of powder (see `plant.recoater.PowderBed`)."""
         self._note_blocks(t_s)
         if not self._layer_drops_mm or plane_drop_mm > self._layer_drops_mm[-1] + SAME_LAYER_MM:
             self.faults.begin_layer(len(self._layer_drops_mm), t_s)
+            self.histories.changed("layer", t_s, float(len(self._layer_drops_mm)))
             self._layer_drops_mm.append(plane_drop_mm)
         self.laid.append(Laid(t_s, x_from_mm, x_to_mm, plane_drop_mm, fill_fraction))
         self.feed.spread(t_s, x_from_mm, x_to_mm, plane_drop_mm, fill_fraction)
@@ -410,6 +499,7 @@ class World:
         self._settle(now_s)
         await loop.run_in_executor(self._worker, self.feed.catch_up, now_s)
         bed = self.bed
+        self.histories.close(now_s)
         return Truth(
             executed=self.optics.executed,
             plane_drop_mm=self._drops,
@@ -417,9 +507,10 @@ class World:
             laid=self.laid,
             strikes=[(t_s, point, fault.kind) for t_s, point, fault in self.faults.strikes],
             beam_energy_j=self.optics.total_energy_j,
-            beam_live_at_end=self.beam_head.capability_w > 0.0,
+            beam_live_at_end=self.beam_head.capability_w + self.beam_head.leak_w > 0.0,
             crashes=self.gantry.crashes,
             end_s=now_s,
+            gantry_mm=self.gantry.position_at(now_s),
             facts={
                 "absorbed_j": bed.absorbed_j,
                 "radiated_j": bed.radiated_j,
@@ -443,6 +534,9 @@ class World:
     def close(self) -> None:
         """Take every wire away and end the worker."""
         self._edges.close()
+        if self._layer_starts is not None:
+            self._layer_starts.close()
+        self.plant_faults.close()
         self._wiring.close()
         self._worker.shutdown(wait=True)
 
@@ -462,6 +556,41 @@ class World:
         since_s = self.piston.phases[0].t_s  # what ended before this command was noted before it
         for block in self.optics.executed[len(self._drops) :]:
             self._drops.append(self.recoater.plane_drop_mm(max(block.t0_s, since_s)))
+
+    def _hang_sensors(self) -> None:
+        """What the instruments show of the plant, where the schedule may stand between."""
+        at, d = self.sensors.at, self.spec.devices
+        ambient_c = self.plate.config.ambient_temp_c  # a thermocouple whose wires touch measures at its terminals
+        self.heater.loop.sense = at(HEATER_TEMP, self.plate.sensor_c, full_scale=THERMOCOUPLE_TOP_C, shorted=ambient_c)
+        self.meter_device.sense_w = at(METER_POWER, self.meter.power_w, full_scale=METER_TOP_W)
+        self.beam_head.sense_w = at(EMISSION, self.beam_head.emitted_w, full_scale=EMISSION_TOP_W)
+        for point, name, axis in ((BLADE, "recoater", self.blade), (PISTON, "piston", self.piston)):
+            travel_mm = max(map(abs, getattr(d, name).travel_mm))
+            self.drives[name].sense_mm = at(point, axis.position_at, full_scale=travel_mm)
+
+    def _moved(self, entry: GantryRun | Stand) -> None:
+        """The gantry has begun something: the first block with S > 0 behind a layer's powder is that layer's light."""
+        self.histories.moved(entry)
+        if self._layer_drops_mm and isinstance(entry, GantryRun) and entry.move.s_fraction > 0.0:
+            self.faults.begin_light(len(self._layer_drops_mm) - 1, entry.t0_s)
+
+    def _keep_histories(self, now_s: float) -> None:
+        """Let the plant tell what it does as it does it."""
+        kept = self.histories
+        self.gantry.on_entry = kept.moved if not self.faults.waits_for_light else self._moved
+        self.head.on_change = kept.teller("capability_w")
+        self.optics.leak.on_change = kept.teller("leak_w")
+        self.feed.on_rows = kept.exposed
+        self.feed.on_hottest = kept.teller("bed_c_max")
+        self.meter.on_load = lambda name, t_s, watts: kept.changed(f"load_{name}_w", t_s, watts)
+        for axis in (self.blade, self.piston):
+            kept.follow(axis)
+        for name in ("door", "purge"):
+            kept.changed(name, now_s, 1.0)
+
+    def _plate_moved(self, t_s: float, temp_c: float) -> None:
+        self.histories.changed("plate_c", t_s, temp_c)
+        self.feed.base_temp(t_s, temp_c)
 
     def _hang_thermal_faults(self) -> None:
         """The heaters and sensors that can fail, as the board and the controllers have them."""
@@ -487,7 +616,11 @@ class World:
         self.head.set_emission_capability(t_s, watts)
         self.meter.set_load("beam", t_s, watts / self.spec.devices.beam.wall_plug_efficiency)
 
-    def _shoot(self, t_s: float) -> Callable[[], bytes]:
+    def _emitted_j(self, t_s: float) -> float:
+        self._note_blocks(t_s)
+        return self.optics.total_energy_j
+
+    def _shoot(self, t_s: float) -> Callable[[], bytes] | None:
         """Hold this moment: note what has happened, and develop the picture from the solved bed beside the loop."""
         self._settle(t_s)
         blade_x_mm, plane_drop_mm = self.recoater.blade_x_mm(t_s), self.recoater.plane_drop_mm(t_s)
@@ -498,7 +631,7 @@ class World:
         def look() -> BedView:
             return self.feed.view(t_s, plane_drop_mm)
 
-        def develop() -> bytes:
+        def develop(how: Shot) -> bytes:
             # The camera develops on a thread of its own; the bed belongs to the one worker.
             view = look() if inline else self._worker.submit(look).result()
             maps = SceneMaps(
@@ -510,9 +643,17 @@ class World:
                 pitch_mm=view.pitch_mm,
             )
             in_view = -30.0 < blade_x_mm < self.spec.devices.motion.frame_mm[0] + 30.0
-            return jpeg(self._scene.picture(maps, shot=shot, powder=powder, blade_x_mm=blade_x_mm if in_view else None))
+            picture = self._scene.picture(
+                maps,
+                shot=shot,
+                powder=powder,
+                blade_x_mm=blade_x_mm if in_view else None,
+                lighting=Lighting(level=how.light_level, glare=how.glare),
+                blur_px=how.blur_px,
+            )
+            return how.pack(jpeg(how.spoil(picture)))
 
-        return develop
+        return self._faulty_camera.take(t_s, develop)
 
 
 async def build_world(
@@ -523,6 +664,8 @@ async def build_world(
     settings: BedSettings | None = None,
     faults: FaultSchedule | None = None,
     seed: int = 0,
+    host_points: Iterable[str] = (),
+    tap: Tap | None = None,
 ) -> World:
     """Build a machine's world on the running loop and lay its wires.
 
@@ -532,15 +675,19 @@ async def build_world(
         settings: the bed; None: the machine file's.
         faults: what shall go wrong.
         seed: of everything random (the camera's noise, the powder's grain).
+        host_points: places that faults can strike beside the world's own: those of a host that the caller simulates.
+        tap: hears every chunk that a wire delivers.
 
     Raises:
         WorldError: the machine file cannot be used, or a fault could never strike in this world.
         OSError: a pty or a socket cannot be made.
     """
     spec = load_machine_spec(machine)
-    world = World(spec, settings or spec.bed, faults or FaultSchedule(), exact_timing=lay == "virtual", seed=seed)
+    world = World(
+        spec, settings or spec.bed, faults or FaultSchedule(), exact_timing=lay == "virtual", seed=seed, tap=tap
+    )
     try:
-        refuse_strange(world.faults, world.points)
+        refuse_strange(world.faults, [*world.points, *host_points], world.sensors.strange())
         await world.lay(lay, directory)
     except BaseException:
         world.close()
@@ -556,16 +703,19 @@ def _devices(spec: MachineSpec) -> dict[str, Any]:
 def _bed_config(spec: MachineSpec, settings: BedSettings) -> BedConfig:
     """The whole plate, so that the camera sees all of it; cells that stay cold cost nothing."""
     frame_x_mm, frame_y_mm, _ = spec.devices.motion.frame_mm
-    return BedConfig(
-        x_mm=(0.0, frame_x_mm),
-        y_mm=(0.0, frame_y_mm),
-        cell_xy_mm=settings.cell_xy_mm,
-        cell_z_mm=settings.cell_z_mm,
-        depth_mm=settings.depth_mm,
-        max_height_mm=settings.max_height_mm,
-        material=settings.material,
-        atmosphere=settings.atmosphere,
-        ambient_temp_c=settings.ambient_temp_c,
-        absorptivity=settings.absorptivity,
-        spot_mm=settings.spot_mm or spec.devices.beam.spot_mm,
-    )
+    try:
+        return BedConfig(
+            x_mm=(0.0, frame_x_mm),
+            y_mm=(0.0, frame_y_mm),
+            cell_xy_mm=settings.cell_xy_mm,
+            cell_z_mm=settings.cell_z_mm,
+            depth_mm=settings.depth_mm,
+            max_height_mm=settings.max_height_mm,
+            material=settings.material,
+            atmosphere=settings.atmosphere,
+            ambient_temp_c=settings.ambient_temp_c,
+            absorptivity=settings.absorptivity,
+            spot_mm=settings.spot_mm or spec.devices.beam.spot_mm,
+        )
+    except ValueError as error:
+        raise WorldError(str(error)) from error

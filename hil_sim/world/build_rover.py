@@ -14,7 +14,7 @@ import asyncio
 import math
 import random
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,24 +22,34 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from hil_sim.world.camera_faults import FaultyCamera, Shot
 from hil_sim.world.emulators.camera import CameraEmulator
-from hil_sim.world.emulators.imu import ImuEmulator
+from hil_sim.world.emulators.imu import ACCEL_RANGE_M_S2, GYRO_RANGE_RAD_S, ImuEmulator
 from hil_sim.world.emulators.leadshine_wheel import LeadshineWheel
+from hil_sim.world.emulators.modbus_mishaps import Mishaps
 from hil_sim.world.emulators.modbus_slave import RtuBus
 from hil_sim.world.emulators.roboclaw import RoboClawBoard, RoboClawLine
 from hil_sim.world.emulators.roboclaw_motors import Unconnected
 from hil_sim.world.emulators.rover_power import RoverPowerEmulator
 from hil_sim.world.emulators.tracker import TrackerEmulator
+from hil_sim.world.fault_edges import FaultEdges
+from hil_sim.world.faults.camera import CAMERA
 from hil_sim.world.faults.schedule import Faults, FaultSchedule
+from hil_sim.world.faults.sensor import ACCEL, CURRENT, GYRO, TRACKER
+from hil_sim.world.faulty_sensors import Sensors
 from hil_sim.world.plant.battery import Battery, BatteryConfig
 from hil_sim.world.plant.rover import BODIES, RoverPlant, RoverTrack
 from hil_sim.world.plant.soil import NOMINAL, SoilParams
 from hil_sim.world.plant.terrain import Ground
+from hil_sim.world.rover_faults import hang_rover_faults, rover_points
+from hil_sim.world.safety import RoverSafetySpec
 from hil_sim.world.scene_rover import RoverCamera, RoverScene, SceneTag, jpeg
-from hil_sim.world.wire import Wire
+from hil_sim.world.wire import Tap, Wire
 from hil_sim.world.wiring import MACHINES, DeviceLine, Lay, WireSpec, Wiring, WorldError, refuse_strange
 
 Channel = tuple[int, int]
+CURRENT_TOP_A = 327.67  # what a board's register of 10 mA has room for
+TRACKER_TOP_M = 10_000.0  # what its line has digits for
 
 
 class BoardsSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="roboclaw", tag_field="emulator"):
@@ -128,6 +138,7 @@ class RoverSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     wires: dict[str, WireSpec]
     devices: RoverDeviceSpecs
     body: BodySpec
+    safety: RoverSafetySpec = RoverSafetySpec()
 
 
 def load_rover_spec(machine: str | Path) -> RoverSpec:
@@ -167,6 +178,17 @@ class RoverTruth:
     charge: float
 
 
+class _Metered:
+    """A motor port whose current is what a sensor shows; all else is the motor's."""
+
+    def __init__(self, motor: Any, current_a: Callable[[float], float]) -> None:
+        self._motor = motor
+        self.current_a = current_a
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._motor, name)
+
+
 class RoverWorld:
     """A built world: `urls` by wire, `devices` to announce, plant and emulators to look into."""
 
@@ -181,37 +203,48 @@ class RoverWorld:
         exact_timing: bool,
         seed: int,
         tags: tuple[SceneTag, ...] = (),
+        tap: Tap | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         now_s = loop.time()
         self.spec = spec
+        self.faults = Faults(faults)
+        self._edges = FaultEdges(self.faults)
+        self.sensors = Sensors(self.faults, seed)
         self.plant = RoverPlant(BODIES[spec.body.kind], ground, soil, pose, now_s)
         config = BatteryConfig(cells=spec.body.battery_cells, capacity_wh=spec.body.capacity_wh)
         self.battery = Battery(config, self._drawn_j, t_s=now_s)
         d = spec.devices
+        hang_rover_faults(self.plant, self.battery, self._edges)
         self.boards: dict[int, RoboClawBoard] = {}
         baud = spec.wires[d.wheels.wire].baud or 115200
         self.imu = ImuEmulator(
-            self.plant.imu, _rng(seed, "imu"), gyro_bias_rad_s=_drawn(seed, 0.003), accel_bias_m_s2=_drawn(seed, 0.01)
+            self._imu(), _rng(seed, "imu"), gyro_bias_rad_s=_drawn(seed, 0.003), accel_bias_m_s2=_drawn(seed, 0.01)
         )
         self.power = RoverPowerEmulator(self.battery, loop, keep_alive_w=0.0)
         self.tracker = TrackerEmulator(
-            self._where, _rng(seed, "tracker"), sigma_m=d.tracker.sigma_m, sigma_heading_rad=d.tracker.sigma_heading_rad
+            self._tracked(),
+            _rng(seed, "tracker"),
+            sigma_m=d.tracker.sigma_m,
+            sigma_heading_rad=d.tracker.sigma_heading_rad,
         )
         self.emulators: dict[str, Any] = {
             d.wheels.wire: self._wheels(d.wheels, baud, exact_timing),
             d.imu.wire: self.imu,
             d.power.wire: RtuBus(
-                {d.power.unit: self.power}, baud=spec.wires[d.power.wire].baud or 9600, exact_timing=exact_timing
+                {d.power.unit: self.power},
+                baud=spec.wires[d.power.wire].baud or 9600,
+                exact_timing=exact_timing,
+                mishaps=Mishaps(self.faults, {d.power.unit: "power"}),
             ),
             d.tracker.wire: self.tracker,
         }
         if d.camera is not None:
             self._scene: RoverScene | None = None  # made when somebody looks: its textures take a while
             self._camera, self._site_tags, self._seed, self._pictures = d.camera, tags, seed, 0
+            self._faulty_camera = FaultyCamera(self.faults, seed)
             self.emulators[d.camera.wire] = CameraEmulator(self._shoot)
-        self.faults = Faults(faults)
-        self._wiring = Wiring(spec.wires, self.faults)
+        self._wiring = Wiring(spec.wires, self.faults, tap)
 
     def _wheels(self, spec: BoardsSpec | DrivesSpec, baud: int, exact_timing: bool) -> Any:
         plant = self.plant
@@ -224,7 +257,7 @@ class RoverWorld:
             return RtuBus(units, baud=baud, exact_timing=exact_timing)
         ports: dict[int, dict[int, tuple[Any, float]]] = {}
         for name, (address, channel) in spec.drive.items():
-            ports.setdefault(address, {})[channel] = (plant.motor(name), spec.ticks_per_rad)
+            ports.setdefault(address, {})[channel] = (self._metered(name), spec.ticks_per_rad)
         for name, (address, channel) in spec.steer.items():
             ports.setdefault(address, {})[channel] = (plant.steer(name), spec.steer_ticks_per_rad)
         for address, channels in ports.items():
@@ -234,10 +267,24 @@ class RoverWorld:
             )
         return RoboClawLine(self.boards, baud=baud)
 
+    def _metered(self, name: str) -> Any:
+        """A drive motor, its current seen through its board's sensor."""
+        motor = self.plant.motor(name)
+        truth = motor.current_a
+        show = self.sensors.at(f"{CURRENT}.{name}", truth, full_scale=CURRENT_TOP_A)
+        return motor if show is truth else _Metered(motor, show)
+
     @property
     def points(self) -> list[str]:
         """The places that faults can strike."""
-        return self._wiring.points
+        camera = [CAMERA] if self.spec.devices.camera is not None else []
+        return [*self._wiring.points, *self.sensors.points, "power", *rover_points(self.plant), *camera]
+
+    @property
+    def models(self) -> dict[str, Any]:
+        """The emulated firmware of each device, by the name under which the host knows it."""
+        found = {name: self.emulators[device.wire] for name, device in _devices(self.spec).items()}
+        return {**found, "power": self.power}
 
     @property
     def urls(self) -> dict[str, str]:
@@ -272,11 +319,12 @@ class RoverWorld:
 
     def close(self) -> None:
         """Take every wire away."""
+        self._edges.close()
         self._wiring.close()
 
     # -- inside
 
-    def _shoot(self, t_s: float) -> Callable[[], bytes]:
+    def _shoot(self, t_s: float) -> Callable[[], bytes] | None:
         """Hold the moment fast; the picture is developed from it later. Heights are against the ground under it."""
         x, y, _, roll, pitch, yaw = self.plant.pose(t_s)
         low = self.plant.ground.height(x, y)
@@ -286,11 +334,31 @@ class RoverWorld:
         scene, number = self._scene, self._pictures
         tags = tuple(replace(tag, z_m=tag.z_m - low) for tag in self._site_tags)
 
-        def develop() -> bytes:
+        def develop(how: Shot) -> bytes:
             scene.tags = tags
-            return jpeg(scene.picture(x, y, yaw, number, roll_rad=roll, pitch_rad=pitch))
+            picture = scene.picture(x, y, yaw, number, roll_rad=roll, pitch_rad=pitch)
+            return how.pack(jpeg(how.spoil(how.through_the_lens(picture))))
 
-        return develop
+        return self._faulty_camera.take(t_s, develop)
+
+    def _imu(self) -> Callable[[float], tuple[Sequence[float], Sequence[float]]]:
+        """What the inertial unit's six sensors show."""
+        truth = self.plant.imu
+        gyro = self.sensors.group(GYRO, lambda t_s: truth(t_s)[0], full_scale=GYRO_RANGE_RAD_S)
+        accel = self.sensors.group(ACCEL, lambda t_s: truth(t_s)[1], full_scale=ACCEL_RANGE_M_S2)
+        if not any(self.faults.touches(point) for point in (*GYRO, *ACCEL)):
+            return truth
+        return lambda t_s: (gyro(t_s), accel(t_s))
+
+    def _tracked(self) -> Callable[[float], tuple[float, float, float, float]]:
+        """Where the station sees the rover."""
+        show = self.sensors.group(TRACKER, self._where, full_scale=TRACKER_TOP_M)
+
+        def where(t_s: float) -> tuple[float, float, float, float]:
+            x, y, z, yaw = show(t_s)
+            return x, y, z, yaw
+
+        return where
 
     def _where(self, t_s: float) -> tuple[float, float, float, float]:
         x, y, z, _, _, yaw = self.plant.pose(t_s)
@@ -312,6 +380,8 @@ async def build_rover_world(
     faults: FaultSchedule | None = None,
     seed: int = 0,
     tags: tuple[SceneTag, ...] = (),
+    host_points: Iterable[str] = (),
+    tap: Tap | None = None,
 ) -> RoverWorld:
     """Build a rover's world on the running loop and lay its wires.
 
@@ -321,6 +391,7 @@ async def build_rover_world(
         lay: wires in memory, or real ptys under `directory`.
         seed: of everything random in the sensors.
         tags: AprilTags that truly stand at the site, for a rover with a camera; z_m in the map's heights.
+        host_points, tap: as for `build_world`.
 
     Raises:
         WorldError: the machine file cannot be used, or the rover would stand off its ground.
@@ -329,12 +400,20 @@ async def build_rover_world(
     spec = load_rover_spec(machine)
     try:
         world = RoverWorld(
-            spec, ground, soil, pose, faults or FaultSchedule(), exact_timing=lay == "virtual", seed=seed, tags=tags
+            spec,
+            ground,
+            soil,
+            pose,
+            faults or FaultSchedule(),
+            exact_timing=lay == "virtual",
+            seed=seed,
+            tags=tags,
+            tap=tap,
         )
     except ValueError as error:
         raise WorldError(f"emulated rover {spec.name}: {error}") from error
     try:
-        refuse_strange(world.faults, world.points)
+        refuse_strange(world.faults, [*world.points, *host_points], world.sensors.strange())
         await world.lay(lay, directory)
     except BaseException:
         world.close()

@@ -22,8 +22,8 @@ class FaultEdges:
         self.points: list[str] = []
         self._faults = faults
         self._timers: list[asyncio.TimerHandle] = []
-        self._waiting: dict[int, list[tuple[Fault, Begin, End]]] = {}  # by the layer that they wait for
-        faults.tell_layers(self._layer_begins)
+        self._waiting: dict[tuple[str, int], list[tuple[Fault, Begin, End]]] = {}  # by anchor and layer
+        faults.tell_begins(self._layer_begins)
 
     def at(self, point: str, begin: Begin, end: End) -> None:
         """From now on `begin(t_s, fault)` and `end(t_s)` are called at the edges of every window at `point`."""
@@ -31,8 +31,10 @@ class FaultEdges:
         for fault in self._faults.schedule.windows(point):
             if fault.at_s is not None:
                 self._set(fault, fault.at_s, begin, end)
-            elif fault.at_layer is not None:
-                self._waiting.setdefault(fault.at_layer, []).append((fault, begin, end))
+                continue
+            layer = fault.at_layer if fault.at_light is None else fault.at_light
+            if layer is not None:
+                self._waiting.setdefault((fault.anchor, layer), []).append((fault, begin, end))
 
     def close(self) -> None:
         """Nothing strikes any more."""
@@ -40,8 +42,8 @@ class FaultEdges:
             timer.cancel()
         self._timers.clear()
 
-    def _layer_begins(self, index: int, began_s: float) -> None:
-        for fault, begin, end in self._waiting.pop(index, ()):
+    def _layer_begins(self, anchor: str, index: int, began_s: float) -> None:
+        for fault, begin, end in self._waiting.pop((anchor, index), ()):
             self._set(fault, began_s + fault.after_s, begin, end)
 
     def _set(self, fault: Fault, from_s: float, begin: Begin, end: End) -> None:

@@ -31,6 +31,7 @@ FRAME_ALBEDO = 0.16  # anodised frame
 SINTER_FULL = 0.35  # a third of the way to dense the grains are glazed, and the tone changes no more (assumed)
 MARKER_BLACK_ALBEDO = 0.04
 BLADE_ALBEDO = 0.08
+BANKS = 4  # of grain and noise, kept: a seed looks at one of them through windows of its own
 FULL_SCALE = 250.0  # grey level of albedo 1 under full light
 COVER_DEPTH_MM = 0.12  # loose powder hides what lies below as exp(-cover / this): one or two grain diameters (assumed)
 GLOW_START_C = (
@@ -190,13 +191,13 @@ class Scene:
         at_x, at_y = _grid_lookup(self.pose, self.plate, maps.origin_mm, maps.pitch_mm)
         powder_rng = np.random.default_rng([self.seed, 1, powder])
         shot_rng = np.random.default_rng([self.seed, 2, shot])
-        grain = _bank_window(_grain_bank(self.seed, *view.bank_shape), view.shape, powder_rng)
+        grain = _bank_window(_grain_bank(self.seed % BANKS, *view.bank_shape), view.shape, powder_rng)
 
         grey = cv2.remap(tone, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=_level_tone())
         cv2.multiply(grey, grain, dst=grey)
         if gloss is not None:
             # sparkle of glassy facets: the same grain bank, another window, only its bright tail
-            facets = _bank_window(_grain_bank(self.seed, *view.bank_shape), view.shape, powder_rng)
+            facets = _bank_window(_grain_bank(self.seed % BANKS, *view.bank_shape), view.shape, powder_rng)
             shine = cv2.remap(gloss, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0.0)
             sparkle = cv2.threshold(facets, 1.06, 0.0, cv2.THRESH_TOZERO)[1]
             cv2.multiply(sparkle, shine, dst=sparkle)
@@ -218,7 +219,7 @@ class Scene:
                 cv2.add(grey, lit),
             )
         colour = cv2.merge([blue, green, red])
-        noise = _bank_window(_noise_bank(self.seed, self.noise_levels, *view.bank_shape), view.shape, shot_rng)
+        noise = _bank_window(_noise_bank(self.seed % BANKS, self.noise_levels, *view.bank_shape), view.shape, shot_rng)
         return np.asarray(cv2.add(colour, noise, dtype=cv2.CV_8U), np.uint8)
 
     def _draw_blade(self, grey: cv2.typing.MatLike, blade_x_mm: float) -> None:
@@ -362,20 +363,20 @@ def _light_field(pose: CameraPose, plate: ScenePlate, light: Lighting) -> Floats
     return field_of_light
 
 
-@lru_cache(maxsize=2)
-def _grain_bank(seed: int, rows: int, columns: int) -> Floats:
+@lru_cache(maxsize=BANKS)
+def _grain_bank(bank: int, rows: int, columns: int) -> Floats:
     """Powder: grain of about a pixel, clumps, and faint recoat lines along the blade's travel (x); mean 1."""
-    rng = np.random.default_rng([seed, 3])
+    rng = np.random.default_rng([bank, 3])
     grain = cv2.GaussianBlur(rng.standard_normal((rows, columns), np.float32), (0, 0), 0.8)
     clumps = cv2.GaussianBlur(rng.standard_normal((rows, columns), np.float32), (0, 0), 4.0)
     lines = cv2.GaussianBlur(rng.standard_normal((rows, 1), np.float32), (1, 0), 0.01, sigmaY=2.0)
-    bank = 1.0 + 0.035 * grain / grain.std() + 0.012 * clumps / clumps.std() + 0.008 * lines / lines.std()
-    return np.asarray(bank, np.float32)
+    mixed = 1.0 + 0.035 * grain / grain.std() + 0.012 * clumps / clumps.std() + 0.008 * lines / lines.std()
+    return np.asarray(mixed, np.float32)
 
 
-@lru_cache(maxsize=2)
-def _noise_bank(seed: int, levels: float, rows: int, columns: int) -> Floats:
-    rng = np.random.default_rng([seed, 4])
+@lru_cache(maxsize=BANKS)
+def _noise_bank(bank: int, levels: float, rows: int, columns: int) -> Floats:
+    rng = np.random.default_rng([bank, 4])
     return np.float32(levels) * rng.standard_normal((rows, columns, 3), np.float32)
 
 

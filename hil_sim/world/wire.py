@@ -12,13 +12,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import struct
 import weakref
 from typing import Any
 
 from firmware_bridge.errors import TransportError
 from firmware_bridge.transport import WRITE_QUEUE_BYTES, Receiver, Transport, register_scheme
+from hil_sim.virtual_process import current_process
 from hil_sim.world.faults.schedule import Faults, FaultSchedule
-from hil_sim.world.wire_line import BITS_PER_BYTE, UNPACED_BOUND, Emulator, Line, Session, Tap, Wire
+from hil_sim.world.process_wire import ProcessTransport
+from hil_sim.world.wire_line import BITS_PER_BYTE, UNPACED_BOUND, Emulator, Line, Session, Wire
+from hil_sim.world.wire_point import Tap
 from hil_sim.world.wire_pty import PtyWire
 
 __all__ = ["Emulator", "Session", "Tap", "Wire", "lay_pty", "lay_tcp", "lay_virtual"]
@@ -95,9 +100,18 @@ class VirtualWire(Wire):
         self._ends: list[_VirtualTransport] = []
         self._lines: list[Line] = []
         self._absent_until_s = 0.0
+        self._plugs = 0
 
-    def connect(self, receiver: Receiver) -> Transport:
+    @property
+    def port(self) -> str:
+        return f"{self.url}@{self._plugs}"
+
+    def connect(self, receiver: Receiver, port: str = "") -> Transport:
         now_s = asyncio.get_running_loop().time()
+        if port and port != str(self._plugs):
+            raise TransportError(f"there is no port {self.url}@{port}: the device is at {self.port} now.")
+        if self.refuses(now_s):
+            raise TransportError(f"{self.url} refuses the connection: nothing serves it there. Is the device running?")
         if now_s < self._absent_until_s:
             raise TransportError(f"{self.url} is absent: the device has hung up. Plug it in again or wait for it.")
         if self.baud and self._ends:
@@ -127,6 +141,10 @@ class VirtualWire(Wire):
             line.end()
         self._lines.clear()
 
+    def plug_elsewhere(self, back_after_s: float) -> None:
+        self._plugs += 1 if self.baud else 0
+        self.hang_up(back_after_s)
+
     def close(self) -> None:
         wires = _wires_here()
         if wires.get(self.name) is self:
@@ -140,7 +158,7 @@ class _VirtualTransport(Transport):
     def __init__(self, wire: VirtualWire, receiver: Receiver) -> None:
         super().__init__(wire.url, receiver, BITS_PER_BYTE / wire.baud if wire.baud else 0.0)
         self._wire = wire
-        self.line = Line(wire, receiver.data_received, inline=False)
+        self.line = Line(wire, receiver.data_received, inline=False, reset=None if wire.baud else self._reset)
 
     def write(self, data: bytes) -> None:
         inward = self.line.inward
@@ -160,19 +178,28 @@ class _VirtualTransport(Transport):
         if self.line.is_open:
             self.line.end_when_carried()
 
+    def _reset(self) -> None:
+        self.lose(
+            TransportError(f"{self.url}: the connection broke (the peer has reset it). Is the device restarting?")
+        )
+
     def lose(self, error: TransportError) -> None:
         self.line.end()
         self._finish(error)
 
 
 async def _open_sim(url: str, receiver: Receiver, timeout_s: float) -> Transport:
-    name = url.partition(":")[2].partition("?")[0]  # `?baud=N` is for whoever plans the bus: the wire knows its own
+    target = url.partition(":")[2].partition("?")[0]  # `?baud=N` is for whoever plans the bus: the wire knows its own
+    name, _, port = target.partition("@")
     wire = _wires_here().get(name)
     if wire is None:
         laid = ", ".join(sorted(_wires_here())) or "none"
         raise TransportError(f"{url}: no wire of that name is laid on this loop (laid: {laid}).")
     await asyncio.sleep(wire.latency_s)
-    return wire.connect(receiver)
+    process = current_process()
+    if process is None:
+        return wire.connect(receiver, port)
+    return ProcessTransport(process, wire.url, receiver, lambda ear: wire.connect(ear, port))
 
 
 register_scheme("sim", _open_sim)
@@ -196,8 +223,14 @@ class TcpWire(Wire):
         port = self._server.sockets[0].getsockname()[1]
         self.url = f"tcp:{host}:{port}"
 
-    def is_absent(self) -> bool:
-        return asyncio.get_running_loop().time() < self._absent_until_s
+    @property
+    def port(self) -> str:
+        return self.url
+
+    def takes_nobody(self) -> bool:
+        """Whether a connection that was just made is reset at once."""
+        now_s = asyncio.get_running_loop().time()
+        return now_s < self._absent_until_s or self.refuses(now_s)
 
     def hang_up(self, back_after_s: float = -1.0) -> None:
         """Reset every connection; one that is made before the device is back is reset at once."""
@@ -213,6 +246,9 @@ class TcpWire(Wire):
         self.hang_up()
 
 
+_RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
+
+
 class _TcpEnd(asyncio.Protocol):
     """The device's end of one TCP connection."""
 
@@ -223,11 +259,11 @@ class _TcpEnd(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # asyncio has set TCP_NODELAY
-        if self._wire.is_absent():
+        if self._wire.takes_nobody():
             self._transport.abort()
             return
         try:
-            self._line = Line(self._wire, self._to_host, inline=True)
+            self._line = Line(self._wire, self._to_host, inline=True, reset=self.cut)
         except ConnectionRefusedError:  # the device takes no more of them
             self._transport.abort()
             return
@@ -250,6 +286,8 @@ class _TcpEnd(asyncio.Protocol):
             self._wire.ends.remove(self)
 
     def cut(self) -> None:
+        if (endpoint := self._transport.get_extra_info("socket")) is not None:  # none in virtual time
+            endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
         self._transport.abort()
         if self._line is not None:
             self._line.end()

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from hil_sim.world.faults.schedule import Faults, FaultSchedule
 from hil_sim.world.pty_speed import is_other_speed, set_speed
-from hil_sim.world.wire_line import CHUNK_BYTES, Emulator, Line, Tap, Wire
+from hil_sim.world.wire_line import CHUNK_BYTES, Emulator, Line, Wire
+from hil_sim.world.wire_point import Tap
 
 log = logging.getLogger(__name__)
 
@@ -49,26 +50,41 @@ class PtyWire(Wire):
         self._line: Line | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._master = -1
+        self._next: tuple[int, str] | None = None  # a port that nobody has been shown yet
         self._garbled = False
         self._plug_in()
 
     # ---- the port comes and goes ------------------------------------------------------------------------------------
 
+    @property
+    def port(self) -> str:
+        return self._device
+
     def _plug_in(self) -> None:
+        master, device = self._next or self._new_port()
+        self._next = None
+        try:
+            self._point_symlink_at(device)
+        except BaseException:
+            os.close(master)
+            raise
+        self._master = master
+        self._poll = select.poll()
+        self._poll.register(master, select.POLLIN)
+        self._timer = self._loop.call_later(_LOOK_EVERY_S, self._look)
+
+    def _new_port(self) -> tuple[int, str]:
+        """A raw pty: its master, and the path of its slave, which is not kept open."""
         master, slave = os.openpty()
         try:
             self._make_raw(slave)
             os.set_blocking(master, False)
-            self._point_symlink_at(os.ttyname(slave))
+            return master, os.ttyname(slave)
         except BaseException:
             os.close(master)
             raise
         finally:
             os.close(slave)
-        self._master = master
-        self._poll = select.poll()
-        self._poll.register(master, select.POLLIN)
-        self._timer = self._loop.call_later(_LOOK_EVERY_S, self._look)
 
     def _make_raw(self, slave: int) -> None:
         tty.setraw(slave)
@@ -103,8 +119,15 @@ class PtyWire(Wire):
         if back_after_s >= 0:
             self._timer = self._loop.call_later(back_after_s, self._plug_in)
 
+    def plug_elsewhere(self, back_after_s: float) -> None:
+        self._next = self._new_port()  # while the old one holds its number
+        self.hang_up(back_after_s)
+
     def close(self) -> None:
         self._pull_out()
+        if self._next is not None:
+            os.close(self._next[0])
+            self._next = None
 
     # ---- hosts come and go ------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,7 +12,8 @@ from msgspec import Meta
 
 from hil_sim.world.faults import check_faults
 from hil_sim.world.faults.schedule import Faults
-from hil_sim.world.wire import Wire, lay_pty, lay_tcp, lay_virtual
+from hil_sim.world.wire import Tap, Wire, lay_pty, lay_tcp, lay_virtual
+from hil_sim.world.wire_line import points_of
 
 MACHINES = Path(__file__).parent / "machines"
 
@@ -23,13 +24,13 @@ class WorldError(ValueError):
     """A machine file of the world that cannot be built."""
 
 
-def refuse_strange(faults: Faults, points: Iterable[str]) -> None:
-    """Refuse a schedule of which something would be accepted and never strike.
+def refuse_strange(faults: Faults, points: Iterable[str], also: Sequence[str] = ()) -> None:
+    """Refuse a schedule of which something would be accepted and never strike; `also`: what else was found.
 
     Raises:
         WorldError: what is wrong with it, in sentences.
     """
-    if sentences := check_faults(faults.schedule, points):
+    if sentences := [*check_faults(faults.schedule, points), *also]:
         raise WorldError(" ".join(sentences))
 
 
@@ -59,11 +60,12 @@ class DeviceLine:
 class Wiring:
     """The laid wires: `urls` by wire, `devices` to announce."""
 
-    def __init__(self, wires: Mapping[str, WireSpec], faults: Faults) -> None:
+    def __init__(self, wires: Mapping[str, WireSpec], faults: Faults, tap: Tap | None = None) -> None:
         self.urls: dict[str, str] = {}
         self.devices: list[DeviceLine] = []
         self._specs = wires
         self._faults = faults
+        self._tap = tap
         self._laid: list[Wire] = []
 
     async def lay(
@@ -77,14 +79,14 @@ class Wiring:
         for name, spec in self._specs.items():
             emulator = emulators[name]
             if how == "virtual":
-                laid = await lay_virtual(name, emulator, baud=spec.baud, faults=self._faults)
+                laid = await lay_virtual(name, emulator, baud=spec.baud, faults=self._faults, tap=self._tap)
                 url = laid.url if spec.baud is None else f"{laid.url}?baud={spec.baud}"
             elif spec.baud is None:
-                laid = await lay_tcp(name, emulator, faults=self._faults)
+                laid = await lay_tcp(name, emulator, faults=self._faults, tap=self._tap)
                 url = laid.url
             else:
                 assert directory is not None, "ptys need a directory for their names"
-                laid = await lay_pty(directory, name, emulator, baud=spec.baud, faults=self._faults)
+                laid = await lay_pty(directory, name, emulator, baud=spec.baud, faults=self._faults, tap=self._tap)
                 url = laid.url
             self._laid.append(laid)
             self.urls[name] = url
@@ -99,7 +101,7 @@ class Wiring:
     @property
     def points(self) -> list[str]:
         """The places on wires that faults can strike."""
-        return [f"{name}.{way}" for name in self._specs for way in ("to_device", "to_host")]
+        return [point for name, spec in self._specs.items() for point in points_of(name, spec.baud)]
 
     def close(self) -> None:
         """Take every wire away."""

@@ -3,8 +3,9 @@
 State: x, y (m, map), heading (rad), gyro bias (rad/s), slip (the share of the wheels' motion that the ground takes)
 and drift (metres to the left for each metre rolled). Wheels and gyro carry it forward; positions (tracker) and
 landmarks (tags) pull it straight, and so teach bias, slip and drift. A measurement that is too far from what is
-expected (chi-square, one in a thousand) is counted and left out; when everything has been left out for long enough,
-it is the filter that is wrong, and its uncertainty grows until it believes again.
+expected (chi-square, one in a thousand) is counted and left out. When everything has been left out for long enough,
+one of the two is wrong. What the wheels can have rolled in that time may be the filter's fault: its uncertainty grows
+until it believes again. What is farther than that is not believed, however often it is told: the rover is `astray`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 
 from control.rover.drive.kinematics import Floats, KinematicsError, Pose2D, Twist2D, wrapped
 
+REACH_M, REACH_SHARE = 0.3, 1.5  # a rover may truly be so far from its filter: this, and of what its wheels have rolled
 STRETCH_SIGMAS, STRETCH_CHANGE = 3.0, 0.05  # of slip and drift from one stretch to the next
 CHI2_999 = {1: 10.83, 2: 13.82, 3: 16.27}
 """99.9 % of a chi-square distribution by degrees of freedom."""
@@ -80,6 +82,10 @@ class Localiser:
         self._turning = 0.0
         self._stretch: tuple[float, float] | None = None
         self._gated_in_a_row = 0
+        self._rolled_m = 0.0  # since a place was believed last
+        self.astray_m: float | None = None
+        """How far what is told again and again is from where wheels and gyro can have brought the rover; None: they
+        agree."""
 
     # -- what is believed -----------------------------------------------------------------------------------------
 
@@ -137,6 +143,7 @@ class Localiser:
         state[Y] += dy
         state[HEADING] = wrapped(float(state[HEADING]) + turn)
         rolled_m = math.hypot(along_m, across_m)
+        self._rolled_m += rolled_m
         own = (s.rolled_share * rolled_m) ** 2 + s.rolled_m**2 * rolled_m
         noise = np.zeros((6, 6))
         noise[X, X] = noise[Y, Y] = own
@@ -258,11 +265,14 @@ class Localiser:
         self._p = left @ self._p @ left.T + gain @ noise @ gain.T
         self.counters.taken += 1
         if place:
-            self._gated_in_a_row = 0
+            self._gated_in_a_row, self._rolled_m, self.astray_m = 0, 0.0, None
         return True
 
     def _doubt(self, off_m: float) -> None:
-        """All that came for a while was left out: believe oneself less, by as much as they are off."""
+        """All that came for a while was left out: believe oneself less, by as much as they are off, if that can be."""
+        if off_m > REACH_M + REACH_SHARE * self._rolled_m + 3.0 * self.sigma_m:
+            self.astray_m = off_m
+            return
         self._gated_in_a_row = 0
         self.counters.doubts += 1
         self._p[X, X] += off_m**2

@@ -2,7 +2,7 @@
 it safe without a host.
 
 Registers (PDU addresses, u16): 0 id, 1 set-point 0.1 W, 2 shutter, 3 arm token, 4 fire, 5 emission 0.1 W, 6 status,
-7 watchdog ms, 8 stop.
+7 watchdog ms, 8 stop, 9-10 energy since it was armed 0.1 J (high word first; what its photodiode has seen).
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from hil_sim.world.emulators.modbus_pdu import DEVICE_FAILURE, ILLEGAL_ADDRESS, ModbusDevice, Refusal
+from hil_sim.world.plant.beam_source import BeamSource
 
 MODEL_ID = 0x4B48
 TOKEN_LIFE_S = 30.0
 POWER_MAX_DW = 2000  # tenths of a watt
 WATCHDOG_MS = (100, 5000)
-ID, POWER, SHUTTER, TOKEN, FIRE, EMISSION, STATUS, WATCHDOG, STOP = range(9)
-READ_ONLY = frozenset({ID, EMISSION, STATUS})
+ID, POWER, SHUTTER, TOKEN, FIRE, EMISSION, STATUS, WATCHDOG, STOP, ENERGY, ENERGY_LOW = range(11)
+REGISTERS = 11
+READ_ONLY = frozenset({ID, EMISSION, STATUS, ENERGY, ENERGY_LOW})
 
 
 class Timer(Protocol):
@@ -37,10 +39,12 @@ class Timers(Protocol):
 class BeamHead(ModbusDevice):
     """The head's firmware: arm, fire, token expiry, watchdog, stop latch and interlock.
 
-    `on_emission(t_s, watts)` is called whenever the power it would emit at S = 1 changes; `emission_w(t_s)` is the
-    power that leaves it now (W). `timers` is the event loop: the watchdog and the token strike at their own time,
-    though nobody asks. A block write (FC16) is checked for addresses and ranges whole before anything changes; then
-    registers take their values in rising order until one is refused by the head's state.
+    `on_emission(t_s, watts)` is called whenever the power it would emit at S = 1 changes, `on_leak(t_s, watts)` when
+    what it emits whatever fire and S say does; `emission_w(t_s)` is the power that leaves it now (W), `energy_j(t_s)`
+    all that has left it so far (J). `source`: what stands behind the firmware. `timers` is the event loop: the watchdog
+    and the token strike at their own time, though nobody asks. A block write (FC16) is checked for addresses and ranges
+    whole before anything changes; then registers take their values in rising order until one is refused by the head's
+    state.
     """
 
     reply_delay_s = 0.002
@@ -51,12 +55,18 @@ class BeamHead(ModbusDevice):
         on_emission: Callable[[float, float], None],
         emission_w: Callable[[float], float],
         timers: Timers,
+        energy_j: Callable[[float], float] = lambda _t_s: 0.0,
+        on_leak: Callable[[float, float], None] = lambda _t_s, _watts: None,
+        source: BeamSource | None = None,
     ) -> None:
+        self.source = source or BeamSource()
         self._on_emission = on_emission
+        self._on_leak = on_leak
         self._emission_w = emission_w
+        self._energy_j = energy_j
+        self.sense_w: Callable[[float], float] = self.emitted_w  # what its photodiode shows
         self._timers = timers
         self._power_dw = 0
-        self._shutter_open = False
         self._token = 0
         self._firing = False
         self._watchdog_ms = 1000
@@ -66,7 +76,8 @@ class BeamHead(ModbusDevice):
         self._fault = False
         self._token_ends_s = 0.0
         self._fed_s = 0.0
-        self._capability_w = 0.0
+        self._capability_w = self._leak_w = 0.0
+        self._armed_at_j = 0.0
         self._timer: Timer | None = None
         self._timer_at_s = 0.0
         self.watchdog_trips = 0
@@ -78,9 +89,32 @@ class BeamHead(ModbusDevice):
         """Power it would emit at S = 1, W."""
         return self._capability_w
 
+    def emitted_w(self, t_s: float) -> float:
+        """Power that leaves it now, W."""
+        return self._emission_w(t_s) if self._capability_w + self._leak_w > 0 else 0.0
+
+    @property
+    def leak_w(self) -> float:
+        """Power that leaves it now whatever it was told, W."""
+        return self._leak_w
+
     @property
     def armed(self) -> bool:
         return self._token != 0
+
+    @property
+    def _shutter_open(self) -> bool:
+        """Where the blade's switch sees it."""
+        return self.source.shutter_open
+
+    @_shutter_open.setter
+    def _shutter_open(self, is_open: bool) -> None:
+        self.source.move_shutter(is_open)
+
+    def source_changed(self, t_s: float) -> None:
+        """Something has happened to what stands behind the firmware; a blade that came free goes where it should."""
+        self.settle(t_s)
+        self._report(t_s)
 
     def set_interlock(self, t_s: float, ok: bool) -> None:
         """The door, seen by the head's own switch."""
@@ -95,6 +129,13 @@ class BeamHead(ModbusDevice):
         self._fault = present
         if present:
             self._disarm(t_s)
+
+    def power_cycle(self, t_s: float) -> None:
+        """Dark, disarmed, shutter closed, latches and settings as delivered."""
+        self.settle(t_s)
+        self._power_dw, self._watchdog_ms = 0, 1000
+        self._shutter_open = self._tripped = self._stopped = False
+        self._disarm(t_s)
 
     # -- time
     def settle(self, t_s: float) -> None:
@@ -137,14 +178,18 @@ class BeamHead(ModbusDevice):
         self._report(t_s)
 
     def _report(self, t_s: float) -> None:
-        watts = self._power_dw / 10 if self._firing and self._shutter_open else 0.0
+        watts = self.source.gated_w(self._power_dw / 10) if self._firing else 0.0
         if watts != self._capability_w:
             self._capability_w = watts
             self._on_emission(t_s, watts)
+        leak_w = self.source.leak_w
+        if leak_w != self._leak_w:
+            self._leak_w = leak_w
+            self._on_leak(t_s, leak_w)
 
     # -- registers
     def read_holding(self, address: int, count: int, t_s: float) -> Sequence[int]:
-        if address + count > 9:
+        if address + count > REGISTERS:
             raise Refusal(ILLEGAL_ADDRESS)
         self.settle(t_s)
         return [self._read(register, t_s) for register in range(address, address + count)]
@@ -161,7 +206,7 @@ class BeamHead(ModbusDevice):
         if register == FIRE:
             return int(self._firing)
         if register == EMISSION:
-            return min(round(self._emission_w(t_s) * 10), 0xFFFF) if self._capability_w > 0 else 0
+            return min(max(round(self.sense_w(t_s) * 10), 0), 0xFFFF)
         if register == STATUS:
             return (
                 int(self._interlock_ok)
@@ -172,11 +217,14 @@ class BeamHead(ModbusDevice):
             )
         if register == WATCHDOG:
             return self._watchdog_ms
+        if register in (ENERGY, ENERGY_LOW):
+            tenths = min(max(round((self._energy_j(t_s) - self._armed_at_j) * 10), 0), 0xFFFF_FFFF)
+            return tenths >> 16 if register == ENERGY else tenths & 0xFFFF
         return int(self._stopped)
 
     def write_holding(self, address: int, values: Sequence[int], t_s: float) -> None:
         end = address + len(values)
-        if end > 9 or any(register in READ_ONLY for register in range(address, end)):
+        if end > REGISTERS or any(register in READ_ONLY for register in range(address, end)):
             raise Refusal(ILLEGAL_ADDRESS)
         self.settle(t_s)
         for register, value in zip(range(address, end), values, strict=True):
@@ -198,7 +246,7 @@ class BeamHead(ModbusDevice):
             self._power_dw = value
         elif register == SHUTTER:
             self._shutter_open = value == 1
-            self._firing = self._firing and self._shutter_open
+            self._firing = self._firing and value == 1 and self._shutter_open
         elif register == TOKEN:
             self._write_token(value, t_s)
         elif register == FIRE:
@@ -220,6 +268,8 @@ class BeamHead(ModbusDevice):
             return
         if self._tripped or self._stopped or not self._interlock_ok or self._token not in (0, value):
             raise Refusal(DEVICE_FAILURE)
+        if self._token == 0:
+            self._armed_at_j = self._energy_j(t_s)
         self._token = value
         self._token_ends_s = t_s + TOKEN_LIFE_S
         self._fed_s = t_s

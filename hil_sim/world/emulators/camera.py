@@ -1,7 +1,8 @@
 """An emulated network camera: HTTP/1.1 requests in, JPEG pictures out.
 
 The picture is taken in two steps, as a camera does it: `shoot(t_s)` holds the truth of that moment fast (cheap, on the
-loop), the picture is developed from it beside the loop. The camera serves one request at a time, whoever asks.
+loop), the picture is developed from it beside the loop. The camera serves one request at a time, whoever asks. Where
+`shoot` gives None the sensor hangs: that request is never answered, and the next connection starts afresh.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 
 Develop = Callable[[], bytes]
-Shoot = Callable[[float], Develop]
+Shoot = Callable[[float], Develop | None]
 
 REQUEST_BYTES_MAX = 8 * 1024
 PICTURE_BYTES_MAX = 8_000_000
@@ -109,6 +110,9 @@ class CameraSession:
         except Exception:
             self._finish(500, b"", b"")
             raise
+        if develop is None:
+            self._camera.busy = False
+            return
         due_s = self._loop.time() + self._camera.readout_s
         self._loop.run_in_executor(None, develop).add_done_callback(lambda picture: self._developed(picture, due_s))
 

@@ -112,6 +112,14 @@ class DeltaMs300(ModbusDevice):
         self.motor.set_load(t_s, load)
         self._watch_current(t_s)
 
+    def power_cycle(self, t_s: float) -> None:
+        """The motor coasts; faults and orders are forgotten, parameters are in its memory."""
+        self.settle(t_s)
+        self._running = self._jogging = self._reverse = self._base_block = False
+        self._fault, self._warning, self._set_chz = Fault.NONE, 0, 0
+        self._overload_since_s = None
+        self._let_go(t_s)
+
     def _timeout_s(self) -> float:
         parameters = self._parameters
         if parameters[TIMEOUT] == 0 or parameters[TIMEOUT_ACTION] > COAST or self._warning or self._fault:

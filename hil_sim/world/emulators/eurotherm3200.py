@@ -78,6 +78,12 @@ class Eurotherm3200(ModbusDevice):
         self.advance_to(t_s)
         self._sensor_broken = broken
 
+    def power_cycle(self, t_s: float) -> None:
+        """The remote set-point is gone and, unverified, the local one is in charge; the rest is in its memory."""
+        self.advance_to(t_s)
+        self._held |= {REMOTE_SP: 0, LOCAL_REMOTE: 0, MODE: NORMAL}
+        self._remote_written_s = None
+
     def advance_to(self, t_s: float) -> None:
         """Run every control period that has come by `t_s`."""
         self.loop.advance_to(t_s, self._demand)
@@ -85,6 +91,8 @@ class Eurotherm3200(ModbusDevice):
     def _demand(self, t_s: float, temp_c: float) -> float:
         held = self._held
         if self._sensor_broken or held[MODE] != NORMAL or held[ACTION] != 0:  # direct acting: it would cool
+            return 0.0
+        if t_s < self.silent_until_s:  # it has no power
             return 0.0
         tuning = Tuning(max(held[PB], 1) / 10, held[TI], held[TD])
         return self.loop.pid(temp_c, self._working_sp(t_s) / self._steps, tuning)
@@ -123,7 +131,7 @@ class Eurotherm3200(ModbusDevice):
         raise Refusal(ILLEGAL_ADDRESS)
 
     def _pv(self, t_s: float) -> int:
-        return -32768 if self._sensor_broken else self._word(self.plate.temp_c(t_s))
+        return -32768 if self._sensor_broken else self._word(self.loop.sense(t_s))
 
     def _status(self, t_s: float) -> int:
         if self._sensor_broken:

@@ -8,6 +8,7 @@ is not heard is lost without a word, as on the board. There is no checksum: a da
 
 from __future__ import annotations
 
+import asyncio
 from math import inf
 
 from hil_sim.world.emulators import grbl_line as codes
@@ -58,6 +59,8 @@ class GrblEmulator(Board):
     # ---- the button and the door ------------------------------------------------------------------------------------
     def reset(self) -> None:
         """DTR pulse or reset button: everything is forgotten but the EEPROM, position included."""
+        if self._loop is None:  # power may go before any host has come
+            self._loop = asyncio.get_running_loop()
         now_s = self._begin()
         self.resets += 1
         self.firmware.planner.kill(now_s)

@@ -28,7 +28,7 @@ class HeatingLoop:
     who asks, and when, changes nothing.
 
     `on_power(t_s, watts)`: told when the heater's power changes; `on_temp(t_s, temp_c)`: told when the plate has moved
-    by more than 0.2 degC since it was last told.
+    by more than 0.2 degC since it was last told. `sense(t_s)`: what its thermocouple shows, degC; it steers by that.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class HeatingLoop:
         on_temp: Callable[[float, float], object] | None,
     ) -> None:
         self.plate = plate
+        self.sense: Callable[[float], float] = plate.sensor_c
         self.output_percent = 0.0
         self._period_s = period_s
         self._start_s = t_s
@@ -59,14 +60,14 @@ class HeatingLoop:
             self._tick += 1
 
     def _control(self, t_s: float, demand: Demand) -> None:
-        temp_c = self.plate.temp_c(t_s)
-        self.output_percent = demand(t_s, temp_c)
-        self._last_c = temp_c
+        temp_c, seen_c = self.plate.temp_c(t_s), self.sense(t_s)
+        self.output_percent = demand(t_s, seen_c)
+        self._last_c = seen_c
         watts = self.output_percent / 100 * self.plate.config.max_power_w
-        if watts != self.plate.power_w:
+        if watts != self.plate.asked_w:
             self.plate.set_power(t_s, watts)
             if self._on_power is not None:
-                self._on_power(t_s, watts)
+                self._on_power(t_s, self.plate.power_w)
         if self._on_temp is not None and (self._told_c is None or abs(temp_c - self._told_c) > TOLD_C):
             self._told_c = temp_c
             self._on_temp(t_s, temp_c)

@@ -12,7 +12,7 @@ watchdog on its line: a path or a jog ends by itself, velocity mode (2) does not
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from hil_sim.world.emulators.modbus_pdu import (
@@ -35,6 +35,8 @@ PATH_CONTROL_END = 0x6020
 PATHS, PATH_WORDS, PATH_COUNT = 0x6200, 8, 16
 PATHS_END = PATHS + PATH_WORDS * PATH_COUNT
 INSTANT_TRIGGER = PATHS + 7  # the last word of path 0 is the trigger word again: one block sets a move and starts it
+
+POWER_ON_HOMING = {HOMING_MODE: 0, HOMING_RPM: 200, HOMING_CREEP_RPM: 50, HOMING_ACC: 100, HOMING_DEC: 100}
 
 RUN, HOME, SET_ZERO, STOP = 0x10, 0x20, 0x21, 0x40
 MODE_ABSOLUTE, MODE_VELOCITY, MODE_RELATIVE = 0x01, 0x02, 0x41
@@ -96,6 +98,7 @@ class LeadshineDrive(ModbusDevice):
         self.bad_crc_exception = 0x08 if answers_bad_crc else None
         self.reply_delay_s = 0.00244 if baud >= 115200 else 0.0205 * 9600 / baud
         self.axis = axis
+        self.sense_mm: Callable[[float], float] = axis.position_at  # what the encoder shows; the motor goes by steps
         self.mm_per_rev = mm_per_rev
         self.home_mm = home_mm
         self.nonvolatile_writes = 0
@@ -103,7 +106,7 @@ class LeadshineDrive(ModbusDevice):
         self._parameters = [0] * PARAMETERS_END
         for register, value in DELIVERED.items():
             self._parameters[register] = value
-        self._path_control = {HOMING_MODE: 0, HOMING_RPM: 200, HOMING_CREEP_RPM: 50, HOMING_ACC: 100, HOMING_DEC: 100}
+        self._path_control = dict(POWER_ON_HOMING)
         self._paths = [0] * (PATH_WORDS * PATH_COUNT)
         self._control_status = NOT_SAVED
         self._jog_until_s = -math.inf
@@ -124,6 +127,20 @@ class LeadshineDrive(ModbusDevice):
         self._settle(t_s)
         self._trip(t_s)
 
+    def power_cycle(self, t_s: float) -> None:
+        """The motor is let go where it stands, which is 0 from now on; not homed, not enabled, settings as delivered.
+        Saved settings are not modelled: the bench's host saves none."""
+        self._settle(t_s)
+        if self.axis.moving(t_s):
+            self.axis.stop(t_s, EMERGENCY_MM_S2)
+        self._parameters = [DELIVERED.get(register, 0) for register in range(PARAMETERS_END)]
+        self._path_control = dict(POWER_ON_HOMING)
+        self._paths = [0] * (PATH_WORDS * PATH_COUNT)
+        self._control_status, self._jog_until_s = NOT_SAVED, -math.inf
+        self._zero_mm = self.axis.position_at(t_s)
+        self._fault = self._homed = self._homing = self._running = False
+        self._done_s, self._done_bits, self._top_rpm = -math.inf, 0, 0.0
+
     def break_memory(self) -> None:
         """From now on saving fails."""
         self._saving_fails = True
@@ -131,7 +148,7 @@ class LeadshineDrive(ModbusDevice):
     def position_pulses(self, t_s: float) -> int:
         """The counter, which is what the host can read."""
         self._settle(t_s)
-        revolutions = (self.axis.position_at(t_s) - self._zero_mm) / self.mm_per_rev
+        revolutions = (self.sense_mm(t_s) - self._zero_mm) / self.mm_per_rev
         return round(revolutions * self._parameters[PULSES_PER_REV])
 
     # -- state

@@ -14,8 +14,9 @@ from collections.abc import Callable
 
 from hil_sim.world.emulators.line_session import LineSession
 from hil_sim.world.emulators.marlin_commands import Wait, commands_of
+from hil_sim.world.emulators.marlin_debug import DebugConsole, Debugged, DebuggedChecker
 from hil_sim.world.emulators.marlin_firmware import Firmware, Heaters, MarlinBuild, Settings, new_heaters
-from hil_sim.world.emulators.marlin_moves import extruding_move, linear_words
+from hil_sim.world.emulators.marlin_moves import extruding_move, linear_words, watched_move
 from hil_sim.world.emulators.marlin_protocol import (
     KILLED,
     NUMBER_ABSENT,
@@ -57,6 +58,7 @@ class MarlinEmulator:
         self._send: Callable[[bytes], None] | None = None
         self._session: LineSession | None = None
         self._stored: Settings | None = None
+        self.drop_line: Callable[[], None] | None = None  # the wire puts here what hangs it up
         self._latest_s = 0.0
         self._commands = commands_of(self.build)
         self._says_wait = self.build.no_timeouts_s > 0.0
@@ -79,6 +81,8 @@ class MarlinEmulator:
 
     def reset(self) -> None:
         """DTR pulse or reset button: everything is forgotten but stored settings, position included."""
+        if self._loop is None:  # power may go before any host has come
+            self._loop = asyncio.get_running_loop()
         now_s = self._now()
         self.resets += 1
         self.firmware.now_s = now_s
@@ -115,7 +119,9 @@ class MarlinEmulator:
         self._state = _RUNNING
         self._ring = b""
         self._assembler = LineAssembler()
-        self._checker = LineChecker(numbers_with_checksums=self.build.numbers_with_checksums)
+        strict = self.build.numbers_with_checksums
+        self._debug = DebugConsole(self._debugged()) if self.build.debug_commands else None
+        self._checker = DebuggedChecker(self._debug, strict) if self._debug is not None else LineChecker(strict)
         self._scanner = EmergencyScanner() if self.build.emergency_parser else None
         self._queue: deque[Command] = deque()
         self._work: Wait | None = None  # the waiting command's generator
@@ -132,6 +138,17 @@ class MarlinEmulator:
         fw.kill = self._kill
         self._timers: Timers = Timers(fw, now=self._now, call_at=self._call_at, say=self._say, halt=self._halt)
         fw.reschedule_reports = self._timers.reschedule_reports
+
+    def _debugged(self) -> Debugged:
+        return Debugged(
+            say=self._say,
+            kill=self._kill,
+            reset=self.reset,
+            doze=self._doze,
+            end_wait=lambda: self._emergency("M108"),
+            set_ambient=self._set_ambient,
+            drop_line=lambda: self.drop_line,
+        )
 
     def _booted(self) -> None:
         self._timer = None
@@ -252,13 +269,16 @@ class MarlinEmulator:
         command = self._queue[0]
         if self.firmware.debug_flags & 1:
             self._say("echo:" + command.text.decode("latin-1"))
-        if command.linear is not None:
+        if command.linear is not None and not self.firmware.switches_watched:
             self._linear(command)
             return
         words = parse(command.text)
         self.firmware.line_no = int(command.number) if command.number else None
         if words.code in ("G0", "G1"):
-            self._work = extruding_move(self.firmware, words) if words.seen("E") else None
+            if self.firmware.switches_watched:
+                self._work = watched_move(self.firmware, words)
+            else:
+                self._work = extruding_move(self.firmware, words) if words.seen("E") else None
             if self._work is None:
                 self._linear(command._replace(linear=linear_words(command.number, words)))
                 return
@@ -350,6 +370,9 @@ class MarlinEmulator:
         queue, firmware = self._queue, self.firmware
         self._blocked = False
         command = queue[0]
+        if self._debug is not None and (sleep_s := self._debug.sleep_s(command)):
+            self._schedule(firmware.now_s + sleep_s, self._finish_late)
+            return
         if firmware.own_ok:
             firmware.own_ok = False
         elif self.build.advanced_ok:
@@ -373,6 +396,23 @@ class MarlinEmulator:
                 self._begin(firmware.now_s)
         elif self._says_wait:
             self._timers.idle()
+
+    def _finish_late(self) -> None:
+        self._timer = None
+        self.firmware.now_s = self._now()
+        self._finish()
+
+    def _set_ambient(self, temp_c: float) -> None:
+        for heater in self._heaters:
+            heater.set_ambient(self._now(), temp_c)
+
+    def _doze(self, for_s: float) -> None:
+        """Nothing is executed for so long, nor is what waits."""
+        self._stall_s = max(self._stall_s, self._now() + for_s)
+        if self._blocked:
+            self._cancel_timer()
+            self._look_s = max(self._look_s, self._stall_s)
+            self._schedule(self._look_s, self._look_again)
 
     # ---- stops ------------------------------------------------------------------------------------------------------
     def _emergency(self, code: str) -> None:
@@ -402,7 +442,7 @@ class MarlinEmulator:
         self._say(STR_ERROR + why)
         self._kill()
 
-    def _kill(self) -> None:
+    def _kill(self, last_words: bytes = KILLED) -> None:
         """Steppers, beam and heaters off, one sentence, and then deaf until a reset."""
         self.firmware.now_s = self._now()
         self.firmware.quick_stop(beam_stays=False)
@@ -414,7 +454,7 @@ class MarlinEmulator:
         self._ring = b""
         self._work = None
         self._state = _DEAD
-        self._emit(KILLED)
+        self._emit(last_words)
         self.firmware.action("poweroff")
 
     # ---- small things -----------------------------------------------------------------------------------------------
@@ -448,6 +488,8 @@ class MarlinEmulator:
         self._emit(line.encode("latin-1") + b"\n")
 
     def _emit(self, data: bytes) -> None:
+        if self._debug is not None:
+            data = self._debug.said(data)
         if self._send is not None:
             self._send(data)
 

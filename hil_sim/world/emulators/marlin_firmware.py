@@ -78,6 +78,7 @@ class MarlinBuild:
     power_loss_recovery: bool = False
     host_actions: bool = False
     host_prompts: bool = False  # need host_actions
+    debug_commands: bool = False  # OctoPrint's `!!DEBUG:` lines, which no real board knows
 
 
 def full_build(**changes: Any) -> MarlinBuild:
@@ -158,7 +159,9 @@ class Firmware:
         self.shift: list[float] = [0.0, 0.0, 0.0]  # host = native + shift (G92)
         self.relative = False
         self.homed = [False, False, False]
-        self._soft_mm = ([-inf, -inf, -inf], [inf, inf, inf])  # low and high end of each axis
+        self._ends_mm = ([-inf, -inf, -inf], [inf, inf, inf])  # low and high end of each axis
+        self._soft_mm = self._ends_mm  # those that hold: M211 takes them away
+        self.switches_watched = False  # M120: also by moves that do not home
         self.feed_mm_s = build.start_feed_mm_s
         self.feed_percent = 100.0
         self.cutter = STANDARD
@@ -222,7 +225,16 @@ class Firmware:
         """The axis stands at its switch, native 0: G92 is forgotten and the soft end stops hold from now on."""
         self.shift[axis] = 0.0
         self.homed[axis] = True
-        self._soft_mm[0][axis], self._soft_mm[1][axis] = 0.0, self.build.size_mm[axis]
+        self._ends_mm[0][axis], self._ends_mm[1][axis] = 0.0, self.build.size_mm[axis]
+
+    @property
+    def soft_stops(self) -> bool:
+        """Whether moves are kept within the ends of homed axes."""
+        return self._soft_mm is self._ends_mm
+
+    @soft_stops.setter
+    def soft_stops(self, on: bool) -> None:
+        self._soft_mm = self._ends_mm if on else ([-inf, -inf, -inf], [inf, inf, inf])
 
     def move(
         self,

@@ -156,6 +156,12 @@ class LumpedHeater:
         self._stuck_c = reading_c
         self.on_change()
 
+    def set_ambient(self, t_s: float, ambient_c: float) -> None:
+        """The room has another temperature from now on."""
+        self._settle(t_s)
+        self.ambient_c = ambient_c
+        self.on_change()
+
     def repair(self, t_s: float) -> None:
         """Element and sensor are in order again."""
         self._settle(t_s)
@@ -194,7 +200,7 @@ class LumpedHeater:
         return self._from_s + self.tau_s * log((self._from_c - self.ambient_c) / (low_c - self.ambient_c))
 
     def _goal_c(self) -> float:
-        return max(self.target_c, self.ambient_c) if self._has_power else self.ambient_c
+        return max(self.target_c, self.ambient_c) if self._has_power and self.target_c > 0.0 else self.ambient_c
 
     def _asymptote_c(self) -> float:
         return self.full_c if self._from_c < self._goal_c() else self.ambient_c

@@ -32,6 +32,9 @@ def synchronise(fw: Firmware) -> Wait:
         planner.advance(fw.now_s)
 
 
+SWITCH_MM = 0.005  # a switch that closed at a place is closed there again within this
+
+
 def wait_until(fw: Firmware, t_s: float) -> Wait:
     """Wait for a time."""
     while fw.now_s < t_s:
@@ -100,6 +103,38 @@ def extruding_move(fw: Firmware, words: Words) -> Wait | None:
     return extrude(fw, way_mm, fw.feed_mm_s)
 
 
+def watched_move(fw: Firmware, words: Words) -> Wait:
+    """A G0/G1 under M120: it ends where an end switch closes, and what is left of it is lost; the firmware goes on
+    counting as if it had been made (unverified; the wording of its line too)."""
+    yield from synchronise(fw)
+    take_feed(fw, words)
+    fw.beam_fraction(rapid=words.code == "G0", s=words.number("S"))
+    gantry, now_s = fw.gantry, fw.now_s
+    x, y, z = (words.number(axis) for axis in AXES)
+    target = fw.clamped(fw.destination(x, y, z))
+    here, counted = gantry.position_at(now_s), gantry.controller_at(now_s)
+    share, struck = 1.0, ""
+    for i, axis in enumerate(AXES):
+        way_mm = target[i] - counted[i]
+        to_switch_mm = gantry.switch_mm[i] - here[i]
+        if way_mm < 0.0 and target[i] != fw.position[i] and way_mm < to_switch_mm - SWITCH_MM:
+            struck += f" {axis}:{counted[i] + to_switch_mm:.2f}"
+            share = min(share, max(to_switch_mm / way_mm, 0.0))
+    end: Point = (
+        counted[0] + share * (target[0] - counted[0]),
+        counted[1] + share * (target[1] - counted[1]),
+        counted[2] + share * (target[2] - counted[2]),
+    )
+    if share == 1.0:
+        end = target
+    if end != fw.position:
+        yield from travel(fw, end, fw.feed_mm_s * fw.feed_percent / 100.0)
+    if struck:
+        fw.say(f"echo:endstops hit: {struck}")
+        gantry.datum(target)
+        fw.position = fw.planner.position = target
+
+
 def extrude(fw: Firmware, way_mm: float, speed_mm_s: float) -> Wait:
     """Move E alone, in or out."""
     yield from synchronise(fw)
@@ -142,7 +177,7 @@ def g28(fw: Firmware, words: Words) -> Wait:
     named = [i for i, axis in enumerate(AXES) if words.seen(axis)] or [0, 1, 2]
     for i in named:
         speed, bump = build.homing_speed_mm_s[i], build.homing_bump_mm[i]
-        legs = [(-gantry.position_at(fw.now_s)[i], speed), (bump, speed), (-bump, speed / 2)]
+        legs = [(gantry.switch_mm[i] - gantry.position_at(fw.now_s)[i], speed), (bump, speed), (-bump, speed / 2)]
         for way_mm, speed_mm_s in legs:
             if way_mm == 0.0:
                 continue
@@ -245,8 +280,28 @@ def m114(fw: Firmware, words: Words) -> None:
 def m119(fw: Firmware, words: Words) -> None:
     """End switches as they are now."""
     fw.say("Reporting endstop status")
-    for axis, at_mm in zip("xyz", fw.gantry.position_at(fw.now_s)):
-        fw.say(f"{axis}_min: {'TRIGGERED' if at_mm <= 0.0 else 'open'}")
+    gantry = fw.gantry
+    for axis, at_mm, switch_mm in zip("xyz", gantry.position_at(fw.now_s), gantry.switch_mm):
+        fw.say(f"{axis}_min: {'TRIGGERED' if at_mm <= switch_mm + SWITCH_MM else 'open'}")
+
+
+def m120(fw: Firmware, words: Words) -> None:
+    """From now on every move ends at an end switch."""
+    fw.switches_watched = True
+
+
+def m121(fw: Firmware, words: Words) -> None:
+    """From now on only homing looks at the end switches."""
+    fw.switches_watched = False
+
+
+def m211(fw: Firmware, words: Words) -> None:
+    """Soft end stops: on, off, and told of."""
+    if words.seen("S"):
+        fw.soft_stops = bool(words.number("S", 1.0))
+    x, y, z = fw.build.size_mm
+    state = "On" if fw.soft_stops else "Off"
+    fw.say(f"echo:Soft endstops: {state}  Min:  X0.00 Y0.00 Z0.00   Max:  X{x:.2f} Y{y:.2f} Z{z:.2f}")
 
 
 def m220(fw: Firmware, words: Words) -> None:
@@ -295,6 +350,7 @@ def m410(fw: Firmware, words: Words) -> Wait:
 COMMANDS: dict[str, Handler] = {
     "G4": g4, "G10": g10, "G11": g11, "G21": g21, "G28": g28, "G53": g53, "G54": g54, "G55": g54, "G56": g54,
     "G57": g54, "G58": g54, "G59": g54, "G59.0": g54, "G59.1": g54, "G59.2": g54, "G59.3": g54, "G90": g90, "G91": g91,
-    "G92": g92, "M17": m17, "M18": m18, "M82": m82, "M83": m83, "M84": m18, "M114": m114, "M119": m119, "M220": m220,
+    "G92": g92, "M17": m17, "M18": m18, "M82": m82, "M83": m83, "M84": m18, "M114": m114, "M119": m119, "M120": m120,
+    "M121": m121, "M211": m211, "M220": m220,
     "M221": m221, "M302": m302, "M400": m400, "M410": m410,
 }  # fmt: skip

@@ -93,7 +93,7 @@ class LineChecker:
     numbers_with_checksums: the rule of older forks, that a checksum must not come without a line number.
     """
 
-    def __init__(self, *, numbers_with_checksums: bool = False) -> None:
+    def __init__(self, numbers_with_checksums: bool = False) -> None:
         self.last_n = 0
         self._numbers_with_checksums = numbers_with_checksums
 

@@ -83,6 +83,10 @@ class ModbusDevice:
     def write_coils(self, address: int, values: Sequence[bool], t_s: float) -> None:
         raise Refusal(ILLEGAL_ADDRESS)
 
+    def power_cycle(self, t_s: float) -> None:
+        """Power goes and comes: what is not in a memory that lasts is as delivered. A device that holds nothing so has
+        nothing to do."""
+
     def diagnose(self, sub_function: int, data: bytes, t_s: float) -> bytes:
         """Function 08: the data of the reply. Only sub-function 0, which returns them, is common to all devices."""
         if sub_function != 0:

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from hil_sim.world.emulators.modbus_mishaps import Mishaps, Reply
 from hil_sim.world.emulators.modbus_pdu import (
     GATEWAY_TARGET_SILENT,
     WRITE_COILS,
@@ -63,6 +64,7 @@ class RtuBus:
     `exact_timing` the moments at which bytes arrive are those of the line (virtual time): t1.5 is enforced and t3.5
     closes a frame whatever is in it. Without it (a pty, a loaded machine) t1.5 is not judged, t3.5 is
     `min_silence_s` (5 ms) at least, and a frame that the machine tore apart within 50 ms is put together again.
+    `mishaps`: what goes wrong with the units' answers.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class RtuBus:
         exact_timing: bool = True,
         min_silence_s: float = 0.005,
         char_bits: int = 10,
+        mishaps: Mishaps | None = None,
     ) -> None:
         for unit in units:
             if not 1 <= unit <= 247:
@@ -86,6 +89,7 @@ class RtuBus:
         if not exact_timing:
             self.silence_s = max(self.silence_s, min_silence_s)
         self.byte_s = char_s
+        self.mishaps = mishaps or Mishaps()
         self.counters = RtuCounters()
 
     @property
@@ -203,7 +207,7 @@ class RtuSession:
         if device is None or device.bad_crc_exception is None or unit in self._owed:
             return
         self._drop()
-        self._owe(unit, device, bytes((function | 0x80, device.bad_crc_exception)))
+        self._owe(device, Reply(bytes((function | 0x80, device.bad_crc_exception)), unit), unit)
 
     def _forget(self) -> None:
         self._buffer.clear()
@@ -234,21 +238,25 @@ class RtuSession:
         if unit in self._owed or since_broadcast_s < addressed.reply_delay_s:
             bus.counters.overruns += 1
             return
-        reply = answer(addressed, frame[1:], now)
-        if reply:
-            self._owe(unit, addressed, reply)
+        reply = bus.mishaps.serve(unit, addressed, frame[1:], now)
+        if reply.pdu:
+            self._owe(addressed, reply, unit)
 
-    def _owe(self, unit: int, device: ModbusDevice, reply: bytes) -> None:
-        frame = bytes((unit,)) + reply
-        frame += crc16(frame).to_bytes(2, "little")
-        due_s = max(self._loop.time(), self._last_s + device.reply_delay_s)
-        self._owed[unit] = self._loop.call_at(due_s, self._reply, unit, frame)
+    def _owe(self, device: ModbusDevice, reply: Reply, unit: int) -> None:
+        frame = bytes((reply.unit,)) + reply.pdu
+        frame = reply.framed(frame + crc16(frame).to_bytes(2, "little"))
+        due_s = max(self._loop.time(), self._last_s + device.reply_delay_s) + reply.late_s
+        self._owed[unit] = self._loop.call_at(due_s, self._reply, unit, frame, reply.times)
 
-    def _reply(self, unit: int, frame: bytes) -> None:
+    def _reply(self, unit: int, frame: bytes, times: int) -> None:
         del self._owed[unit]
         self._bus.counters.answered += 1
-        self._said_until_s = self._loop.time() + len(frame) * self._bus.byte_s
+        takes_s = len(frame) * self._bus.byte_s
+        self._said_until_s = self._loop.time() + takes_s
         self._send(frame)
+        if times > 1:  # once more, as a frame of its own
+            again_s = self._said_until_s + 2 * self._bus.silence_s
+            self._owed[unit] = self._loop.call_at(again_s, self._reply, unit, frame, times - 1)
 
 
 def _said_length(frame: bytearray) -> int:
@@ -274,10 +282,18 @@ class TcpSlave:
     """Modbus TCP units behind one listening socket.
 
     `units`: unit id -> device. `max_connections`: further ones are refused (None: no limit of the device's own).
+    `mishaps`: what goes wrong with the units' answers.
     """
 
-    def __init__(self, units: Mapping[int, ModbusDevice], *, max_connections: int | None = None) -> None:
+    def __init__(
+        self,
+        units: Mapping[int, ModbusDevice],
+        *,
+        max_connections: int | None = None,
+        mishaps: Mishaps | None = None,
+    ) -> None:
         self.units = dict(units)
+        self.mishaps = mishaps or Mishaps()
         self.max_connections = max_connections
         self.open_sessions: set[TcpSession] = set()
         self.counters = TcpCounters()
@@ -348,12 +364,15 @@ class TcpSession:
         self._slave.counters.requests += 1
         device = self._slave.units.get(unit)
         if device is None:
-            reply, delay_s = bytes((pdu[0] | 0x80, GATEWAY_TARGET_SILENT)), 0.0
+            reply, delay_s = Reply(bytes((pdu[0] | 0x80, GATEWAY_TARGET_SILENT)), unit), 0.0
         else:
-            reply, delay_s = answer(device, pdu, now), device.reply_delay_s
-            if not reply:
+            reply = self._slave.mishaps.serve(unit, device, pdu, now)
+            delay_s = device.reply_delay_s + reply.late_s
+            if not reply.pdu:
                 return
-        frame = _MBAP.pack(transaction, 0, len(reply) + 1, unit) + reply
+        transaction = (transaction + reply.transaction_step) & 0xFFFF
+        frame = _MBAP.pack(transaction, 0, len(reply.pdu) + 1, reply.unit) + reply.pdu
+        frame = reply.framed(frame) * reply.times
         self._due_s = max(now, self._due_s) + delay_s  # one request is worked at a time, so replies keep their order
         self._serial += 1
         self._owed[self._serial] = self._loop.call_at(self._due_s, self._reply, self._serial, frame)

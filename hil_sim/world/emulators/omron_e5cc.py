@@ -115,6 +115,11 @@ class OmronE5cc(ModbusDevice):
         self.advance_to(t_s)
         self._sensor_broken = broken
 
+    def power_cycle(self, t_s: float) -> None:
+        """As after a software reset."""
+        self.advance_to(t_s)
+        self._restart(t_s)
+
     def advance_to(self, t_s: float) -> None:
         """Run every control period that has come by `t_s`."""
         self.loop.advance_to(t_s, self._demand)
@@ -164,7 +169,7 @@ class OmronE5cc(ModbusDevice):
         low, high = self._range
         if self._sensor_broken:
             return high
-        return min(max(round(self.plate.temp_c(t_s) * self._steps), low), high)
+        return min(max(round(self.loop.sense(t_s) * self._steps), low), high)
 
     def _status(self, t_s: float) -> int:
         bits = self._flags

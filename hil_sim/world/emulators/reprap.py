@@ -70,6 +70,8 @@ class RepRapEmulator:
 
     def reset(self) -> None:
         """Reset button or M999: everything is forgotten, position included."""
+        if self._loop is None:  # power may go before any host has come
+            self._loop = asyncio.get_running_loop()
         self.machine.now_s = self._now()
         self.machine.stop()
         self.resets += 1

@@ -74,6 +74,12 @@ class RidenSupply(ModbusDevice):
         self.stage.set_load(t_s, load)
         self._protect(t_s)
 
+    def power_cycle(self, t_s: float) -> None:
+        """The output is off, and a trip forgotten; presets are in its memory."""
+        self._trip = NO_TRIP
+        self._on = False
+        self._apply(t_s)
+
     def _apply(self, t_s: float) -> None:
         volts, amps = self._presets[0] / self.model.volt_steps, self._presets[1] / self.model.amp_steps
         self.stage.set_output(t_s, on=self._on, volts=volts, amps=amps)

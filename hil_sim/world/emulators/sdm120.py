@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from hil_sim.world.emulators.modbus_pdu import (
     DEVICE_FAILURE,
@@ -51,6 +51,7 @@ class Sdm120(ModbusDevice):
 
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
+        self.sense_w: Callable[[float], float] | None = None  # what it makes of the power
         self.set_mode = False
         self.nonvolatile_writes = 0
         self._settings = {PULSE_MS: 100.0, PARITY_STOP: 0.0, NODE: 1.0, PASSWORD: 1000.0, BAUD: 0.0}
@@ -79,6 +80,9 @@ class Sdm120(ModbusDevice):
 
     def _measure(self, t_s: float) -> dict[int, float]:
         volts, amps, watts = self.meter.electrical(t_s)
+        if self.sense_w is not None and watts > 0.0:
+            seen_w = self.sense_w(t_s)
+            amps, watts = amps * seen_w / watts, seen_w
         volt_amps = volts * amps
         kwh = self.meter.energy_wh(t_s) / 1000.0
         return {

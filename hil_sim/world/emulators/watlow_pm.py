@@ -70,7 +70,7 @@ class WatlowPm(ModbusDevice):
         self._choices = {MODE: AUTO, UNITS: FAHRENHEIT, SAVING: YES, DECIMALS: 105}
         self._pointers = [*DELIVERED_POINTERS, *[0] * (POINTER_COUNT - len(DELIVERED_POINTERS))]
         self._tuning = Tuning(band_c=14.0, integral_s=180.0, derivative_s=0.0)
-        self._last_c = plate.temp_c(t_s)
+        self._last_c = plate.sensor_c(t_s)
         self._sensor_broken = False
 
     # -- what the world does to it
@@ -95,7 +95,7 @@ class WatlowPm(ModbusDevice):
         return OFF if self._sensor_broken and self._choices[MODE] == AUTO else self._choices[MODE]
 
     def _pv_c(self, t_s: float) -> float:
-        return self._last_c if self._sensor_broken else self.plate.temp_c(t_s)
+        return self._last_c if self._sensor_broken else self.loop.sense(t_s)
 
     # -- registers
     def read_holding(self, address: int, count: int, t_s: float) -> Sequence[int]:

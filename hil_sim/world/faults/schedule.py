@@ -1,9 +1,13 @@
 """What shall go wrong, where and when: frozen data that the struck places ask.
 
 A fault is anchored in time (`at_s`, for `for_s` seconds of loop time), in a layer (`at_layer`: `after_s` seconds behind
-the moment its powder is first spread, for `for_s`), or at the n-th event of its point (`at_chunk`, `at_line`,
-`at_request`, `at_event`, for `count` events: chunks on a wire, lines that a board reads, requests to a device, strokes
-of a recoater). The schedule keeps no state, so that a run, its replay and a shrunk version of it read the same data;
+the moment its powder is first spread, for `for_s`; `at_light`: behind the moment its first block to be exposed begins),
+or at the n-th event of its point (`at_chunk`, `at_line`, `at_request`, `at_event`, for `count` events: chunks on a
+wire, lines that a board reads, requests to a device, strokes of a recoater). What a host does between powder and light
+(it looks at pictures) takes no virtual time, and as long as the computer needs on the wire: what shall strike the same
+block in both is anchored at the light.
+
+The schedule keeps no state, so that a run, its replay and a shrunk version of it read the same data;
 `Faults` is the schedule in a running world, which knows when layers began and keeps what struck.
 """
 
@@ -14,12 +18,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-Value = float | int | str
+from hil_sim.world.faults.argument import Arg, Value
 
 COUNTED = ("at_chunk", "at_line", "at_request", "at_event")
 """Anchors that count the events of a point from 0; what a point's events are called is its kinds' to say."""
 
-ANCHORS = ("at_s", "at_layer", *COUNTED)
+ANCHORS = ("at_s", "at_layer", "at_light", *COUNTED)
 
 STRIKES_KEPT = 10_000
 
@@ -30,8 +34,9 @@ class Fault:
 
     kind: a name of the catalogues (`drop`, `short_feed`, ...). point: the place that is struck (`motion.to_device`).
     at_s with for_s: the window [at_s, at_s + for_s) of loop time. at_layer with after_s and for_s: the same from the
-    moment on at which that layer begins. at_chunk (at_line, at_request, at_event) with count: that event of the point
-    and those behind it, counted from 0. args: what the kind wants to know, as a mapping or as sorted pairs.
+    moment on at which that layer begins. at_light: the same from its first exposed block on. at_chunk (at_line,
+    at_request, at_event) with count: that event of the point and those behind it, counted from 0. args: what the kind
+    wants to know, as a mapping or as sorted pairs. may_idle: a run that it never struck has proved no less for that.
     Raises ValueError for an anchor that is missing, doubled, negative, not finite or empty.
     """
 
@@ -47,11 +52,16 @@ class Fault:
     at_line: int | None = None
     at_request: int | None = None
     at_event: int | None = None
+    at_light: int | None = None
+    may_idle: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.args, Mapping | tuple):
+            raise ValueError(f"fault {self.kind!r} at {self.point!r}: args is {self.args!r}; give names and values")
         pairs = self.args.items() if isinstance(self.args, Mapping) else self.args
-        object.__setattr__(self, "args", tuple(sorted(pairs)))
+        object.__setattr__(self, "args", tuple(sorted(pairs, key=lambda pair: str(pair[0]))))
         where = f"fault {self.kind!r} at {self.point!r}"
+        self._refuse_types(where)
         given = [name for name in ANCHORS if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"{where} needs one anchor of {', '.join(ANCHORS)}; it has {', '.join(given) or 'none'}")
@@ -61,11 +71,22 @@ class Fault:
         if given[0] in COUNTED:
             if self.count < 1:
                 raise ValueError(f"{where}: {given[0]} {value} with count {self.count} never comes")
-        elif not (self.for_s > 0 and self.after_s >= 0 and math.isfinite(self.after_s)):
+        elif not (0 < self.for_s < math.inf and 0 <= self.after_s < math.inf):
             raise ValueError(
                 f"{where} begins {self.after_s} s behind its anchor and lasts {self.for_s} s, so that it would never "
                 "strike; give for_s > 0"
             )
+
+    def _refuse_types(self, where: str) -> None:
+        """A file can hold anything: what is no name, or no number, is told before anything reckons with it."""
+        if not all(isinstance(name, str) for name in (self.kind, self.point, *(name for name, _ in self.args))):
+            raise ValueError(f"{where}: kind, point and the names of its arguments are words")
+        times, counts = ("at_s", "for_s", "after_s"), ("at_layer", "at_light", *COUNTED, "count")
+        for names, types, what in ((times, int | float, "seconds"), (counts, int, "a whole number")):
+            for name in names:
+                value = getattr(self, name)
+                if value is not None and (isinstance(value, bool) or not isinstance(value, types)):
+                    raise ValueError(f"{where}: {name} is {value!r}; give {what}")
 
     @property
     def anchor(self) -> str:
@@ -88,12 +109,13 @@ class Fault:
             row["count"] = self.count
         else:
             row |= {"for_s": self.for_s} | ({"after_s": self.after_s} if self.after_s else {})
+        row |= {"may_idle": True} if self.may_idle else {}
         return row | ({"args": dict(self.args)} if self.args else {})
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Fault:
         """The inverse of to_dict. An unknown key is a ValueError."""
-        known = {"kind", "point", *ANCHORS, "for_s", "after_s", "count", "args"}
+        known = {"kind", "point", *ANCHORS, "for_s", "after_s", "count", "may_idle", "args"}
         unknown = sorted(set(row) - known)
         if unknown or not {"kind", "point"} <= set(row):
             raise ValueError(f"a fault needs kind and point and may have {sorted(known)}; got {sorted(row)}")
@@ -144,32 +166,51 @@ class Faults:
         self.schedule = schedule or FaultSchedule()
         self.strikes: list[tuple[float, str, Fault]] = []
         """(loop time, point, fault), bounded; of a window its first moment only."""
-        self._layer_began_s: dict[int, float] = {}
+        self._began_s: dict[tuple[str, int], float] = {}  # by anchor and layer
         self._counts: dict[str, int] = {}
         self._windows_struck: set[Fault] = set()
-        self._on_layer: list[Callable[[int, float], None]] = []
+        self._on_begin: list[Callable[[str, int, float], None]] = []
 
     def touches(self, point: str) -> bool:
         """Whether anything can ever go wrong at `point`."""
         return self.schedule.touches(point)
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many events each point has had that was asked for them."""
+        return dict(self._counts)
+
+    @property
+    def layers(self) -> int:
+        """How many layers have begun."""
+        return sum(anchor == "at_layer" for anchor, _ in self._began_s)
+
+    @property
+    def waits_for_light(self) -> bool:
+        """Whether anything is anchored at a layer's first exposed block: only then somebody need say when that is."""
+        return any(fault.at_light is not None for fault in self.schedule.faults)
+
+    @property
+    def waits_for_layers(self) -> bool:
+        """Whether anything is anchored at a layer: only then somebody need say at once when one begins."""
+        return any(fault.at_layer is not None for fault in self.schedule.faults)
+
     def begin_layer(self, index: int, now_s: float) -> None:
         """The powder of a layer is spread for the first time."""
-        if index not in self._layer_began_s:
-            self._layer_began_s[index] = now_s
-            for tell in self._on_layer:
-                tell(index, now_s)
+        self._begins("at_layer", index, now_s)
 
-    def tell_layers(self, tell: Callable[[int, float], None]) -> None:
-        """From now on `tell(index, began_s)` is called when a layer begins."""
-        self._on_layer.append(tell)
+    def begin_light(self, index: int, began_s: float) -> None:
+        """A block of a layer is exposed; told of the first, or of each."""
+        self._begins("at_light", index, began_s)
+
+    def tell_begins(self, tell: Callable[[str, int, float], None]) -> None:
+        """From now on `tell(anchor, index, began_s)` is called when a layer, or its light, begins."""
+        self._on_begin.append(tell)
 
     def now(self, point: str, now_s: float) -> Fault | None:
         """What lasts at `point` at this moment, whatever its anchor in time; it is noted as struck."""
         for fault in self.schedule.windows(point):
-            begins_s = fault.at_s
-            if fault.at_layer is not None and fault.at_layer in self._layer_began_s:
-                begins_s = self._layer_began_s[fault.at_layer] + fault.after_s
+            begins_s = self._begin_s(fault)
             if begins_s is not None and begins_s <= now_s < begins_s + fault.for_s:
                 self.begin(fault, now_s)
                 return fault
@@ -181,6 +222,15 @@ class Faults:
             self._windows_struck.add(fault)
             self._note(now_s, fault.point, fault)
 
+    def ends_s(self, fault: Fault) -> float:
+        """When the window of a fault ends, loop time. ValueError for one whose layer has not begun, or that counts."""
+        begins_s = self._begin_s(fault)
+        if begins_s is None:
+            raise ValueError(
+                f"'{fault.kind}' at {fault.point} has no window that ends: it is anchored by {fault.anchor}"
+            )
+        return begins_s + fault.for_s
+
     def event(self, point: str, now_s: float) -> Fault | None:
         """Count an event of `point` and return what strikes it: a window that holds this moment, or this very event."""
         n = self._counts.get(point, 0)
@@ -191,6 +241,26 @@ class Faults:
             if fault is not None:
                 self._note(now_s, point, fault)
         return fault
+
+    def events_of(self, point: str) -> int:
+        """How many events of `point` were counted so far."""
+        return self._counts.get(point, 0)
+
+    def _begins(self, anchor: str, index: int, began_s: float) -> None:
+        if (anchor, index) not in self._began_s:
+            self._began_s[anchor, index] = began_s
+            for tell in self._on_begin:
+                tell(anchor, index, began_s)
+
+    def _begin_s(self, fault: Fault) -> float | None:
+        """When a fault's window opens, loop time; None: nobody knows yet, or it has none."""
+        if fault.at_s is not None:
+            return fault.at_s
+        if fault.at_layer is not None:
+            began_s = self._began_s.get(("at_layer", fault.at_layer))
+        else:
+            began_s = None if fault.at_light is None else self._began_s.get(("at_light", fault.at_light))
+        return None if began_s is None else began_s + fault.after_s
 
     def _note(self, now_s: float, point: str, fault: Fault) -> None:
         if len(self.strikes) < STRIKES_KEPT:
@@ -208,19 +278,26 @@ def _by_point(faults: Iterable[Fault]) -> dict[str, tuple[Fault, ...]]:
 class Kind:
     """An entry of a catalogue.
 
-    models: what happens, a clause. points: shell patterns of the points it can strike. args: name -> meaning, default.
+    models: what happens, a clause. points: shell patterns of the points it can strike. args: what each may be.
     reaction: what a good host does, a clause. bound: within what it must be noticed ("1 frame", "2 s", "1 layer").
     test: the test that shows it, `tests/FILE.py::test_name`. counted: the anchor that counts events of its points, None
-    where only windows make sense.
+    where only windows make sense. limit: what of it no sensor of the shipped machines shows, a clause; empty: nothing.
+    The oracle's SILENT for what a limit names is known and declared, and no schedule of a campaign draws it.
     """
 
     models: str
     points: tuple[str, ...]
-    args: Mapping[str, str]
+    args: Mapping[str, Arg]
     reaction: str
     bound: str
     test: str
     counted: str | None = None
+    limit: str = ""
+
+    @property
+    def is_known_limit(self) -> bool:
+        """Whether a part of it goes unnoticed here, as `limit` says."""
+        return bool(self.limit)
 
     @property
     def bound_s(self) -> float | None:

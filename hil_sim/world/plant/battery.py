@@ -135,6 +135,11 @@ class Battery:
         """What the heater draws now."""
         return self._heater_w
 
+    def lose_cells(self, t_s: float, left: float) -> None:
+        """At `t_s` cells fail: this share, 0 to 1, of the charge is left."""
+        self.settle(t_s)
+        self.charge_wh *= left
+
     def set_heater_w(self, t_s: float, power_w: float) -> None:
         """What it shall draw from now on."""
         self.settle(t_s)

@@ -269,3 +269,12 @@ class Bed(BedState):
         self._laid_m[...] = 0.0
         self._cells.layer_peak[...] = self._top(self._cells.temp)
         self.layers.append(LayerTruth(plane_drop_mm, self.t_s))
+
+
+def compile_kernels() -> None:
+    """Have every kernel of a bed compiled, where one is not cached yet. That takes half a minute, in which a world that
+    hosts are connected to would answer nobody."""
+    bed = Bed(BedConfig(x_mm=(0.0, 4.0), y_mm=(0.0, 4.0), cell_xy_mm=1.0, cell_z_mm=1.0, depth_mm=2.0, spot_mm=1.0))
+    bed.expose([[0.0, 0.1, 1.0, 1.0, 2.0, 2.0, 10.0, 10.0]])
+    bed.spread(0.2, 0.0, 4.0, 1.0)
+    bed.advance_to(0.5)

@@ -40,6 +40,8 @@ class BedFeed:
     def __init__(self, bed: Bed, optics: Optics) -> None:
         self.bed = bed
         self._optics = optics
+        self.on_rows: Callable[[NDArray[np.float64]], None] | None = None  # told what the beam did, in time order
+        self.on_hottest: Callable[[float, float], None] | None = None  # told the hottest surface at each look
         self._events: deque[tuple[float, Callable[[], None]]] = deque()
 
     # -- on the loop ----------------------------------------------------------------------------------------------
@@ -57,6 +59,8 @@ class BedFeed:
         """Write down what the beam did up to `t_s` (not after the present)."""
         rows = self._optics.take_exposures(t_s)
         if len(rows):
+            if self.on_rows is not None:
+                self.on_rows(rows)
             self._note(t_s, lambda: self.bed.expose(rows))
 
     def _note(self, t_s: float, event: Callable[[], None]) -> None:
@@ -72,6 +76,8 @@ class BedFeed:
             self._events.popleft()[1]()
         if t_s > self.bed.t_s:
             self.bed.advance_to(t_s)
+            if self.on_hottest is not None:
+                self.on_hottest(t_s, float(np.nanmax(self.bed.top_temp_c)))
 
     def view(self, t_s: float, plane_drop_mm: float) -> BedView:
         """The bed as it lies at `t_s` under a piston `plane_drop_mm` below the first plane."""

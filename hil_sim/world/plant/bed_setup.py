@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hil_sim.world.plant.heat_kernels import NO_WAY, Cells, Setting
-from hil_sim.world.plant.materials import MATERIALS, ZERO_CELSIUS_K, Material
+from hil_sim.world.plant.materials import ATMOSPHERES, MATERIALS, ZERO_CELSIUS_K, Material
 
 Array = NDArray[np.float64]
 PROFILES = ("tophat", "gaussian")
+CELLS_MAX = 20_000_000
+"""Of a bed: some gigabytes. The bench's plate at 0.5 mm has fifteen million."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,13 @@ class BedConfig:
     tile_cells: int = 4
     threads: int = 1  # > 1: numba's workqueue threads; worth it from about 100 000 cells
 
+    @property
+    def cells(self) -> float:
+        """About how many cells it is solved in."""
+        wide, deep = self.x_mm[1] - self.x_mm[0], self.y_mm[1] - self.y_mm[0]
+        high = max(self.depth_mm + self.max_height_mm, self.cell_z_mm)
+        return (wide / self.cell_xy_mm) * (deep / self.cell_xy_mm) * (high / self.cell_z_mm)
+
     def __post_init__(self) -> None:
         for name in ("cell_xy_mm", "cell_z_mm", "depth_mm", "spot_mm", "dwell_part", "step_k"):
             if not (getattr(self, name) > 0.0 and math.isfinite(getattr(self, name))):
@@ -61,8 +70,15 @@ class BedConfig:
             raise ValueError(f"bed: spot_profile {self.spot_profile!r} is unknown; known are {', '.join(PROFILES)}")
         if isinstance(self.material, str) and self.material not in MATERIALS:
             raise ValueError(f"bed: material {self.material!r} is unknown; known are {', '.join(MATERIALS)}")
+        if self.atmosphere not in ATMOSPHERES:
+            raise ValueError(f"bed: atmosphere {self.atmosphere!r} is unknown; known are {', '.join(ATMOSPHERES)}")
         if self.tile_cells < 1 or self.threads < 1 or self.base_contact_w_m2k < 0.0:
             raise ValueError("bed: tile_cells and threads must be at least 1, base_contact_w_m2k at least 0")
+        if not self.cells <= CELLS_MAX:
+            raise ValueError(
+                f"bed: cells of {self.cell_xy_mm:g} x {self.cell_xy_mm:g} x {self.cell_z_mm:g} mm make"
+                f" {self.cells:.3g} of them, and {CELLS_MAX:,} are what a computer bears: give wider cells"
+            )
 
 
 @dataclass

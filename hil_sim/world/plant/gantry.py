@@ -124,21 +124,45 @@ class Stand:
 class Gantry:
     """Position truth of a three-axis gantry (mm, s).
 
+    Its mechanics can fail without a word to the controller, which only counts its own steps: `lose_steps`, `stalled`
+    (axes whose motor hums and does not turn), `play_mm` (backlash of each axis), `switch_mm` (where each end switch
+    truly closes).
+
     frame_mm: (low, high) corners that metal allows, or None. A move that would leave it loses steps: it ends at the
     frame, after the time it would have taken, and every later move is off by what was lost (`crashes` counts them).
+    switches_mm: where the end switches were built in; None: at the frame's low corner.
 
     `history` holds `Run` and `Stand` in time order; whoever consumed it may call `forget_before`.
     """
 
-    def __init__(self, *, start_mm: Point = (0.0, 0.0, 0.0), frame_mm: tuple[Point, Point] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        start_mm: Point = (0.0, 0.0, 0.0),
+        frame_mm: tuple[Point, Point] | None = None,
+        switches_mm: Point | None = None,
+    ) -> None:
         self.history: list[Run | Stand] = []
         self.frame_mm = frame_mm
         self.crashes = 0
         self.moves_run = 0
+        self.on_entry: Callable[[Run | Stand], None] | None = None  # told of each entry of the history
         self._advance: Callable[[float], None] | None = None
         self._rest_mm: Point = start_mm  # true position once everything in history has run
         self._offset: Point = start_mm  # true = controller's + offset; a controller that wakes up says 0, 0, 0
         self._shifted = any(start_mm)
+        self.stalled: set[int] = set()
+        self.play_mm = [0.0, 0.0, 0.0]
+        low_mm = (0.0, 0.0, 0.0) if frame_mm is None else frame_mm[0]
+        self.built_switch_mm: Point = low_mm if switches_mm is None else switches_mm
+        self.switch_mm = list(self.built_switch_mm)
+        self._side = [0.0, 0.0, 0.0]  # of each axis' last motion
+        self._is_off = False  # the next move begins elsewhere than the controller thinks
+
+    def lose_steps(self, t_s: float, axis: int, mm: float) -> None:
+        """From the next move on axis 0, 1 or 2 stands `mm` farther along than the controller thinks (under 0: less)."""
+        self.advance_to(t_s)
+        self._shift(axis, mm)
 
     def driven_by(self, advance: Callable[[float], None]) -> None:
         """Name the controller's function that hands over, up to a time, the moves that have begun by then (it works
@@ -157,6 +181,10 @@ class Gantry:
         joins: the controller has changed its mind about a block in work; this is the rest of the same block.
         """
         end_mm = move.end_mm
+        if any(self.play_mm):
+            self._take_up_play(move)
+        if self.stalled:
+            return self._hum(t0_s, move)
         if self._shifted:
             x, y, z = end_mm
             ox, oy, oz = self._offset
@@ -166,6 +194,9 @@ class Gantry:
             x, y, z = end_mm
             if not (x0 <= x <= x1 and y0 <= y <= y1 and z0 <= z <= z1):
                 return self._crash(t0_s, move, end_mm)
+        if self._is_off:
+            self._is_off = False
+            return self._other_way(t0_s, move, end_mm)
         run = Run(t0_s, move, self._rest_mm, end_mm)
         run.joins = joins
         self._append(run)
@@ -249,6 +280,34 @@ class Gantry:
                     raise ValueError(f"a move begins at {entry.t0_s:.9f} s while another runs until {last.t1_s:.9f} s")
                 last.t1_s = max(last.t0_s, entry.t0_s)
         self.history.append(entry)
+        if self.on_entry is not None:
+            self.on_entry(entry)
+
+    def _shift(self, axis: int, mm: float) -> None:
+        self._is_off = True
+        offset = list(self._offset)
+        offset[axis] += mm
+        self._offset = (offset[0], offset[1], offset[2])
+        self._shifted = True
+
+    def _take_up_play(self, move: Move) -> None:
+        """An axis that turns round lags behind by its play."""
+        for axis, play_mm in enumerate(self.play_mm):
+            way_mm = move.end_mm[axis] - move.start_mm[axis]
+            side = (way_mm > 0.0) - (way_mm < 0.0)
+            if play_mm and side and self._side[axis] and side != self._side[axis]:
+                self._shift(axis, -side * play_mm)
+            self._side[axis] = side or self._side[axis]
+
+    def _hum(self, t0_s: float, move: Move) -> float:
+        """A move of which the stalled axes take no part."""
+        wanted: Point = (
+            move.end_mm[0] + self._offset[0],
+            move.end_mm[1] + self._offset[1],
+            move.end_mm[2] + self._offset[2],
+        )
+        x, y, z = (self._rest_mm[axis] if axis in self.stalled else wanted[axis] for axis in range(3))
+        return self._fall_short(t0_s, move, wanted, (x, y, z))
 
     def _crash(self, t0_s: float, move: Move, wanted_mm: Point) -> float:
         assert self.frame_mm is not None
@@ -259,27 +318,37 @@ class Gantry:
             min(max(wanted_mm[2], low[2]), high[2]),
         )
         self.crashes += 1
+        return self._fall_short(t0_s, move, wanted_mm, reached)
+
+    def _fall_short(self, t0_s: float, move: Move, wanted_mm: Point, reached: Point) -> float:
+        """The controller makes the move in its time; the gantry comes to `reached`, and the rest of the steps is
+        lost."""
         self.moves_run += 1
-        rest = self._rest_mm
         self._offset = (
             self._offset[0] + reached[0] - wanted_mm[0],
             self._offset[1] + reached[1] - wanted_mm[1],
             self._offset[2] + reached[2] - wanted_mm[2],
         )
         self._shifted = True
-        asked = Run(t0_s, move, rest, wanted_mm)
+        return self._other_way(t0_s, move, reached)
+
+    def _other_way(self, t0_s: float, move: Move, reached: Point) -> float:
+        """From where it truly stands to `reached`, in the time of the controller's move: its profile, scaled."""
+        rest = self._rest_mm
+        asked = Run(t0_s, move, move.start_mm, move.end_mm)
         got_mm = sqrt(sum((b - a) ** 2 for a, b in zip(rest, reached)))
-        if got_mm == 0.0:  # already against the frame: the motor hums for the move's time, the beam with it
-            self.stand(t0_s, move.s_fraction, asked.t1_s)
+        if got_mm == 0.0:  # the motor hums for the move's time, the beam with it: M4's gives what the move would have
+            share = asked.length_mm / (move.nominal_mm_s * asked.full_s) if move.dynamic else 1.0
+            self.stand(t0_s, move.s_fraction * share, asked.t1_s)
             return asked.t1_s
-        k = got_mm / asked.length_mm  # same time, shorter way: the whole profile is scaled
-        slower = move._replace(
+        k = got_mm / asked.length_mm
+        other = move._replace(
             entry_mm_s=move.entry_mm_s * k,
             cruise_mm_s=move.cruise_mm_s * k,
             exit_mm_s=move.exit_mm_s * k,
             acceleration_mm_s2=move.acceleration_mm_s2 * k,
             nominal_mm_s=move.nominal_mm_s * k,
         )
-        self._append(Run(t0_s, slower, rest, reached))
+        self._append(Run(t0_s, other, rest, reached))
         self._rest_mm = reached
         return asked.t1_s

@@ -40,7 +40,8 @@ class LinearAxis:
     called with the time of each new command while the old motion still stands, so that nothing is missed though
     everything is lazy.
 
-    `travel_mm`: the hard ends; a move into one stops there dead, at `struck_s`.
+    `travel_mm`: the hard ends; a move into one stops there dead, at `struck_s`. `obstacle_mm`: something that lies on
+    its way, and stops it as an end does, from whichever side it comes.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class LinearAxis:
         self.travel_mm = travel_mm
         self.phases: list[Phase] = [Phase(t_s, position_mm, 0.0, 0.0)]
         self.struck_s: float | None = None
+        self.obstacle_mm: float | None = None
         self.before_change: list[Callable[[float], object]] = []
 
     @property
@@ -120,6 +122,16 @@ class LinearAxis:
         self._take(plan.rest(plan.position_mm))
         return self.rest_s
 
+    def lay_obstacle(self, t_s: float, at_mm: float | None) -> None:
+        """From `t_s` on something lies at `at_mm`; None: it is taken away. A move under way strikes it."""
+        phase = self._phase_at(t_s)
+        position_mm, velocity_mm_s = self._interrupt(t_s)
+        self.obstacle_mm = at_mm
+        if not self.moving(t_s):
+            return
+        left = [later for later in self.phases if later.t_s > t_s]
+        self._take([Phase(t_s, position_mm, velocity_mm_s, phase.acceleration_mm_s2), *left])
+
     def _interrupt(self, t_s: float) -> tuple[float, float]:
         if t_s < self.phases[0].t_s:
             raise ValueError(
@@ -132,6 +144,10 @@ class LinearAxis:
     def _take(self, phases: list[Phase]) -> None:
         """Cut the plan where it leaves the travel."""
         low, high = self.travel_mm
+        if self.obstacle_mm is not None and self.obstacle_mm >= phases[0].position_mm:
+            high = min(high, self.obstacle_mm)
+        elif self.obstacle_mm is not None:
+            low = max(low, self.obstacle_mm)
         self.struck_s = None
         self.phases = phases
         for index, phase in enumerate(phases[:-1]):

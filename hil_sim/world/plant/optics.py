@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -39,7 +42,8 @@ class ExecutedBlock:
 
 
 class Dwell(NamedTuple):
-    """A beam that stood still: where, when, how much (J), and after which executed block (NO_BLOCK: before any)."""
+    """A beam where none was asked for: one that stood still, or one that is stuck on (then `at_mm` is where that
+    stretch of the way began). Where, when, how much (J), and after which executed block (NO_BLOCK: before any)."""
 
     t0_s: float
     t1_s: float
@@ -56,6 +60,7 @@ class Head:
     def __init__(self) -> None:
         self._times: list[float] = [-math.inf]
         self._watts: list[float] = [0.0]
+        self.on_change: Callable[[float, float], None] | None = None  # told (t_s, watts) of each change
 
     def set_emission_capability(self, t_s: float, watts: float) -> None:
         """From `t_s` on (not before an earlier call) the head would emit `watts` >= 0 at S = 1."""
@@ -65,6 +70,8 @@ class Head:
             raise ValueError(f"the head changed at {t_s} s, but already at {self._times[-1]} s: time runs forward")
         if watts == self._watts[-1]:
             return
+        if self.on_change is not None:
+            self.on_change(t_s, watts)
         if t_s == self._times[-1]:
             self._watts[-1] = watts
             return
@@ -84,6 +91,14 @@ class Head:
         if times[-1] <= t_s:
             return math.inf
         return times[bisect_right(times, t_s)]
+
+    def changes_between(self, from_s: float, to_s: float) -> list[float]:
+        """The changes within, ends excluded."""
+        return [t_s for t_s in self._times if from_s < t_s < to_s]
+
+    def is_dark_since(self, t_s: float) -> bool:
+        """Whether nothing has been emitted from `t_s` on."""
+        return self._watts[-1] == 0.0 and (len(self._times) == 1 or self._times[-1] <= t_s)
 
     def forget_before(self, t_s: float) -> None:
         """Drop changes that no longer matter from `t_s` on."""
@@ -112,6 +127,7 @@ class Optics:
         self.head = head
         self.executed: list[ExecutedBlock] = []
         self.dwells: list[Dwell] = []
+        self.leak = Head()  # watts that leave the head at least, whatever fire and S say
         self.total_energy_j = 0.0
         self.settled_s = -math.inf
         self._keep_history = keep_history
@@ -123,15 +139,13 @@ class Optics:
     # ---- asking -----------------------------------------------------------------------------------------------------
     def emission_w(self, t_s: float) -> float:
         """Watts leaving the head at `t_s` (for its read-back); needs no settling."""
-        watts = self.head.capability_w(t_s)
+        watts, leak_w = self.head.capability_w(t_s), self.leak.capability_w(t_s)
         if watts == 0.0:
-            return 0.0
+            return leak_w
         entry = self.gantry.run_at(t_s)
         if entry is None:
-            return 0.0
-        if isinstance(entry, Stand):
-            return watts * entry.s_fraction
-        return watts * _fraction(entry, t_s - entry.t0_s)
+            return leak_w
+        return watts * _s_fraction(entry, t_s) or leak_w
 
     @property
     def exposures(self) -> np.ndarray:
@@ -167,6 +181,8 @@ class Optics:
             i += 1
             self._done_s = self._energy_j = 0.0
         self._cursor = i
+        if not self.leak.is_dark_since(self.settled_s):
+            self._settle_leak(max(self.settled_s, 0.0), t_s)
         self.settled_s = t_s
         if not self._keep_history:
             self._forget(t_s)
@@ -254,6 +270,34 @@ class Optics:
             self.dwells.append(Dwell(stand.t0_s, stand.t1_s, stand.at_mm, self._energy_j, len(self.executed) - 1))
         return True
 
+    def _settle_leak(self, from_s: float, to_s: float) -> None:
+        """What a beam that is stuck on gave where nothing was asked for, stretch by stretch; while a block is exposed
+        it gives what the block asks."""
+        edges = [from_s, *self.leak.changes_between(from_s, to_s), *self.head.changes_between(from_s, to_s), to_s]
+        for entry in self.gantry.history:
+            knots: tuple[float, ...] = (entry.t0_s, entry.t1_s)
+            if isinstance(entry, Run):
+                knots += (entry.t0_s + entry.accelerate_s, entry.t0_s + entry.brake_from_s)
+            edges += [knot for knot in knots if from_s < knot < to_s]
+        edges = sorted(set(edges))
+        before = len(self._rows)
+        for begin_s, end_s in pairwise(edges):
+            middle_s = 0.5 * (begin_s + end_s)  # capability and leak are constant in between, the S fraction linear
+            entry_or_rest = self.gantry.run_at(middle_s)
+            asked_w = 0.0
+            if entry_or_rest is not None:
+                asked_w = self.head.capability_w(middle_s) * _s_fraction(entry_or_rest, middle_s)
+            watts = self.leak.capability_w(middle_s)
+            if asked_w > 0.0 or watts == 0.0:
+                continue
+            (x0, y0, z0), (x1, y1, _) = self.gantry.position_at(begin_s), self.gantry.position_at(end_s)
+            self._rows.append((begin_s, end_s, x0, y0, x1, y1, watts, watts, NO_BLOCK))
+            energy_j = watts * (end_s - begin_s)
+            self.total_energy_j += energy_j
+            self.dwells.append(Dwell(begin_s, end_s, (x0, y0, z0), energy_j, len(self.executed) - 1))
+        if len(self._rows) > before:
+            self._rows.sort(key=itemgetter(0))
+
     def _forget(self, t_s: float) -> None:
         history = self.gantry.history
         before = len(history)
@@ -263,6 +307,11 @@ class Optics:
                 self.gantry.forget_before(min(entry.t0_s, t_s))
             self._cursor -= before - len(history)
         self.head.forget_before(t_s)
+        self.leak.forget_before(t_s)
+
+
+def _s_fraction(entry: Run | Stand, t_s: float) -> float:
+    return entry.s_fraction if isinstance(entry, Stand) else _fraction(entry, t_s - entry.t0_s)
 
 
 def _fraction(run: Run, tau_s: float) -> float:

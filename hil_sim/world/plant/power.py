@@ -30,6 +30,7 @@ class Meter:
         self._since_s: dict[str, float] = {}
         self._joules: dict[str, float] = {}
         self._settlers: list[Callable[[float], object]] = []
+        self.on_load: Callable[[str, float, float], None] | None = None  # told (name, t_s, watts) of each change
 
     def settle_before_read(self, settle: Callable[[float], object]) -> None:
         """Have `settle(t_s)` called before each reading, so that a lazy part reports its load up to then."""
@@ -46,6 +47,8 @@ class Meter:
         self._joules[name] = self._joules.get(name, 0.0) + self._watts.get(name, 0.0) * (t_s - since_s)
         self._watts[name] = watts
         self._since_s[name] = t_s
+        if self.on_load is not None:
+            self.on_load(name, t_s, watts)
 
     def power_w(self, t_s: float) -> float:
         """Active power of all loads, W."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
-from hil_sim.world.faults.actuator import feed_fraction
+from hil_sim.world.faults.actuator import feed_fraction, streak_mm
 from hil_sim.world.faults.schedule import Faults
 from hil_sim.world.plant.linear_axis import LinearAxis
 
@@ -64,8 +66,9 @@ class Recoater:
     A pass begins when the blade comes over the bed from its rest beside it (x < 0) and lasts until it does so
     again: there and back. Passes are counted from 0. When one begins, the schedule is asked at `recoater.feed` for
     that time and for that count; under `short_feed` the share `fraction` of the bed's length, from x = 0, is filled
-    in full, and of what is missing in the rest only a fifth, on the way back too. One more pass that is not struck
-    fills it. `store`: where the powder comes from; None: there is always enough.
+    in full, and of what is missing in the rest only a fifth, on the way back too; under `streak` the same in a band
+    across the bed. One more pass that is not struck fills it. `slip_mm`: how much farther the piston's drive has turned
+    than the plate has gone down. `store`: where the powder comes from; None: there is always enough.
     """
 
     def __init__(
@@ -93,7 +96,10 @@ class Recoater:
         strips = math.ceil(config.bed_x_mm / config.strip_mm)
         self._strip_edges = tuple(min(k * config.strip_mm, config.bed_x_mm) for k in range(strips + 1))
         self._full_to_mm = math.inf
+        self._streak_mm = (math.inf, math.inf)
         self._may_begin = False
+        self.slip_mm = 0.0
+        self.on_slip: Callable[[float, float], None] | None = None  # told (t_s, slip_mm) of each slip
         blade.before_change.append(self._before_blade)
         piston.before_change.append(self.advance_to)
 
@@ -103,7 +109,14 @@ class Recoater:
 
     def plane_drop_mm(self, t_s: float) -> float:
         """Depth of the piston below the first plane, mm."""
-        return self.piston.position_at(t_s) - self.config.piston_zero_mm
+        return self.piston.position_at(t_s) - self.config.piston_zero_mm - self.slip_mm
+
+    def slip(self, t_s: float, mm: float) -> None:
+        """At `t_s` the plate comes up by `mm` against its drive."""
+        self.advance_to(t_s)
+        self.slip_mm += mm
+        if self.on_slip is not None:
+            self.on_slip(t_s, self.slip_mm)
 
     def advance_to(self, t_s: float) -> None:
         """Lay the powder of every strip that the blade has left by `t_s`."""
@@ -127,6 +140,21 @@ class Recoater:
                 self._lay(end_s, to_mm)
         self._t_s = t_s
 
+    def next_strip_s(self, t_s: float) -> float | None:
+        """When the blade, as it moves now, next leaves a strip of the bed behind `t_s`; None: it does not."""
+        phases, zero_mm = self.blade.phases, self.config.blade_zero_x_mm
+        for phase, after in pairwise(phases):
+            start_s = max(phase.t_s, t_s)
+            if after.t_s <= start_s:
+                continue
+            x_mm, to_mm = phase.position_at(start_s) + zero_mm, after.position_mm + zero_mm
+            edge_mm = self._next_edge(x_mm, to_mm)
+            while edge_mm is not None and not (edge_mm > 0.0 if to_mm > x_mm else edge_mm < self.config.bed_x_mm):
+                edge_mm = self._next_edge(edge_mm, to_mm)
+            if edge_mm is not None:
+                return phase.time_at(edge_mm - zero_mm)
+        return None
+
     def _before_blade(self, t_s: float) -> None:
         self.advance_to(t_s)
         if not self.blade.moving(t_s) and self.blade_x_mm(t_s) <= 0.0:
@@ -137,14 +165,18 @@ class Recoater:
         fault = None
         if self._faults is not None:
             fault = self._faults.event(FEED_POINT, t_s)
-        self._full_to_mm = math.inf if fault is None else feed_fraction(fault) * self.config.bed_x_mm
+        self._full_to_mm, self._streak_mm = math.inf, (math.inf, math.inf)
+        if fault is not None and fault.kind == "streak":
+            self._streak_mm = streak_mm(fault)
+        elif fault is not None:
+            self._full_to_mm = feed_fraction(fault) * self.config.bed_x_mm
         self.passes += 1
         self.last_pass.clear()
 
     def _next_edge(self, from_mm: float, to_mm: float) -> float | None:
         """The first edge of a strip on the way, `from_mm` excluded and `to_mm` included. The end of the well-fed
         part is an edge too."""
-        edges = (*self._strip_edges, self._full_to_mm)
+        edges = (*self._strip_edges, self._full_to_mm, *self._streak_mm)
         if to_mm > from_mm:
             return min((e for e in edges if from_mm < e <= to_mm), default=None)
         return max((e for e in edges if to_mm <= e < from_mm), default=None)
@@ -158,7 +190,9 @@ class Recoater:
             self._begin_pass(t_s)
         if x_to_mm - x_from_mm <= 1e-9:
             return
-        fill = 1.0 if x_to_mm <= self._full_to_mm + 1e-9 else THIN_FILL
+        begins_mm, ends_mm = self._streak_mm
+        is_streak = begins_mm - 1e-9 <= x_from_mm and x_to_mm <= ends_mm + 1e-9
+        fill = THIN_FILL if is_streak or x_to_mm > self._full_to_mm + 1e-9 else 1.0
         if self._store is not None and fill == 1.0:
             fill = self._store.give(t_s, x_from_mm, x_to_mm, self.plane_drop_mm(t_s))
         laid = Laid(t_s, x_from_mm, x_to_mm, self.plane_drop_mm(t_s), fill)

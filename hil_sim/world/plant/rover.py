@@ -21,6 +21,7 @@ from hil_sim.world.plant.rover_kernels import (
     ANGLE,
     BLOCKED,
     CURRENT,
+    GRIP,
     LIMIT,
     MODE,
     MOON_G,
@@ -35,6 +36,7 @@ from hil_sim.world.plant.rover_kernels import (
     SLIP,
     SPEED,
     SPEED_M_S,
+    STALLED,
     STATE,
     TARGET,
     TIPPED_S,
@@ -53,6 +55,7 @@ STEP_S = 0.02
 TRACE_EVERY = 5  # steps: 10 rows a second
 TRACE_ROWS_MAX = 4_000_000
 STEPS_AT_ONCE = 50_000
+STANDS_RAD_S2 = 1e3  # a motor that sticks stands within a step
 
 Floats = NDArray[np.float64]
 
@@ -181,6 +184,8 @@ class RoverPlant:
         self._steer_ports = {name: len(names) + k for k, name in enumerate(steers)}
         self._motors = np.zeros((len(names) + len(steers), MOTOR))
         self._motors[:, MODE], self._motors[:, ACCEL], self._motors[:, LIMIT] = SPEED, 5.0, 1.0
+        self._motors[:, GRIP] = 1.0
+        self._wanted: dict[int, tuple[int, float, float, float]] = {}  # of motors that stand still: their last command
         table = wheel_table(self.soil, body.wheel, 3.0 * body.mass_kg * MOON_G / len(names))
         self._table = (table.pull_n, table.torque_nm, table.loads_n)
         reach = np.abs(self._wheels).max(axis=0)
@@ -222,9 +227,41 @@ class RoverPlant:
         self.advance_to(t_s)
         if index >= len(self._wheels) and mode == POSITION:
             target = min(max(target, -self.body.steer_max_rad), self.body.steer_max_rad)  # the end stops
+        if index in self._wanted:
+            self._wanted[index] = (mode, target, limit_rad_s, accel_rad_s2)
+            self._motors[index, STALLED] = float(mode == SPEED and target != 0.0)
+            return
         motors = self._motors  # number by number: an index list costs as much as the rest of the call
         motors[index, TARGET], motors[index, LIMIT] = target, limit_rad_s
         motors[index, ACCEL], motors[index, MODE] = max(accel_rad_s2, 0.5), mode
+
+    @property
+    def wheel_names(self) -> tuple[str, ...]:
+        """Of the driven wheels."""
+        return tuple(self._ports)
+
+    def hold(self, t_s: float, port: MotorPort) -> None:
+        """From `t_s` on a motor stands still, whatever it is told."""
+        self.advance_to(t_s)
+        row = self._motors[port.index]
+        wanted = (int(row[MODE]), float(row[TARGET]), float(row[LIMIT]), float(row[ACCEL]))
+        row[MODE], row[TARGET], row[ACCEL] = SPEED, 0.0, STANDS_RAD_S2
+        self._wanted[port.index] = wanted
+        row[STALLED] = float(wanted[0] == SPEED and wanted[1] != 0.0)
+
+    def let_go(self, t_s: float, port: MotorPort) -> None:
+        """It turns again, and does what it was told last."""
+        self.advance_to(t_s)
+        wanted = self._wanted.pop(port.index, None)
+        self._motors[port.index, STALLED] = 0.0
+        if wanted is not None:
+            mode, target, limit_rad_s, accel_rad_s2 = wanted
+            self.command(t_s, port.index, mode, target, limit_rad_s, accel_rad_s2)
+
+    def set_grip(self, t_s: float, port: MotorPort, share: float) -> None:
+        """From `t_s` on the ground gives back this share, 0 to 1, of a wheel's way."""
+        self.advance_to(t_s)
+        self._motors[port.index, GRIP] = share
 
     def motor_value(self, t_s: float, index: int, what: int) -> float:
         """One number of one motor at `t_s`; angles are carried on from the last step at the present speed."""

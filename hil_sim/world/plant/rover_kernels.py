@@ -16,8 +16,8 @@ MOON_G = 1.62
 IDLE, SPEED, POSITION = 0, 1, 2
 X, Y, Z, ROLL, PITCH, YAW, SLIP, SPEED_M_S, TIPPED_S, POWER_W, YAW_RATE, ROLL_RATE, PITCH_RATE, BLOCKED = range(14)
 STATE = 14
-ANGLE, RATE, TARGET, LIMIT, ACCEL, MODE, CURRENT = range(7)
-MOTOR = 7
+ANGLE, RATE, TARGET, LIMIT, ACCEL, MODE, CURRENT, GRIP, STALLED = range(9)
+MOTOR = 9
 TRACE = 9  # t, x, y, z, roll, pitch, yaw, slip, power
 
 
@@ -104,7 +104,8 @@ def rover_steps(
 ):  # fmt: skip
     """Advance by `steps` of `dt` seconds, `before_steps` after `t0`. Returns the rows of `trace` that were written.
 
-    wheels (n, 2): x, y in the rover's frame. motors: the drives first, then the steering motors. steer_of (n,): the
+    wheels (n, 2): x, y in the rover's frame. motors: the drives first, then the steering motors; GRIP is the share of
+    a wheel's way that the ground gives back, STALLED 1 where a motor pushes and cannot turn. steer_of (n,): the
     steering motor of a wheel, or -1. body: mass, wheel radius, height of mass, motor stall torque, no-load speed,
     no-load current, stall current, supply V, side slip, tangent of the side strength, half length and half width of the
     support. A row of trace (t, x, y, z, roll, pitch, yaw, slip, power) falls due every `trace_every` steps, of which
@@ -172,7 +173,7 @@ def rover_steps(
         for k in range(n):
             ahead = 0.0 if steer_of[k] < 0 else motors[steer_of[k], ANGLE]
             c, s = math.cos(ahead), math.sin(ahead)
-            v = motors[k, RATE] * radius
+            v = motors[k, RATE] * radius * motors[k, GRIP]
             turning = max(turning, abs(v))
             r2 = wheels[k, 0] * s - wheels[k, 1] * c
             q2 = wheels[k, 0] * c + wheels[k, 1] * s
@@ -233,7 +234,8 @@ def rover_steps(
         for k in range(n):
             rate = motors[k, RATE]
             if abs(rate) < 1e-9:
-                motors[k, CURRENT] = 0.0
+                motors[k, CURRENT] = stall_a * motors[k, STALLED]
+                power += volts * motors[k, CURRENT]
                 continue
             needed = looked_up(torque, loads_n, slips, load[k], slip)
             share = min(max(abs(needed) / stall_nm, 0.0), 1.0)

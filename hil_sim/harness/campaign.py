@@ -1,0 +1,412 @@
+"""Many seeds, one question: does the host end exact, degraded and owning up to it, or stopped and safe, whatever the
+seed throws at it?
+
+    report = run_campaign(MotionSubject(), load_generator(), range(2000), jobs=2)
+    report.bad                                # rows that are SILENT, HANG, UNSAFE or CRASHED
+
+A seed draws a schedule (`generator`). It counts with the faults that struck before the job's end; with none it draws
+again, unless the run was bad: a bad run always counts. The seed is the world's too: grain, camera noise and the order
+of timers of one instant come from it. Rows are sorted by seed, and the same whatever the number of processes. One seed
+in a hundred is run twice, the second time in another process under another hash seed, and must give the same digest.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from control.errors import MoonkilnError
+from hil_sim.harness.cluster import InterruptedShards, ShardError, in_batches
+from hil_sim.harness.digest import Digest, RunDigest
+from hil_sim.harness.expectations import Expectation, judge_strikes
+from hil_sim.harness.generator import Generator, Ground, drawn, probe
+from hil_sim.harness.oracle import Verdict
+from hil_sim.harness.pool import timed
+from hil_sim.harness.subjects import Run, Subject, SubjectError, scratch_folder
+from hil_sim.harness.trials import Trial, tried, unwarned
+from hil_sim.harness.unmended import first_strikes, shorter_trials
+from hil_sim.world.faults import Fault, FaultSchedule
+from slicer.job import software_version
+
+ATTEMPTS_MAX = 60
+TWICE_EVERY = 100
+OTHER_HASH_SEED = "20281102"
+"""PYTHONHASHSEED of the second run: what depends on it differs."""
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One seed's run, as reports hold it.
+
+    verdict: the oracle's, or CRASHED. faults: the schedule, as scenario files hold it. struck: loop time and kind of
+    what struck. attempt: which of the seed's schedules it is. runs: how many were made to get it. wall_s: of them all.
+    expectations: that a scenario's run alone was held to; a campaign's faults are not those that a scenario speaks of.
+    """
+
+    seed: int
+    verdict: str
+    reasons: list[str]
+    faults: list[dict[str, Any]]
+    struck: list[tuple[float, str]]
+    digest: str
+    sim_s: float
+    timers: int
+    attempt: int
+    runs: int
+    wall_s: float = 0.0
+    expectations: list[Expectation] = []
+    held: list[tuple[float, float]] = []
+    """Of a rover: (from, to) of each time in which it stood or backed out, and waited for something to end."""
+    cause: tuple[float, str] | None = None
+    """Of a run that was stopped: loop time and kind of the first strike that nobody mended (`unmended`)."""
+    noticed_s: float | None = None
+    """Of a run that was stopped: loop time at which the host noticed. Of a print its machine's state left work for
+    good; else its host had ended, everything made safe."""
+
+    @property
+    def is_good(self) -> bool:
+        """A verdict that may pass, and every expectation that it was held to came."""
+        is_fair = self.verdict in {verdict.value for verdict in Verdict if verdict.is_good}
+        return is_fair and all(expectation.held for expectation in self.expectations)
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of its schedule, each once."""
+        return sorted({fault["kind"] for fault in self.faults})
+
+    @property
+    def latency_s(self) -> float | None:
+        """Of a run that was stopped: simulated seconds from its cause until the host noticed."""
+        return None if self.cause is None or self.noticed_s is None else max(0.0, self.noticed_s - self.cause[0])
+
+    def schedule(self) -> FaultSchedule:
+        """What it ran under."""
+        return FaultSchedule(tuple(Fault.from_dict(row) for row in self.faults))
+
+
+class Twice(msgspec.Struct, frozen=True):
+    """A seed that was run again in another process: is the digest the same?"""
+
+    seed: int
+    first: str
+    again: str
+
+    @property
+    def is_same(self) -> bool:
+        """Byte for byte."""
+        return self.first == self.again
+
+
+class Report(msgspec.Struct, frozen=True):
+    """A campaign. Everything but the rows' wall_s is the same for the same seeds, commit and Python.
+
+    cut: of a part of one, what ended it and how far it had come; "" for a whole one. points: where faults can strike.
+    """
+
+    subject: dict[str, Any]
+    subject_name: str
+    generator_version: int
+    software: str
+    python: str
+    rows: list[Row]
+    twice: list[Twice]
+    cut: str = ""
+    points: list[str] = []
+
+    @property
+    def bad(self) -> list[Row]:
+        """Rows that may not be."""
+        return [row for row in self.rows if not row.is_good]
+
+    @property
+    def unrepeatable(self) -> list[Twice]:
+        """Seeds that gave two digests."""
+        return [pair for pair in self.twice if not pair.is_same]
+
+    @property
+    def is_good(self) -> bool:
+        """No SILENT, HANG, UNSAFE, CRASHED, and every repetition the same."""
+        return not self.bad and not self.unrepeatable
+
+    @property
+    def verdicts(self) -> dict[str, int]:
+        """How many runs ended in each way."""
+        return dict(sorted(Counter(row.verdict for row in self.rows).items()))
+
+
+class CampaignInterrupted(KeyboardInterrupt):
+    """Ctrl-C. `report`: of what was judged until then, `report.cut` how far that is."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__()
+        self.report = report
+
+
+class CampaignBrokenError(MoonkilnError):
+    """The workers gave out. `report`: as of `CampaignInterrupted`."""
+
+    def __init__(self, sentence: str, report: Report) -> None:
+        super().__init__(sentence)
+        self.report = report
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that a process needs to know to judge a seed; it travels pickled."""
+
+    subject: Subject
+    generator: Generator
+    ground: Ground
+
+
+def run_campaign(
+    subject: Subject,
+    generator: Generator,
+    seeds: Sequence[int],
+    *,
+    jobs: int = 1,
+    cluster: str | None = None,
+    progress: Callable[[int, int, int], None] | None = None,
+    twice_every: int = TWICE_EVERY,
+) -> Report:
+    """Judge every seed.
+
+    Args:
+        jobs: processes beside each other. A seed whose process dies is judged by another.
+        cluster: a Dask scheduler whose workers judge instead. It is sent the job; a machine file, and a scenario's own
+            world, must be known there by the same name or path.
+        progress: called with how many are done, how many there are and how many were bad.
+        twice_every: of how many seeds one is run again.
+
+    Raises:
+        SubjectError: the subject does not come out exact when nothing goes wrong.
+        CampaignBrokenError: seeds killed every worker that took them, a cluster lost its workers, or they run other
+            code; it holds the report of what is done.
+        CampaignInterrupted: Ctrl-C, and so does it.
+    """
+    task = prepare(subject, generator)
+    rows: list[Row] = []
+    twice: list[Twice] = []
+    work: Callable[[Sequence[int]], list[Row]] = functools.partial(judge_batch, task)
+    if jobs > 1 or cluster is not None:
+        work = functools.partial(judge_elsewhere, task, None if cluster is None else subject.job_bytes())
+
+    is_second = False
+
+    def part(why: str, ahead: Iterable[tuple[int, Sequence[Row]]]) -> Report:
+        if not is_second:  # else what is ahead are second runs, of rows that are there
+            rows.extend(row for _, batch in ahead for row in batch)
+        cut = f"{why}: {len(rows)} of {len(seeds)} seeds were judged, {len(twice)} of them run twice"
+        return merged(task, rows, twice, cut=cut)
+
+    try:
+        for batch in in_batches(work, seeds, jobs=jobs, cluster=cluster):
+            rows += batch
+            if progress is not None:
+                progress(len(rows), len(seeds), sum(not row.is_good for row in rows))
+        rows.sort(key=lambda row: row.seed)
+        is_second = True
+        twice.extend(_again_of(task, rows, jobs=jobs, every=twice_every))
+    except KeyboardInterrupt as stop:
+        raise CampaignInterrupted(
+            part("interrupted", stop.done if isinstance(stop, InterruptedShards) else [])
+        ) from None
+    except ShardError as error:
+        raise CampaignBrokenError(str(error), part("the workers gave out", error.done)) from error
+    return merged(task, rows, twice)
+
+
+def prepare(subject: Subject, generator: Generator) -> Task:
+    """What all seeds share: the subject, the generator, and what a clean run showed. Raises SubjectError."""
+    return Task(subject, generator, ground_of(subject, generator))
+
+
+def merged(task: Task, rows: Iterable[Row], twice: Iterable[Twice], *, cut: str = "") -> Report:
+    """Rows and repetitions from wherever they were made, as one report; `cut` as in `Report`."""
+    return Report(
+        task.subject.to_dict(),
+        task.subject.name,
+        task.generator.version,
+        software_version(),
+        platform.python_version(),
+        sorted(rows, key=lambda row: row.seed),
+        sorted(twice, key=lambda pair: pair.seed),
+        cut,
+        list(task.ground.points),
+    )
+
+
+def ground_of(subject: Subject, generator: Generator) -> Ground:
+    """What a run without faults shows. Raises SubjectError: it does not come out exact."""
+    points = subject.points()
+    run = subject.run(probe(points, generator), 0, heard=RunDigest(keep=True))
+    if run.verdict is not Verdict.EXACT:
+        raise SubjectError(
+            f"{subject.name} comes out {run.verdict.value} though nothing goes wrong ({'; '.join(run.reasons[:2])}):"
+            " a campaign would count that in every run. Mend it first"
+        )
+    return Ground(tuple(points), run.events, run.job_end_s, run.layers)
+
+
+def judge_batch(task: Task, seeds: Sequence[int]) -> list[Row]:
+    """Judge some seeds, in this process."""
+    with unwarned():
+        return [judge_seed(task, seed) for seed in seeds]
+
+
+def judge_elsewhere(task: Task, job: bytes | None, seeds: Sequence[int]) -> list[Row]:
+    """The same in a process beside others, which has one core; `job` where our files may not be seen."""
+    import cv2
+    import numba
+
+    cv2.setNumThreads(1)
+    numba.set_num_threads(1)
+    if job is None:
+        return judge_batch(task, seeds)
+    with scratch_folder() as folder:
+        path = folder / "job.kiln"
+        path.write_bytes(job)
+        subject = msgspec.structs.replace(task.subject, job_path=str(path))  # type: ignore[type-var]
+        return judge_batch(replace(task, subject=subject), seeds)
+
+
+def judge_seed(task: Task, seed: int) -> Row:
+    """The row of one seed: of the first schedule of which something struck before the job's end, or of a bad run."""
+    found, wall_s = timed(lambda: _caused(task, seed, _first_that_counts(task, seed)))
+    trial, schedule, attempt, runs, cause = found
+    return row_of(trial, schedule, seed, attempt=attempt, runs=runs, wall_s=wall_s, cause=cause)
+
+
+Counted = tuple[Trial, FaultSchedule, int, int]
+"""A trial, its schedule, which of the seed's it is, and the runs that it took."""
+
+
+def _first_that_counts(task: Task, seed: int) -> Counted:
+    runs = 0
+    for attempt in range(ATTEMPTS_MAX):
+        schedule = drawn(task.generator, task.ground, seed, attempt)
+        trial = tried(task.subject, schedule, seed)
+        runs += 1
+        if trial.run is None or not trial.is_good:  # no bad run is ever left out; all of its schedule is suspect
+            return trial, schedule, attempt, runs
+        if any(t_s > trial.run.job_end_s for t_s, _ in trial.run.struck):
+            continue
+        # a fault that nothing asked for leaves no trace: the run is the same without it
+        schedule = _that_struck(schedule, trial.run)
+        for fault in [f for f in schedule.faults if task.generator.kinds[f.kind].may_idle]:
+            less = FaultSchedule(tuple(f for f in schedule.faults if f != fault))
+            without = tried(task.subject, less, seed)
+            runs += 1
+            if not without.is_good:
+                return without, less, attempt, runs
+            if without.run is not None and without.run.digest.deeds == trial.run.digest.deeds:
+                trial, schedule = without, less
+        if schedule.faults:
+            return trial, schedule, attempt, runs
+    raise SubjectError(
+        f"seed {seed} draws no schedule of {task.subject.name} in {ATTEMPTS_MAX} attempts that strikes before the job's"
+        " end: widen the ranges of the generator"
+    )
+
+
+def _caused(task: Task, seed: int, counted: Counted) -> tuple[*Counted, tuple[float, str] | None]:
+    """The same with what a stopped run was stopped by; with a run of fewer of its faults that is bad instead."""
+    trial, schedule, attempt, runs = counted
+    run = trial.run
+    if run is None or run.verdict is not Verdict.DETECTED:
+        return *counted, None
+    for t_s, less, short in shorter_trials(run, schedule, lambda less: tried(task.subject, less, seed)):
+        runs += 1
+        if not short.is_good:
+            return short, less, attempt, runs, None
+        if short.verdict == Verdict.DETECTED.value:
+            return trial, schedule, attempt, runs, (t_s, less.faults[-1].kind)
+    strikes = first_strikes(run, schedule)
+    return trial, schedule, attempt, runs, (strikes[-1][0], strikes[-1][1].faults[-1].kind) if strikes else None
+
+
+def _that_struck(schedule: FaultSchedule, run: Run) -> FaultSchedule:
+    struck = {fault for _, fault in run.struck}
+    return FaultSchedule(tuple(dict.fromkeys(f for f in schedule.faults if f in struck)))
+
+
+def row_of(
+    trial: Trial,
+    schedule: FaultSchedule,
+    seed: int,
+    *,
+    attempt: int = 0,
+    runs: int = 1,
+    wall_s: float = 0.0,
+    is_held: bool = False,
+    cause: tuple[float, str] | None = None,
+) -> Row:
+    """What a report keeps of a trial. is_held: to what its scenario expects, and to each of its faults striking; cause:
+    as in `Row`."""
+    run = trial.run
+    held_to = [*trial.expectations, *judge_strikes(schedule, run.struck)] if run and is_held else []
+    is_stopped = run is not None and run.verdict is Verdict.DETECTED
+    return Row(
+        seed,
+        trial.verdict,
+        list(trial.reasons),
+        [fault.to_dict() for fault in schedule.faults],
+        [(t_s, fault.kind) for t_s, fault in run.struck] if run else [],
+        run.digest.whole if run else trial.digest,
+        run.sim_s if run else 0.0,
+        run.timers if run else 0,
+        attempt,
+        runs,
+        wall_s,
+        held_to,
+        list(run.held) if run else [],
+        cause,
+        (run.sim_s if run.noticed_s is None else run.noticed_s) if run and is_stopped else None,
+    )
+
+
+def run_twice(task: Task, rows: Sequence[Row], *, jobs: int = 1, every: int = TWICE_EVERY) -> list[Twice]:
+    """Judge one row in `every` again in processes of another hash seed, and compare. Raises control.shards.ShardError:
+    one seed killed every process that took it.
+    """
+    return list(_again_of(task, rows, jobs=jobs, every=every))
+
+
+def _again_of(task: Task, rows: Sequence[Row], *, jobs: int, every: int) -> Iterator[Twice]:
+    """The same, pair by pair as they come."""
+    first = {row.seed: row for row in rows[::every]}
+    work = functools.partial(judge_elsewhere, task, None)
+    for batch in in_batches(work, list(first), jobs=jobs, environment={"PYTHONHASHSEED": OTHER_HASH_SEED}):
+        for row in batch:
+            yield Twice(row.seed, _fingerprint(first[row.seed]), _fingerprint(row))
+
+
+def _fingerprint(row: Row) -> str:
+    """Of all that must be the same: digest, verdict, schedule, strikes, and how much the loop did."""
+    heard = RunDigest()
+    same = msgspec.structs.replace(row, wall_s=0.0)
+    digest: Digest = heard.close(same, None, None)
+    return digest.truth
+
+
+__all__ = [
+    "CampaignBrokenError",
+    "CampaignInterrupted",
+    "Report",
+    "Row",
+    "Task",
+    "Twice",
+    "judge_batch",
+    "judge_elsewhere",
+    "judge_seed",
+    "merged",
+    "prepare",
+    "row_of",
+    "run_campaign",
+    "run_twice",
+]

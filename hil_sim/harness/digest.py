@@ -1,0 +1,85 @@
+"""One digest a run: what passed on every wire, what truly happened and what the host said, as a few hex digits.
+
+The same seed, commit and Python minor version give the same digest byte for byte, in any process and under any hash
+seed. Wall time, folders and file names have no part in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+
+DIGEST_BYTES = 16
+LOG_CHUNKS_MAX = 2_000_000
+
+
+class Chunk(NamedTuple):
+    """What was delivered at a point of a wire: loop time, `NAME.to_device` or `NAME.to_host`, the bytes."""
+
+    t_s: float
+    point: str
+    data: bytes
+
+
+class Digest(msgspec.Struct, frozen=True):
+    """A run's digest and its parts, in hex: chunks on wires, truth without faults, faults that struck, outcome."""
+
+    wires: str
+    truth: str
+    strikes: str
+    outcome: str
+
+    @property
+    def whole(self) -> str:
+        """The digest of everything."""
+        return _hex("\n".join((self.wires, self.truth, self.strikes, self.outcome)).encode())
+
+    @property
+    def deeds(self) -> str:
+        """All but the list of what struck: equal for two runs in which the same happened, whatever was scheduled."""
+        return _hex("\n".join((self.wires, self.truth, self.outcome)).encode())
+
+
+class RunDigest:
+    """Hears the wires while a run goes on (`tap`), then `close` takes the rest. `log` keeps the chunks if asked to."""
+
+    def __init__(self, *, keep: bool = False) -> None:
+        self.log: list[Chunk] | None = [] if keep else None
+        self.chunks = 0
+        self._wires = hashlib.blake2b(digest_size=DIGEST_BYTES)
+
+    def tap(self, t_s: float, point: str, data: bytes) -> None:
+        """A wire's tap: every delivered chunk, with its loop time."""
+        self._wires.update(struct.pack("<dHI", t_s, len(point), len(data)))
+        self._wires.update(point.encode())
+        self._wires.update(data)
+        self.chunks += 1
+        if self.log is not None and len(self.log) < LOG_CHUNKS_MAX:
+            self.log.append(Chunk(t_s, point, data))
+
+    @property
+    def log_is_whole(self) -> bool:
+        """Whether `log` holds all that passed: it is cut at LOG_CHUNKS_MAX."""
+        return self.log is not None and len(self.log) == self.chunks
+
+    def close(self, truth: Any, strikes: Any, outcome: Any, *, hidden: Iterable[str] = ()) -> Digest:
+        """The digest of the run.
+
+        Args:
+            truth, strikes, outcome: whatever msgspec can write as JSON, in an order that does not depend on hashes.
+            hidden: texts that name this run's place on disk; they count as nothing where the outcome holds them.
+        """
+        said = msgspec.json.encode(outcome)
+        for text in hidden:
+            said = said.replace(msgspec.json.encode(text)[1:-1], b"")
+        return Digest(
+            self._wires.hexdigest(), _hex(msgspec.json.encode(truth)), _hex(msgspec.json.encode(strikes)), _hex(said)
+        )
+
+
+def _hex(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).hexdigest()

@@ -1,0 +1,64 @@
+"""The files that a campaign is to leave: tried before hours are spent on it, and written as soon as it is judged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from control.command_line import sentence_of
+from control.commands.arguments import check_output, check_output_folder
+from control.errors import MoonkilnError, UsageError
+
+if TYPE_CHECKING:
+    from hil_sim.harness.campaign import Report
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """Where reports go, None: not wanted; `keep`: the folder of bad runs, made when there is one."""
+
+    junit: Path | None
+    html: Path | None
+    parquet: Path | None
+    kinds: Path | None
+    keep: Path
+
+    def check(self) -> None:
+        """Raise UsageError, MoonkilnError or OSError: one of them could not be written at the end either."""
+        for path in (self.junit, self.html, self.parquet, self.kinds):
+            if path is not None:
+                check_output(path)
+                _check_writable(path, path.parent)
+        check_output_folder(self.keep, ())
+        _check_writable(self.keep, next(it for it in (self.keep, *self.keep.absolute().parents) if it.exists()))
+        if self.parquet is not None:
+            from hil_sim.harness.campaign_report import parquet_writer
+
+            parquet_writer()
+
+    def write(self, report: Report, kept: Mapping[int, Path], again: str) -> list[str]:
+        """Write them all, whatever becomes of one; why one could not be written, a sentence each."""
+        from hil_sim.harness.campaign_report import write_html, write_junit, write_kinds, write_parquet
+
+        writers: list[tuple[Path | None, Callable[[Path], None]]] = [
+            (self.junit, lambda path: write_junit(report, path, kept=kept, again=again)),
+            (self.html, lambda path: write_html(report, path, kept=kept, again=again)),
+            (self.parquet, lambda path: write_parquet(report, path)),
+            (self.kinds, lambda path: write_kinds(report, path)),
+        ]
+        failed = []
+        for path, write in writers:
+            if path is not None:
+                try:
+                    write(path)
+                except (OSError, MoonkilnError) as error:
+                    failed.append(f"{path} was not written: {sentence_of(error)[0]}")
+        return failed
+
+
+def _check_writable(path: Path, folder: Path) -> None:
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"{path}: nothing may be written into {folder}; name another place")

@@ -1,0 +1,99 @@
+"""The signals that expectations speak of: what was true, and what the host believed.
+
+Names of the truth stand in `CATALOGUE`. The host's are `host.status`, `host.state` and their like, and whatever its
+telemetry holds: `host.heater.bed_temp_c` is the field `bed_temp_c` of the topic `/printer/heater`, `host.drive.sigma_m`
+of `/rover/drive`, `host.vision.powder.thin_area_mm2` of `/vision/powder`; their units stand at the end of their names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hil_sim.harness.expression import UNITS
+from hil_sim.harness.expression_check import Kind, Meaning
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One signal: its unit, what it says, and whether that is a number or a text."""
+
+    unit: str
+    says: str
+    kind: Kind = "number"
+
+
+PRINTER: dict[str, Entry] = {
+    "beam.emission_w": Entry("W", "what leaves the head, exact"),
+    "beam.capability_w": Entry("W", "what would leave the head at S = 1"),
+    "beam.live": Entry("", "1 while the head would emit at S = 1"),
+    "beam.still": Entry("", "1 while the beam emits onto one place"),
+    "gantry.x_mm": Entry("mm", "true place of the beam's axis, to 0.1 mm within ramps"),
+    "gantry.y_mm": Entry("mm", "true place of the beam's axis, to 0.1 mm within ramps"),
+    "gantry.z_mm": Entry("mm", "true height, to 0.1 mm within ramps"),
+    "gantry.speed_mm_s": Entry("mm/s", "true speed along the path, exact"),
+    "gantry.moving": Entry("", "1 while it moves"),
+    "blade.x_mm": Entry("mm", "where the recoater's blade is over the bed, to 0.1 mm within ramps"),
+    "blade.moving": Entry("", "1 while the blade moves"),
+    "piston.drop_mm": Entry("mm", "depth of the build piston below the first plane"),
+    "piston.moving": Entry("", "1 while the piston moves"),
+    "plate.temp_c": Entry("degC", "the heated plate, to 0.3 degC"),
+    "bed.temp_c_max": Entry("degC", "the hottest surface of the bed when it was last looked at"),
+    "bed.layer": Entry("", "the layer whose powder was spread last, from 0; -1 before any"),
+    "powder.under_beam": Entry("", "how full the layer lies where the beam emits, 0 to 1; unknown while it is dark"),
+    "meter.power_w": Entry("W", "what the bench draws"),
+    "heater.power_w": Entry("W", "what the plate's heater draws"),
+    "door.closed": Entry("", "1 while the cell's door is closed"),
+    "purge.ok": Entry("", "1 while the chamber's atmosphere is in order"),
+    "interlock.closed": Entry("", "1 while the head's interlock circuit is closed"),
+}
+ROVER: dict[str, Entry] = {
+    "rover.x_m": Entry("m", "true place in the map's frame"),
+    "rover.y_m": Entry("m", "true place in the map's frame"),
+    "rover.z_m": Entry("m", "true height"),
+    "rover.roll_deg": Entry("deg", "left side up is positive"),
+    "rover.pitch_deg": Entry("deg", "nose down is positive"),
+    "rover.tilt_deg": Entry("deg", "angle between its mast and the vertical"),
+    "rover.yaw_deg": Entry("deg", "heading, ccw from +x, not wrapped"),
+    "rover.speed_m_s": Entry("m/s", "over the ground, from one row of the track to the next"),
+    "rover.slip": Entry("", "the slip that its wheels share"),
+    "rover.power_w": Entry("W", "what motors and everything else draw"),
+}
+COMMON: dict[str, Entry] = {
+    "faults.struck": Entry("", "how many faults have struck so far"),
+    "host.status": Entry("", "`running`, then the outcome's status; `none` where it left no outcome", "text"),
+    "host.state": Entry("", "what the host says its machine's state is", "text"),
+    "host.doing": Entry("", "what the host says it does", "text"),
+    "host.layers_done": Entry("", "how many layers the host has committed"),
+    "host.exit_code": Entry("", "of the outcome; known at the end"),
+    "host.reason": Entry("", "of the outcome; known at the end", "text"),
+    "host.declared": Entry("", "how many deviations the outcome owns up to; known at the end"),
+    "verdict": Entry("", "the oracle's word; known at the end", "text"),
+}
+CATALOGUE: dict[str, Entry] = {**PRINTER, **ROVER, **COMMON}
+
+TEXT_FIELDS = frozenset({"quality", "reason", "doing", "action", "cause"})
+_SUFFIXES = (
+    ("_mm_s", "mm/s"), ("_m_s", "m/s"), ("_rad_s", "rad/s"), ("_mm2", "mm2"), ("_mm", "mm"), ("_wh", "Wh"),
+    ("_w", "W"), ("_c", "degC"), ("_s", "s"), ("_v", "V"), ("_a", "A"), ("_hz", "Hz"), ("_j", "J"), ("_m", "m"),
+    ("_deg", "deg"), ("_rad", "rad"),
+)  # fmt: skip
+
+
+def unit_of_field(field: str) -> str:
+    """The unit at the end of a telemetry field's name, '' where there is none."""
+    return next((unit for suffix, unit in _SUFFIXES if field.endswith(suffix)), "")
+
+
+def meaning_of(name: str) -> Meaning | None:
+    """Kind and unit of a signal; None for one that no run can have."""
+    entry = CATALOGUE.get(name)
+    if entry is not None:
+        return Meaning(entry.kind, entry.unit if entry.kind == "number" else None)
+    parts = name.split(".")
+    if parts[0] == "host" and len(parts) >= 3:
+        field = parts[-1]
+        return Meaning("text") if field in TEXT_FIELDS else Meaning("number", unit_of_field(field))
+    return None
+
+
+assert all(entry.unit in UNITS for entry in CATALOGUE.values())

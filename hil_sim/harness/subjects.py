@@ -1,0 +1,305 @@
+"""What a campaign puts to the test: a subject runs a host against its world under a schedule, and is judged.
+
+`PrintSubject` is a whole print on an emulated machine; `motion_subject.MotionSubject` a program of G-code lines to its
+motion board alone; `drive_subject.DriveSubject` a rover's drive. Subjects are plain frozen data, so that a run can be
+repeated in another process or another year.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from control.host import Status, print_host
+from hil_sim.harness.belief import left_work_s
+from hil_sim.harness.digest import Chunk, Digest, RunDigest
+from hil_sim.harness.expectations import Expectation
+from hil_sim.harness.job_truth import JobTruth, job_truth
+from hil_sim.harness.oracle import Verdict
+from hil_sim.harness.runner import run_scenario, twin_of
+from hil_sim.harness.scenario import Mode, Scenario, time_of
+from hil_sim.harness.trace import MCAP_NAME
+from hil_sim.virtual_time import RUN_START_EPOCH_NS, run_virtual
+from hil_sim.world.build import build_world
+from hil_sim.world.faults import Fault, FaultSchedule
+from slicer.job import Job, JobHead
+from slicer.job_writing import write_job
+
+MEMORY_DISK = Path("/dev/shm")
+
+
+class SubjectError(ValueError):
+    """A subject that cannot be put to the test."""
+
+
+class Stopped(Exception):
+    """A run was ended at the simulated time up to which it was to be shown."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run under a schedule, judged.
+
+    struck: (loop time, fault) in order; of a window its first moment. job_end_s: loop time up to which a fault could
+    still matter: the last executed move of a job that came to its end, else the end of the run. events: how many events
+    each point had up to then, of those that asked for faults. log: the delivered chunks, if they were to be kept; mcap:
+    the truth as the run left it, read whole. expectations: how the scenario's own fared. job: what the run came to at
+    the level of its job; None: it has none. late_s: by how much timers were late at most, in real time. held: (from,
+    to) of each time in which the host let the machine wait for something to end, and then went on or gave up.
+    noticed_s: of a print, loop time from which on its machine's state was FAULT or SAFE; None: not known, or the host
+    has no such state.
+    """
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    digest: Digest
+    struck: tuple[tuple[float, Fault], ...]
+    sim_s: float
+    job_end_s: float
+    timers: int
+    events: Mapping[str, int] = field(default_factory=dict)
+    layers: int = 0
+    log: tuple[Chunk, ...] = ()
+    mcap: bytes | None = None
+    expectations: tuple[Expectation, ...] = ()
+    job: JobTruth | None = None
+    late_s: float = 0.0
+    held: tuple[tuple[float, float], ...] = ()
+    noticed_s: float | None = None
+
+
+class Subject(Protocol):
+    """One thing that can be run under any schedule."""
+
+    @property
+    def name(self) -> str:
+        """A word for reports."""
+
+    @property
+    def length(self) -> int:
+        """Of its job: layers of a print, vectors of a program, legs of a route."""
+
+    @property
+    def own_seed(self) -> int:
+        """Of a run for which nobody names one."""
+
+    def shorter(self, length: int) -> Subject:
+        """The same with only the first `length` layers, vectors or legs."""
+
+    def points(self) -> list[str]:
+        """The places that faults can strike."""
+
+    def run(
+        self,
+        schedule: FaultSchedule,
+        seed: int,
+        *,
+        heard: RunDigest | None = None,
+        until_s: float | None = None,
+        pace: float | None = None,
+        folder: Path | None = None,
+    ) -> Run:
+        """Run it, timers of one instant in an order drawn from the seed.
+
+        Args:
+            heard: takes the chunks; one that keeps them makes the run keep its truth too.
+            until_s: raise `Stopped` at that loop time instead of going on.
+            folder: where the host's files stay; None: they are gone afterwards.
+
+        Raises:
+            Stopped: at `until_s`.
+            Exception: whatever a host or a world raised: a fault of ours.
+        """
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data; `subject_of` takes it back."""
+
+    def job_bytes(self) -> bytes | None:
+        """The job file that the run needs, None where the plain data says all."""
+
+
+class PrintSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="print", tag_field="subject"):
+    """A whole print of a job under a scenario: its faults come first, a campaign's behind them."""
+
+    scenario: Scenario
+    job_path: str
+
+    @property
+    def name(self) -> str:
+        """The scenario's."""
+        return self.scenario.name
+
+    @property
+    def length(self) -> int:
+        """Layers of the job."""
+        with Job.open(self.job_path) as job:
+            return job.manifest.layer_count
+
+    @property
+    def own_seed(self) -> int:
+        """The scenario's."""
+        return self.scenario.seed
+
+    def shorter(self, length: int) -> PrintSubject:
+        """The same with the first `length` layers; its job is written beside the whole one."""
+        path = Path(self.job_path)
+        short = path.with_name(f"{path.stem}-first-{length}.kiln")
+        with Job.open(path) as job:
+            m = job.manifest
+            head = JobHead(m.name, job.recipe, job.envelope, m.mesh_name, m.mesh_sha256, tuple(m.parts))
+            write_job(short, head, (job.layer(index) for index in range(length)))
+        return msgspec.structs.replace(self, job_path=str(short))
+
+    def points(self) -> list[str]:
+        """Those of the scenario's world."""
+
+        async def ask(loop: Any) -> list[str]:
+            world = await build_world(twin_of(self.scenario.machine, self.scenario.world))
+            try:
+                return world.points
+            finally:
+                world.close()
+
+        return run_virtual(ask)
+
+    def run(
+        self,
+        schedule: FaultSchedule,
+        seed: int,
+        *,
+        heard: RunDigest | None = None,
+        until_s: float | None = None,
+        pace: float | None = None,
+        folder: Path | None = None,
+    ) -> Run:
+        """See `Subject.run`; in the scenario's own mode, or paced if there is a pace."""
+        heard = heard or RunDigest()
+        faults = [*self.scenario.faults, *(fault.to_dict() for fault in schedule.faults)]
+        scenario = msgspec.structs.replace(self.scenario, faults=faults, seed=seed)
+        with contextlib.ExitStack() as stack:
+            run_dir = folder or stack.enter_context(scratch_folder()) / "run"
+            result = run_scenario(
+                scenario,
+                Path(self.job_path),
+                run_dir,
+                host=until(print_host, until_s),
+                pace=pace,
+                tie_shuffle=True,
+                heard=heard,
+            )
+            is_stopped = result.verdict is Verdict.DETECTED
+            noticed_s = left_work_s(run_dir, RUN_START_EPOCH_NS) if is_stopped else None
+            mcap = (run_dir / MCAP_NAME).read_bytes() if heard.log is not None else None
+        with Job.open(self.job_path) as job:
+            came_to = job_truth(job, result)
+        is_done = result.outcome is not None and result.outcome.status is Status.DONE
+        blocks = result.record.blocks
+        job_end_s = blocks[-1].t1_s if is_done and blocks else result.sim_s
+        events = dict(result.events)
+        if heard.log is not None:
+            events |= Counter(chunk.point for chunk in heard.log if chunk.t_s <= job_end_s)
+        return Run(
+            result.verdict,
+            result.judgement.reasons,
+            result.digest,
+            result.struck,
+            result.sim_s,
+            job_end_s,
+            result.timers,
+            events,
+            result.layers,
+            result.log,
+            mcap,
+            tuple(result.expectations),
+            came_to,
+            result.late_s,
+            noticed_s=noticed_s,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """See `Subject.to_dict`."""
+        return msgspec.to_builtins(self)
+
+    def job_bytes(self) -> bytes | None:
+        """The job file whole."""
+        return Path(self.job_path).read_bytes()
+
+
+def lifted(subject: Subject, schedule: FaultSchedule) -> tuple[Subject, FaultSchedule]:
+    """The same run with a scenario's own faults in the schedule, where they can be read and made fewer."""
+    scenario = scenario_of(subject)
+    if scenario is None:
+        return subject, schedule
+    return _with_scenario(subject, faults=[]), FaultSchedule((*scenario.schedule().faults, *schedule.faults))
+
+
+def in_virtual_time(subject: Subject) -> Subject:
+    """The same in virtual time, whatever its scenario says: what is repeated must come out the same."""
+    return subject if scenario_of(subject) is None else _with_scenario(subject, mode="virtual", pace=None)
+
+
+def in_time(subject: Subject, mode: Mode | None, pace: float | None) -> tuple[Subject, Mode, float | None]:
+    """The subject in the mode that is asked for, else in its scenario's own; the mode, and the pace of a paced one.
+
+    Raises:
+        ScenarioError: these do not go together.
+        SubjectError: a subject without a scenario has no wires to lay.
+    """
+    scenario = scenario_of(subject)
+    if scenario is None and mode == "wire":
+        raise SubjectError(f"{subject.name} has no wires outside virtual time: run a scenario with --mode wire")
+    own, own_pace = ("virtual", None) if scenario is None else (scenario.mode, scenario.pace)
+    mode, held_to = time_of(own, own_pace, mode, pace)
+    return subject if scenario is None else _with_scenario(subject, mode=mode, pace=held_to), mode, held_to
+
+
+def scenario_of(subject: Subject) -> Scenario | None:
+    """What it runs, of a subject that runs a scenario."""
+    scenario = getattr(subject, "scenario", None)
+    return scenario if isinstance(scenario, Scenario) else None
+
+
+def _with_scenario(subject: Any, **changes: Any) -> Subject:
+    changed: Subject = msgspec.structs.replace(subject, scenario=msgspec.structs.replace(subject.scenario, **changes))
+    return changed
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for a run that nobody wants to keep: in memory where the system has such a place."""
+    where = str(MEMORY_DISK) if MEMORY_DISK.is_dir() else None
+    folder = Path(tempfile.mkdtemp(prefix="moonkiln-", dir=where))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def until(host: Callable[..., Any], until_s: float | None) -> Callable[[Path, Path, Path], Any]:
+    """A host whose run is ended with `Stopped` at that loop time; None: the host as it is."""
+    if until_s is None:
+        return host
+
+    async def watched(job: Path, machine_toml: Path, run_dir: Path) -> Any:
+        stop_at(until_s)
+        return await host(job, machine_toml, run_dir)
+
+    return watched
+
+
+def stop_at(until_s: float) -> None:
+    """End the running loop's run with `Stopped` at that loop time."""
+
+    def stop() -> None:
+        raise Stopped(f"stopped at {until_s:g} s")
+
+    asyncio.get_running_loop().call_at(until_s, stop)

@@ -1,0 +1,123 @@
+"""What the plant did, kept as it happened and not sampled: what invariants and expectations are judged by afterwards.
+
+Each part of the plant hands over what it did anyway (rows of exposure, moves, phases of an axis, changes of a load), so
+that keeping it changes nothing in the run. Bounded: beyond `KEPT_MAX` entries of a kind the rest is dropped, and
+`full` names the kind, so that nobody takes a history that was cut short for a whole one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hil_sim.world.plant.gantry import Run, Stand
+from hil_sim.world.plant.linear_axis import LinearAxis, Phase
+
+KEPT_MAX = 2_000_000
+AT_END_MM = 1e-6
+
+Changes = list[tuple[float, float]]
+"""(loop time, value from then on), in time order."""
+
+
+class Histories:
+    """The kept past of a printer's plant. Times in loop seconds.
+
+    exposures: blocks of rows as `plant.optics.Optics` cuts them. motion: the gantry's runs and stands. changes: by
+    name, values that jump or are told now and then (W, degC, 0 or 1). phases: by axis, each as it was carried out.
+    struck: (time, axis) of each axis that ran into its end of travel.
+    """
+
+    def __init__(self) -> None:
+        self.exposures: list[NDArray[np.float64]] = []
+        self.motion: list[Run | Stand] = []
+        self.changes: dict[str, Changes] = {}
+        self.phases: dict[str, list[Phase]] = {}
+        self.struck: list[tuple[float, str]] = []
+        self.full: set[str] = set()
+        self._rows = 0
+        self._axes: dict[str, LinearAxis] = {}
+
+    # -- what the plant calls -----------------------------------------------------------------------------------------
+
+    def exposed(self, rows: NDArray[np.float64]) -> None:
+        """Rows that the optics have settled."""
+        if self._room("exposures", self._rows):
+            self._rows += len(rows)
+            self.exposures.append(rows)
+
+    def moved(self, entry: Run | Stand) -> None:
+        """A move or a stand of the gantry; what cuts it short later changes the entry itself."""
+        if self._room("motion", len(self.motion)):
+            self.motion.append(entry)
+
+    def changed(self, name: str, t_s: float, value: float) -> None:
+        """From `t_s` on `name` is `value`."""
+        kept = self.changes.setdefault(name, [])
+        if self._room(name, len(kept)):
+            kept.append((t_s, value))
+
+    def teller(self, name: str) -> Callable[[float, float], None]:
+        """A callback `(t_s, value)` that keeps the changes of `name`."""
+        return lambda t_s, value: self.changed(name, t_s, value)
+
+    def follow(self, axis: LinearAxis) -> None:
+        """Keep what an axis does from now on."""
+        self._axes[axis.name] = axis
+        self.phases[axis.name] = []
+        axis.before_change.append(lambda t_s: self._phases_until(axis, t_s))
+
+    def _phases_until(self, axis: LinearAxis, t_s: float) -> None:
+        kept = self.phases[axis.name]
+        since_s = kept[-1].t_s if kept else -np.inf
+        for phase in axis.phases:
+            if since_s < phase.t_s < t_s and self._room(axis.name, len(kept)):
+                kept.append(phase)
+        struck = None if axis.struck_s is None else (axis.struck_s, axis.name)
+        at_its_end = min(abs(axis.phases[-1].position_mm - end_mm) for end_mm in axis.travel_mm) < AT_END_MM
+        if struck is not None and struck[0] <= t_s and at_its_end and struck not in self.struck[-8:]:
+            self.struck.append(struck)
+
+    def _room(self, name: str, count: int) -> bool:
+        if count >= KEPT_MAX:
+            self.full.add(name)
+        return count < KEPT_MAX
+
+    # -- asking -------------------------------------------------------------------------------------------------------
+
+    def close(self, t_s: float) -> None:
+        """Bring the axes up to the present; harmless twice."""
+        for axis in self._axes.values():
+            self._phases_until(axis, np.nextafter(t_s, np.inf))
+
+    def rows(self) -> NDArray[np.float64]:
+        """Every row of exposure, (n, 9) f8 in time order: t0_s, t1_s, x0, y0, x1, y1 (mm), p0_w, p1_w, block."""
+        return np.concatenate(self.exposures) if self.exposures else np.empty((0, 9))
+
+    def blade_mm(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Where the blade's axis stood at each time, mm."""
+        return positions_at(self.phases["blade"], times_s)
+
+    def plane_drop_mm(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How deep the plate truly was below the first plane at each time, mm: the piston less what it slipped."""
+        slips = np.array([(-np.inf, 0.0), *self.changes.get("slip_mm", [])])
+        slip_mm = slips[np.searchsorted(slips[:, 0], times_s, side="right") - 1, 1]
+        return positions_at(self.phases["piston"], times_s) - slip_mm
+
+    def as_changes(self, name: str) -> Any:
+        """The changes of `name`, (n, 2) f8: time, value."""
+        return np.array(self.changes.get(name, []), dtype=np.float64).reshape(-1, 2)
+
+
+def positions_at(phases: Sequence[Phase], times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where an axis stood at each time, by the phases that it did, mm; before the first one: where that begins."""
+    t, p, v, a = (
+        np.array([getattr(phase, field) for phase in phases])
+        for field in ("t_s", "position_mm", "velocity_mm_s", "acceleration_mm_s2")
+    )
+    n = np.maximum(np.searchsorted(t, times_s, side="right") - 1, 0)
+    span_s = np.maximum(times_s - t[n], 0.0)
+    return np.asarray(p[n] + span_s * (v[n] + 0.5 * a[n] * span_s), np.float64)

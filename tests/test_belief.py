@@ -1,0 +1,137 @@
+"""Is what a host believed read from its record as it stands there, whole or cut short?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hil_sim.harness.belief import left_work_s, outcome_signals, telemetry_signals
+from hil_sim.harness.expectations import Always, AtEnd, Eventually, Expect
+from hil_sim.harness.parts import make_part
+from hil_sim.harness.runner import RunResult, run_scenario
+from hil_sim.harness.scenario import Part, Scenario
+from hil_sim.harness.series import texts
+from hil_sim.virtual_time import VirtualLoop
+
+NAMES = (
+    "host.state",
+    "host.doing",
+    "host.layers_done",
+    "host.heater.bed_temp_c",
+    "host.beam.quality",
+    "host.no.such_c",
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    """A quiet print of one layer, and what it is expected to be."""
+    folder = tmp_path_factory.mktemp("belief")
+    expect = Expect(
+        always=[
+            Always("abs(plate.temp_c - host.heater.bed_temp_c) < 1 degC", after="host.state == ready"),
+            Always("host.beam.emission_w < 101 W"),
+        ],
+        eventually=[
+            Eventually("host.state == exposing and beam.live", within_s=60.0),
+            Eventually("host.state == ready", after="host.state == exposing"),
+            Eventually("host.heater.bed_temp_c > 900 degC"),
+        ],
+        end=[AtEnd("host.layers_done == 1 and host.status == done and host.exit_code == 0 and verdict == exact")],
+    )
+    scenario = Scenario(schema_version=1, name="belief", cell_xy_mm=10.0, part=Part(layers=1), expect=expect)
+    return run_scenario(scenario, make_part(scenario, folder), folder / "run")
+
+
+def epoch_ns() -> int:
+    loop = VirtualLoop()
+    try:
+        return loop.epoch_ns
+    finally:
+        loop.close()
+
+
+def test_truth_and_belief_are_held_against_each_other(run: RunResult) -> None:
+    assert [e.held for e in run.expectations] == [True, True, True, True, False, True], run.failures
+    assert not run.passed and len(run.failures) == 1
+    assert "host.heater.bed_temp_c was" in run.failures[0]
+
+
+def test_the_machines_states_and_progress_are_in_order(run: RunResult) -> None:
+    found = telemetry_signals(run.run_dir, epoch_ns(), NAMES)
+    assert set(found) == set(NAMES)
+    state = found["host.state"]
+    assert state.words is not None
+    said = [state.words[int(code)] for code in state.values]
+    assert said[:3] == ["fault", "safe", "ready"] and {"armed", "exposing"} <= set(said) and said[-1] == "safe"
+    assert found["host.layers_done"].values.tolist()[-1] == 1.0
+    heater = found["host.heater.bed_temp_c"]
+    assert heater.unit == "degC" and len(heater.values) > 20 and 0.0 <= heater.times_s[0] < heater.times_s[-1] < 60.0
+    assert found["host.beam.quality"].value_at(30.0) == "GOOD"
+    assert not len(found["host.no.such_c"].values)
+
+
+def test_a_print_leaves_work_when_its_last_state_of_rest_begins(run: RunResult) -> None:
+    state = telemetry_signals(run.run_dir, epoch_ns(), ["host.state"])["host.state"]
+    left_s = left_work_s(run.run_dir, epoch_ns())
+    assert left_s is not None and 0.0 < left_s <= run.sim_s and state.value_at(left_s) == "safe"
+    assert state.value_at(left_s - 0.01) not in ("safe", "fault")
+
+
+@pytest.mark.parametrize(
+    ("states", "left_s"),
+    [
+        ("fault safe ready armed exposing fault safe", 5.0),
+        ("fault safe ready safe ready armed", None),
+        ("fault safe ready safe ready armed safe", 6.0),
+        ("fault safe", None),
+        ("", None),
+    ],
+)
+def test_rest_that_work_follows_is_no_end_of_it(
+    states: str, left_s: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [(float(t_s), state) for t_s, state in enumerate(states.split())]
+    found = {"host.state": texts("host.state", rows)}
+    monkeypatch.setattr("hil_sim.harness.belief.telemetry_signals", lambda *words: found)
+    assert left_work_s(tmp_path, 0) == left_s
+
+
+def test_a_record_that_is_cut_short_tells_what_it_told_up_to_there(run: RunResult, tmp_path: Path) -> None:
+    """A host that was killed leaves a file without its end, broken off anywhere."""
+    whole = (run.run_dir / "telemetry.mcap").read_bytes()
+    counts = []
+    for cut in [*range(0, len(whole), max(1, len(whole) // 60)), len(whole) - 1, len(whole)]:
+        (tmp_path / "telemetry.mcap").write_bytes(whole[:cut])
+        found = telemetry_signals(tmp_path, epoch_ns(), ["host.heater.bed_temp_c"])
+        counts.append(len(found["host.heater.bed_temp_c"].values))
+    assert counts[0] == 0 and counts == sorted(counts) and counts[-1] > 20
+
+
+def test_a_record_with_a_damaged_middle_is_read_up_to_it(run: RunResult, tmp_path: Path) -> None:
+    whole = bytearray((run.run_dir / "telemetry.mcap").read_bytes())
+    for place in range(40, len(whole), max(1, len(whole) // 40)):
+        damaged = bytes(whole[:place]) + bytes([whole[place] ^ 0xFF]) + bytes(whole[place + 1 :])
+        (tmp_path / "telemetry.mcap").write_bytes(damaged)
+        telemetry_signals(tmp_path, epoch_ns(), ["host.heater.bed_temp_c", "host.state"])
+
+
+def test_the_sessions_of_a_run_are_one_record(run: RunResult, tmp_path: Path) -> None:
+    whole = (run.run_dir / "telemetry.mcap").read_bytes()
+    names = ["host.heater.bed_temp_c"]
+    for name in ("telemetry.2.mcap", "telemetry.10.mcap", "telemetry.mcap", "telemetry.old.mcap"):
+        (tmp_path / name).write_bytes(whole)
+    once = len(telemetry_signals(run.run_dir, epoch_ns(), names)[names[0]].values)
+    assert once > 0 and len(telemetry_signals(tmp_path, epoch_ns(), names)[names[0]].values) == 3 * once
+
+
+def test_a_run_without_a_record_believed_nothing(tmp_path: Path) -> None:
+    assert telemetry_signals(tmp_path, 0, ["host.heater.bed_temp_c"]) == {}
+
+
+def test_a_host_that_left_no_outcome_has_the_status_none() -> None:
+    found = outcome_signals(None, "detected", 5.0, 8.0)
+    assert found["host.status"].value_at(4.9) == "running" and found["host.status"].value_at(5.0) == "none"
+    assert found["verdict"].value_at(8.0) == "detected" and found["verdict"].value_at(7.9) is None
+    assert found["host.exit_code"].value_at(8.0) is None and "host.declared" not in found

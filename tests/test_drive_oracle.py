@@ -1,0 +1,63 @@
+"""Does the oracle of a drive see a rover that leaned too far?"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from hil_sim.harness.drive_oracle import DriveJudgement, Track, judge_drive
+from hil_sim.harness.oracle import Verdict
+from hil_sim.world.build_rover import load_rover_spec
+
+WAY_M = np.array([[0.0, 0.0], [5.0, 0.0]])
+
+
+def judged(lean_deg: float, tilt_deg_max: float = 30.0) -> DriveJudgement:
+    """Five metres driven with a lean half way, by a host that died at the end."""
+    t_s = np.arange(0.0, 50.0, 0.1)
+    x_m = np.minimum(t_s * 0.125, 5.0)
+    lean = np.where((t_s > 20.0) & (t_s < 20.35), math.radians(lean_deg), 0.0)
+    track = Track(t_s, x_m, np.zeros_like(x_m), lean, np.zeros_like(x_m), None)
+    return judge_drive(WAY_M, track, None, 45.0, lambda x, y: False, tilt_deg_max)
+
+
+def test_a_lean_over_the_limit_is_unsafe_and_says_when() -> None:
+    judgement = judged(31.0)
+    assert judgement.verdict is Verdict.UNSAFE
+    assert any("leaned over 30 deg at 20.1 s, 31.0 deg at most" in reason for reason in judgement.reasons)
+
+
+def test_a_lean_within_the_limit_is_none_of_its_business() -> None:
+    assert judged(29.0).verdict is Verdict.HANG
+    assert judged(31.0, tilt_deg_max=35.0).verdict is Verdict.HANG
+
+
+@pytest.mark.parametrize("rover", ["osr", "polar"])
+def test_each_rover_has_a_limit(rover: str) -> None:
+    assert 10.0 < load_rover_spec(rover).safety.tilt_deg_max < 40.0
+
+
+def on_track(x_m: np.ndarray, roll_rad: np.ndarray, blocked_x_m: float = math.inf) -> DriveJudgement:
+    """Driven by a host that died at the end; one cell's width around `blocked_x_m` may not be entered."""
+    t_s = 0.1 * np.arange(len(x_m))
+    track = Track(t_s, x_m, np.zeros_like(x_m), roll_rad, np.zeros_like(x_m), None)
+    return judge_drive(WAY_M, track, None, t_s[-1], lambda x, y: abs(x - blocked_x_m) < 0.04, 30.0)
+
+
+@pytest.mark.parametrize("row", [0, 23, 49])
+def test_a_blocked_cell_is_seen_in_whichever_row_it_was_entered(row: int) -> None:
+    x_m = np.linspace(0.0, 5.0, 50)
+    judgement = on_track(x_m, np.zeros(50), blocked_x_m=float(x_m[row]))
+    assert judgement.verdict is Verdict.UNSAFE and any("blocked ground" in reason for reason in judgement.reasons)
+
+
+def test_a_row_that_is_no_number_hides_no_lean_and_is_unsafe_itself() -> None:
+    roll = np.zeros(50)
+    roll[30] = math.nan
+    assert on_track(np.linspace(0.0, 5.0, 50), roll).verdict is Verdict.UNSAFE
+    roll[10:20] = math.radians(60.0)
+    leaned = on_track(np.linspace(0.0, 5.0, 50), roll)
+    assert any("leaned over 30 deg at 1.0 s, 60.0 deg at most" in reason for reason in leaned.reasons)
+    assert leaned.tilt_max_deg == pytest.approx(60.0)
