@@ -28,7 +28,8 @@ from mcap.reader import make_reader
 from control.config import load_envelope
 from control.host import JOURNAL_NAME, TELEMETRY_NAME, Status, print_host
 from hil_sim.virtual_time import VirtualLoop, run_virtual
-from hil_sim.world.build import Truth, build_world, load_machine_spec
+from hil_sim.world.build import Truth, build_world
+from hil_sim.world.machine_spec import load_machine_spec
 from slicer.job import JobHead
 from slicer.job_layer import JobLayer
 from slicer.job_writing import write_job

@@ -6,8 +6,14 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
+from typing import NamedTuple
 
+import pytest
+
+PLUGIN = "moonkiln_hil" if entry_points(group="pytest11", name="moonkiln_hil") else "hil_sim.harness.pytest_plugin"
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 LIAR = '''
@@ -33,6 +39,27 @@ async def coward(job, machine_toml, run_dir):
     """It stops before it begins: detected."""
     return word(Status.STOPPED)
 '''
+
+
+class Done(NamedTuple):
+    """A pytest run's exit code and all that it said."""
+
+    returncode: int
+    stdout: str
+
+
+Run = Callable[..., Done]
+
+
+def runner_in(pytester: pytest.Pytester, name: str) -> Run:
+    """`run(source, *words)`: pytest on a test file of that source, in pytester's folder, in this process."""
+
+    def run(source: str, *words: str) -> Done:
+        (pytester.path / name).write_text("import pytest\n" + source, encoding="utf-8")
+        result = pytester.runpytest_inprocess("-p", PLUGIN, "-p", "no:xdist", "-p", "no:randomly", *words)
+        return Done(int(result.ret), result.stdout.str() + result.stderr.str())
+
+    return run
 
 
 def install_entry_points(folder: Path) -> Path:

@@ -15,9 +15,9 @@ from firmware_bridge.links.grbl import GrblLink
 from firmware_bridge.links.grbl_program import power_error
 from firmware_bridge.links.marlin import MarlinLink
 from firmware_bridge.links.reprap import RepRapLink
-from hil_sim.world.build import load_machine_spec
 from hil_sim.world.emulators.marlin import MarlinEmulator
 from hil_sim.world.emulators.marlin_firmware import MarlinBuild
+from hil_sim.world.machine_spec import load_machine_spec
 from hil_sim.world.plant.gantry import Gantry, Point, Run
 
 URL = "sim:motion?baud=115200"

@@ -11,9 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from hil_sim.virtual_time import VirtualLoop, run_virtual
-from hil_sim.world.build import BedSettings, build_world
+from hil_sim.world.build import build_world
 from hil_sim.world.faults import Fault, FaultSchedule
 from hil_sim.world.faults.camera import KINDS
+from hil_sim.world.machine_spec import BedSettings
 from vision.inspect_bed import LayerInspection, inspect_powder
 from vision.rectify import PlateGeometry
 

@@ -13,10 +13,11 @@ from print_helpers import print_virtual
 
 from control.cli import cli
 from hil_sim.virtual_time import VirtualLoop, run_virtual
-from hil_sim.world.build import BedSettings, build_world, fault_points, load_machine_spec
+from hil_sim.world.build import build_world
 from hil_sim.world.fault_edges import FaultEdges
 from hil_sim.world.faults import Fault, Faults, FaultSchedule
 from hil_sim.world.faults.camera import CAMERA
+from hil_sim.world.machine_spec import BedSettings, fault_points, load_machine_spec
 from hil_sim.world.plant.recoater import FEED_POINT
 
 

@@ -14,9 +14,10 @@ from control.watch import MachineTripped
 from firmware_bridge.links.marlin import MarlinLink
 from firmware_bridge.signals import Reading
 from hil_sim.virtual_time import VirtualLoop, run_virtual
-from hil_sim.world.build import MACHINES as WORLD_MACHINES
-from hil_sim.world.build import BedSettings, World, build_world
+from hil_sim.world.build import World, build_world
 from hil_sim.world.faults import KINDS, Fault, FaultSchedule
+from hil_sim.world.machine_spec import BedSettings
+from hil_sim.world.wiring import MACHINES as WORLD_MACHINES
 from hil_sim.world.wiring import WorldError
 
 COARSE = BedSettings(cell_xy_mm=10.0)

@@ -13,15 +13,16 @@ import pytest
 from modbus_slave_helpers import read
 
 from hil_sim.virtual_time import VirtualLoop, run_virtual
-from hil_sim.world.build import MACHINES, BedSettings, World, build_world
+from hil_sim.world.build import World, build_world
 from hil_sim.world.build_rover import RoverWorld, build_rover_world
 from hil_sim.world.emulators.eurotherm3200 import LOCAL_REMOTE, PV, REMOTE_SP
 from hil_sim.world.emulators.sdm120 import AMPS, WATTS
 from hil_sim.world.faults import Fault, Faults, FaultSchedule
 from hil_sim.world.faults.sensor import KINDS
 from hil_sim.world.faulty_sensors import Sensors
+from hil_sim.world.machine_spec import BedSettings
 from hil_sim.world.plant.terrain import Ground
-from hil_sim.world.wiring import WorldError
+from hil_sim.world.wiring import MACHINES, WorldError
 
 POINT, OTHER = "recoater.position", "piston.position"
 TOP = 325.0

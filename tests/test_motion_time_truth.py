@@ -19,7 +19,7 @@ from job_helpers import BENCH, head, wire_small
 from control.host import Status
 from hil_sim.harness.runner import run_scenario
 from hil_sim.harness.scenario import Scenario
-from hil_sim.world.build import MACHINES
+from hil_sim.world.wiring import MACHINES
 from slicer.bricks import demo_brick, mortise_tenon, write_stl
 from slicer.build_time import (
     FIRST_NUMBER,

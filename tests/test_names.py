@@ -10,9 +10,9 @@ from control.config import MACHINES as HOST_MACHINES
 from control.config import ConfigError, MachineConfig, load_machine, read_document
 from control.rover.config import RoverConfig, load_rover
 from firmware_bridge.register_map import load_map
-from hil_sim.world.build import MACHINES as WORLD_MACHINES
-from hil_sim.world.build import MachineSpec, load_machine_spec
 from hil_sim.world.build_rover import RoverSpec, is_rover, load_rover_spec
+from hil_sim.world.machine_spec import MachineSpec, load_machine_spec
+from hil_sim.world.wiring import MACHINES as WORLD_MACHINES
 
 NAMES = sorted(path.stem for path in HOST_MACHINES.glob("*.toml"))
 ROVERS = [name for name in NAMES if is_rover(name)]

@@ -11,11 +11,12 @@ import pytest
 from modbus_slave_helpers import read, write
 
 from hil_sim.virtual_time import VirtualLoop, run_virtual
-from hil_sim.world.build import BedSettings, World, build_world
+from hil_sim.world.build import World, build_world
 from hil_sim.world.emulators.beam_head import EMISSION, ENERGY, FIRE, POWER, SHUTTER, STATUS, TOKEN
 from hil_sim.world.emulators.leadshine import FAULT, HOMED, MOTION_STATUS
 from hil_sim.world.emulators.modbus_pdu import ModbusDevice
 from hil_sim.world.faults import Fault, FaultSchedule
+from hil_sim.world.machine_spec import BedSettings
 from hil_sim.world.plant.beam_source import BeamSource, CoolingConfig
 from hil_sim.world.plant.gantry import Gantry, Move
 from hil_sim.world.plant.heater import HeaterPlate, PlateConfig, PlateFault

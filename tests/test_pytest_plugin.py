@@ -8,14 +8,11 @@ import re
 import shlex
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from job_helpers import write_small_job
-from plugin_helpers import LIAR, install_entry_points, run_pytest
+from plugin_helpers import LIAR, Done, Run, install_entry_points, run_pytest, runner_in
 
 import hil_sim.harness.hil_case  # noqa: F401 - as everything_imported
 from control.config import machine_path
@@ -26,18 +23,6 @@ from hil_sim.world.wiring import MACHINES
 
 pytest_plugins = "pytester"
 pytestmark = pytest.mark.timeout(400)  # some run in processes of their own, with everything to import
-
-PLUGIN = "moonkiln_hil" if entry_points(group="pytest11", name="moonkiln_hil") else "hil_sim.harness.pytest_plugin"
-
-
-class Done(NamedTuple):
-    """A pytest run's exit code and all that it said."""
-
-    returncode: int
-    stdout: str
-
-
-Run = Callable[..., Done]
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +44,8 @@ def project(everything_imported: None, pytester: pytest.Pytester) -> Path:
 
 @pytest.fixture
 def run(project: Path, pytester: pytest.Pytester) -> Run:
-    """`run(source, *words)`: pytest on a test file of that source, in the project, in this process."""
-
-    def run(source: str, *words: str) -> Done:
-        (project / "test_part.py").write_text("import pytest\n" + source, encoding="utf-8")
-        result = pytester.runpytest_inprocess("-p", PLUGIN, "-p", "no:xdist", "-p", "no:randomly", *words)
-        return Done(int(result.ret), result.stdout.str() + result.stderr.str())
-
-    return run
+    """See `runner_in`, in the project."""
+    return runner_in(pytester, "test_part.py")
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from firmware_bridge.errors import DeviceHalted, NotReady, Rejected, WrongModel
 from hil_sim.harness.oracle import Verdict, judge
 from hil_sim.harness.trace import read_truth
 from hil_sim.virtual_time import VirtualLoop, run_virtual
-from hil_sim.world.build import load_machine_spec
 from hil_sim.world.emulators.reprap import RepRapEmulator
+from hil_sim.world.machine_spec import load_machine_spec
 from hil_sim.world.plant.gantry import Gantry
 from hil_sim.world.wire import lay_virtual
 from slicer.bricks import rectangular, write_stl

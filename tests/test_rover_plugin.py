@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from plugin_helpers import Run, runner_in
 
 import hil_sim.harness.rover_case  # noqa: F401 - numba cannot load into modules that pytester makes anew
 from hil_sim.harness.drive_subject import rover_subject
@@ -18,8 +16,6 @@ from hil_sim.world.faults import FaultSchedule
 
 pytest_plugins = "pytester"
 pytestmark = pytest.mark.timeout(400)
-
-PLUGIN = "moonkiln_hil" if entry_points(group="pytest11", name="moonkiln_hil") else "hil_sim.harness.pytest_plugin"
 
 HOSTS = '''
 import msgspec
@@ -32,16 +28,6 @@ async def boaster(route, machine_toml, run_dir):
     outcome = await drive_host(route, machine_toml, run_dir)
     return msgspec.structs.replace(outcome, position_m=(0.0, 0.0))
 '''
-
-
-class Done(NamedTuple):
-    """A pytest run's exit code and all that it said."""
-
-    returncode: int
-    stdout: str
-
-
-Run = Callable[..., Done]
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +46,8 @@ def project(everything_imported: None, pytester: pytest.Pytester) -> Path:
 
 @pytest.fixture
 def run(project: Path, pytester: pytest.Pytester) -> Run:
-    """`run(source, *words)`: pytest on a test file of that source, in the project, in this process."""
-
-    def run(source: str, *words: str) -> Done:
-        (project / "test_rover.py").write_text("import pytest\n" + source, encoding="utf-8")
-        result = pytester.runpytest_inprocess("-p", PLUGIN, "-p", "no:xdist", "-p", "no:randomly", *words)
-        return Done(int(result.ret), result.stdout.str() + result.stderr.str())
-
-    return run
+    """See `runner_in`, in the project."""
+    return runner_in(pytester, "test_rover.py")
 
 
 def test_a_rover_is_driven_looked_at_and_struck_in_mid_drive(run: Run) -> None:

@@ -13,9 +13,9 @@ from hil_sim.harness.motion_subject import MotionSubject
 from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.subjects import Run
 from hil_sim.virtual_time import VirtualLoop, run_virtual
-from hil_sim.world.build import MarlinSpec, load_machine_spec
 from hil_sim.world.emulators.marlin import MarlinEmulator
 from hil_sim.world.faults import Fault, FaultSchedule
+from hil_sim.world.machine_spec import MarlinSpec, load_machine_spec
 from hil_sim.world.plant.gantry import Gantry
 from hil_sim.world.wire import lay_virtual
 

@@ -23,11 +23,11 @@ from firmware_bridge import devices
 from firmware_bridge.errors import BridgeError, NotReady, Rejected, Unverified
 from firmware_bridge.register_map import load_map
 from hil_sim.virtual_time import VirtualLoop, run_virtual
-from hil_sim.world.build import GrblSpec, load_machine_spec
 from hil_sim.world.emulators.beam_head import WATCHDOG, BeamHead
 from hil_sim.world.emulators.delta_ms300 import TIMEOUT, TIMEOUT_ACTION, DeltaMs300
 from hil_sim.world.emulators.eurotherm3200 import SP1, Eurotherm3200
 from hil_sim.world.emulators.rover_power import RoverPowerEmulator
+from hil_sim.world.machine_spec import GrblSpec, load_machine_spec
 from hil_sim.world.plant.gantry import Gantry
 from hil_sim.world.plant.heater import HeaterPlate
 from hil_sim.world.wire import lay_virtual

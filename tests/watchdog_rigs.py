@@ -28,7 +28,6 @@ from firmware_bridge.links.reprap import RepRapLink
 from firmware_bridge.links.roboclaw import RoboClawLink
 from firmware_bridge.register_map import load_map
 from hil_sim.virtual_time import VirtualLoop
-from hil_sim.world.build import load_machine_spec
 from hil_sim.world.emulators import beam_head, delta_ms300
 from hil_sim.world.emulators.eurotherm3200 import Eurotherm3200
 from hil_sim.world.emulators.leadshine import LeadshineDrive
@@ -39,6 +38,7 @@ from hil_sim.world.emulators.omron_e5cc import OmronE5cc
 from hil_sim.world.emulators.riden_rd6006 import RidenSupply
 from hil_sim.world.emulators.rover_power import RoverPowerEmulator
 from hil_sim.world.emulators.watlow_pm import WatlowPm
+from hil_sim.world.machine_spec import load_machine_spec
 from hil_sim.world.plant.dc_supply import DcLoad, DcSupply
 from hil_sim.world.plant.gantry import Gantry, Run
 from hil_sim.world.plant.heater import HeaterPlate

@@ -60,8 +60,8 @@ def sim_print(
     from control.run_command import new_run_dir
     from hil_sim.harness.runner import twin_of
     from hil_sim.harness.scenario import load_scenario
-    from hil_sim.world.build import fault_points, load_machine_spec
     from hil_sim.world.faults import Faults
+    from hil_sim.world.machine_spec import fault_points, load_machine_spec
     from hil_sim.world.wiring import refuse_strange
 
     chosen = _usage(lambda: load_scenario(scenario))
@@ -170,8 +170,8 @@ def serve(
     from hil_sim.harness.runner import bed_settings, twin_of
     from hil_sim.harness.scenario import load_scenario
     from hil_sim.harness.serve import serve as serve_world
-    from hil_sim.world.build import fault_points, load_machine_spec
     from hil_sim.world.faults import Faults
+    from hil_sim.world.machine_spec import fault_points, load_machine_spec
     from hil_sim.world.wiring import refuse_strange
     from slicer.job import Job
 

@@ -18,7 +18,7 @@ from control.host import DriveOutcome, GroundMap, Route, drive_host, ground_of, 
 from hil_sim.harness.belief import outcome_signals, telemetry_signals
 from hil_sim.harness.digest import Chunk, Digest, RunDigest
 from hil_sim.harness.drive_oracle import DriveJudgement, Track, judge_drive
-from hil_sim.harness.expectations import Expect, Expectation, has_passed, judge_expectations, signals_of
+from hil_sim.harness.expectations import Expect, Expectation, FaredRun, judge_expectations, signals_of
 from hil_sim.harness.host_process import HostStory, is_struck, run_hosts, simulated
 from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.scenario import Mode, Scenario, ScenarioError, time_of
@@ -90,7 +90,7 @@ class DriveScenario:
 
 
 @dataclass(frozen=True)
-class DriveResult:
+class DriveResult(FaredRun):
     """What a simulated drive left: the host's word, the truth, the verdict, and what it cost.
 
     ended_s: loop time at which the host was through; the rover was watched a little longer. The others as in
@@ -112,21 +112,6 @@ class DriveResult:
     late_s: float = 0.0
     urls: Mapping[str, str] = field(default_factory=dict)
     """Both as `runner.RunResult` has them."""
-
-    @property
-    def verdict(self) -> Verdict:
-        """The oracle's verdict."""
-        return self.judgement.verdict
-
-    @property
-    def passed(self) -> bool:
-        """Whether every expectation held, and the verdict is one that may pass or was expected."""
-        return has_passed(self.verdict, self.expectations)
-
-    @property
-    def failures(self) -> list[str]:
-        """What did not hold, in sentences."""
-        return [str(e) for e in self.expectations if not e.held]
 
 
 def run_drive(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import random
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +29,7 @@ from hil_sim.harness.small_route import (
     small_route,
     unpack_route,
 )
-from hil_sim.harness.subjects import Run, SubjectError, scratch_folder, until
+from hil_sim.harness.subjects import Run, SubjectError, counted_until, scratch_folder, struck_by, until
 from hil_sim.world.faults import FaultSchedule
 from hil_sim.world.plant.soil import draw_soil
 
@@ -92,8 +91,7 @@ class DriveSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
     ) -> Run:
         """See `Subject.run`; in the scenario's own mode, or paced if there is a pace."""
         heard = heard or RunDigest()
-        faults = [*self.scenario.faults, *(fault.to_dict() for fault in schedule.faults)]
-        scenario = msgspec.structs.replace(self.scenario, faults=faults, seed=seed)
+        scenario = struck_by(self.scenario, schedule, seed)
         with contextlib.ExitStack() as stack:
             route = unpack_route(Path(self.job_path), stack.enter_context(scratch_folder()))
             result = run_drive(
@@ -105,9 +103,6 @@ class DriveSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
                 tie_shuffle=True,
                 heard=heard,
             )
-        events = dict(result.events)
-        if heard.log is not None:
-            events |= Counter(chunk.point for chunk in heard.log if chunk.t_s <= result.ended_s)
         return Run(
             result.verdict,
             result.judgement.reasons,
@@ -116,7 +111,7 @@ class DriveSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
             result.ended_s,
             result.ended_s,
             result.timers,
-            events,
+            counted_until(result.ended_s, result.events, heard),
             0,
             result.log,
             expectations=tuple(result.expectations),

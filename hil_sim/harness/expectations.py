@@ -21,7 +21,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -147,6 +147,29 @@ def has_passed(verdict: Verdict, fared: Sequence[Expectation]) -> bool:
         e.held and e.kind == "end" and {"verdict", verdict.value} <= set(re.findall(r"\w+", e.that)) for e in fared
     )
     return all(e.held for e in fared) and (verdict.is_good or named)
+
+
+class FaredRun:
+    """What a run says of itself that has a `judgement` and `expectations`."""
+
+    judgement: Any
+    expectations: list[Expectation]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The oracle's verdict."""
+        found: Verdict = self.judgement.verdict
+        return found
+
+    @property
+    def passed(self) -> bool:
+        """Whether every expectation held, and the verdict is one that may pass or was expected."""
+        return has_passed(self.verdict, self.expectations)
+
+    @property
+    def failures(self) -> list[str]:
+        """What did not hold, in sentences."""
+        return [str(e) for e in self.expectations if not e.held]
 
 
 def _judge(one: Always | Eventually | AtEnd, signals: Mapping[str, Series], end_s: float) -> Expectation:

@@ -32,8 +32,8 @@ from hil_sim.harness.runner import Host, twin_of
 from hil_sim.harness.scenario import Scenario, load_scenario
 from hil_sim.harness.time_span import seconds_of
 from hil_sim.harness.user_host import UserHost, user_host
-from hil_sim.world.build import fault_points, load_machine_spec
 from hil_sim.world.faults import Fault
+from hil_sim.world.machine_spec import fault_points, load_machine_spec
 
 RECORD_NAME = "hil-run.json"
 RECORD_VERSION = 1
@@ -170,6 +170,7 @@ class HilCase:
     # ---- what is another thing where a rover drives
 
     is_rover = False
+    LIVE: type[Any] = LiveRun
     NOTHING_TO_DO = "nothing is being printed: call host.print(JOB) before hil.run()"
 
     def _host_view(self) -> HostView:
@@ -187,7 +188,7 @@ class HilCase:
 
     def _new_live(self, scenario: Scenario) -> Any:
         host: Host = self.host.ours if self._user_host is None else self._user_host.run
-        return LiveRun(
+        return self.LIVE(
             scenario,
             self._job_path,
             self.run_dir,

@@ -14,6 +14,7 @@ deaf until the next stretch: do little there.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -64,7 +65,7 @@ W = TypeVar("W", bound=Struck)
 R = TypeVar("R", bound=Result)
 
 
-class LiveSim(Generic[W, R]):
+class LiveSim(ABC, Generic[W, R]):
     """One run of a host against a world. `result` is there when it has ended, `loop` from the beginning."""
 
     def __init__(
@@ -201,9 +202,9 @@ class LiveSim(Generic[W, R]):
             self._task = self.loop.create_task(self._simulate(lay), name="run")
             self._stretch(self._until_laid())
 
+    @abstractmethod
     async def _simulate(self, lay: Literal["virtual", "wire"]) -> R:
         """The whole run: world, `_gated` host, judgement; `_meet` is told of the world."""
-        raise NotImplementedError
 
     async def _until_laid(self) -> None:
         assert self._task is not None

@@ -63,6 +63,7 @@ class RoverCase(HilCase):
     """One drive, led by a test. Its parts: `host`, `rover`, `faults`, `devices`, `clock`, `truth`, `trace`."""
 
     is_rover = True
+    LIVE = LiveDrive
     NOTHING_TO_DO = "nothing is being driven: call host.drive(ROUTE) before hil.run()"
 
     def __init__(self, settings: CaseSettings) -> None:
@@ -89,18 +90,6 @@ class RoverCase(HilCase):
         self.scenario = self._scenario(self.scenario)
         points, names = places_of(DriveScenario.of(msgspec.structs.replace(self.scenario, random=None)).twin())
         return points, {name: Device(name, lambda: self.live) for name in names}
-
-    def _new_live(self, scenario: Scenario) -> LiveDrive:
-        host = self.host.ours if self._user_host is None else self._user_host.run
-        return LiveDrive(
-            scenario,
-            self._job_path,
-            self.run_dir,
-            host,
-            mode=self.mode,
-            pace=self.settings.pace,
-            on_world=self.trace.listen,
-        )
 
     @property
     def _job_path(self) -> Path:

@@ -16,7 +16,7 @@ from control.clock import run_start_ns
 from control.host import Outcome, machine_file, machine_name, print_host
 from hil_sim.harness.belief import outcome_signals, telemetry_signals
 from hil_sim.harness.digest import Chunk, Digest, RunDigest
-from hil_sim.harness.expectations import Expectation, has_passed, judge_expectations, signals_of
+from hil_sim.harness.expectations import Expectation, FaredRun, judge_expectations, signals_of
 from hil_sim.harness.host_process import Host, HostStory, is_struck, resume_here, run_hosts, simulated
 from hil_sim.harness.invariants import breaches, watched
 from hil_sim.harness.oracle import Judgement, Verdict, judge
@@ -25,9 +25,10 @@ from hil_sim.harness.trace import Breach, Record, close_truth
 from hil_sim.harness.truth_signals import printer_signals
 from hil_sim.harness.wire_loop import run_on_wire, standing
 from hil_sim.virtual_time import run_virtual
-from hil_sim.world.build import BedSettings, World, build_world, load_machine_spec
+from hil_sim.world.build import World, build_world
 from hil_sim.world.faults import Fault
 from hil_sim.world.faults.process import POINTS as HOST_POINTS
+from hil_sim.world.machine_spec import BedSettings, load_machine_spec
 from hil_sim.world.wiring import Lay
 from slicer.job import Job
 
@@ -38,7 +39,7 @@ AFTER_S = 3.0  # how long the machine is still watched when its host is through
 
 
 @dataclass(frozen=True)
-class RunResult:
+class RunResult(FaredRun):
     """What a simulated run left: the host's word, the truth, the verdict, and what it cost.
 
     timers: how many fired, in virtual time; 0 on the wire.
@@ -65,21 +66,6 @@ class RunResult:
     """Where each wire was laid."""
     late_s: float = 0.0
     """By how much the loop's timers were late at most, on the wire: how far the computer was from real time."""
-
-    @property
-    def verdict(self) -> Verdict:
-        """The oracle's verdict."""
-        return self.judgement.verdict
-
-    @property
-    def passed(self) -> bool:
-        """Whether every expectation held, and the verdict is one that may pass or was expected."""
-        return has_passed(self.verdict, self.expectations)
-
-    @property
-    def failures(self) -> list[str]:
-        """What did not hold, in sentences."""
-        return [str(e) for e in self.expectations if not e.held]
 
 
 def run_scenario(

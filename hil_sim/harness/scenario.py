@@ -16,8 +16,8 @@ from msgspec import Meta
 
 from hil_sim.harness.expectations import Expect, check_expectations
 from hil_sim.harness.time_span import PACE_MAX
-from hil_sim.world.build import CELL_MM_MIN, BedSettings
 from hil_sim.world.faults import KINDS, FaultSchedule, schedule_of
+from hil_sim.world.machine_spec import CELL_MM_MIN, BedSettings
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 SCHEMA_VERSION = 1

@@ -20,9 +20,10 @@ from control.errors import UsageError
 from control.host import GroundMap, ground_of, machine_file, machine_name, read_route, rover_file
 from hil_sim.harness.drive_runner import DriveScenario, made_ground, site_tags, start_pose, write_track
 from hil_sim.harness.trace import close_truth
-from hil_sim.world.build import BedSettings, build_world, load_machine_spec
+from hil_sim.world.build import build_world
 from hil_sim.world.build_rover import build_rover_world, load_rover_spec
 from hil_sim.world.faults.schedule import FaultSchedule
+from hil_sim.world.machine_spec import BedSettings, load_machine_spec
 from hil_sim.world.plant.bed import compile_kernels
 from hil_sim.world.wiring import DeviceLine
 

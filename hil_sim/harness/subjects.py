@@ -183,8 +183,7 @@ class PrintSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
     ) -> Run:
         """See `Subject.run`; in the scenario's own mode, or paced if there is a pace."""
         heard = heard or RunDigest()
-        faults = [*self.scenario.faults, *(fault.to_dict() for fault in schedule.faults)]
-        scenario = msgspec.structs.replace(self.scenario, faults=faults, seed=seed)
+        scenario = struck_by(self.scenario, schedule, seed)
         with contextlib.ExitStack() as stack:
             run_dir = folder or stack.enter_context(scratch_folder()) / "run"
             result = run_scenario(
@@ -204,9 +203,7 @@ class PrintSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
         is_done = result.outcome is not None and result.outcome.status is Status.DONE
         blocks = result.record.blocks
         job_end_s = blocks[-1].t1_s if is_done and blocks else result.sim_s
-        events = dict(result.events)
-        if heard.log is not None:
-            events |= Counter(chunk.point for chunk in heard.log if chunk.t_s <= job_end_s)
+        events = counted_until(job_end_s, result.events, heard)
         return Run(
             result.verdict,
             result.judgement.reasons,
@@ -232,6 +229,19 @@ class PrintSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
     def job_bytes(self) -> bytes | None:
         """The job file whole."""
         return Path(self.job_path).read_bytes()
+
+
+def struck_by(scenario: Scenario, schedule: FaultSchedule, seed: int) -> Scenario:
+    """The scenario with a schedule's faults behind its own, and the seed."""
+    faults = [*scenario.faults, *(fault.to_dict() for fault in schedule.faults)]
+    return msgspec.structs.replace(scenario, faults=faults, seed=seed)
+
+
+def counted_until(end_s: float, events: Mapping[str, int], heard: RunDigest) -> dict[str, int]:
+    """How often something went by at each point; of a run that kept its chunks, those up to the job's end."""
+    if heard.log is None:
+        return dict(events)
+    return {**events, **Counter(chunk.point for chunk in heard.log if chunk.t_s <= end_s)}
 
 
 def lifted(subject: Subject, schedule: FaultSchedule) -> tuple[Subject, FaultSchedule]:
