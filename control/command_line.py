@@ -5,11 +5,13 @@ Nothing heavy is imported here: `moonkiln --help` passes through this file.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import errno
 import json
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -78,9 +80,15 @@ class MoonkilnGroup(click.Group):
         settings = Settings()
         extra.setdefault("obj", settings)
         try:
-            result = super().main(
-                args, prog_name, complete_var, standalone_mode=False, windows_expand_args=windows_expand_args, **extra
-            )
+            with _ended_as_by_ctrl_c() if standalone_mode else contextlib.nullcontext():
+                result = super().main(
+                    args,
+                    prog_name,
+                    complete_var,
+                    standalone_mode=False,
+                    windows_expand_args=windows_expand_args,
+                    **extra,
+                )
         except BaseException as error:
             if not standalone_mode or isinstance(error, SystemExit):
                 raise
@@ -88,6 +96,23 @@ class MoonkilnGroup(click.Group):
         if not standalone_mode:
             return result
         sys.exit(result if isinstance(result, int) else ExitCode.OK)
+
+
+@contextlib.contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM (of a service manager, of a CI job that is cancelled) do what Ctrl-C does: what is done is kept.
+
+    It is passed on as SIGINT, to whoever listens for that at the moment.
+    """
+    try:
+        before = signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
+    except ValueError:  # signals belong to the main thread: whoever calls from another one keeps his
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def report_error(error: BaseException, settings: Settings) -> int:

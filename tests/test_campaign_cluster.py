@@ -1,4 +1,4 @@
-"""Does a campaign give the same rows on a cluster that loses a worker, and does Ctrl-C leave what is done?"""
+"""Does a campaign give the same rows on a cluster that loses a worker, and do Ctrl-C and SIGTERM leave what is done?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as xml
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -51,32 +51,44 @@ def test_a_cluster_is_sent_the_job_of_a_print(tmp_path: Path) -> None:
     assert timeless(far.rows) == timeless(near.rows)
 
 
-COMMAND = """
-import sys
-from hil_sim.harness.hil_commands import hil
-sys.exit(hil.main(sys.argv[1:], standalone_mode=False))
-"""
+COMMAND = "from control.cli import main; main()"
+
+
+def ctrl_c(process_id: int) -> None:
+    """As a terminal does: to every process."""
+    os.killpg(process_id, signal.SIGINT)
+
+
+def terminated(process_id: int) -> None:
+    """As a CI job that is cancelled: to the command alone."""
+    os.kill(process_id, signal.SIGTERM)
 
 
 @pytest.mark.parametrize(
-    ("words", "until", "cut"),
+    ("words", "until", "cut", "end"),
     [
-        (["-n", "2000", "-j", "2"], "judging:", "of 2000 seeds were judged, 0 of them run twice"),
-        (["-n", "12", "--twice-every", "1"], "judging: 100%", "12 of 12 seeds were judged, 0 of them run twice"),
+        (["-n", "2000", "-j", "2"], "judging:", "of 2000 seeds were judged, 0 of them run twice", ctrl_c),
+        (["-n", "2000", "-j", "2"], "judging:", "of 2000 seeds were judged, 0 of them run twice", terminated),
+        (
+            ["-n", "12", "--twice-every", "1"],
+            "judging: 100%",
+            "12 of 12 seeds were judged, 0 of them run twice",
+            ctrl_c,
+        ),
     ],
 )
-def test_ctrl_c_leaves_a_report_of_the_seeds_that_were_judged_and_says_that_it_is_a_part(
-    words: list[str], until: str, cut: str, tmp_path: Path
+def test_an_end_leaves_a_report_of_the_seeds_that_were_judged_and_says_that_it_is_a_part(
+    words: list[str], until: str, cut: str, end: Callable[[int], None], tmp_path: Path
 ) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, "campaign", "motion", *words, "--junit", "r.xml", "--html", "r.html"],
+        [sys.executable, "-c", COMMAND, "hil", "campaign", "motion", *words, "--junit", "r.xml", "--html", "r.html"],
         env={**os.environ, "PYTHONPATH": str(HERE.parent)}, cwd=tmp_path,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     assert process.stderr is not None
     while not (line := process.stderr.readline()).startswith(until):
         assert line, "it ended before"
-    os.killpg(process.pid, signal.SIGINT)
+    end(process.pid)
     out, err = process.communicate(timeout=90)
 
     assert process.returncode == 130, err
