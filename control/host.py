@@ -37,12 +37,13 @@ from control.files import (
 from control.inspection import Inspector
 from control.journal import Journal
 from control.journal_file import JournalFile
+from control.journal_outcome import outcome_of_journal
 from control.log_file import WAITING_BYTES_MAX, too_slow
 from control.offload import offload
 from control.operator import Operator
 from control.outcome import NAME as OUTCOME_NAME
 from control.outcome import Outcome, Status, read_outcome
-from control.print_run import PrintRun, Progress, outcome_of_journal
+from control.print_run import PrintRun, Progress
 from control.rover.config import RoverConfig, load_rover
 from control.rover.drive_record import not_driven
 from control.rover.drive_run import HOLD_S_MAX, DriveRun

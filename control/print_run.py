@@ -21,11 +21,13 @@ from control.errors import MoonkilnError
 from control.inspection import Inspector
 from control.interlock import Trip
 from control.journal import Declaration, Journal, LayerPhase, LayerRecord, LayerStream
+from control.journal_outcome import outcome_of_journal
+from control.layer_energy import check_read_back, counted_beyond_plan_j
 from control.light_watch import LightWatch
 from control.machine import Machine
 from control.offload import offload
 from control.operator import Intent, Operator
-from control.outcome import Declared, LayerOutcome, Outcome, Status, Totals
+from control.outcome import Outcome, Status
 from control.resume_point import ResumePoint, block_at, line_end_mm, resume_point, tail
 from control.states import RunEvent
 from control.watch import Listener, MachineTripped
@@ -37,9 +39,6 @@ from slicer.job import Job
 from slicer.job_layer import JobLayer
 from vision.inspect_bed import LayerInspection
 
-ENERGY_POLLS_MIN = 40  # fewer samples of the beam say nothing about a layer's energy
-COUNTED_J = 0.3  # the head counts in tenths, S in thousandths
-ENERGY_SHARE = 0.25  # by which the samples of 40 polls, the worst case, stay under the truth with room to spare
 TELLS_A_LAYER = 20  # how often an exposure says how far it is
 LIGHT_EVERY_S = 0.5
 QUEUE_SETTLE_S = 30.0  # beside the planned time: what the controller may take to run its planner empty
@@ -71,43 +70,6 @@ class Observer(Listener, Protocol):
 
     def progress(self, progress: Progress) -> None:
         """A step forward."""
-
-
-def outcome_of_journal(
-    journal: Journal,
-    status: Status,
-    reason: str,
-    exit_code: int,
-    dry_run: bool,
-    *,
-    lines_sent: int = 0,
-    polls: int = 0,
-    duration_s: float = 0.0,
-    position_mm: tuple[float, float, float] | None = None,
-) -> Outcome:
-    """A run's outcome: what the journal holds of layers and declarations, and how this session ended."""
-    layers = []
-    for record in journal.layers():
-        committed = record.phase is LayerPhase.COMMITTED and record.doubt_from is None
-        layers.append(LayerOutcome(record.layer, committed, record.blocks if committed else 0, record.energy_j))
-    return Outcome(
-        status=status,
-        reason=reason,
-        exit_code=exit_code,
-        declared=[Declared(d.kind, d.layer, d.first_block, d.last_block) for d in journal.declarations()],  # type: ignore[arg-type]
-        layers=layers,
-        totals=Totals(
-            layers=sum(layer.committed for layer in layers),
-            blocks_claimed=sum(layer.blocks_claimed for layer in layers),
-            energy_j=sum(layer.energy_j for layer in layers),
-            lines_sent=lines_sent,
-            polls=polls,
-            duration_s=duration_s,
-            sessions=int(journal.fact("sessions")),
-        ),
-        position_mm=position_mm,
-        dry_run=dry_run,
-    )
 
 
 class PrintRun:
@@ -400,9 +362,11 @@ class PrintRun:
             stood = stood_s(took_s, program.lines[:taken], start_mm[:2], self._envelope)
             over_s = max(took_s - motion_time_s(program.lines[:taken], start_mm[:2], self._envelope), 0.0)
             dwell_j = 0.0 if motion.is_dark_at_rest else over_s * program.power_set_w
-            excess_j = self._close_counted(index, rest, reached - first_block, energy_j, dwell_j)
+            share_max = machine.config.devices.beam.energy_share_max
+            excess_j = counted_beyond_plan_j(index, rest.path, reached - first_block, energy_j, dwell_j, share_max)
             if complete:
-                self._close_energy(index, took_s, rest.path.energy_j, machine.emitted_j - emitted_j)
+                polls = took_s * machine.config.devices.beam.poll_hz
+                check_read_back(index, rest.path.energy_j, machine.emitted_j - emitted_j, polls)
             stood = max(stood, excess_j / program.power_set_w)
             if stood and not motion.is_dark_at_rest:
                 await self._own_up_to_standing(index, first_block, reached, stood, program.power_set_w)
@@ -465,38 +429,6 @@ class PrintRun:
             raise MachineTripped([Trip("motion", reason)])
         self._unsure_from = index + 1
         self._position_mm = await self._machine.guarded(motion.position())
-
-    def _close_energy(self, index: int, took_s: float, planned_j: float, emitted_j: float) -> None:
-        """The head's read-back, summed over its polls, must come to the plan's energy, where enough polls fell into it.
-
-        A coarse second opinion: polls sample a beam that jumps and ramps. It finds a head that gives another power
-        than it says, or lines that lost their S, not a block that is one per cent off.
-        """
-        polls = took_s * self._machine.config.devices.beam.poll_hz
-        if polls >= ENERGY_POLLS_MIN and abs(emitted_j - planned_j) > ENERGY_SHARE * planned_j:
-            reason = (
-                f"the read-back over layer {index} comes to {emitted_j:.0f} J and its plan to {planned_j:.0f} J:"
-                " the beam was not what the plan asks for; look at the head"
-            )
-            raise MachineTripped([Trip("beam", reason)])
-
-    def _close_counted(self, index: int, rest: JobLayer, blocks: int, counted_j: float, dwell_j: float) -> float:
-        """What the head's photodiode counted must be the energy of the blocks that were run.
-
-        Returns the energy beyond that, 0.0 where there is none; `dwell_j` is what the time that it took leaves for a
-        motion that stood with the beam on. MachineTripped: too little, or more than that.
-        """
-        path = rest.path
-        each_j = path.power_w[:blocks] * path.lengths_mm[:blocks] / path.speed_mm_s[:blocks]
-        planned_j = float(each_j.sum())
-        slack_j = self._machine.config.devices.beam.energy_share_max * planned_j + COUNTED_J
-        if not planned_j - slack_j <= counted_j <= planned_j + slack_j + dwell_j:
-            reason = (
-                f"layer {index} took {counted_j:.1f} J of light and its plan asks for {planned_j:.1f} J: the source is"
-                " weak, dead or stuck on; look at the head and its supply"
-            )
-            raise MachineTripped([Trip("beam", reason)])
-        return counted_j - planned_j if counted_j > planned_j + slack_j else 0.0
 
     async def _check_disarmed(self) -> None:
         """A dry run's promise, read back from the head."""
