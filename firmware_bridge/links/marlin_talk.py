@@ -57,6 +57,7 @@ class MarlinTalk:
         self.patience = Patience(self.heard_s)
         self._skip_ok = False  # the ok that follows at once belongs to a Resend or to a marker's echo
         self._asked_again = (-1, 0)  # the line last asked for again, and how often in a row
+        self._alone: int | None = None  # the line that was asked for: until its answer comes, none is sent behind it
         self.raw_lines = 0  # sent on purpose without a number, and not answered yet
         self._not_understood = ""
         self._strange = False  # it did not understand a line: the next ok without a number is that line's
@@ -107,11 +108,17 @@ class MarlinTalk:
         if self._hold is not None or self._blind_probe or not self.is_open:
             return
         flight = self.flight
+        if self._alone is not None and flight.find(self._alone) is not None:
+            return
         out: list[bytes] = []
         was_idle = not flight.entries
-        while flight.again and flight.may_send(len(flight.again[0].framed)):
+        while flight.again and not out and flight.again[0].number == self._alone:
             out.append(flight.launch(flight.again.popleft()))
-        if not flight.again:
+        if not out:
+            self._alone = None
+        while flight.again and self._alone is None and flight.may_send(len(flight.again[0].framed)):
+            out.append(flight.launch(flight.again.popleft()))
+        if not flight.again and self._alone is None:
             while self.commands and flight.may_send(len(self.commands[0].line) + 44):  # its frame and its marker's
                 self._send_command(self.commands.popleft(), out)
             stream = self.stream
@@ -333,6 +340,9 @@ class MarlinTalk:
             return
         self._blind_probe = False
         flight.rewind(number)
+        # It may be with the firmware already, which then refuses it and throws its receive buffer away once more: the
+        # end of a line that is cut so has no number, and would run before its turn.
+        self._alone = number
         # what is on the wire now still reaches the firmware, and makes it ask again: wait it out, then repeat once
         self._hold = self._loop.call_later(RX_WINDOW_BYTES * self.byte_time_s + 0.005, self._release_hold)
         self.patience.asked_again(self._loop.time())
