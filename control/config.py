@@ -13,6 +13,7 @@ import re
 import tomllib
 import typing
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -265,7 +266,7 @@ def load_machine(machine: str | Path) -> MachineConfig:
 def read_document(path: Path) -> dict[str, Any]:
     """A machine file as plain data. Raises ConfigError: unreadable, not TOML, or of a newer schema."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = _parsed(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"machine file {path} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
@@ -276,6 +277,12 @@ def read_document(path: Path) -> dict[str, Any]:
             f"machine file {path} has schema version {version}, this moonkiln reads up to {SCHEMA_VERSION}: upgrade"
         )
     return document
+
+
+@lru_cache(maxsize=16)
+def _parsed(text: str) -> dict[str, Any]:
+    """One text need be read once: a campaign's hosts all read the same. Nobody changes what is returned."""
+    return tomllib.loads(text)
 
 
 def converted(document: dict[str, Any], kind: type[S], path: Path) -> S:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from functools import lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -37,7 +38,16 @@ def known_names() -> list[str]:
 
 
 def _entries() -> Iterable[Traversable]:
-    folders: list[Traversable] = [resources.files("firmware_bridge.maps")]
-    folders += dict.fromkeys(folder.resolve() for folder in (user_folder(), *_named) if folder.is_dir())
-    for folder in folders:
-        yield from (entry for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    yield from _shipped()
+    for folder in dict.fromkeys(folder.resolve() for folder in (user_folder(), *_named) if folder.is_dir()):
+        yield from _maps_in(folder)
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> tuple[Traversable, ...]:
+    """They stay while a process runs, and a machine file is checked against them thousands of times in a campaign."""
+    return tuple(_maps_in(resources.files("firmware_bridge.maps")))
+
+
+def _maps_in(folder: Traversable) -> Iterable[Traversable]:
+    return (entry for entry in folder.iterdir() if entry.name.endswith(".toml"))

@@ -1,4 +1,4 @@
-"""Does a host that opens the line of a board in mid-work begin from a sure count, whatever an earlier one left there?"""
+"""Does a host that opens a board in mid-work begin from a sure count, whatever an earlier one left in it?"""
 
 from __future__ import annotations
 

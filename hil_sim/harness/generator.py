@@ -7,6 +7,7 @@ nearly always strikes before the job's end.
 
 from __future__ import annotations
 
+import functools
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -97,8 +98,8 @@ class Draw(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     points: dict[str, Annotated[float, Meta(ge=0, le=WEIGHT_MAX)]] = {}
 
 
-class Generator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A generator file, whole."""
+class Generator(msgspec.Struct, frozen=True, forbid_unknown_fields=True, eq=False):
+    """A generator file, whole; itself alone is the same."""
 
     version: Annotated[int, Meta(ge=1)]
     draw: Draw
@@ -106,9 +107,9 @@ class Generator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     left_out: dict[str, str] = {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ground:
-    """What a clean run of a subject showed.
+    """What a clean run of a subject showed; itself alone is the same.
 
     points: the world's. events: how many events each counted point has before the job's end. end_s: of the job.
     layers: how many begin.
@@ -179,6 +180,21 @@ def drawn(generator: Generator, ground: Ground, seed: int, attempt: int) -> Faul
         GeneratorError: this world has no place for any kind of the file.
     """
     rng = Random(f"moonkiln schedule {generator.version} {seed} {attempt}")
+    places = _places(generator, ground)
+    names, weights = list(places), [generator.kinds[name].weight for name in places]
+    faults = []
+    for _ in range(rng.choice(generator.draw.faults)):
+        name = rng.choices(names, weights)[0]
+        point = rng.choices(places[name], [_weight(generator.draw, p) for p in places[name]])[0]
+        faults.append(_fault(name, generator.kinds[name], point, ground, rng))
+    schedule = FaultSchedule(tuple(sorted(faults, key=lambda f: (f.point, str(f.to_dict())))))
+    assert not (wrong := check_faults(schedule, ground.points)), wrong
+    return schedule
+
+
+@functools.lru_cache(maxsize=8)
+def _places(generator: Generator, ground: Ground) -> dict[str, list[str]]:
+    """Where each kind can strike: the same for all seeds, and ten thousands of patterns. Raises GeneratorError."""
     places = {
         name: found
         for name, row in generator.kinds.items()
@@ -186,15 +202,7 @@ def drawn(generator: Generator, ground: Ground, seed: int, attempt: int) -> Faul
     }
     if not places:
         raise GeneratorError("this world has no place that any kind of the generator could strike")
-    names = list(places)
-    faults = []
-    for _ in range(rng.choice(generator.draw.faults)):
-        name = rng.choices(names, [generator.kinds[n].weight for n in names])[0]
-        point = rng.choices(places[name], [_weight(generator.draw, p) for p in places[name]])[0]
-        faults.append(_fault(name, generator.kinds[name], point, ground, rng))
-    schedule = FaultSchedule(tuple(sorted(faults, key=lambda f: (f.point, str(f.to_dict())))))
-    assert not (wrong := check_faults(schedule, ground.points)), wrong
-    return schedule
+    return places
 
 
 def _fault(name: str, row: KindRow, point: str, ground: Ground, rng: Random) -> Fault:

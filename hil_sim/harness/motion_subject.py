@@ -26,7 +26,7 @@ from hil_sim.harness.series import Floats
 from hil_sim.harness.subjects import Run, stop_at
 from hil_sim.virtual_time import VirtualLoop, run_virtual
 from hil_sim.world.faults.schedule import Faults, FaultSchedule
-from hil_sim.world.machine_spec import load_machine_spec
+from hil_sim.world.machine_spec import MachineSpec, load_machine_spec
 from hil_sim.world.plant.gantry import Gantry
 from hil_sim.world.plant.gantry import Run as MoveRun
 from hil_sim.world.plant.optics import Optics
@@ -62,6 +62,11 @@ class _Light:
     end_s: float
 
 
+def _ways(spec: MachineSpec) -> list[str]:
+    wire = spec.devices.motion.wire
+    return [f"{wire}.to_device", f"{wire}.to_host"]
+
+
 class MotionSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="motion", tag_field="subject"):
     """`vectors` lines that move, half of them jumps, on a machine's motion board."""
 
@@ -89,8 +94,7 @@ class MotionSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag
 
     def points(self) -> list[str]:
         """The two ways of the motion's wire."""
-        wire = load_machine_spec(twin_of(self.machine)).devices.motion.wire
-        return [f"{wire}.to_device", f"{wire}.to_host"]
+        return _ways(load_machine_spec(twin_of(self.machine)))
 
     def to_dict(self) -> dict[str, Any]:
         """See `Subject.to_dict`."""
@@ -137,7 +141,7 @@ class MotionSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag
         motion = spec.devices.motion
         wires: dict[str, WireSpec] = spec.wires
         faults = Faults(schedule)
-        refuse_strange(faults, self.points())
+        refuse_strange(faults, _ways(spec))
         gantry = motion.gantry()
         head = FedHead(loop, gantry, power_w=HEAD_W)
         optics = head.optics

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -228,7 +229,7 @@ def load_machine_spec(machine: str | Path) -> MachineSpec:
         shipped = ", ".join(sorted(p.stem for p in MACHINES.glob("*.toml")))
         raise WorldError(f"there is no emulated machine {str(machine)!r}; there are {shipped}, or give a .toml file")
     try:
-        spec = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), MachineSpec)
+        spec = _parsed(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise WorldError(f"emulated machine {path}: {error}") from error
     for name, device in devices_of(spec).items():
@@ -237,6 +238,12 @@ def load_machine_spec(machine: str | Path) -> MachineSpec:
                 f"emulated machine {path}: device {name} hangs on wire {device.wire!r}, which it does not have"
             )
     return spec
+
+
+@lru_cache(maxsize=16)
+def _parsed(text: str) -> MachineSpec:
+    """It is frozen, so that one text need be read once: a campaign builds the same world thousands of times."""
+    return msgspec.convert(tomllib.loads(text), MachineSpec)
 
 
 def devices_of(spec: MachineSpec) -> dict[str, Any]:
