@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from control.config import DriveConfig, MachineConfig
+from firmware_bridge.devices.motion_reprap import SWITCH_SPEED_MM_S
 from slicer.build_time import Approach, AxisDrive, PlaceCheck, Recoat, TimeModel
 from slicer.motion_time import FIRMWARES, Wire
 
@@ -17,6 +19,9 @@ RAMP_S_PER_KRPM = 0.1
 LAYER_OVERHEAD_S, APPROACH_OVERHEAD_S, CHECK_OVERHEAD_S, STARTING_S = 0.49, 0.0, 0.505, 5.9
 """Telegrams and pictures of a layer; questions and the rests of an approach and of a look at the end switches; homing
 once: as measured on the emulated bench."""
+
+SWITCH_OVERHEAD_S = 0.2
+"""As `CHECK_OVERHEAD_S`, where the firmware stops at its switches, on the emulated bench with that firmware."""
 
 
 FIRMWARE_OF = {"marlin": "marlin", "grbl": "grbl", "reprap": "rrf"}
@@ -39,6 +44,9 @@ def time_model(config: MachineConfig) -> TimeModel:
     check = None
     if motion.home_check_layers:
         check = PlaceCheck(gantry, motion.home_check_mm, motion.home_check_layers, CHECK_OVERHEAD_S)
+    if check is not None and motion.kind == "reprap":
+        creep = AxisDrive(SWITCH_SPEED_MM_S, SWITCH_SPEED_MM_S / e.acceleration_mm_s2)
+        check = replace(check, overhead_s=SWITCH_OVERHEAD_S, creep=creep)
     return TimeModel(
         FIRMWARES[FIRMWARE_OF[motion.kind]],
         wire,

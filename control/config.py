@@ -441,10 +441,10 @@ def _check_lengths(config: MachineConfig) -> Iterator[str]:
 
 
 def _check_motion(config: MachineConfig) -> Iterator[str]:
-    """A place is checked only where the firmware is known to tell its end switches while it stands between layers."""
+    """A place is checked only where the firmware stops at its end switches when told to, and tells them at rest."""
     motion = config.devices.motion
-    if motion.home_check_layers and motion.kind != "marlin":
-        yield f"devices.motion: home_check_layers is for kind 'marlin'; '{motion.kind}' takes 0"
+    if motion.home_check_layers and motion.kind not in ("marlin", "reprap"):
+        yield f"devices.motion: home_check_layers is for kind 'marlin' or 'reprap'; '{motion.kind}' takes 0"
 
 
 def _check_lab(config: MachineConfig) -> Iterator[str]:

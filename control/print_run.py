@@ -31,7 +31,7 @@ from control.outcome import Outcome, Status
 from control.resume_point import ResumePoint, block_at, line_end_mm, resume_point, tail
 from control.states import RunEvent
 from control.watch import Listener, MachineTripped
-from firmware_bridge.devices.motion import MotionController
+from firmware_bridge.devices.gantry import ChecksPlace
 from firmware_bridge.errors import BridgeError
 from slicer.errors import SlicerError
 from slicer.exporters.gcode import LayerProgram, layer_program
@@ -419,7 +419,7 @@ class PrintRun:
         is claimed, since the board itself only counts the steps that it gave."""
         c, motion = self._machine.config.devices.motion, self._machine.devices.motion
         is_due = (index + 1) % max(c.home_check_layers, 1) == 0 or index == self._job.manifest.layer_count - 1
-        if not c.home_check_layers or not is_due or not isinstance(motion, MotionController):
+        if not c.home_check_layers or not is_due or not isinstance(motion, ChecksPlace):
             return
         if flaw := await self._machine.guarded(motion.check_place(c.home_check_mm)):
             which = f"layer {index}" if index == self._unsure_from else f"layers {self._unsure_from} to {index}"

@@ -107,12 +107,15 @@ class PlaceCheck:
         margin_mm: how far in front of the switches and behind them it stops, in x and y.
         every_layers: behind so many layers.
         overhead_s: questions, answers and the planner's delays.
+        creep: of the way from in front of the switches onto them, where the firmware stops there; None: it goes behind
+            them and in front again.
     """
 
     gantry: AxisDrive
     margin_mm: float
     every_layers: int = 1
     overhead_s: float = 0.0
+    creep: AxisDrive | None = None
 
     def __post_init__(self) -> None:
         if not (0.0 < self.margin_mm < math.inf and self.every_layers > 0 and 0.0 <= self.overhead_s < math.inf):
@@ -124,8 +127,11 @@ class PlaceCheck:
     def time_s(self, from_mm: tuple[float, float]) -> float:
         """Seconds, from a place and back to it."""
         there_mm = math.hypot(from_mm[0] - self.margin_mm, from_mm[1] - self.margin_mm)
-        step_mm = 2.0 * math.sqrt(2.0) * self.margin_mm
-        return 2.0 * (self.gantry.time_s(there_mm) + self.gantry.time_s(step_mm)) + self.overhead_s
+        margin_mm = math.sqrt(2.0) * self.margin_mm
+        if self.creep is None:
+            return 2.0 * (self.gantry.time_s(there_mm) + self.gantry.time_s(2.0 * margin_mm)) + self.overhead_s
+        back_s = self.gantry.time_s(math.hypot(*from_mm))
+        return self.gantry.time_s(there_mm) + self.creep.time_s(margin_mm) + back_s + self.overhead_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ class FakeReprap(Transport):
         self.workplace = "G54"
         self.model: dict[str, str] = {"move.queue[0].length": "60"}
         self.name = "FIRMWARE_NAME: RepRapFirmware for Fake FIRMWARE_VERSION: 3.5.4 ELECTRONICS: Fake"
+        self.closes_mm = {"X": 0.0, "Y": 0.0}  # where the end switches are, by what the board counts
+        self.endstops: dict[str, str] = {}  # what is said of them instead
         self.deaf = False
         self.drops_rest = False  # of a line, behind a refusal
         self.reply_s = 0.001
@@ -117,6 +119,10 @@ class FakeReprap(Transport):
             self.say("Accelerations (mm/sec^2): X: 500.0, Y: 500.0, Z: 100.0, E: 250.0")
         elif word == "M409":
             self._tell(command.split('"')[1])
+        elif word == "M119":
+            is_closed = {axis: self.place[axis] <= at_mm for axis, at_mm in self.closes_mm.items()}
+            said = {axis: "at min stop" if is_closed[axis] else "not stopped" for axis in "XY"} | self.endstops
+            self.say(f"Endstops - X: {said['X']}, Y: {said['Y']}, Z: not stopped, Z probe: not stopped")
         elif word == "M112":
             self.say("Emergency Stop! Reset the controller to continue.")
         elif word == "G28":
@@ -135,6 +141,12 @@ class FakeReprap(Transport):
 
     def _move(self, command: str, word: str) -> None:
         axes = {axis: float(value) for axis, value in re.findall(r"([XYZ])(-?[\d.]+)", command)}
+        if " H4 " in command:
+            self.place |= {
+                axis: max(value, min(self.place[axis], self.closes_mm[axis])) for axis, value in axes.items()
+            }
+            self.done.append(command)
+            return
         if "X" in axes:
             axes["X"] += self.offset[self.workplace]
         if not self.is_homed:

@@ -67,6 +67,17 @@ def test_the_shipped_bench_is_a_machine_and_has_the_envelope_of_the_bench_printe
     assert envelope.s_max == 1000
 
 
+@pytest.mark.parametrize(("machine", "is_taken"), [("bench", True), ("bench_rrf", True), ("bench_grbl", False)])
+def test_a_place_is_checked_where_the_board_can_stop_at_its_switches(
+    tmp_path: Path, machine: str, is_taken: bool
+) -> None:
+    text = (MACHINES / f"{machine}.toml").read_text(encoding="utf-8")
+    assert bool(load_machine(machine).devices.motion.home_check_layers) is is_taken, "as shipped"
+    if not is_taken:
+        text = text.replace('kind = "grbl"', 'kind = "grbl"\nhome_check_layers = 1')
+        assert "home_check_layers is for kind 'marlin' or 'reprap'; 'grbl' takes 0" in refusal(tmp_path, text)
+
+
 def test_the_bench_polls_at_the_rates_of_its_contract_and_no_bus_is_overloaded() -> None:
     d = load_machine("bench").devices
     assert (d.beam.poll_hz, d.beam.poll_arming_hz, d.beam.feed_hz, d.beam.watchdog_ms) == (2.0, 10.0, 4.0, 1000)

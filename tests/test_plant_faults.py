@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import binascii
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from typing import Any
@@ -108,7 +109,10 @@ def test_an_axis_with_play_lags_where_it_turns_round() -> None:
     assert gantry.position_at(end_s)[0] == pytest.approx(15.0)
 
 
-@pytest.mark.parametrize(("machine", "line"), [("bench", b"G28\n"), ("bench_grbl", b"$H\n")])
+G28_CRC = b"N1 G28*%05d\n" % binascii.crc_hqx(b"N1 G28", 0)
+
+
+@pytest.mark.parametrize(("machine", "line"), [("bench", b"G28\n"), ("bench_grbl", b"$H\n"), ("bench_rrf", G28_CRC)])
 def test_a_shifted_switch_makes_the_next_homing_wrong(machine: str, line: bytes) -> None:
     async def main(loop: VirtualLoop, at_s: float) -> tuple[float, float]:
         fault = Fault("wrong_home", "motion.axis", at_s=at_s, for_s=1e4, args={"mm": 2.0})

@@ -16,6 +16,7 @@ from firmware_bridge.links.reprap_replies import (
     Token,
     Trouble,
     accelerations,
+    end_switches,
     identity_fields,
     machine_position,
     model_value,
@@ -104,3 +105,22 @@ def test_accelerations_are_read_or_not_at_all() -> None:
     assert accelerations(Answer([said])) == {"X": 500.0, "Y": 450.0, "Z": 100.0}
     assert accelerations(Answer([said.replace("Y", "?")])) is None
     assert accelerations(Answer([said.replace("450.0", "0.0")])) is None
+
+
+SWITCHES = "Endstops - X: at min stop, Y: not stopped, Z: no endstop, Z probe: not stopped"
+
+
+def test_end_switches_are_read_or_not_at_all() -> None:
+    assert end_switches(Answer([SWITCHES.replace("at min", "at max"), "noise", SWITCHES])) == (
+        "at min stop",
+        "not stopped",
+    )
+    assert end_switches(Answer([SWITCHES.replace("X: at min stop, ", "")])) is None
+    assert end_switches(Answer([SWITCHES.replace("not stopped, Z", "not stop")])) is None
+
+
+@given(st.integers(0, len(SWITCHES) - 1), st.integers(0, 7))
+def test_a_flipped_bit_makes_no_switch_of_another_state(at: int, bit: int) -> None:
+    said = bytearray(SWITCHES.encode())
+    said[at] ^= 1 << bit
+    assert end_switches(Answer([clean(bytes(said))])) in (("at min stop", "not stopped"), None)

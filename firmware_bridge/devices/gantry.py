@@ -6,6 +6,7 @@ import asyncio
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 from firmware_bridge.errors import NotReady, Rejected
 from firmware_bridge.signals import LimitState, Quality, Reading
@@ -15,6 +16,15 @@ SPEED_MM_S = 100.0
 
 Place = tuple[float, float, float]
 """x, y, z in mm."""
+
+
+@runtime_checkable
+class ChecksPlace(Protocol):
+    """A gantry whose firmware tells its end switches while it stands."""
+
+    async def check_place(self, margin_mm: float) -> str:
+        """Whether x and y still stand where the firmware counts them: their end switches must be open `margin_mm` in
+        front of 0 and closed as far behind it. What is wrong, as the beginning of a sentence; empty for nothing."""
 
 
 class Gantry(ABC):

@@ -16,6 +16,12 @@ from firmware_bridge.links.marlin_flight import StreamJournal
 from firmware_bridge.links.reprap import RepRapLink
 from firmware_bridge.links.reprap_program import Step, parse_planned
 
+SWITCH_SPEED_MM_S = 5.0
+"""At which an axis may be stopped dead by its switch without losing steps: that of a homing macro's second touch."""
+
+CLOSED, OPEN = "at min stop", "not stopped"
+NEAR_MM = 0.01
+
 
 class RepRapMotionController(Gantry):
     """The gantry on a board that demands CRCs; `link` is its line."""
@@ -51,6 +57,48 @@ class RepRapMotionController(Gantry):
         """x, y, z in mm as the firmware plans it (after wait_idle: where the machine stands)."""
         return await self.link.position()
 
+    async def check_place(self, margin_mm: float) -> str:
+        """Whether x and y still stand where the board counts them: their end switches must be open `margin_mm` in front
+        of 0 and closed as far behind it. What is wrong, as the beginning of a sentence; empty for nothing.
+
+        For machines whose x and y home to switches at 0, with twice the margin between switch and metal. The beam stays
+        off; the machine goes back to where it stood. Every move towards the switches ends at a switch (G1 H4), so that
+        metal is not met however much was lost. The board's limits hold all the while, for a stream rests on them: they
+        do not bind such a move. Between the two looks the axes creep, since they are stopped dead. NotReady if it is
+        not homed; while it is unsure, and where something is wrong, it does not count as homed.
+        """
+        if not 0.0 < margin_mm <= 5.0:
+            raise ValueError(f"margin_mm is {margin_mm}; give above 0 to 5 mm")
+        link = self.link
+        if not link.is_homed:
+            raise NotReady(f"{self.name} does not know where it stands: home it before its place is checked.")
+        link.is_homed = False  # until it is known
+        x_mm, y_mm, z_mm = stood_mm = await self.position()
+        if min(x_mm, y_mm) < margin_mm:  # a switch that is closed already would hold its axis
+            front_mm = (max(x_mm, margin_mm), max(y_mm, margin_mm), z_mm)
+            await link.move(front_mm, speed_mm_s=self.speed_mm_s_max)
+        await link.move_to_switches((margin_mm, margin_mm), speed_mm_s=self.speed_mm_s_max)
+        if early := await self._switches_that_are(CLOSED):
+            return f"the end switch of {early} is closed {margin_mm:g} mm in front of its place"
+        self._check_there((margin_mm, margin_mm, z_mm), await self.position())
+        await link.move_to_switches((-margin_mm, -margin_mm), speed_mm_s=SWITCH_SPEED_MM_S)
+        if late := await self._switches_that_are(OPEN):
+            return f"the end switch of {late} is open {margin_mm:g} mm behind its place"
+        await link.move(stood_mm, speed_mm_s=self.speed_mm_s_max)
+        self._check_there(stood_mm, await self.position())
+        link.is_homed = True
+        return ""
+
+    async def _switches_that_are(self, state: str) -> str:
+        """The names of the axes, x and y, whose end switch is in that state. Rejected for a machine without them."""
+        said = await self.link.switches()
+        if not {CLOSED, OPEN}.issuperset(said):
+            raise Rejected(
+                f"{self.name} says of the end switches of x and y '{said[0]}' and '{said[1]}': a machine that does not"
+                " have them at 0 cannot check its place (home_check_layers = 0)."
+            )
+        return " and ".join(axis for axis, is_so in zip("xy", said) if is_so == state)
+
     def take_as_homed(self) -> None:
         """The operator's word that it was homed since its power-up. NotReady if it says itself that it was not."""
         if self.has_lost_place:
@@ -77,9 +125,14 @@ class RepRapMotionController(Gantry):
     async def _move_to(self, target_mm: Place, speed_mm_s: float) -> Place:
         await self.link.jog(target_mm, speed_mm_s=speed_mm_s)
         there = await self.position()
-        if max(abs(at - wanted) for at, wanted in zip(there, target_mm)) > 0.01:
-            raise Unverified(f"{self.name} was sent to {target_mm} mm and says it stands at {there} mm. Home it again.")
+        self._check_there(target_mm, there)
         return there
+
+    def _check_there(self, target_mm: Place, there_mm: Place) -> None:
+        if max(abs(at - wanted) for at, wanted in zip(there_mm, target_mm)) > NEAR_MM:
+            raise Unverified(
+                f"{self.name} was sent to {target_mm} mm and says it stands at {there_mm} mm. Home it again."
+            )
 
     def check(self, lines: Sequence[bytes]) -> None:
         """Rejected where a line is none of a layer's program, or leads out of the travel. Sends nothing."""

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 
 from firmware_bridge.errors import BridgeError, LinkError, LinkTimeout, NotReady, Rejected
 from firmware_bridge.links.marlin_flight import StreamJournal
-from firmware_bridge.links.reprap_board import Board, Expected, get_to_know, model, place
+from firmware_bridge.links.reprap_board import TRIES, Board, Expected, get_to_know, model, place, switches
 from firmware_bridge.links.reprap_crc16 import frame_line
 from firmware_bridge.links.reprap_program import Step, duration_s, plain
 from firmware_bridge.links.reprap_stream import LINE_WORTH_S, Queue, RepRapStream
@@ -161,16 +161,44 @@ class RepRapLink:
         """Move to a place with the beam off, and wait until the machine stands. Rejected where the board refuses it."""
         if not self.is_homed:
             raise NotReady(f"{self._talk.url} does not know where it stands: home it before it moves.")
-        here = await place(self._talk)
-        length_mm = sum((a - b) ** 2 for a, b in zip(here, target_mm)) ** 0.5
-        step = Step(target_mm[0], target_mm[1], speed_mm_s * 60.0)
-        self._queue.add([duration_s(step, length_mm, self.board.acceleration_mm_s2 / 10.0, speed_mm_s / 10.0)])
+        await self.move(target_mm, speed_mm_s=speed_mm_s)
+
+    async def move(self, target_mm: tuple[float, float, float], *, speed_mm_s: float) -> None:
+        """As `jog`, by what the board counts, whether that is right or not."""
+        await self._queue_up(target_mm, speed_mm_s)
         words = "".join(f"{axis}{plain(value)}" for axis, value in zip("XYZ", target_mm))
         # an absolute place, in a workplace that is named: carried out twice it does no harm
         answer = await self._talk.say(f"G54 G1 {words}F{plain(speed_mm_s * 60.0)}S0".encode())
         await self.wait_idle(timeout_s=self._queue.whole_s)
         if answer.troubles and max(abs(a - b) for a, b in zip(await place(self._talk), target_mm)) > 0.01:
             raise Rejected(f"{self._talk.url} refuses to move to {words}: {answer.troubles[0]}")
+
+    async def move_to_switches(self, target_mm: tuple[float, float], *, speed_mm_s: float) -> None:
+        """Move to x and y, mm, with the beam off; an axis whose end switch closes, or is closed, stops at once and is
+        counted where it stopped (G1 H4). Returns when the machine stands. Limits do not bind such a move, and need not
+        be taken away for it. Rejected where the board refuses it."""
+        await self._queue_up(target_mm, speed_mm_s)
+        words = f"X{plain(target_mm[0])}Y{plain(target_mm[1])}"
+        # carried out twice it does no harm: what stands at its switch stays there
+        line = f"G54 G1 H4 {words}F{plain(speed_mm_s * 60.0)}S0".encode()
+        for _ in range(TRIES):  # a refusal may be that of a repeated line of a stream, whose late token was lost
+            answer = await self._talk.say(line, takes_s=self._queue.whole_s)
+            if not answer.troubles:
+                break
+        else:
+            raise Rejected(f"{self._talk.url} refuses to move to its end switches ({words}): {answer.troubles[0]}")
+        await self.wait_idle(timeout_s=self._queue.whole_s)
+
+    async def switches(self) -> tuple[str, str]:
+        """The end switches of X and Y as they are now: `at min stop`, `at max stop`, `not stopped`, `no endstop`."""
+        return await switches(self._talk)
+
+    async def _queue_up(self, target_mm: Sequence[float], speed_mm_s: float) -> None:
+        """Note how long a move to there, X and Y at least, may take."""
+        here = await place(self._talk)
+        length_mm = sum((a - b) ** 2 for a, b in zip(here, target_mm)) ** 0.5
+        step = Step(target_mm[0], target_mm[1], speed_mm_s * 60.0)
+        self._queue.add([duration_s(step, length_mm, self.board.acceleration_mm_s2 / 10.0, speed_mm_s / 10.0)])
 
     async def beam_off(self) -> None:
         """No power for the moves to come (M5). Without a move this firmware gives none at all."""

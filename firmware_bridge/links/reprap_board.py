@@ -21,6 +21,7 @@ from firmware_bridge.links.line_framing import xor_checksum
 from firmware_bridge.links.reprap_replies import (
     Answer,
     accelerations,
+    end_switches,
     identity_fields,
     machine_position,
     model_value,
@@ -175,6 +176,11 @@ async def model(talk: Talk, key: str) -> Any:
 async def place(talk: Talk) -> tuple[float, float, float]:
     """X, Y, Z in the machine's frame, mm, where the last move taken ends (M114), as `_agreed`."""
     return await _agreed(talk, b"M114", machine_position, "its position (M114)")
+
+
+async def switches(talk: Talk) -> tuple[str, str]:
+    """What the board says of the end switches of X and Y as they are now (M119), as `_agreed`."""
+    return await _agreed(talk, b"M119", end_switches, "its end switches (M119)")
 
 
 async def _agreed(talk: Talk, question: bytes, read: Callable[[Answer], T | None], what: str) -> T:

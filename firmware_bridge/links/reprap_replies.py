@@ -3,7 +3,8 @@
 Every line that the host sends ends with `M118 S"<token>"`, so that the board says the token once it has done what
 stands before it. A token is `k`, the line's number and a letter that checks it: no flipped bit makes one of another.
 
-Sources: Duet3D GCodes.cpp (`HandleReply`), GCodes2.cpp; the G-code dictionary on M114, M201, M409.
+Sources: Duet3D GCodes.cpp (`HandleReply`), GCodes2.cpp, EndstopsManager.cpp; the G-code dictionary on M114, M119, M201,
+M409.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ POSITION_DIGITS_MM = 0.001
 _TOKEN = re.compile(r"k(\d{1,5})([A-Z])")
 _MACHINE = re.compile(r"Machine (-?\d+\.\d+) (-?\d+\.\d+) (-?\d+\.\d+)(?= |$)")
 _ACCELERATION = re.compile(r"([XYZ]): (\d+(?:\.\d+)?)(?=,|$)")
+_SWITCH = r"(at min stop|at max stop|not stopped|no endstop)"
+_SWITCHES = re.compile(rf"Endstops - X: {_SWITCH}, Y: {_SWITCH}, ")
 _FIELD = re.compile(r"(?:^|\s)([A-Z][A-Z_]+): ")
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 
@@ -94,6 +97,15 @@ def machine_position(answer: Answer) -> tuple[float, float, float] | None:
     for line in reversed(answer.lines):
         if line.startswith("X:") and (found := _MACHINE.search(line)) is not None:
             return float(found[1]), float(found[2]), float(found[3])
+    return None
+
+
+def end_switches(answer: Answer) -> tuple[str, str] | None:
+    """What M119's newest line says of X and Y: `at min stop`, `at max stop`, `not stopped` or `no endstop`; None where
+    it cannot be read. No flipped bit makes one of these of another."""
+    for line in reversed(answer.lines):
+        if (found := _SWITCHES.match(line)) is not None:
+            return found[1], found[2]
     return None
 
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from math import sqrt
 
+from hil_sim.world.emulators.reprap_endstops import g28, is_special, m119, sensing_move, with_axis
 from hil_sim.world.emulators.reprap_lines import Words
 from hil_sim.world.emulators.reprap_machine import (
     AXES,
@@ -24,22 +25,36 @@ from hil_sim.world.emulators.reprap_machine import (
     Wait,
     look_up,
 )
-from hil_sim.world.plant.gantry import Move, Point
+from hil_sim.world.plant.gantry import Point
 
 Handler = Callable[[Machine, Words], "str | Wait"]
 
-_HOME_BUMP_MM = 5.0
 _CLOSE_ENOUGH_C = 1.0  # TemperatureCloseEnough
 
 
 # ---- motion ---------------------------------------------------------------------------------------------------------
 def _move(m: Machine, words: Words, *, coordinated: bool) -> Wait:
     """G0 or G1: taken when the ring has room. In laser and CNC mode G0 has a feed rate of its own."""
+    if is_special(words):
+        speed = _speed(m, words, coordinated=coordinated)
+        fraction = m.beam(coordinated=coordinated, s=words.number("S"))
+        return (yield from sensing_move(m, words, speed, fraction))
     planner = m.planner
     planner.advance(m.now_s)
     while not planner.free:
         yield planner.changes_s
         planner.advance(m.now_s)
+    speed = _speed(m, words, coordinated=coordinated)
+    end = m.target(words.values)
+    fraction = m.beam(coordinated=coordinated, s=words.number("S"))
+    m.position = end
+    planner.add(m.now_s, end, speed, sqrt(3) * max(m.max_acceleration_mm_s2), fraction, True, m.line_no)
+    m.moves_done += 1
+    return ""
+
+
+def _speed(m: Machine, words: Words, *, coordinated: bool) -> float:
+    """By the move's own F or the last one's, mm/s."""
     is_rapid = not coordinated and m.mode != FFF
     feed = words.number("F")
     if feed is not None and feed > 0.0:
@@ -47,13 +62,7 @@ def _move(m: Machine, words: Words, *, coordinated: bool) -> Wait:
             m.rapid_mm_s = feed / 60.0
         else:
             m.feed_mm_s = feed / 60.0
-    end = m.target(words.values)
-    fraction = m.beam(coordinated=coordinated, s=words.number("S"))
-    speed = (m.rapid_mm_s if is_rapid else m.feed_mm_s) * m.speed_factor
-    m.position = end
-    planner.add(m.now_s, end, speed, sqrt(3) * max(m.max_acceleration_mm_s2), fraction, True, m.line_no)
-    m.moves_done += 1
-    return ""
+    return (m.rapid_mm_s if is_rapid else m.feed_mm_s) * m.speed_factor
 
 
 def g0(m: Machine, words: Words) -> Wait:
@@ -84,7 +93,7 @@ def g10(m: Machine, words: Words) -> str:
     place = int(number) - 1
     for i, axis in enumerate(AXES):
         if (value := words.number(axis)) is not None:
-            m.workplaces[place] = _with(m.workplaces[place], i, value)
+            m.workplaces[place] = with_axis(m.workplaces[place], i, value)
     return ""
 
 
@@ -96,37 +105,6 @@ def g54(m: Machine, words: Words) -> str:
         raise Refused("Command is not supported", is_warning=True)
     m.workplace = place
     return ""
-
-
-def g28(m: Machine, words: Words) -> Wait:
-    """Home the named axes (all when none is), as usual homing macros do: fast, back, slowly."""
-    yield from m.synchronise()
-    gantry = m.gantry
-    for i in [i for i, axis in enumerate(AXES) if words.seen(axis)] or [0, 1, 2]:
-        speed = m.build.homing_speed_mm_s[i]
-        for way_mm, speed_mm_s in (
-            (-gantry.position_at(m.now_s)[i], speed), (_HOME_BUMP_MM, speed), (-_HOME_BUMP_MM, speed / 5),
-        ):  # fmt: skip
-            if way_mm == 0.0:
-                continue
-            start = gantry.controller_at(m.now_s)
-            end = _with(start, i, start[i] + way_mm)
-            a = m.max_acceleration_mm_s2[i]
-            cruise = min(speed_mm_s, sqrt(a * abs(way_mm)))
-            ends_s = gantry.run(m.now_s, Move(start, end, 0.0, cruise, 0.0, a, speed_mm_s))
-            while m.now_s < ends_s:
-                yield ends_s
-        here = _with(gantry.controller_at(m.now_s), i, 0.0)
-        gantry.datum(here)
-        m.position = m.planner.position = here
-        m.homed[i] = True
-    return ""
-
-
-def _with(point: Point, i: int, value: float) -> Point:
-    at = list(point)
-    at[i] = value
-    return (at[0], at[1], at[2])
 
 
 def g90(m: Machine, words: Words) -> str:
@@ -147,7 +125,7 @@ def g92(m: Machine, words: Words) -> Wait:
     at = m.position
     for i, axis in enumerate(AXES):
         if words.seen(axis):
-            at = _with(at, i, (words.number(axis) or 0.0) + m.workplaces[m.workplace][i])
+            at = with_axis(at, i, (words.number(axis) or 0.0) + m.workplaces[m.workplace][i])
             m.homed[i] = True
     m.gantry.datum(at)
     m.position = m.planner.position = at
@@ -204,10 +182,17 @@ def m220(m: Machine, words: Words) -> str:
 
 
 def m564(m: Machine, words: Words) -> str:
-    """H0: moves before homing are allowed."""
+    """S0: moves beyond the limits are allowed; H0: moves before homing."""
+    if words.seen("S"):
+        m.limits_axes = (words.number("S") or 0.0) > 0.0
     if words.seen("H"):
-        m.moves_before_homing = not words.number("H")
-    return ""
+        m.moves_before_homing = not (words.number("H") or 0.0) > 0.0
+    if words.seen("S") or words.seen("H"):
+        return ""
+    return (
+        f"Movement outside the bed is {'not ' * m.limits_axes}permitted, movement before homing is"
+        f" {'not ' * (not m.moves_before_homing)}permitted"
+    )
 
 
 def m566(m: Machine, words: Words) -> str:
@@ -386,9 +371,8 @@ COMMANDS: dict[str, Handler] = {
     "G0": g0, "G1": g1, "G4": g4, "G10": g10, "G21": nothing, "G28": g28, "G90": g90, "G91": g91, "G92": g92,
     "M3": m3, "M4": m3, "M5": m5, "M17": nothing, "M18": m84, "M82": nothing, "M83": nothing, "M84": m84, "M104": m104,
     "M105": m105, "M106": m106, "M107": m106, "M108": nothing, "M109": m109, "M110": nothing, "M111": nothing,
-    "M114": m114, "M115": m115, "M117": m117, "M118": m118, "M122": m122, "M140": m104, "M190": m109, "M201": m201,
-    "M203": m203, "M220": m220, "M400": m400, "M408": m408, "M409": m409, "M450": m450, "M451": m451, "M452": m451,
-    "M453": m451,
-    "M555": m555, "M564": m564, "M566": m566,
+    "M114": m114, "M115": m115, "M117": m117, "M118": m118, "M119": m119, "M122": m122, "M140": m104, "M190": m109,
+    "M201": m201, "M203": m203, "M220": m220, "M400": m400, "M408": m408, "M409": m409, "M450": m450, "M451": m451,
+    "M452": m451, "M453": m451, "M555": m555, "M564": m564, "M566": m566,
     **dict.fromkeys(("G54", "G55", "G56", "G57", "G58", "G59", "G59.1", "G59.2", "G59.3"), g54),
 }  # fmt: skip

@@ -73,6 +73,7 @@ class Machine:
         self.relative = False
         self.homed = [False, False, False]
         self.moves_before_homing = build.moves_before_homing
+        self.limits_axes = True  # M564 S
         self.feed_mm_s = 50.0
         self.rapid_mm_s = 300.0
         self.speed_factor = 1.0
@@ -127,7 +128,7 @@ class Machine:
                 raise Refused("insufficient axes homed")
             at[i] = at[i] + value if self.relative else value + self.workplaces[self.workplace][i]
             inside = min(max(at[i], 0.0), self.build.size_mm[i])
-            if self.homed[i] and inside != at[i]:
+            if self.limits_axes and self.homed[i] and inside != at[i]:
                 if self.mode != FFF:
                     raise Refused("target position outside machine limits")
                 at[i] = inside
