@@ -24,7 +24,8 @@ _STEPS = (
 )
 _UNSEEN = (
     "less than `home_check_mm` (0.5), z, and what is made good again before the next look; all of it without"
-    " `home_check_layers`, as on Grbl: a board tells the steps that it counted, not where it stands"
+    " `home_check_layers`, as on Grbl: a board tells the steps that it counted, not where it stands."
+    " Until its layer is done, light falls beside the part by as much as was lost"
 )
 
 KINDS: dict[str, Kind] = {
