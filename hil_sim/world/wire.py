@@ -14,7 +14,6 @@ import asyncio
 import os
 import socket
 import struct
-import weakref
 from typing import Any
 
 from firmware_bridge.errors import TransportError
@@ -86,12 +85,14 @@ async def lay_tcp(
 
 # ---- in memory ------------------------------------------------------------------------------------------------------
 
-_TABLES: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, VirtualWire]] = weakref.WeakKeyDictionary()
-
-
 def _wires_here() -> dict[str, VirtualWire]:
-    """The running loop's own wires: loops of one process do not see each other's."""
-    return _TABLES.setdefault(asyncio.get_running_loop(), {})
+    """The running loop's own wires: loops of one process do not see each other's.
+
+    They hang on the loop itself, so that a loop and wires that nobody closed are garbage together: a wire knows its
+    loop, and a table beside them would keep both for ever.
+    """
+    wires: dict[str, VirtualWire] = vars(asyncio.get_running_loop()).setdefault("_wires_in_memory", {})
+    return wires
 
 
 class VirtualWire(Wire):
