@@ -7,6 +7,7 @@ import fcntl
 import itertools
 import json
 import os
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,6 +37,7 @@ from hil_sim.world.plant.gantry import Gantry
 from hil_sim.world.plant.heater import HeaterPlate
 from hil_sim.world.plant.power import Meter
 from hil_sim.world.wire import lay_pty, lay_virtual
+from hil_sim.world.wire_pty import PtyWire
 
 
 def run(*words: object):
@@ -311,6 +313,49 @@ def test_the_right_baud_rate_is_found_on_a_real_pty_and_ports_are_asked_at_once(
     said = asyncio.run(story())
     assert said["bus0"] == [Answer("modbus-rtu", 9600, "Eurotherm 3200", 1, "eurotherm_3200")]
     assert said["motion"] == [Answer("grbl", 115200, "Grbl 1.1h.20190825")]
+
+
+def test_a_wrong_baud_rate_is_never_named_however_soon_the_port_is_opened_again(tmp_path, monkeypatch):
+    """Each of the probe's opens falls between the line's noticing that the last host left and what it does then."""
+    for name in ("BOOT_S", "LISTEN_S", "TEXT_S", "ROBOCLAW_S"):
+        monkeypatch.setattr(probing, name, 0.02)
+    notice, opens = PtyWire._host_left, probing.open_transport
+    noticed, opened = threading.Semaphore(0), threading.Semaphore(0)
+    reopened = []
+
+    def notice_late(wire):
+        noticed.release()
+        assert opened.acquire(timeout=20)
+        notice(wire)
+
+    async def open_and_say(url, ear):
+        if reopened:
+            assert noticed.acquire(timeout=20)
+        transport = await opens(url, ear)
+        if reopened:
+            opened.release()
+        reopened.append(url)
+        return transport
+
+    async def story():
+        power = RtuBus({1: Sdm120(Meter(supply_v=230.0))}, baud=19200, exact_timing=False)
+        wire = await lay_pty(tmp_path, "power", power, baud=19200)
+        monkeypatch.setattr(PtyWire, "_host_left", notice_late)
+        monkeypatch.setattr(probing, "open_transport", open_and_say)
+        rates = (115200, 9600, 57600, 38400, 19200)
+
+        def ask():
+            try:
+                return asyncio.run(probe(lambda baud: f"serial:{wire.path}?baud={baud}", bauds=rates, units=(1,)))
+            finally:
+                opened.release()  # nobody comes after the last
+
+        found = await asyncio.to_thread(ask)
+        wire.close()
+        return found
+
+    assert asyncio.run(story()) == [Answer("modbus-rtu", 19200, "Eastron SDM120", 1, "eastron_sdm120")]
+    assert len(reopened) == 5
 
 
 def test_a_port_that_is_lost_meanwhile_is_a_sentence():
