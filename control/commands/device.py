@@ -62,9 +62,10 @@ def device(
     as_json: bool,
 ) -> int:
     """Read, write or watch the device NAME of a machine, by its signals' names."""
+    from control.rover.config import load_any
     from control.run_command import parse_urls
 
-    config = _machine(machine).with_urls(parse_urls(urls))
+    config = load_any(machine).with_urls(parse_urls(urls))
     if action == "write":
         return asyncio.run(_write(config, name, words, arm, as_json))
     if arm:
@@ -72,16 +73,6 @@ def device(
     if action == "read":
         return asyncio.run(_read(config, name, words, as_json))
     return asyncio.run(_watch(config, name, words, every_s, count, as_json))
-
-
-def _machine(machine: str) -> MachineConfig | RoverConfig:
-    from control.config import load_machine, machine_path, read_document
-
-    if read_document(machine_path(machine)).get("kind") != "rover":
-        return load_machine(machine)
-    from control.rover.config import load_rover
-
-    return load_rover(machine)
 
 
 async def _read(config: MachineConfig | RoverConfig, name: str, words: tuple[str, ...], as_json: bool) -> int:
