@@ -95,9 +95,7 @@ async def _write(
 
     table = _table_of(config, name)
     if table is None:
-        raise UsageError(
-            f"{name} has no register map, so nothing of it is written by hand: use `moonkiln jog` and others"
-        )
+        raise UsageError(f"{name} has no register map, so nothing of it is written by hand{_by_hand(config, name)}")
     if not words:
         raise UsageError(f"give SIGNAL=VALUE; {name} takes {', '.join(_written(table))}")
     writes = parse_writes(name, table, bounds_of(config, name), words)
@@ -172,6 +170,18 @@ def _table_of(config: MachineConfig | RoverConfig, name: str) -> RegisterMap | N
     from control.assembly import map_of
 
     return map_of(config, name)
+
+
+def _by_hand(config: MachineConfig | RoverConfig, name: str) -> str:
+    """What moves a device that has no register map, for sentences."""
+    from control.rover.config import RoverConfig
+
+    is_rover = isinstance(config, RoverConfig)
+    if is_rover and name == "wheels":
+        return ": drive the rover with `moonkiln rover teleop`"
+    if not is_rover and name == "motion":
+        return ": move the gantry with `moonkiln home` and `moonkiln jog`"
+    return ": it can be read and watched"
 
 
 def _written(table: RegisterMap) -> list[str]:
