@@ -7,7 +7,6 @@ The beam head gets two connections, the second reserved for stop.
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Literal
 
@@ -19,6 +18,7 @@ from control.offload import offload
 from control.plug_in_devices import INSTRUMENT, ExtraDevice, check_device, load_maker
 from control.rover.config import ModbusWheelsDevice, RoboClawDevice, RoverCameraDevice, RoverConfig
 from control.rover.machine import Rover, RoverDevices
+from control.rover.wheel_layouts import MODBUS_TIMEOUT_S, modbus_layout, roboclaw_layout
 from control.watch import Listener
 from control.wear_file import WearFile, outlives_a_session
 from firmware_bridge.devices.beam import BeamHead
@@ -37,9 +37,8 @@ from firmware_bridge.devices.register_access import RegisterAccess
 from firmware_bridge.devices.supply import BenchSupply
 from firmware_bridge.devices.tracker import Tracker
 from firmware_bridge.devices.watlow_heater import WatlowHeater
-from firmware_bridge.devices.wheels import RoboClawLayout, RoboClawWheels, Wheels
+from firmware_bridge.devices.wheels import RoboClawWheels, Wheels
 from firmware_bridge.devices.wheels_modbus import ModbusWheels
-from firmware_bridge.devices.wheels_modbus_drives import ModbusLayout
 from firmware_bridge.links.grbl import Expected, GrblLink
 from firmware_bridge.links.http_snapshot import HttpSnapshotLink
 from firmware_bridge.links.imu_frames import ImuLink
@@ -52,10 +51,6 @@ from firmware_bridge.links.tracker_lines import TrackerLink
 from firmware_bridge.register_map import RegisterMap, load_map
 from slicer.words import did_you_mean
 from vision.jpeg_check import jpeg_flaw
-
-WHEEL_SPEED_SPARE = 1.5  # outer wheels of a turn go faster than the rover, and slip is made up for
-STEER_SPARE_DEG = 3.0
-WHEELS_TIMEOUT_S = 0.03  # a dead drive must not make the others' positions old
 
 
 class Wires:
@@ -214,36 +209,14 @@ async def _lab(wires: Wires, config: MachineConfig) -> LabDevices:
 
 
 async def _roboclaw_wheels(wires: Wires, config: RoverConfig) -> Wheels:
-    c, body = config.devices.wheels, config.body
-    assert isinstance(c, RoboClawDevice)
-    layout = RoboClawLayout(
-        wheels=c.drive,
-        steers=c.steer,
-        ticks_per_rad=c.ticks_per_rad,
-        steer_ticks_per_rad=c.steer_ticks_per_rad,
-        qpps_max=WHEEL_SPEED_SPARE * body.speed_max_m_s / body.wheel_radius_m * c.ticks_per_rad,
-        steer_max_rad=_steer_max_rad(config),
-    )
-    return RoboClawWheels(await wires.roboclaw(c.wire), layout)
+    return RoboClawWheels(await wires.roboclaw(config.devices.wheels.wire), roboclaw_layout(config))
 
 
 async def _modbus_wheels(wires: Wires, config: RoverConfig) -> Wheels:
-    c, body = config.devices.wheels, config.body
+    c = config.devices.wheels
     assert isinstance(c, ModbusWheelsDevice)
-    layout = ModbusLayout(
-        drive=c.drive,
-        steer=c.steer,
-        wheel_rad_per_rev=c.wheel_rad_per_rev,
-        steer_rad_per_rev=c.steer_rad_per_rev,
-        speed_max_rad_s=WHEEL_SPEED_SPARE * body.speed_max_m_s / body.wheel_radius_m,
-        steer_max_rad=_steer_max_rad(config),
-    )
-    link = await wires.modbus(c.wire, "rtu", timeout_s=WHEELS_TIMEOUT_S)
-    return ModbusWheels(link, layout, load_map(c.map))
-
-
-def _steer_max_rad(config: RoverConfig) -> float:
-    return math.radians(max(wheel.steer_max_deg for wheel in config.body.wheels.values()) + STEER_SPARE_DEG)
+    link = await wires.modbus(c.wire, "rtu", timeout_s=MODBUS_TIMEOUT_S)
+    return ModbusWheels(link, modbus_layout(config), load_map(c.map))
 
 
 async def _imu(wires: Wires, config: RoverConfig) -> Imu:
@@ -343,11 +316,7 @@ async def open_machine(config: MachineConfig, listener: Listener) -> AsyncIterat
 
 def device_config(config: MachineConfig | RoverConfig, name: str) -> Any:
     """One device's configuration. ConfigError naming the devices that there are."""
-    if isinstance(config, MachineConfig):
-        devices = config.every_device()
-    else:
-        fields = config.devices.__struct_fields__
-        devices = {field: row for field in fields if (row := getattr(config.devices, field)) is not None}
+    devices = config.every_device()
     if name not in devices:
         known = ", ".join(devices)
         raise ConfigError(f"machine {config.name} has no device {name!r}{did_you_mean(name, devices)}; it has {known}")

@@ -160,17 +160,19 @@ class PtyDoor(Door):
         self._loop.remove_reader(self._master)
         self._loop.remove_writer(self._master)
         self._part()
-        self._tidy_up()
+        self._drop_unread()
         if self._timer is None and self._master >= 0:
             self._timer = self._loop.call_later(LOOK_EVERY_S, self._look)
 
-    def _tidy_up(self) -> None:
-        """As new: what this host did not read, and how it set the line, is not for the next one."""
-        with contextlib.suppress(OSError, termios.error):  # a host that came meanwhile has it for itself: tidy, then
+    def _drop_unread(self) -> None:
+        """What this host did not read is not for the next one, who may have come by now and be setting the port.
+
+        So nothing is set here: a serial port keeps the settings that its last host made.
+        """
+        with contextlib.suppress(OSError, termios.error):  # TIOCEXCL of a host that has come meanwhile
             slave = os.open(self._device, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
             try:
                 termios.tcflush(slave, termios.TCIFLUSH)
-                tty.setraw(slave)
             finally:
                 os.close(slave)
 

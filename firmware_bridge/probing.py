@@ -141,7 +141,7 @@ async def _ask_text(ear: _Ear, transport: Transport, baud: int) -> Answer | None
         await ear.until(lambda heard: bool(_FIRMWARE.search(heard)), TEXT_S)
     firmware = _FIRMWARE.search(ear.heard)
     if firmware is not None:
-        name = firmware["name"].decode("ascii", "replace").strip()
+        name = _words(firmware["name"]).strip()
         return Answer("reprap" if "RepRapFirmware" in name else "marlin", baud, name)
     talk = _GRBL.search(ear.heard)
     if talk is None:
@@ -151,14 +151,23 @@ async def _ask_text(ear: _Ear, transport: Transport, baud: int) -> Answer | None
     await ear.until(lambda heard: bool(_GRBL_VERSION.search(heard)), TEXT_S)
     version = _GRBL_VERSION.search(ear.heard)
     if version is not None:
-        return Answer("grbl", baud, f"Grbl {version['version'].decode('ascii', 'replace').rstrip(':')}")
-    return Answer("grbl", baud, (talk["name"] or b"Grbl, or something that talks like it").decode("ascii", "replace"))
+        return Answer("grbl", baud, f"Grbl {_words(version['version']).rstrip(':')}")
+    return Answer("grbl", baud, _words(talk["name"] or b"Grbl, or something that talks like it"))
 
 
 def _is_text(line: bytes) -> bool:
     """A line that somebody wrote to be read, and no echo of what was asked."""
     line = line.strip()
-    return len(line) > 1 and line != b"M115" and all(32 <= byte < 127 for byte in line)
+    return len(line) > 1 and line != b"M115" and _is_printable(line)
+
+
+def _is_printable(raw: bytes) -> bool:
+    return all(32 <= byte < 127 for byte in raw)
+
+
+def _words(raw: bytes) -> str:
+    """What a device calls itself, fit for a terminal: what is not printable ASCII is a question mark."""
+    return bytes(byte if 32 <= byte < 127 else ord("?") for byte in raw).decode("ascii")
 
 
 async def _ask_roboclaws(ear: _Ear, transport: Transport, baud: int) -> list[Answer]:
@@ -169,17 +178,23 @@ async def _ask_roboclaws(ear: _Ear, transport: Transport, baud: int) -> list[Ans
         ear.heard.clear()
         transport.write(roboclaw_frames.frame(question))
 
-        def text(heard: bytes, question: roboclaw_frames.Question = question) -> bytes | None:
-            try:
-                return roboclaw_frames.Deframer().feed(question, heard)
-            except FrameError:
-                return None
+        def version(heard: bytes, question: roboclaw_frames.Question = question) -> str | None:
+            return _roboclaw_version(question, heard)
 
         wire_s = question.reply_bytes * transport.byte_time_s
-        if await ear.until(lambda heard: text(heard) is not None, ROBOCLAW_S + wire_s):
-            said = (text(bytes(ear.heard)) or b"").rstrip(b"\n\0").decode("ascii", "replace")
-            found.append(Answer("roboclaw", baud, f"{said} at address 0x{address:02X}"))
+        if await ear.until(lambda heard: version(heard) is not None, ROBOCLAW_S + wire_s):
+            found.append(Answer("roboclaw", baud, f"{version(bytes(ear.heard))} at address 0x{address:02X}"))
     return found
+
+
+def _roboclaw_version(question: roboclaw_frames.Question, heard: bytes) -> str | None:
+    """The board's text; None unless all of it is printable and names the family: a CRC alone fits other things too."""
+    try:
+        text = roboclaw_frames.Deframer().feed(question, heard)
+    except FrameError:
+        return None
+    text = (text or b"").rstrip(b"\n\0")
+    return text.decode("ascii") if _is_printable(text) and b"roboclaw" in text.lower() else None
 
 
 async def _ask_unit(

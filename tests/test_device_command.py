@@ -238,7 +238,8 @@ def test_what_does_not_make_it_safe_does(word):
         ("heater", "sp1_c=51", "0 to 50 degC may be"),
         ("recoater", "pr0_position=80001", "travel_mm = 320 mm"),
         ("piston", "pr0_velocity_rpm=25", "speed_mm_s = 2 mm/s"),
-        ("motion", "x_mm=1", "motion has no register map"),
+        ("motion", "x_mm=1", "motion has no register map, so nothing of it is written by hand: move the gantry with"),
+        ("camera", "x=1", "nothing of it is written by hand: it can be read and watched"),
     ],
 )
 def test_a_write_out_of_bounds_or_in_another_unit_is_refused_before_anything_is_sent(device, word, sentence):
@@ -334,6 +335,22 @@ def test_a_hazardous_write_without_arm_exits_1_and_opens_nothing():
     done = moonkiln("device", "beam", "write", "fire=1", "--machine", "bench", "--json")
     out, err = done.communicate(timeout=60)
     assert done.returncode == 1 and json.loads(out)["exit_code"] == 1 and "--arm" in err
+
+
+@pytest.mark.parametrize(
+    ("machine", "device", "advice"),
+    [
+        ("osr", "wheels", "drive the rover with `moonkiln rover teleop`"),
+        ("polar", "wheels", "drive the rover with `moonkiln rover teleop`"),
+        ("osr", "imu", "it can be read and watched"),
+    ],
+)
+def test_what_is_not_written_by_hand_is_told_with_what_moves_it(machine, device, advice):
+    done = run("device", device, "write", "speed=1", "--arm", "--machine", machine)
+    assert done.exit_code == 2 and f"nothing of it is written by hand: {advice}" in done.stderr
+    assert "jog" not in done.stderr
+    words = advice.split("`")[1].split()[1:] if "`" in advice else []
+    assert run(*words, "--help").exit_code == 0, "the command that is named is there"
 
 
 def test_a_rover_device_is_found_in_its_machine_file():

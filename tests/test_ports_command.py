@@ -7,12 +7,15 @@ import fcntl
 import itertools
 import json
 import os
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
-from roboclaw_helpers import make_line
+from hypothesis import given
+from hypothesis import strategies as st
+from roboclaw_helpers import crc, make_line
 from test_transport import Pty
 from wire_helpers import Echo
 
@@ -20,6 +23,7 @@ from control.cli import cli
 from control.commands.ports import _probe_all
 from firmware_bridge import ports, probing
 from firmware_bridge.errors import TransportError
+from firmware_bridge.links import roboclaw_frames
 from firmware_bridge.ports import Port, list_ports
 from firmware_bridge.probing import Answer, probe
 from hil_sim.virtual_time import run_virtual
@@ -36,6 +40,7 @@ from hil_sim.world.plant.gantry import Gantry
 from hil_sim.world.plant.heater import HeaterPlate
 from hil_sim.world.plant.power import Meter
 from hil_sim.world.wire import lay_pty, lay_virtual
+from hil_sim.world.wire_pty import PtyWire
 
 
 def run(*words: object):
@@ -209,6 +214,49 @@ def test_roboclaws_are_found_at_their_addresses():
     assert "0x80" in found[0].what and "0x83" in found[1].what and "Roboclaw" in found[0].what
 
 
+def framed(text: bytes) -> bytes:
+    """The version answer of board 0x80, its CRC by the manual's loop."""
+    return text + crc(b"\x80\x15" + text)
+
+
+def version_in(heard: bytes) -> str | None:
+    return probing._roboclaw_version(roboclaw_frames.ask_text(0x80, 21), heard)
+
+
+@given(st.binary(max_size=60))
+def test_no_bytes_are_a_roboclaw_that_do_not_say_so(data):
+    """Neither noise nor noise that ends as its answer does, with a CRC that fits."""
+    for heard in (data, framed(data[:46] + b"\n\0"), framed(data[:30] + b" RoboClaw v4\x1b\n\0")):
+        said = version_in(heard)
+        assert said is None or (said.isascii() and said.isprintable() and "roboclaw" in said.lower())
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30))
+def test_a_roboclaw_is_named_in_its_own_words(words):
+    text = f"USB RoboClaw {words}"
+    assert version_in(framed(text.encode() + b"\n\0")) == text
+
+
+@pytest.mark.parametrize("version", ["", "Sabertooth 2x25 v1.0", "Roboclaw 2x15a\x1b[2J v4.2.4", "\x07Roboclaw"])
+def test_a_crc_that_fits_makes_no_roboclaw(version):
+    line = make_line(0x80)
+    line.boards[0x80].version = version
+    assert not [answer for answer in probed(line) if answer.protocol == "roboclaw"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "named"),
+    [
+        ({b"M115": b"FIRMWARE_NAME: Mar\x1b[2Jlin\xff 2.1 SOURCE_CODE_URL:x\nok\n"}, "Mar?[2Jlin? 2.1"),
+        ({b"M115": b"error:20\n", b"$I": b"[VER:1.1h\x1b[31m.2019:]\nok\n"}, "Grbl 1.1h?[31m.2019"),
+        ({b"M115": b"Grbl 1\x07.1\n"}, "Grbl 1?.1"),
+    ],
+)
+def test_no_control_byte_reaches_the_terminal(answers, named):
+    (answer,) = probed(Lines(answers))
+    assert answer.what == named
+
+
 def test_modbus_units_are_named_by_their_maps_and_a_stranger_is_one():
     class Stranger(Sdm120):
         def read_input(self, address, count, t_s):
@@ -311,6 +359,49 @@ def test_the_right_baud_rate_is_found_on_a_real_pty_and_ports_are_asked_at_once(
     said = asyncio.run(story())
     assert said["bus0"] == [Answer("modbus-rtu", 9600, "Eurotherm 3200", 1, "eurotherm_3200")]
     assert said["motion"] == [Answer("grbl", 115200, "Grbl 1.1h.20190825")]
+
+
+def test_a_wrong_baud_rate_is_never_named_however_soon_the_port_is_opened_again(tmp_path, monkeypatch):
+    """Each of the probe's opens falls between the line's noticing that the last host left and what it does then."""
+    for name in ("BOOT_S", "LISTEN_S", "TEXT_S", "ROBOCLAW_S"):
+        monkeypatch.setattr(probing, name, 0.02)
+    notice, opens = PtyWire._host_left, probing.open_transport
+    noticed, opened = threading.Semaphore(0), threading.Semaphore(0)
+    reopened = []
+
+    def notice_late(wire):
+        noticed.release()
+        assert opened.acquire(timeout=20)
+        notice(wire)
+
+    async def open_and_say(url, ear):
+        if reopened:
+            assert noticed.acquire(timeout=20)
+        transport = await opens(url, ear)
+        if reopened:
+            opened.release()
+        reopened.append(url)
+        return transport
+
+    async def story():
+        power = RtuBus({1: Sdm120(Meter(supply_v=230.0))}, baud=19200, exact_timing=False)
+        wire = await lay_pty(tmp_path, "power", power, baud=19200)
+        monkeypatch.setattr(PtyWire, "_host_left", notice_late)
+        monkeypatch.setattr(probing, "open_transport", open_and_say)
+        rates = (115200, 9600, 57600, 38400, 19200)
+
+        def ask():
+            try:
+                return asyncio.run(probe(lambda baud: f"serial:{wire.path}?baud={baud}", bauds=rates, units=(1,)))
+            finally:
+                opened.release()  # nobody comes after the last
+
+        found = await asyncio.to_thread(ask)
+        wire.close()
+        return found
+
+    assert asyncio.run(story()) == [Answer("modbus-rtu", 19200, "Eastron SDM120", 1, "eastron_sdm120")]
+    assert len(reopened) == 5
 
 
 def test_a_port_that_is_lost_meanwhile_is_a_sentence():

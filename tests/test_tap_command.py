@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import termios
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -309,6 +310,31 @@ def test_a_host_that_reads_nothing_is_hung_up_on(tmp_path):
             visitors[0].guest.send(bytes(1024))
         assert visitors[0].gone == 1
         os.close(descriptor)
+
+    with_door("pty", tmp_path, story)
+
+
+def test_a_door_leaves_the_settings_to_its_hosts(tmp_path):
+    """The next one may be setting the line while it is noticed that the last one left; what that did not read goes."""
+
+    async def story(url, visitors):
+        path = url.removeprefix("serial:").partition("?")[0]
+        host = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        settings = termios.tcgetattr(host)
+        settings[3] |= termios.ICANON
+        settings[4] = settings[5] = termios.B57600
+        termios.tcsetattr(host, termios.TCSANOW, settings)
+        settings = termios.tcgetattr(host)
+        await settle(lambda: visitors)
+        visitors[0].guest.send(b"old words\n")
+        await asyncio.sleep(0.05)
+        os.close(host)
+        await settle(lambda: visitors[0].gone)
+        host = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        assert termios.tcgetattr(host) == settings
+        with pytest.raises(BlockingIOError):
+            os.read(host, 100)
+        os.close(host)
 
     with_door("pty", tmp_path, story)
 

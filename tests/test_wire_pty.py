@@ -16,6 +16,7 @@ from firmware_bridge.transport import open_transport
 from hil_sim.world.faults import Fault, FaultSchedule
 from hil_sim.world.pty_speed import is_other_speed, set_speed, speed_of
 from hil_sim.world.wire import lay_pty
+from hil_sim.world.wire_pty import PtyWire
 
 
 def on_pty(story, **settings):
@@ -161,17 +162,52 @@ def test_a_host_that_sets_no_rate_or_one_within_a_uarts_reach_is_heard(tmp_path,
     assert "garbage" not in caplog.text
 
 
-def test_the_next_host_finds_the_boards_rate_again(tmp_path):
+def test_a_host_that_comes_while_the_last_ones_leave_is_noticed_keeps_its_own_rate(tmp_path, monkeypatch):
+    """As `ports --probe` does: closed, and opened at once at another rate, five times in a row."""
+    notice = PtyWire._host_left
+    nexts = []
+
+    def notice_late(wire):
+        if nexts:
+            nexts.pop()()
+        notice(wire)
+
+    monkeypatch.setattr(PtyWire, "_host_left", notice_late)
+
+    async def story(wire, echo):
+        port = serial.Serial(str(wire.path), 19200, timeout=0)
+        for n, rate in enumerate((9600, 19200, 57600, 9600, 115200)):
+            came = []
+
+            def come(rate=rate, came=came):
+                came.append(serial.Serial(str(wire.path), rate, timeout=0))
+                came[0].write(b"M105\n")
+
+            nexts.append(come)
+            await settle(lambda n=n: len(echo.sessions) == n + 1)
+            port.close()
+            await settle(lambda n=n, came=came: came and len(echo.heard) == 5 * n + 5)
+            port = came[0]
+            assert (echo.heard[5 * n :] == b"M105\n") is (rate == 19200), f"host {n} at {rate} baud"
+            assert speed_of(port.fileno()) == rate
+        port.close()
+
+    run(tmp_path, story, baud=19200, echo=Echo())
+
+
+def test_a_port_keeps_the_rate_that_its_last_host_set(tmp_path):
+    """As Linux's serial ports do: whoever sets none finds the last one."""
+
     async def story(wire, echo):
         with serial.Serial(str(wire.path), 57600, timeout=0) as port:
             port.write(b"M105\n")
             await settle(lambda: len(echo.heard) == 5)
         await settle(lambda: "closed" in echo.events)
         host = os.open(wire.path, os.O_RDWR | os.O_NOCTTY)
-        assert speed_of(host) == 250_000
+        assert speed_of(host) == 57600
         os.close(host)
 
-    run(tmp_path, story, echo=Echo(), baud=250_000)
+    run(tmp_path, story, baud=250_000)
 
 
 def test_where_only_named_rates_are_known_an_unknown_one_is_taken_for_right(monkeypatch):

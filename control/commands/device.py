@@ -62,9 +62,10 @@ def device(
     as_json: bool,
 ) -> int:
     """Read, write or watch the device NAME of a machine, by its signals' names."""
+    from control.rover.config import load_any
     from control.run_command import parse_urls
 
-    config = _machine(machine).with_urls(parse_urls(urls))
+    config = load_any(machine).with_urls(parse_urls(urls))
     if action == "write":
         return asyncio.run(_write(config, name, words, arm, as_json))
     if arm:
@@ -72,16 +73,6 @@ def device(
     if action == "read":
         return asyncio.run(_read(config, name, words, as_json))
     return asyncio.run(_watch(config, name, words, every_s, count, as_json))
-
-
-def _machine(machine: str) -> MachineConfig | RoverConfig:
-    from control.config import load_machine, machine_path, read_document
-
-    if read_document(machine_path(machine)).get("kind") != "rover":
-        return load_machine(machine)
-    from control.rover.config import load_rover
-
-    return load_rover(machine)
 
 
 async def _read(config: MachineConfig | RoverConfig, name: str, words: tuple[str, ...], as_json: bool) -> int:
@@ -104,9 +95,7 @@ async def _write(
 
     table = _table_of(config, name)
     if table is None:
-        raise UsageError(
-            f"{name} has no register map, so nothing of it is written by hand: use `moonkiln jog` and others"
-        )
+        raise UsageError(f"{name} has no register map, so nothing of it is written by hand{_by_hand(config, name)}")
     if not words:
         raise UsageError(f"give SIGNAL=VALUE; {name} takes {', '.join(_written(table))}")
     writes = parse_writes(name, table, bounds_of(config, name), words)
@@ -181,6 +170,18 @@ def _table_of(config: MachineConfig | RoverConfig, name: str) -> RegisterMap | N
     from control.assembly import map_of
 
     return map_of(config, name)
+
+
+def _by_hand(config: MachineConfig | RoverConfig, name: str) -> str:
+    """What moves a device that has no register map, for sentences."""
+    from control.rover.config import RoverConfig
+
+    is_rover = isinstance(config, RoverConfig)
+    if is_rover and name == "wheels":
+        return ": drive the rover with `moonkiln rover teleop`"
+    if not is_rover and name == "motion":
+        return ": move the gantry with `moonkiln home` and `moonkiln jog`"
+    return ": it can be read and watched"
 
 
 def _written(table: RegisterMap) -> list[str]:

@@ -63,9 +63,11 @@ Examples:
   moonkiln doctor
   moonkiln doctor --machine my_bench.toml
   moonkiln doctor --machine bench --json
+  moonkiln doctor --machine osr
 
 With --machine each wire is opened for a moment and closed; no byte is sent. Opening a USB port for the first time after
 plugging it in resets many motion boards, so do not point it at a machine that another program is printing with.
+A baud rate that is merely not the device's shows when the device is asked: moonkiln ports --probe.
 Exit code 0: nothing stands in the way; 1: something marked BAD does.
 """
 )
@@ -306,32 +308,51 @@ def _shared_data() -> Check:
 
 
 async def machine_checks(machine: str) -> list[Check]:
-    """The machine file, its poll plan, and each of its wires, opened for a moment, all at once."""
-    from control.config import bus_loads, load_machine
+    """The file of a printer or a rover, its poll plan, and each of its wires, opened for a moment, all at once."""
+    from control.config import bus_loads
     from control.errors import MoonkilnError
+    from control.rover import wire_times
+    from control.rover.config import RoverConfig, load_any
     from control.stop_bounds import stop_bounds
 
     area = f"machine {machine}"
     try:
-        config = load_machine(machine)
+        config = load_any(machine)
     except MoonkilnError as error:
         return [Check(area, "bad", str(error), "correct the machine file")]
+    if isinstance(config, RoverConfig):
+        loads, bounds, asker = wire_times.wire_loads(config), wire_times.stop_bounds(config), "rover drive"
+    else:
+        loads, bounds, asker = bus_loads(config), stop_bounds(config), "print"
     checks = [Check(area, "ok", f"the machine file can be used ({len(config.urls)} wires)")]
-    for wire, (load, words) in bus_loads(config).items():
-        checks.append(Check(area, "ok", f"polling takes {load:.0%} of {wire}: {'; '.join(words)}"))
-    for name, bound in stop_bounds(config).items():
+    checks += [_load(area, wire, config.urls[wire], load, words) for wire, (load, words) in loads.items()]
+    for name, bound in bounds.items():
         what = f"a software stop is on the wire of {name} within {1e3 * bound.seconds:.0f} ms ({bound.words})"
         checks.append(Check(area, "ok", what))
     users = {wire: ", ".join(_devices_on(config, wire)) for wire in config.urls}
-    tried = await asyncio.gather(*(_wire(area, name, url, users[name]) for name, url in config.urls.items()))
+    tried = await asyncio.gather(*(_wire(area, name, url, users[name], asker) for name, url in config.urls.items()))
     return [*checks, *tried]
+
+
+def _load(area: str, wire: str, url: str, load: float, words: list[str]) -> Check:
+    """Printers' files are refused long before a wire is full; what a rover's wires are to carry is judged here."""
+    from control.config import baud_of
+
+    what = f"polling takes {load:.0%} of {wire}: {'; '.join(words)}"
+    if load <= 1.0:
+        return Check(area, "ok", what)
+    advice = (
+        "give the device's own baud rate in [urls] (`moonkiln ports --probe` finds it), raise it on both ends, or poll"
+        " less often"
+    )
+    return Check(area, "bad", f"{what}, more than {baud_of(url)} baud carry", advice)
 
 
 def _devices_on(config: Any, wire: str) -> list[str]:
     return [name for name, device in config.every_device().items() if device.wire == wire]
 
 
-async def _wire(area: str, name: str, url: str, users: str) -> Check:
+async def _wire(area: str, name: str, url: str, users: str, asker: str) -> Check:
     from firmware_bridge.errors import BridgeError
     from firmware_bridge.transport import open_transport
 
@@ -347,7 +368,7 @@ async def _wire(area: str, name: str, url: str, users: str) -> Check:
     except ImportError as error:
         return Check(area, "bad", f"{what}: {error}", "serial wires need Linux or macOS")
     transport.close()
-    return Check(area, "ok", f"{what} opens (which device answers there, `print` asks before it moves anything)")
+    return Check(area, "ok", f"{what} opens (which device answers there, `{asker}` asks before it moves anything)")
 
 
 class _Deaf:

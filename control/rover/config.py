@@ -10,12 +10,23 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from control.config import ConfigError, Hz, Positive, Unit, converted, machine_path, read_document
+from control.config import (
+    ConfigError,
+    Hz,
+    MachineConfig,
+    Positive,
+    Unit,
+    baud_of,
+    converted,
+    load_machine,
+    machine_path,
+    read_document,
+)
 from control.rover.drive.kinematics import Geometry, WheelMount
 from control.rover.energy import EnergyModel
 from slicer.words import did_you_mean
@@ -182,6 +193,11 @@ class RoverConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     drive: DriveConfig
     energy: EnergyConfig
 
+    def every_device(self) -> dict[str, Any]:
+        """Each device's configuration by its name."""
+        rows = {name: getattr(self.devices, name) for name in self.devices.__struct_fields__}
+        return {name: row for name, row in rows.items() if row is not None}
+
     def with_urls(self, overlay: dict[str, str]) -> RoverConfig:
         """This rover with some wires elsewhere. Raises ConfigError for a wire that it does not have."""
         for name in overlay:
@@ -210,14 +226,23 @@ def load_rover(machine: str | Path) -> RoverConfig:
     return config
 
 
+def load_any(machine: str | Path) -> MachineConfig | RoverConfig:
+    """Read and check the machine file of a printer or a rover, as its `kind` says. Raises ConfigError as those do."""
+    is_rover = read_document(machine_path(machine)).get("kind") == "rover"
+    return load_rover(machine) if is_rover else load_machine(machine)
+
+
 def _check_wires(config: RoverConfig) -> Iterator[str]:
-    """Each device's wire has a URL."""
-    for name, device in msgspec.structs.asdict(config.devices).items():
-        if device is None:
-            continue
+    """Each device's wire has a URL, and at a baud rate that there is."""
+    for name, device in config.every_device().items():
         wire = device.wire
         if wire not in config.urls:
             yield f"device {name} hangs on wire {wire!r}, which [urls] does not name{did_you_mean(wire, config.urls)}"
+    for url in config.urls.values():
+        try:
+            baud_of(url)
+        except ConfigError as error:
+            yield str(error)
 
 
 def _check_wheels(config: RoverConfig) -> Iterator[str]:

@@ -45,7 +45,7 @@ from firmware_bridge.transport import Transport, open_transport
 RETRIES = 3
 PAUSE_S = 0.0105  # the board drops half a packet after 10 ms
 ALONE_BYTES, ALONE_S = 2, 0.0004  # for so long nothing follows an acknowledgement
-WAIT_MIN_S = 0.008
+WAIT_MIN_S, WAIT_MAX_S = 0.008, 0.05
 WAIT_PER_PEAK = 4.0  # how much later than the latest answers of late an answer may come
 PEAK_DECAY = 0.98
 DRAIN_LIMIT_S = 5.0
@@ -54,7 +54,7 @@ DRAIN_LIMIT_S = 5.0
 class RoboClawLink:
     """One line and all boards on it."""
 
-    def __init__(self, *, timeout_s: float = 0.05) -> None:
+    def __init__(self, *, timeout_s: float = WAIT_MAX_S) -> None:
         """`timeout_s`: the longest wait for a reply beyond the time its bytes take. The link learns how late replies
         come on this line and waits four times that, at least 8 ms."""
         self.counters = RoboClawCounters()
@@ -84,7 +84,7 @@ class RoboClawLink:
     # -- opening and closing ------------------------------------------------------------------------------------
 
     @classmethod
-    async def open(cls, url: str, *, timeout_s: float = 0.05, open_timeout_s: float = 5.0) -> RoboClawLink:
+    async def open(cls, url: str, *, timeout_s: float = WAIT_MAX_S, open_timeout_s: float = 5.0) -> RoboClawLink:
         """Open `url`. Raises TransportError with what to do."""
         link = cls(timeout_s=timeout_s)
         link.attach(await open_transport(url, link, timeout_s=open_timeout_s))

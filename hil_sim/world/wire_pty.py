@@ -77,7 +77,8 @@ class PtyWire(Wire):
         """A raw pty: its master, and the path of its slave, which is not kept open."""
         master, slave = os.openpty()
         try:
-            self._make_raw(slave)
+            tty.setraw(slave)
+            set_speed(slave, self._baud)
             os.set_blocking(master, False)
             return master, os.ttyname(slave)
         except BaseException:
@@ -85,10 +86,6 @@ class PtyWire(Wire):
             raise
         finally:
             os.close(slave)
-
-    def _make_raw(self, slave: int) -> None:
-        tty.setraw(slave)
-        set_speed(slave, self._baud)
 
     def _point_symlink_at(self, device: str) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,16 +143,19 @@ class PtyWire(Wire):
         line, self._line = self._line, None
         if line is not None:
             line.end_when_carried()
-        self._tidy_up()
+        self._drop_unread()
         self._timer = self._loop.call_later(_LOOK_EVERY_S, self._look)
 
-    def _tidy_up(self) -> None:
-        """As after plugging in: what this host did not read, and how it set the port, is not for the next one."""
-        with contextlib.suppress(OSError, termios.error):  # TIOCEXCL of a host that came meanwhile: it is tidy then
+    def _drop_unread(self) -> None:
+        """What this host did not read is not for the next one, who may have come by now and be setting the port.
+
+        So nothing is set here: a serial port keeps the settings that its last host made. All that waits to be read was
+        put there before this call, hence for the host that left.
+        """
+        with contextlib.suppress(OSError, termios.error):  # TIOCEXCL of a host that has come meanwhile
             slave = os.open(self._device, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
             try:
                 termios.tcflush(slave, termios.TCIFLUSH)  # only the slave's own end can drop what waits there
-                self._make_raw(slave)
             finally:
                 os.close(slave)
 
