@@ -16,9 +16,14 @@ BAUD = 115_200
 RAMP_S_PER_KRPM = 0.1
 """The powder drives' ramp: 100 ms for 1000 rpm, as the drives are set when the machine is brought up."""
 
-LAYER_OVERHEAD_S, APPROACH_OVERHEAD_S, CHECK_OVERHEAD_S, STARTING_S = 0.49, 0.0, 0.505, 5.9
-"""Telegrams and pictures of a layer; questions and the rests of an approach and of a look at the end switches; homing
-once: as measured on the emulated bench."""
+LAYER_OVERHEAD_S, CHECK_OVERHEAD_S = 0.49, 0.505
+"""Telegrams and pictures of a layer; questions and rests of a look at the end switches. As measured on the emulated
+bench."""
+
+APPROACH_OVERHEAD_S = {"marlin": 0.12, "grbl": 0.22, "reprap": 0.23}
+STARTING_S = {"marlin": 5.44, "grbl": 6.13, "reprap": 9.2}
+"""By kind of controller: questions and rests of the approach to a layer; homing once. As measured on emulated benches
+with plates of two and of six layers."""
 
 SWITCH_OVERHEAD_S = 0.2
 """As `CHECK_OVERHEAD_S`, where the firmware stops at its switches, on the emulated bench with that firmware."""
@@ -51,9 +56,9 @@ def time_model(config: MachineConfig) -> TimeModel:
         FIRMWARES[FIRMWARE_OF[motion.kind]],
         wire,
         recoat,
-        starting_s=STARTING_S,
+        starting_s=STARTING_S[motion.kind],
         check=check,
-        approach=Approach(gantry, APPROACH_OVERHEAD_S),
+        approach=Approach(gantry, APPROACH_OVERHEAD_S[motion.kind]),
     )
 
 

@@ -85,6 +85,7 @@ async def lay_tcp(
 
 # ---- in memory ------------------------------------------------------------------------------------------------------
 
+
 def _wires_here() -> dict[str, VirtualWire]:
     """The running loop's own wires: loops of one process do not see each other's.
 
