@@ -351,6 +351,9 @@ def test_an_absent_port_and_bad_words_are_sentences():
     absent = run("device", "heater", "read", "--machine", "bench")
     assert absent.exit_code == 3 and "there is no port" in absent.stderr
     for words, sentence in [
+        (("beam", "read", "--url", "beam=tcp:127.0.0.1:40241:"), "a port from 1 to 65535"),
+        (("heater", "read", "--url", "bus0=serial:/dev/x?baud=abc"), "baud=abc is no baud rate"),
+        (("heater", "read", "--url", "bus0=rfc2217:10.0.0.7:4000"), "names no byte stream"),
         (("heater", "read", "--arm"), "--arm is for writing"),
         (("heater", "poke"), "'poke' is not one of"),
         (("heater", "watch", "--every", "0"), "0.05"),
