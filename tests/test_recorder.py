@@ -416,8 +416,7 @@ def test_a_recorded_motion_board_is_homed_again_at_another_time(tmp_path, board)
 
     async def home(transport_of) -> tuple[float, float, float]:
         link = MarlinLink() if is_marlin else RepRapLink()
-        transport = await transport_of(link if is_marlin else link.receiver)
-        link.attach(transport)
+        link.attach(await transport_of(link if is_marlin else link.receiver))
         await link.handshake(10.0)
         motion = MotionController(link) if is_marlin else RepRapMotionController(link)
         await motion.identify()
