@@ -53,7 +53,7 @@ class Write:
         return self.value in self.signal.safe_values
 
     def __str__(self) -> str:
-        return f"{self.signal.name} = {self.value:g} {self.signal.unit}".rstrip()
+        return f"{self.signal.name} = {self.value:.12g} {self.signal.unit}".rstrip()
 
 
 class BenchDevice(Protocol):
@@ -67,6 +67,10 @@ class BenchDevice(Protocol):
 
     async def read(self, names: Sequence[str]) -> dict[str, Reading]:
         """The named signals; without a name, those that a run polls."""
+        ...
+
+    def check(self, writes: Sequence[Write]) -> None:
+        """UsageError for a value that the model which was identified cannot take as it is."""
         ...
 
     async def write(self, write: Write) -> Reading | None:
@@ -92,6 +96,10 @@ class MappedDevice:
                 raise UsageError(f"{self.name}: {name} is only written; its map says that it cannot be read")
         found = await self._access.read(*wanted)
         return {name: found[name] for name in wanted}
+
+    def check(self, writes: Sequence[Write]) -> None:
+        for write in writes:
+            _check_value(self.name, self._access.map.signal(write.signal.name), write.value)
 
     async def write(self, write: Write) -> Reading | None:
         signal = write.signal
@@ -135,6 +143,9 @@ class PolledDevice:
                 raise UsageError(f"{self.name} has no signal {name!r}{did_you_mean(name, found)}; it has {known}")
         return {name: found[name] for name in names or found}
 
+    def check(self, writes: Sequence[Write]) -> None:
+        """Nothing of it is written by hand."""
+
     async def write(self, write: Write) -> Reading | None:
         raise Rejected(f"{self.name} has no register map, so nothing of it is written by hand.")
 
@@ -144,15 +155,20 @@ def parse_writes(
 ) -> list[Write]:
     """`SIGNAL=VALUE` words, with or without the unit, as writes. All are checked before any is sent.
 
+    What depends on which model answers is left to `BenchDevice.check`, once that is known.
+
     Raises:
-        UsageError: no such word, signal or unit, a signal that is only read, or a value out of range.
+        UsageError: no such word, signal or unit, a signal that is only read or is named twice, or a value that is out
+            of range or off the signal's steps.
     """
-    writes = []
+    writes: list[Write] = []
     for text in assignments:
         found = _ASSIGNMENT.fullmatch(text)
         if found is None:
             raise UsageError(f"{text!r} is no SIGNAL=VALUE; write for instance power_w=20, or 'power_w=20 W'")
         signal = _signal(table, device, found["name"])
+        if any(write.signal is signal for write in writes):
+            raise UsageError(f"{device}: {signal.name} is given twice; say which value is meant")
         if found["unit"] not in ("", signal.unit):
             unit = signal.unit or "a number without a unit"
             raise UsageError(f"{device}: {signal.name} is in {unit}, not in {found['unit']}: convert it first")
@@ -160,13 +176,11 @@ def parse_writes(
         bound = bounds.get(signal.name)
         if bound is not None and not bound.low <= value <= bound.high:
             raise UsageError(
-                f"{device}: {signal.name} = {value:g} {signal.unit} is refused: on this machine"
+                f"{device}: {Write(signal, value)} is refused: on this machine"
                 f" {bound.low:g} to {bound.high:g} {signal.unit} may be ({bound.why})"
             )
-        try:
-            signal.encode(value)
-        except Rejected as error:
-            raise UsageError(f"{device}: {error}") from error
+        if not table.is_open(signal):
+            _check_value(device, signal, value)
         writes.append(Write(signal, value))
     return writes
 
@@ -213,6 +227,15 @@ def _signal(table: RegisterMap, device: str, name: str) -> Signal:
         known = ", ".join(table.signals)
         raise UsageError(f"{device} has no signal {name!r}{did_you_mean(name, table.signals)}; it has {known}")
     return table.signals[name]
+
+
+def _check_value(device: str, signal: Signal, value: float) -> None:
+    """UsageError for a value that the signal does not take exactly: what a person types is never rounded."""
+    try:
+        signal.encode(value)
+        signal.check_on_step(value)
+    except Rejected as error:
+        raise UsageError(f"{device}: {error}") from error
 
 
 def _number(word: str, text: str) -> float:

@@ -137,12 +137,12 @@ def report_error(error: BaseException, settings: Settings) -> int:
 
 def sentence_of(error: BaseException) -> tuple[str, int]:
     """An error as a sentence for a user, and the exit code that goes with it."""
-    from firmware_bridge.errors import BridgeError
+    from firmware_bridge.errors import BadAddress, BridgeError
     from slicer.errors import SlicerError
 
     if isinstance(error, MoonkilnError):
         return str(error), int(error.exit_code)
-    if isinstance(error, SlicerError):
+    if isinstance(error, SlicerError | BadAddress):
         return str(error), int(ExitCode.BAD_INPUT)
     if isinstance(error, BridgeError):
         return str(error), int(ExitCode.DEVICE)

@@ -54,13 +54,13 @@ def state_folder() -> Path:
 def outlives_a_session(url: str) -> bool:
     """Whether what answers at a URL has a memory of its own.
 
-    A simulated wire has none, nor has a pseudo terminal: there is a program behind it, and each start of an emulated
-    device is a new one. Those are counted for a session, as long as their device lives.
+    A simulated wire has none, nor a recording, nor a pseudo terminal: a program is behind it, and each start of an
+    emulated device is a new one. Those are counted for a session, as long as their device lives.
     """
     scheme, _, rest = url.partition(":")
     if scheme == "serial":
         return PSEUDO_TERMINAL.fullmatch(os.path.realpath(rest.partition("?")[0])) is None
-    return scheme != "sim"
+    return scheme not in ("sim", "replay")
 
 
 class WearFile:

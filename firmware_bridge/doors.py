@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from firmware_bridge.errors import TransportError
+from firmware_bridge.errors import BadAddress, TransportError
 
 LOOK_EVERY_S = 0.025  # an unopened pty is asked by timer whether a host has come: waiting for it would spin
 HOLD_BACK_BYTES = 4096  # what may wait behind a door before the host's next bytes do
@@ -78,7 +78,8 @@ class Door(ABC):
 
 
 class PtyDoor(Door):
-    """A pty under a path of its own choosing, one host at a time. Raises TransportError where none can be made.
+    """A pty under a path of its own choosing, one host at a time. Raises TransportError where none can be made, and
+    BadAddress where the path cannot be its name.
 
     A host that closes it and opens it again in the same millisecond is taken for one that stayed.
     """
@@ -106,7 +107,7 @@ class PtyDoor(Door):
         except OSError as error:
             os.close(self._master)
             self._master = -1
-            raise TransportError(f"{self.path} cannot be made ({error.strerror}). Give another path.") from error
+            raise BadAddress(f"{self.path} cannot be made ({error.strerror}). Give another path.") from error
         finally:
             os.close(slave)
         self._poll = select.poll()

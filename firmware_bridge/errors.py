@@ -16,6 +16,10 @@ class TransportError(BridgeError):
     """The byte stream cannot be opened, was lost, or takes no more bytes."""
 
 
+class BadAddress(TransportError):
+    """The URL or path itself cannot be used: what was written is wrong, whatever is plugged in."""
+
+
 class LinkError(BridgeError):
     """Bytes flow, but the conversation failed."""
 

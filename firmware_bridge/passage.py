@@ -9,7 +9,7 @@ from firmware_bridge.doors import Guest, Visitor
 from firmware_bridge.errors import TransportError
 from firmware_bridge.recorder import open_tapped
 from firmware_bridge.recording import Recorder, Recording
-from firmware_bridge.replay import Answer, Departure, Prompter, Script
+from firmware_bridge.replay import Answer, Departure, Prompter, Script, dialect_of
 from firmware_bridge.transport import Transport, open_transport
 
 OPEN_TIMEOUT_S = 5.0
@@ -141,8 +141,8 @@ class Player:
     """Plays a recording to hosts, each the next connection of it. `over` is done when all are played, or one has
     departed (`departure` then says so)."""
 
-    def __init__(self, recording: Recording, dialect: str, say: Say, *, again: bool = False) -> None:
-        """`again`: begin anew after the last connection, for ever."""
+    def __init__(self, recording: Recording, dialect: str | None, say: Say, *, again: bool = False) -> None:
+        """`dialect`: None if each connection tells its own; `again`: begin anew after the last connection, for ever."""
         self.recording = recording
         self.dialect = dialect
         self.again = again
@@ -163,7 +163,7 @@ class Player:
         connection = connections[self._next]
         self._next += 1
         self._playing += 1
-        return _Played(self, guest, connection.number, Script(connection, self.dialect))
+        return _Played(self, guest, connection.number, Script(connection, self.dialect or dialect_of(connection)))
 
     def left(self, number: int, script: Script) -> None:
         """The host of a connection has gone."""

@@ -2,6 +2,10 @@
 
 Addresses are PDU addresses (0-based, as sent). An encode that would leave the signal's range raises Rejected before
 anything reaches the wire; a raw sentinel decodes to NaN and its Reading says what it stands for.
+
+A register holds whole numbers. Of a quantity that is scaled (0.1 W) a driver's set-point goes to the nearest step; a
+bit, a code or a count has nothing between its values, so nothing is rounded there. What a person types is never
+rounded: `check_on_step` is for that.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ GOOD, BAD = Quality.GOOD, Quality.BAD
 READ_RETRIES = 1  # reading twice changes nothing, unless the map says otherwise
 NONVOLATILE_WRITES_PER_DAY = 10
 EXPONENT_MAX = 12  # a device that tells a larger scale tells nonsense
+STEP_TOLERANCE = 1e-5  # of a step: 20.1 is no binary number, nor is 20.1 / 0.1; no hand means so small a difference
 
 
 class GoodWhen(NamedTuple):
@@ -92,6 +97,11 @@ class Signal:
         """How many registers it takes."""
         return _WORDS[self.dtype]
 
+    @property
+    def step(self) -> float:
+        """The distance between two neighbouring values, in `unit`; 0.0 of an f32, which has no steps."""
+        return 0.0 if self.dtype == "f32" else abs(self.scale)
+
     def raw(self, registers: Sequence[int]) -> float:
         """The number in the registers before scaling."""
         if self.bit_field is not None:
@@ -134,12 +144,17 @@ class Signal:
         return self.sentinels.get(int(raw), "") if math.isfinite(raw) else "not a number"
 
     def encode(self, value: float) -> list[int]:
-        """A value in `unit` -> registers. Rejected if it may not be written: access, range, NaN, or no such raw."""
+        """A value in `unit` -> registers. Rejected if it may not be written: access, range, NaN, or no such raw.
+
+        A scaled quantity is rounded to the nearest step; a bit, a code or a count (scale 1) off its step is Rejected.
+        """
         if "w" not in self.access:
             raise Rejected(f"{self.name} cannot be written: its map says it is only read.")
         low, high = self.range
         if not math.isfinite(value) or not low <= value <= high:
-            raise Rejected(f"{self.name} = {value:g} {self.unit} is refused: {low:g} to {high:g} {self.unit} may be.")
+            raise Rejected(f"{self._told(value)} is refused: {self._ranged(low, high)} may be.")
+        if self.step == 1:
+            self.check_on_step(value)
         raw = (value - self.offset) / self.scale
         if self.dtype == "f32":
             data = struct.pack(">f", raw)
@@ -147,14 +162,35 @@ class Signal:
             whole = round(raw)
             lowest, highest = _RAW_BOUNDS[self.dtype]
             if not lowest <= whole <= highest:
-                raise Rejected(f"{self.name} = {value:g} {self.unit} does not fit the register ({self.dtype}).")
+                raise Rejected(f"{self._told(value)} does not fit the register ({self.dtype}).")
             if whole in self.sentinels:
-                raise Rejected(f"{self.name} = {value:g} {self.unit} would mean '{self.sentinels[whole]}'.")
+                raise Rejected(f"{self._told(value)} would mean '{self.sentinels[whole]}'.")
             if self.dtype == "u16":
                 return [whole]
             data = struct.pack(FORMATS[self.dtype], whole)
         registers = list(struct.unpack(f">{self.words}H", data))
         return registers if self.word_order == "big" else registers[::-1]
+
+    def check_on_step(self, value: float) -> None:
+        """Rejected, with the nearest values, for a finite value in `unit` that the register can only hold rounded."""
+        if not self.step:
+            return
+        raw = (value - self.offset) / self.scale
+        if abs(raw - round(raw)) <= STEP_TOLERANCE:
+            return
+        low, high = sorted(whole * self.scale + self.offset for whole in (math.floor(raw), math.ceil(raw)))
+        step = f"{self.step:g} {self.unit}".rstrip()
+        raise Rejected(
+            f"{self._told(value)} is refused: it goes in steps of {step}, and the nearest are {low:.12g} and"
+            f" {f'{high:.12g} {self.unit}'.rstrip()}."
+        )
+
+    def _told(self, value: float) -> str:
+        """`name = value unit`, with all the figures that somebody may have meant."""
+        return f"{self.name} = {value:.12g} {self.unit}".rstrip()
+
+    def _ranged(self, low: float, high: float) -> str:
+        return f"{low:g} to {high:g} {self.unit}".rstrip()
 
     def has(self, value: float, bit: str) -> bool:
         """Whether the named bit of a status value is set."""

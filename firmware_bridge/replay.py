@@ -4,8 +4,10 @@ Each answer waits for the host's byte that it followed in the record, and then f
 sends anything else has departed from the record: the connection is lost with a sentence that names the byte. Every
 opening of `replay:FILE` on a loop plays the next recorded connection, or the one of `?connection=N`.
 
-Exact bytes are asked for, unless `dialect=reprap` says that host and device speak in lines of G-code: then the token of
-M118, which is another one in every session, and with it the checksum may differ, and answers carry the new token.
+Exact bytes are asked for, unless host and device speak in lines of G-code (`dialect=reprap`): then the token of M118,
+which is another one in every session, and with it the checksum (and the number of a line with a CRC) may differ, and
+answers carry the new token. Which it is the record tells, unless it is asked for: a host that sent M118 sends another
+token today.
 
 `Script` is the pure half: bytes and times in, answers with times out.
 """
@@ -28,8 +30,17 @@ from firmware_bridge.transport import Receiver, Transport, split_options
 DIALECTS = ("bytes", "reprap")
 LINE_BYTES_MAX = 4096  # a host that sends more without a line's end speaks no lines
 _TOKEN = re.compile(rb"(?<=M118 )[^\s*]+")
+_SAID = re.compile(rb'(?<=M118 )(?:S")?([^\s*"]+)')  # what the board says of it: RepRapFirmware has it in quotes
+_WORD = re.compile(rb'[^\s*":]+')
+_COUNTED = re.compile(rb"^N\d+ (?=.*\*\d{5}\s*$)")  # with a CRC behind it, a number that begins anew in no session
+_SESSION = re.compile(rb"(?:^|\n)[ -~]*M118 ")  # in a line of text
 _CHECKSUM = re.compile(rb"\*\d+\s*$")
 _SHOWN = 32
+
+USE_LINES = (
+    "The record is of lines of G-code with a token (M118) that is another one in every session: play it with --dialect"
+    " reprap (in a URL: dialect=reprap)."
+)
 
 Place = Callable[[int], str]
 """A byte's number in the host's stream -> when it was sent in the record, in words."""
@@ -58,6 +69,11 @@ class _Cue:
     after: int
     delay_s: float
     data: bytes | None
+
+
+def dialect_of(connection: Connection) -> str:
+    """`reprap` if the host said M118, whose token no other session repeats; `bytes` otherwise."""
+    return "reprap" if _SESSION.search(connection.sent(Way.TO_DEVICE)) else "bytes"
 
 
 class Script:
@@ -97,7 +113,12 @@ class Script:
 
     def hear(self, data: bytes, now_s: float) -> list[Answer]:
         """Bytes from the host -> the answers that they bring, in order. Raises Departure."""
-        self._heard.feed(data, self._place)
+        try:
+            self._heard.feed(data, self._place)
+        except Departure as departure:
+            if isinstance(self._heard, _Bytes) and dialect_of(self._connection) == "reprap":
+                raise Departure(departure.at_byte, f"{departure} {USE_LINES}") from None
+            raise
         return self._released(now_s)
 
     def _released(self, now_s: float) -> list[Answer]:
@@ -173,10 +194,11 @@ class _Lines:
         if not wanted or _plain(line) != _plain(wanted):
             pairs = zip(_plain(line), _plain(wanted))
             same = next((i for i, (a, b) in enumerate(pairs) if a != b), len(wanted) - 1) if wanted else 0
-            raise _departure(self.at + same, wanted[same:], line[same:], place)
-        then, now = _TOKEN.search(wanted), _TOKEN.search(line)
-        if then is not None and now is not None and then.group() != now.group():
-            self._new[then.group()] = now.group()
+            at, at_sent = (min(same + _left_out(whole), len(whole) - 1) if whole else 0 for whole in (wanted, line))
+            raise _departure(self.at + at, wanted[at:], line[at_sent:], place)
+        then, now = _SAID.search(wanted), _SAID.search(line)
+        if then is not None and now is not None and then[1] != now[1]:
+            self._new[then[1]] = now[1]
 
     @property
     def expected_bytes(self) -> int:
@@ -188,13 +210,17 @@ class _Lines:
         return self._ends[index - 1] if index else 0
 
     def answer(self, data: bytes) -> bytes:
-        for then, now in self._new.items():
-            data = data.replace(then, now)
-        return data
+        return _WORD.sub(lambda found: self._new.get(found[0], found[0]), data)  # once: a new one may be one of then
 
 
 def _plain(line: bytes) -> bytes:
-    return _TOKEN.sub(b"", _CHECKSUM.sub(b"", line)).rstrip()
+    return _TOKEN.sub(b"", _CHECKSUM.sub(b"", _COUNTED.sub(b"", line))).rstrip()
+
+
+def _left_out(line: bytes) -> int:
+    """How many bytes at a line's beginning are not compared."""
+    counted = _COUNTED.match(line)
+    return counted.end() if counted else 0
 
 
 def _departure(at: int, wanted: bytes, sent: bytes, place: Place) -> Departure:
@@ -245,9 +271,12 @@ _PLAYED: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Path, tuple[R
 
 
 async def open_replay(url: str, receiver: Receiver, timeout_s: float) -> Transport:
-    """`replay:FILE?connection=N&dialect=reprap`. RecordingError: no such file or connection, or all are played."""
-    target, options = split_options(url, {"connection": "", "dialect": "bytes"})
-    if options["dialect"] not in DIALECTS:
+    """`replay:FILE?connection=N&dialect=reprap`; if it is not asked for, the next connection, in the dialect it tells.
+
+    RecordingError: no such file or connection, or all are played.
+    """
+    target, options = split_options(url, {"connection": "", "dialect": ""})
+    if options["dialect"] and options["dialect"] not in DIALECTS:
         raise RecordingError(f"{url}: dialect={options['dialect']} is not possible; known are {', '.join(DIALECTS)}.")
     path = Path(target).absolute()
     played = _PLAYED.setdefault(asyncio.get_running_loop(), {})
@@ -257,7 +286,8 @@ async def open_replay(url: str, receiver: Receiver, timeout_s: float) -> Transpo
     else:
         number = count + 1
         played[path] = recording, number
-    return ReplayTransport(url, receiver, recording, pick(recording, number), options["dialect"])
+    connection = pick(recording, number)
+    return ReplayTransport(url, receiver, recording, connection, options["dialect"] or dialect_of(connection))
 
 
 def pick(recording: Recording, number: int) -> Connection:

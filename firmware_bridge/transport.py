@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 from urllib.parse import parse_qsl
 
-from firmware_bridge.errors import TransportError
+from firmware_bridge.errors import BadAddress, TransportError
 
 WRITE_QUEUE_BYTES = 64 * 1024
 """A transport refuses to hold more unsent bytes than this: nothing we speak to can use them."""
@@ -123,13 +123,14 @@ async def open_transport(url: str, receiver: Receiver, *, timeout_s: float = 5.0
 
     `serial:/dev/x?baud=115200&parity=N&exclusive=1&dtr=hold`, `tcp:HOST:PORT`, `tls:HOST:PORT?ca=F&cert=F&key=F`, or a
     registered scheme (`sim:NAME`).
-    Raises TransportError with what is wrong and what to do; the receiver then hears nothing.
+    Raises TransportError with what is wrong and what to do (BadAddress: the URL itself); the receiver then hears
+    nothing.
     """
     scheme, colon, rest = url.partition(":")
     opener = _OPENERS.get(scheme)
     if not colon or not rest or opener is None:
         known = ", ".join(f"{name}:" for name in sorted(_OPENERS))
-        raise TransportError(
+        raise BadAddress(
             f"'{url}' names no byte stream: a URL begins with one of {known} and goes on with a path or an address, "
             "for instance serial:/dev/ttyUSB0?baud=115200 or tcp:192.168.1.20:502."
         )
@@ -137,12 +138,12 @@ async def open_transport(url: str, receiver: Receiver, *, timeout_s: float = 5.0
 
 
 def split_options(url: str, defaults: dict[str, str]) -> tuple[str, dict[str, str]]:
-    """Split `scheme:target?key=value&...` into target and options (defaults filled in). An unknown key is an error."""
+    """Split `scheme:target?key=value&...` into target and options (defaults filled in). BadAddress: an unknown key."""
     target, _, query = url.partition(":")[2].partition("?")
     options = dict(defaults)
     for key, value in parse_qsl(query, keep_blank_values=True):
         if key not in defaults:
-            raise TransportError(f"{url}: '{key}' is no option of this kind of URL; known are {', '.join(defaults)}.")
+            raise BadAddress(f"{url}: '{key}' is no option of this kind of URL; known are {', '.join(defaults)}.")
         options[key] = value
     return target, options
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import serial
 
-from firmware_bridge.errors import TransportError
+from firmware_bridge.errors import BadAddress, TransportError
 from firmware_bridge.ports import stable_names
 from firmware_bridge.transport import Receiver, Transport, running_in_virtual_time, split_options
 
@@ -54,13 +54,15 @@ class SerialLine(NamedTuple):
 
 
 def parse_serial(url: str) -> SerialLine:
-    """Read a `serial:` URL. Raises TransportError for an option, or a value of one, that there is not."""
+    """Read a `serial:` URL. BadAddress: no path, or an option, or a value of one, that there is not."""
     path, options = split_options(url, _DEFAULTS)
+    if not path:
+        raise BadAddress(f"{url}: give the port's path, for instance serial:/dev/ttyUSB0?baud=115200.")
     for key, known in _CHOICES.items():
         if options[key] not in known:
-            raise TransportError(f"{url}: {key}={options[key]} is not possible; known are {', '.join(known)}.")
+            raise BadAddress(f"{url}: {key}={options[key]} is not possible; known are {', '.join(known)}.")
     if not options["baud"].isdecimal() or not 50 <= int(options["baud"]) <= 4_000_000:
-        raise TransportError(f"{url}: baud={options['baud']} is no baud rate; give 50 to 4000000.")
+        raise BadAddress(f"{url}: baud={options['baud']} is no baud rate; give 50 to 4000000.")
     bits = 1 + int(options["bits"]) + (options["parity"] != "N") + int(options["stop"])
     return SerialLine(path, int(options["baud"]), bits / int(options["baud"]), options)
 

@@ -8,7 +8,7 @@ import socket
 import ssl
 from typing import Any
 
-from firmware_bridge.errors import TransportError
+from firmware_bridge.errors import BadAddress, TransportError
 from firmware_bridge.transport import Receiver, Transport, split_options
 
 _KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}  # a dead peer is known after about 11 s
@@ -38,25 +38,23 @@ async def connect(connection: TcpTransport, host: str, port: int, timeout_s: flo
             raise
         raise TransportError(f"{url}: {_reason(error, host, port)}") from error
     except ValueError as error:  # a name that no name can be: too long a part, an empty one, a NUL
-        raise TransportError(
-            f"{url}: '{host}' cannot be a name ({error}). Give the device's name or address."
-        ) from error
+        raise BadAddress(f"{url}: '{host}' cannot be a name ({error}). Give the device's name or address.") from error
 
 
 def parse_address(url: str) -> tuple[str, int]:
-    """Host and port of a `tcp:` URL. Raises TransportError for what is none."""
+    """Host and port of a `tcp:` URL. Raises BadAddress for what is none."""
     return split_address(url, split_options(url, {})[0])
 
 
 def split_address(url: str, target: str, *, default_port: int = 0) -> tuple[str, int]:
-    """HOST:PORT, or HOST where there is a default port; IPv6 addresses in brackets. Else a TransportError."""
+    """HOST:PORT, or HOST where there is a default port; IPv6 addresses in brackets. Else BadAddress."""
     host, colon, port = target.rpartition(":")
     if default_port and (not colon or target.endswith("]")):
         host, port = target, str(default_port)
     host = host.strip("[]")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         scheme = url.partition(":")[0]
-        raise TransportError(f"{url}: give HOST:PORT with a port from 1 to 65535, for instance {scheme}:10.0.0.5:502.")
+        raise BadAddress(f"{url}: give HOST:PORT with a port from 1 to 65535, for instance {scheme}:10.0.0.5:502.")
     return host, int(port)
 
 

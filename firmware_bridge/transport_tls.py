@@ -10,7 +10,7 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
-from firmware_bridge.errors import TransportError
+from firmware_bridge.errors import BadAddress, TransportError
 from firmware_bridge.transport import Receiver, running_in_virtual_time, split_options
 from firmware_bridge.transport_tcp import TcpTransport, connect, split_address
 
@@ -42,25 +42,25 @@ async def open_tls(url: str, receiver: Receiver, timeout_s: float) -> TcpTranspo
 
 
 def client_context(url: str, ca: str, cert: str, key: str) -> ssl.SSLContext:
-    """What we show and whom we believe. TransportError for a file that is missing, unreadable, or no such thing."""
+    """What we show and whom we believe. BadAddress for a file that is missing, unreadable, or no such thing."""
     for word, path in (("ca", ca), ("cert", cert), ("key", key)):
         if not path:
-            raise TransportError(
+            raise BadAddress(
                 f"{url}: '{word}' is missing. Both sides of a tls: connection show a certificate: give the authority's "
                 "file as ca=, ours as cert= and its private key as key=."
             )
         if not Path(path).is_file():
-            raise TransportError(f"{url}: {word}={path} is no file that can be read here.")
+            raise BadAddress(f"{url}: {word}={path} is no file that can be read here.")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_verify_locations(cafile=ca)
     except (ssl.SSLError, OSError) as error:
-        raise TransportError(f"{url}: ca={ca} holds no certificate in PEM form ({_words(error)}).") from error
+        raise BadAddress(f"{url}: ca={ca} holds no certificate in PEM form ({_words(error)}).") from error
     try:
         context.load_cert_chain(cert, key, password=_no_password)
     except (ssl.SSLError, OSError, ValueError) as error:
-        raise TransportError(
+        raise BadAddress(
             f"{url}: cert={cert} and key={key} are no certificate with its own private key ({_words(error)})."
         ) from error
     return context

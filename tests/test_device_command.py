@@ -32,7 +32,7 @@ from hil_sim.world.emulators.eurotherm3200 import Eurotherm3200
 from hil_sim.world.emulators.marlin import MarlinEmulator
 from hil_sim.world.emulators.marlin_firmware import MarlinBuild
 from hil_sim.world.emulators.modbus_slave import RtuBus, TcpSlave
-from hil_sim.world.emulators.riden_rd6006 import RidenSupply
+from hil_sim.world.emulators.riden_rd6006 import RD6006, RD6012, RidenSupply
 from hil_sim.world.emulators.sdm120 import Sdm120
 from hil_sim.world.plant.dc_supply import DcLoad, DcSupply
 from hil_sim.world.plant.gantry import Gantry
@@ -211,7 +211,7 @@ def test_what_makes_a_device_safe_needs_no_arm(device, word):
 def test_what_does_not_make_it_safe_does(word):
     async def work(config, bench):
         with pytest.raises(MoonkilnError, match="--arm"):
-            await _write(config, "beam", ("shutter=0", word), False, False)
+            await _write(config, "beam", ("power_w=0", word), False, False)
 
     on_bench(work)
 
@@ -232,6 +232,11 @@ def test_what_does_not_make_it_safe_does(word):
         ("beam", "power_w=1.2.3", "not in .3"),
         ("beam", "power_w=lots", "no SIGNAL=VALUE"),
         ("beam", "power_w=1e3", "power_w = 1000 W is refused"),
+        ("beam", "shutter=0.6", "beam: shutter = 0.6 is refused: it goes in steps of 1, and the nearest are 0 and 1."),
+        ("beam", "power_w=20.03 W", "it goes in steps of 0.1 W, and the nearest are 20 and 20.1 W."),
+        ("beam", "shutter=2", "beam: shutter = 2 is refused: 0 to 1 may be."),
+        ("heater", "remote_setpoint_c=60.05", "the nearest are 60 and 60.1 degC."),
+        ("recoater", "pr0_position=7000.5", "pr0_position = 7000.5 pulses is refused: it goes in steps of 1 pulses"),
         ("beam", "powr_w=1", "no signal 'powr_w' (did you mean 'power_w'?)"),
         ("beam", "emission_w=1", "only read"),
         ("heater", "remote_setpoint_c=401", "devices.heater.temp_c_max"),
@@ -256,6 +261,8 @@ def test_all_values_are_checked_before_the_first_is_written():
     async def work(config, bench):
         with pytest.raises(UsageError, match="power_w = 999"):
             await _write(config, "beam", ("shutter=1", "power_w=999"), True, False)
+        with pytest.raises(UsageError, match="power_w is given twice"):
+            await _write(config, "beam", ("power_w=1", "shutter=0", "power_w=2"), True, False)
         with pytest.raises(UsageError, match="beam takes power_w, shutter, token"):
             await _write(config, "beam", (), True, False)
 
@@ -279,6 +286,30 @@ def test_memory_that_wears_out_is_written_only_when_it_differs():
         assert bench.heater.nonvolatile_writes != before
 
     on_bench(work)
+
+
+def test_each_step_of_the_beams_power_can_be_typed(capsys):
+    """0.1 W is no binary number: what is written is what reads back, all the way."""
+    typed = [f"{tenths / 10}" for tenths in range(0, 2001, 7)]
+    for power in typed:
+        (write,) = parse_writes("beam", load_map("moonkiln_beam_head"), {}, [f"power_w={power}"])
+        assert write.signal.decode(write.signal.encode(write.value)) == pytest.approx(float(power), abs=1e-9)
+
+
+def test_steps_that_differ_by_model_are_checked_once_the_model_is_known(capsys):
+    """An RD6006 sets amperes in steps of 1 mA, an RD6012 in steps of 10 mA."""
+
+    async def main(loop, model):
+        supply = RidenSupply(DcSupply(DcLoad(10.0)), model)
+        await lay_virtual("psu", RtuBus({1: supply}, baud=115200), baud=115200)
+        config = load_machine("bench_lab").with_urls({"psu": "sim:psu?baud=115200"})
+        await _write(config, "supply", ("set_v=5", "set_a=1.234"), True, False)
+
+    run_virtual(lambda loop: main(loop, RD6006))
+    assert "set_a = 1.234 A: reads back 1.234 A" in capsys.readouterr().out
+    with pytest.raises(UsageError, match=r"steps of 0\.01 A, and the nearest are 1\.23 and 1\.24 A"):
+        run_virtual(lambda loop: main(loop, RD6012))
+    assert "set_v" not in capsys.readouterr().out, "all are checked before the first is written"
 
 
 def test_hexadecimal_and_every_safe_value_of_a_shipped_map_can_be_written():
@@ -321,6 +352,9 @@ def test_an_absent_port_and_bad_words_are_sentences():
     absent = run("device", "heater", "read", "--machine", "bench")
     assert absent.exit_code == 3 and "there is no port" in absent.stderr
     for words, sentence in [
+        (("beam", "read", "--url", "beam=tcp:127.0.0.1:40241:"), "a port from 1 to 65535"),
+        (("heater", "read", "--url", "bus0=serial:/dev/x?baud=abc"), "baud=abc is no baud rate"),
+        (("heater", "read", "--url", "bus0=rfc2217:10.0.0.7:4000"), "names no byte stream"),
         (("heater", "read", "--arm"), "--arm is for writing"),
         (("heater", "poke"), "'poke' is not one of"),
         (("heater", "watch", "--every", "0"), "0.05"),

@@ -1,12 +1,14 @@
 """Has every row of `docs/failure-rows.md` a test that is there and runs, and is no row of the list missing?
 
 ROWS is the list: what the facts on hosts, Modbus and devices call a failure, a rule or a trap. A row that leaves the
-page, a test that is renamed and a row without a test fail here.
+page, a test that is renamed and a row without a test fail here. Where those facts are at hand, each row of their
+tables of failures must stand on the page in its own words, so that one that is added there is missed here.
 """
 
 from __future__ import annotations
 
 import ast
+import os
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +20,13 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 PAGE = REPOSITORY / "docs" / "failure-rows.md"
 REASON = "Does not apply: "
 LONG_RUN = "(soak)"
+FACTS = Path(os.environ.get("MOONKILN_DATA", REPOSITORY.parent / "shared" / "data")).parent / "facts"
+TABLES_OF_FACTS = [  # page, heading, how many tables of failures stand under it
+    ("hosts.md", "### 1d. Failure modes users report", 1),
+    ("modbus_hal.md", "### 1.1 What people get wrong from memory", 1),
+    ("modbus_hal.md", "### 1.3 Defects found here", 2),
+    ("modbus_hal.md", "## 2. pyserial and ptys", 1),
+]
 
 ROWS = {
     "Reports of users, Marlin and Grbl": [
@@ -67,7 +76,7 @@ ROWS = {
         "a TLS chunk taken for a frame", "memory that wears out",
     ],
     "What a Modbus slave gets wrong": [
-        "quantity limits", "past the end of the addresses", "FC05 values, byte counts",
+        "quantity limits", "past the end of the addresses", "FC05 values, byte counts", "bits that are only read",
         "unknown functions, made-up data", "03 is no word about the process", "foreign unit, bad CRC", "broadcast",
         "t1.5 and t3.5", "noise or a torn frame, then a good one", "pipelined and split TCP requests",
         "protocol id, unknown unit on TCP", "43/14", "masters of others agree",
@@ -127,7 +136,22 @@ def rows(page: str) -> dict[str, list[Row]]:
             key, _, cell = (part.strip() for part in line.strip("|").split("|"))
             tests = () if cell.startswith(REASON) else tuple(re.findall(r"`tests/(\w+\.py)::(test_\w+)`", cell))
             found[section].append(Row(key, tests, cell.removeprefix(REASON) if cell.startswith(REASON) else ""))
-    return found
+    return {heading: table for heading, table in found.items() if table}
+
+
+def words_of_the_page(page: str) -> dict[str, str]:
+    """`- *words*: row`: what somebody told, in his words, and the row it stands under, or why it stands under none."""
+    return dict(re.findall(r"^- \*(.+?)\*: (.+)$", page, flags=re.MULTILINE))
+
+
+def tables_under(page: str, heading: str) -> list[list[str]]:
+    """The first cells of each table below a heading and above the next, without the marks of code and weight."""
+    section = re.split(r"^#+ ", page.partition(f"\n{heading}")[2], maxsplit=1, flags=re.MULTILINE)[0]
+    tables: list[list[str]] = []
+    for block in re.findall(r"(?:^\|.*\n)+", section, flags=re.MULTILINE):
+        cells = [re.split(r"(?<!\\)\|", line)[1] for line in block.splitlines()[2:]]
+        tables.append([re.sub(r"[`*]", "", cell).strip() for cell in cells])
+    return tables
 
 
 @cache
@@ -194,3 +218,27 @@ def test_each_row_has_a_test_that_runs(row: Row) -> None:
 def test_a_row_that_holds_nothing_would_be_found(line: str, word: str) -> None:
     (row,) = rows(f"## s\n{line}\n")["s"]
     assert re.search(word, complaint(row))
+
+
+@pytest.mark.parametrize(("page", "heading", "count"), TABLES_OF_FACTS)
+def test_each_row_of_the_facts_stands_on_the_page_in_its_own_words(page: str, heading: str, count: int) -> None:
+    if not FACTS.is_dir():
+        pytest.skip(f"the facts on hosts and Modbus are absent: no {FACTS}")
+    tables = tables_under((FACTS / page).read_text(encoding="utf-8"), heading)
+    assert len(tables) == count and all(len(table) >= 5 for table in tables), "its tables are elsewhere now"
+    told = words_of_the_page(PAGE.read_text(encoding="utf-8"))
+    assert [words for table in tables for words in table if words not in told] == []
+
+
+def test_what_somebody_told_stands_under_a_row_that_is_there() -> None:
+    keys = {row.key for table in TABLES.values() for row in table}
+    told = words_of_the_page(PAGE.read_text(encoding="utf-8"))
+    assert len(told) >= 60
+    assert {at for at in told.values() if at not in keys and not at.startswith(REASON[0].lower() + REASON[1:])} == set()
+
+
+def test_a_row_that_is_added_to_the_facts_would_be_found() -> None:
+    first = "| mode | rule |\n|---|---|\n| `x` lost \\| gone | 1 |\n| **y** | 2 |\n"
+    facts = f"\n## a\ntext\n{first}\n| m |\n|---|\n| z |\n## b\n| q |\n"
+    assert tables_under(facts, "## a") == [["x lost \\| gone", "y"], ["z"]]
+    assert words_of_the_page("- *x lost*: a row\n- y\n") == {"x lost": "a row"}

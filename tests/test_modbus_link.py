@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from modbus_link_helpers import FakeSlave, bus, crc16
 
+from control.assembly import open_device
+from control.config import load_machine
 from firmware_bridge.errors import (
     FrameError,
     LinkError,
@@ -30,6 +32,12 @@ from firmware_bridge.links.modbus_frames import (
     frame_rtu,
 )
 from hil_sim.virtual_time import run_virtual
+from hil_sim.world.emulators.eurotherm3200 import Eurotherm3200
+from hil_sim.world.emulators.modbus_slave import RtuBus
+from hil_sim.world.emulators.sdm120 import Sdm120
+from hil_sim.world.plant.heater import HeaterPlate
+from hil_sim.world.plant.power import Meter
+from hil_sim.world.wire import lay_tcp
 
 FRAMINGS = pytest.mark.parametrize("framing", ["rtu", "tcp"])
 
@@ -370,3 +378,27 @@ def test_tcp_pieces_and_foreign_frames() -> None:
         assert link.counters.late == 10
 
     virtually(main)
+
+
+def test_a_bus_that_a_raw_tcp_port_serves_is_read_as_one_on_a_serial_port() -> None:
+    """What a serial server on another computer does (docs/decisions/0012): RTU frames, in pieces, over plain TCP."""
+
+    class Cut:
+        """The bus behind a server that passes on what it has read so far."""
+
+        def __init__(self, bus: RtuBus) -> None:
+            self.bus = bus
+
+        def attach(self, send: Callable[[bytes], None]) -> object:
+            return self.bus.attach(lambda data: [send(data[at : at + 3]) for at in range(0, len(data), 3)])
+
+    async def main() -> None:
+        units = {1: Eurotherm3200(HeaterPlate()), 2: Sdm120(Meter(supply_v=230.0))}
+        served = await lay_tcp("bus0", Cut(RtuBus(units, baud=9600)))
+        config = load_machine("bench").with_urls({"bus0": served.url})
+        for name, signal, value in (("heater", "bed_temp_c", 20.0), ("meter", "voltage_v", 230.0)):
+            async with open_device(config, name) as device:
+                await device.identify()
+                assert (await device.read([signal]))[signal].value == value
+
+    asyncio.run(main())

@@ -9,11 +9,15 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from test_tap_command import running
 
+from control.commands.tap import _tap
 from firmware_bridge.errors import BridgeError, TransportError
 from firmware_bridge.links.modbus import ModbusLink
+from firmware_bridge.recording import Way, read_recording
 from firmware_bridge.transport import open_transport
 from firmware_bridge.transport_tcp import connect
 from firmware_bridge.transport_tls import TlsTransport, refusal
@@ -117,6 +121,25 @@ def test_registers_are_read_with_certificates_on_both_sides(keys: Path, newest: 
         async with device(keys, newest=newest) as port:
             assert await read_once(url(keys, port)) == [1007, 1008]
             assert await read_once(url(keys, port, more="&name=kiln-head")) == [1007, 1008]
+
+    asyncio.run(main())
+
+
+def test_a_tap_stands_before_a_tls_device_and_its_record_plays(keys: Path, tmp_path: Path, capsys) -> None:
+    """Hosts speak plain TCP to the stand-in, which is on this computer alone; the device hears our certificate."""
+
+    async def tapped(command: Any) -> None:
+        async with running(command, capsys) as tap:
+            assert tap.url.startswith("tcp:127.0.0.1:")
+            assert await read_once(tap.url) == [1007, 1008]
+            assert await tap.end() == 0
+
+    async def main() -> None:
+        async with device(keys) as port:
+            await tapped(_tap(url(keys, port), tmp_path / "wire.mcap", None, None))
+        (connection,) = read_recording(tmp_path / "wire.mcap").connections
+        assert len(connection.sent(Way.TO_DEVICE)) == 12, "one request, as it was before it was enciphered"
+        assert await read_once(f"replay:{tmp_path}/wire.mcap") == [1007, 1008]
 
     asyncio.run(main())
 

@@ -128,6 +128,16 @@ def test_bad_words_get_a_sentence(tmp_path):
         assert done.exit_code == 2 and sentence in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_folder_without_ports_is_said_to_be_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("serial.tools.list_ports.comports", list)
+    for words, sentence in [
+        ((tmp_path,), f"{tmp_path} holds no serial port, nor a link to one\n"),
+        ((tmp_path, tmp_path), f"{tmp_path} and {tmp_path} hold no serial port, nor a link to one\n"),
+    ]:
+        assert run("ports", *words).stdout == sentence
+    assert run("ports").stdout.startswith("no serial port is plugged in")
+
+
 def test_the_command_lists_and_gives_json(tmp_path):
     with Pty() as pty:
         (tmp_path / "bus0").symlink_to(pty.path)

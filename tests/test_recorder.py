@@ -14,16 +14,20 @@ from modbus_link_helpers import crc16
 from wire_helpers import Echo, Listener
 
 from firmware_bridge.devices.motion import MotionController
+from firmware_bridge.devices.motion_reprap import RepRapMotionController
 from firmware_bridge.errors import LinkTimeout, TransportError
 from firmware_bridge.links.marlin import MarlinLink
 from firmware_bridge.links.modbus import ModbusLink
+from firmware_bridge.links.reprap import RepRapLink
 from firmware_bridge.recorder import open_tapped
 from firmware_bridge.recording import Connection, Ending, Piece, Recorder, RecordingError, Way, read_recording
-from firmware_bridge.replay import Departure, Script
+from firmware_bridge.replay import Departure, Script, dialect_of
 from firmware_bridge.transport import Transport, open_transport
 from hil_sim.virtual_time import run_virtual
 from hil_sim.world.emulators.marlin import MarlinEmulator
 from hil_sim.world.emulators.marlin_firmware import MarlinBuild
+from hil_sim.world.emulators.reprap import RepRapEmulator
+from hil_sim.world.emulators.reprap_machine import RepRapBuild
 from hil_sim.world.plant.gantry import Gantry
 from hil_sim.world.wire import lay_virtual
 
@@ -261,6 +265,31 @@ def test_lines_of_g_code_may_carry_another_token_and_so_another_checksum():
     assert script.is_over
 
 
+def test_tokens_that_others_had_in_the_record_are_carried_over_once():
+    """Today's host counts on from where the record's was: its first token was the second one then."""
+    pieces = [(0.1, TO_DEVICE, b"M118 k1\nM118 k2\n"), (0.2, TO_HOST, b"k1\necho:k2\n")]
+    script = Script(connection(*pieces), "reprap")
+    said = script.hear(b"M118 k2\nM118 k3\n", 1.0)
+    assert b"".join(answer.data or b"" for answer in said) == b"k2\necho:k3\n"
+
+
+def test_who_is_held_to_bytes_and_would_pass_by_lines_is_told_of_it():
+    for sent, is_told in [(b'N1 G28 M118 S"k7A"*12345\n', True), (b"m105\n", False), (b"\x01M118 \xff", False)]:
+        recorded = connection((0.1, TO_DEVICE, sent))
+        assert dialect_of(recorded) == ("reprap" if is_told else "bytes")
+        with pytest.raises(Departure) as caught:
+            Script(recorded, "bytes").hear(b"G0", 1.0)
+        assert ("--dialect reprap" in str(caught.value)) is is_told
+
+
+def test_a_departure_in_a_line_with_a_crc_names_its_byte():
+    recorded = connection((0.1, TO_DEVICE, b'N7 G28 M118 S"k7A"*12345\n'))
+    Script(recorded, "reprap").hear(b'N1234 G28 M118 S"k1234C"*54321\n', 1.0)
+    with pytest.raises(Departure, match="at its byte 5: sent was b'9 M118") as caught:
+        Script(recorded, "reprap").hear(b'N1234 G29 M118 S"k1234C"*54321\n', 1.0)
+    assert caught.value.at_byte == 5
+
+
 def test_an_answer_that_came_within_a_line_waits_for_the_lines_before_it_only():
     recorded = connection(
         (1.0, TO_DEVICE, b"N1 G28*1\nN2 M1"), (1.2, TO_HOST, b"ok\n"), (1.3, TO_DEVICE, b"05*2\n"),
@@ -379,15 +408,17 @@ def test_a_field_failure_becomes_a_test(tmp_path):
     assert run_virtual(bench) == seen
 
 
-def test_a_recorded_motion_board_is_homed_again_at_another_time(tmp_path):
-    """The hello's token is another one in every session, which is what the dialect is for."""
+@pytest.mark.parametrize("board", [MarlinEmulator, RepRapEmulator])
+def test_a_recorded_motion_board_is_homed_again_at_another_time(tmp_path, board):
+    """The hello's token is another one in every session, which is what the dialect is for. The record tells which."""
     path = tmp_path / "motion.mcap"
+    is_marlin = board is MarlinEmulator
 
     async def home(transport_of) -> tuple[float, float, float]:
-        link = MarlinLink()
-        link.attach(await transport_of(link))
+        link = MarlinLink() if is_marlin else RepRapLink()
+        link.attach(await transport_of(link if is_marlin else link.receiver))
         await link.handshake(10.0)
-        motion = MotionController(link)
+        motion = MotionController(link) if is_marlin else RepRapMotionController(link)
         await motion.identify()
         await motion.home()
         place = await motion.position()
@@ -396,20 +427,23 @@ def test_a_recorded_motion_board_is_homed_again_at_another_time(tmp_path):
 
     async def field(loop):
         gantry = Gantry(frame_mm=((0.0, 0.0, 0.0), (250.0, 150.0, 100.0)))
-        wire = await lay_virtual("motion", MarlinEmulator(gantry, MarlinBuild()), baud=115200)
+        emulator = board(gantry, MarlinBuild() if is_marlin else RepRapBuild(needs_check=True, needs_crc=True))
+        wire = await lay_virtual("motion", emulator, baud=115200)
         recorder = Recorder(path, wire.url, 10 / 115200)
         try:
-            return await home(lambda link: open_tapped(wire.url, link, recorder))
+            return await home(lambda receiver: open_tapped(wire.url, receiver, recorder))
         finally:
             recorder.close()
 
-    async def bench(loop, dialect: str):
-        async def replayed(link) -> Transport:
-            return await open_transport(f"replay:{path}?dialect={dialect}", link)
+    async def bench(loop, more: str):
+        async def replayed(receiver) -> Transport:
+            return await open_transport(f"replay:{path}{more}", receiver)
 
         return await home(replayed)
 
     place = run_virtual(field)
-    assert run_virtual(lambda loop: bench(loop, "reprap"), start_s=1234.5) == place
-    with pytest.raises((TransportError, LinkTimeout)):
-        run_virtual(lambda loop: bench(loop, "bytes"), start_s=1234.5)
+    assert run_virtual(lambda loop: bench(loop, "?dialect=reprap"), start_s=1234.5) == place
+    assert run_virtual(lambda loop: bench(loop, ""), start_s=1234.5) == place
+    with pytest.raises((TransportError, LinkTimeout)) as caught:
+        run_virtual(lambda loop: bench(loop, "?dialect=bytes"), start_s=1234.5)
+    assert "--dialect reprap" in str(caught.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 from importlib import resources
 from pathlib import Path
 
@@ -238,6 +239,55 @@ def test_encode_and_decode_are_inverse(dtype: str, order: str, scale: float, raw
     signal = Signal("s", 3, 0, dtype, order, scale, offset=3.0, access="rw")
     value = raw * scale + 3.0
     assert signal.decode(signal.encode(value)) == pytest.approx(value)
+
+
+@given(
+    dtype=st.sampled_from(["u16", "i16", "u32", "i32"]),
+    scale=st.sampled_from([1.0, 10.0, 0.5, 0.1, 0.01, 0.001, -0.5]),
+    offset=st.sampled_from([0.0, 3.0, -273.15]),
+    data=st.data(),
+)
+def test_every_value_on_a_step_is_taken_as_it_is_typed_and_none_between(
+    dtype: str, scale: float, offset: float, data: st.DataObject
+) -> None:
+    """Round trip by its decimal writing, which is what a hand types: 20.1 is no binary number."""
+    signal = Signal("s", 3, 0, dtype, scale=scale, offset=offset, unit="W", access="rw")
+    low, high = {"u16": (0, 65535), "i16": (-32768, 32767), "u32": (0, 2**32 - 1), "i32": (-(2**31), 2**31 - 1)}[dtype]
+    raw = data.draw(st.integers(low, high - 1))
+    typed = str(Decimal(str(offset)) + raw * Decimal(str(scale)))
+    signal.check_on_step(float(typed))
+    assert signal.raw(signal.encode(float(typed))) == raw
+    between = raw + data.draw(st.floats(0.001, 0.999))
+    with pytest.raises(Rejected, match="steps of"):
+        signal.check_on_step(between * scale + offset)
+
+
+@pytest.mark.parametrize(("name", "value"), [("shutter", 0.6), ("fire", 0.4), ("token", 1.5), ("watchdog_ms", 100.4)])
+def test_a_bit_a_code_or_a_count_is_never_rounded(name: str, value: float) -> None:
+    with pytest.raises(Rejected, match=rf"^{name} = {value}( ms)? is refused: it goes in steps of 1"):
+        load_map("moonkiln_beam_head").signal(name).encode(value)
+
+
+def test_a_set_point_goes_to_the_nearest_step_and_an_f32_has_none() -> None:
+    assert load_map("moonkiln_beam_head").signal("power_w").encode(20.04) == [200]
+    setpoint = load_map("watlow_pm").signal("setpoint_c")
+    setpoint.check_on_step(math.pi)
+    assert setpoint.step == 0.0
+
+
+def test_a_refusal_names_the_step_and_the_nearest_values_and_has_no_gap_where_there_is_no_unit() -> None:
+    head = load_map("moonkiln_beam_head")
+    with pytest.raises(Rejected) as caught:
+        head.signal("power_w").check_on_step(20.04)
+    assert str(caught.value) == (
+        "power_w = 20.04 W is refused: it goes in steps of 0.1 W, and the nearest are 20 and 20.1 W."
+    )
+    with pytest.raises(Rejected) as caught:
+        head.signal("shutter").encode(0.6)
+    assert str(caught.value) == "shutter = 0.6 is refused: it goes in steps of 1, and the nearest are 0 and 1."
+    with pytest.raises(Rejected) as caught:
+        head.signal("shutter").encode(2)
+    assert str(caught.value) == "shutter = 2 is refused: 0 to 1 may be."
 
 
 def test_blocks_respect_gaps_lengths_and_holes(tmp_path: Path) -> None:

@@ -192,12 +192,16 @@ def test_a_tap_that_cannot_begin_says_why_and_loses_nothing(tmp_path, monkeypatc
     for words, code, sentence in [
         (("serial:/dev/x", "-o", "old.mcap"), 2, "never written over"),
         (("serial:/dev/x", "-o", "no/such/w.mcap"), 2, "no recording can be made"),
-        ((f"serial:{port}", "-o", "w.mcap", "--as", "file"), 3, "a file of that name is there"),
+        ((f"serial:{port}", "-o", "w.mcap", "--as", "file"), 2, "a file of that name is there"),
         (("serial:/dev/x", "-o", "w.mcap"), 3, "there is no port /dev/x"),
         ((f"serial:{busy}", "-o", "w.mcap"), 3, f"{busy} is in use by another program"),
         ((f"tcp:127.0.0.1:{closed}", "-o", "w.mcap"), 3, f"127.0.0.1:{closed}"),
-        (("serial:/dev/x?baud=fast", "-o", "w.mcap"), 3, "baud=fast"),
-        (("tcp:beam", "-o", "w.mcap"), 3, "HOST:PORT"),
+        (("serial:/dev/x?baud=fast", "-o", "w.mcap"), 2, "baud=fast"),
+        (("serial:/dev/x?boud=9600", "-o", "w.mcap"), 2, "'boud' is no option"),
+        (("serial:", "-o", "w.mcap"), 2, "give the port's path"),
+        (("tcp:beam", "-o", "w.mcap"), 2, "HOST:PORT"),
+        (("tcp:127.0.0.1:99999", "-o", "w.mcap"), 2, "a port from 1 to 65535"),
+        (("tls:plc:802", "-o", "w.mcap"), 2, "'ca' is missing"),
         (("sim:beam", "-o", "w.mcap"), 2, "cannot be tapped"),
     ]:
         done = run("tap", *words)
@@ -426,6 +430,10 @@ def test_what_was_recorded_is_listed(tmp_path):
 def test_what_cannot_be_played_is_a_sentence(tmp_path):
     (tmp_path / "text.mcap").write_text("G28")
     record(tmp_path / "empty.mcap")
+    record(tmp_path / "wire.mcap", TALK)
+    done = run("replay", tmp_path / "wire.mcap", "--as", tmp_path / "text.mcap")
+    assert done.exit_code == 2 and "a file of that name is there" in done.stderr
+    assert (tmp_path / "text.mcap").read_text() == "G28"
     for name, words in [("absent", "cannot be read"), ("text", "is no recording"), ("empty", "holds no connection")]:
         done = run("replay", tmp_path / f"{name}.mcap")
         assert done.exit_code == 2 and words in done.stderr and "Traceback" not in done.stderr

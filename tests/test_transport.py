@@ -35,7 +35,7 @@ async def refusal(url: str, **settings) -> str:
 # ---- URLs -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("url", ["", "motion", "tcp:", "usb:1", "/dev/ttyUSB0", "http://beam"])
+@pytest.mark.parametrize("url", ["", "motion", "tcp:", "usb:1", "/dev/ttyUSB0", "http://beam", "rfc2217:10.0.0.7:4000"])
 def test_a_url_of_no_known_kind_is_told_what_a_url_looks_like(url):
     text = asyncio.run(refusal(url))
     assert "serial:" in text and "tcp:" in text and url in text

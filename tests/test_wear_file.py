@@ -196,7 +196,8 @@ def test_simulated_wires_and_pseudo_terminals_are_counted_for_a_session_alone(tm
         os.close(master)
         os.close(slave)
     assert not outlives_a_session("sim:bus0?baud=9600")
-    for url in (URL, "serial:/dev/ttyUSB0?baud=9600", "tcp:10.0.0.7:502", "tls:plc:802", "rfc2217:10.0.0.7:4000"):
+    assert not outlives_a_session("replay:bus0.mcap")
+    for url in (URL, "serial:/dev/ttyUSB0?baud=9600", "tcp:10.0.0.7:502", "tls:plc:802"):
         assert outlives_a_session(url), url
 
 

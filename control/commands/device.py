@@ -103,6 +103,7 @@ async def _write(
     done: list[dict[str, Any]] = []
     async with _opened(config, name) as opened:
         await opened.identify()
+        opened.check(writes)
         for write in writes:
             reading = await opened.write(write)
             done.append({"signal": write.signal.name, "wrote": write.value, "reads": _plain(reading)})

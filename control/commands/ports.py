@@ -58,7 +58,10 @@ def ports(paths: tuple[Path, ...], probe: bool, bauds: tuple[int, ...], units: t
         return int(ExitCode.OK)
     for port in found:
         _show(port, said.get(port.device))
-    if not found:
+    if not found and paths:
+        named, holds = " and ".join(map(str, paths)), "holds" if len(paths) == 1 else "hold"
+        click.echo(f"{named} {holds} no serial port, nor a link to one")
+    elif not found:
         click.echo("no serial port is plugged in: is the device connected, switched on, and its cable one with data?")
     return int(ExitCode.OK)
 

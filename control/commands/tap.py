@@ -32,13 +32,14 @@ Examples:
 
 The device is opened once at the start, to see that it is there: one that is absent, busy or forbidden is exit code 3.
 Then it is opened when a host opens its stand-in, and closed when the host leaves. Bytes pass unchanged; DTR and a
-change of baud rate do not pass. One JSON line on stdout names the stand-in. Ctrl-C ends it and leaves the file whole.
+change of baud rate do not pass. The stand-in of a tls: device is plain TCP, on this computer alone. One JSON line on
+stdout names the stand-in. Ctrl-C ends it and leaves the file whole.
 """
 )
 @click.argument("url")
 @click.option("-o", "--output", type=FILE, required=True, help="The recording; never written over one that is there.")
 @click.option("--as", "path", type=FILE, help="The pty that a host opens instead.  [default: the recording's name.tty]")
-@click.option("--port", type=PORT, help="A TCP port that a host opens instead.  [default of tcp: any free one]")
+@click.option("--port", type=PORT, help="A TCP port that a host opens instead.  [default of tcp, tls: any free one]")
 def tap(url: str, output: Path, path: Path | None, port: int | None) -> int:
     """Record what passes on the wire at URL, both ways, while a host uses it through a stand-in."""
     return asyncio.run(_tap(url, output, path, port))
@@ -99,14 +100,12 @@ the same: replay:wire.mcap.
 @click.option(
     "--dialect",
     type=click.Choice(["bytes", "reprap"]),
-    default="bytes",
-    show_default=True,
-    help="How the host is held to the record: byte by byte, or G-code line by line.",
+    help="How the host is held to the record: byte by byte, or G-code line by line.  [default: the record tells]",
 )
 @click.option("--again", is_flag=True, help="Begin anew after the last connection, until Ctrl-C.")
 @click.option("--list", "only_list", is_flag=True, help="Write what was recorded, and play nothing.")
 def replay(
-    recording_path: Path, path: Path | None, port: int | None, dialect: str, again: bool, only_list: bool
+    recording_path: Path, path: Path | None, port: int | None, dialect: str | None, again: bool, only_list: bool
 ) -> int:
     """Play FILE back as the device: it answers what it answered, when the host sends what it sent."""
     from firmware_bridge.recording import RecordingError, read_recording
@@ -125,7 +124,7 @@ def replay(
     return asyncio.run(_replay(recording, path or recording_path.with_suffix(".tty"), port, dialect, again))
 
 
-async def _replay(recording: Recording, path: Path, port: int | None, dialect: str, again: bool) -> int:
+async def _replay(recording: Recording, path: Path, port: int | None, dialect: str | None, again: bool) -> int:
     from firmware_bridge.passage import Player
 
     player = Player(recording, dialect, _say, again=again)
@@ -177,7 +176,7 @@ async def _open_door(greet: Greet, path: Path, port: int | None, baud: int | Non
 
 
 def _line_of(url: str) -> tuple[float, int | None]:
-    """The time of one byte and the baud rate of a serial URL; 0 and None of a TCP one, which has neither."""
+    """The time of one byte and the baud rate of a serial URL; 0 and None of a TCP or TLS one, which has neither."""
     scheme = url.partition(":")[0]
     if scheme == "serial":
         from firmware_bridge.transport_serial import parse_serial
@@ -189,7 +188,9 @@ def _line_of(url: str) -> tuple[float, int | None]:
 
         parse_address(url)
         return 0.0, None
-    raise UsageError(f"{url!r} cannot be tapped: give a serial: or a tcp: URL, as a machine file's [urls] do")
+    if scheme == "tls":
+        return 0.0, None  # it is opened before a host may come, and a URL that cannot be is refused there
+    raise UsageError(f"{url!r} cannot be tapped: give a serial:, tcp: or tls: URL, as a machine file's [urls] do")
 
 
 def _say(sentence: str) -> None:

@@ -75,8 +75,8 @@ class RoverPower(MappedUnit):
         self._heater_w = None
 
     async def hibernate(self, wake_after_s: float) -> None:
-        """Put the rover to sleep: its load goes off 5 s from now, and comes back `wake_after_s` (60 to 3,000,000 s)
-        later. The heater goes back to keep-alive heating.
+        """Put the rover to sleep: its load goes off 5 s from now, and comes back `wake_after_s` (60 to 3,000,000 s,
+        whole seconds) later. The heater goes back to keep-alive heating.
 
         Each value is read back before the load is switched. NotReady if the battery is at its end or the unit does not
         know it; Rejected, Unverified if it does not take a value: then the load stays on.
