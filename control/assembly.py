@@ -123,7 +123,12 @@ class Wires:
 async def _motion(wires: Wires, config: MachineConfig) -> MotionController:
     e = config.envelope
     link = await wires.marlin(config.devices.motion.wire)
-    return MotionController(link, travel_mm=(e.x_mm, e.y_mm, e.z_mm), speed_mm_s_max=e.speed_mm_s_max)
+    return MotionController(
+        link,
+        travel_mm=(e.x_mm, e.y_mm, e.z_mm),
+        speed_mm_s_max=e.speed_mm_s_max,
+        needs_emergency_parser=config.devices.motion.emergency_parser,
+    )
 
 
 async def _grbl(wires: Wires, config: MachineConfig) -> GrblMotionController:

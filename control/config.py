@@ -61,6 +61,7 @@ class MotionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: Literal["marlin", "grbl", "reprap"]
     wire: str
     stale_after_s: Positive = 10.0
+    emergency_parser: bool = True  # false: a Marlin board built without is accepted, which hears a stop in its turn
     home_check_layers: Annotated[int, Meta(ge=0, le=1000)] = 0  # so often its end switches are looked at; 0: never
     home_check_mm: Annotated[float, Meta(gt=0, le=5)] = 0.5  # in front of them and behind; so much may be lost unseen
 
@@ -441,10 +442,13 @@ def _check_lengths(config: MachineConfig) -> Iterator[str]:
 
 
 def _check_motion(config: MachineConfig) -> Iterator[str]:
-    """A place is checked only where the firmware stops at its end switches when told to, and tells them at rest."""
+    """A place is checked only where the firmware stops at its end switches when told to, and tells them at rest;
+    an emergency parser is Marlin's alone."""
     motion = config.devices.motion
     if motion.home_check_layers and motion.kind not in ("marlin", "reprap"):
         yield f"devices.motion: home_check_layers is for kind 'marlin' or 'reprap'; '{motion.kind}' takes 0"
+    if not motion.emergency_parser and motion.kind != "marlin":
+        yield f"devices.motion: emergency_parser = false is for kind 'marlin'; leave it out for '{motion.kind}'"
 
 
 def _check_lab(config: MachineConfig) -> Iterator[str]:

@@ -42,6 +42,10 @@ from vision.inspect_bed import LayerInspection
 TELLS_A_LAYER = 20  # how often an exposure says how far it is
 LIGHT_EVERY_S = 0.5
 QUEUE_SETTLE_S = 30.0  # beside the planned time: what the controller may take to run its planner empty
+QUEUED_STOP = (
+    "motion: its board has no EMERGENCY_PARSER, which the machine file accepts: a stop is heard there when its queue"
+    " frees, while the beam is put out at once, over its own connection"
+)
 
 
 class Cancelled(MoonkilnError):
@@ -131,6 +135,8 @@ class PrintRun:
                     unsafe = await self._machine.make_safe()
                 finally:
                     await doubt
+                    if report := self._machine.devices.motion.stop_report:
+                        self._afterwards.append(report.rstrip("."))
         except MachineTripped as error:
             status, reason, code = Status.STOPPED, str(error), 130 if error.stopped else error.exit_code
         except Cancelled as error:
@@ -171,6 +177,8 @@ class PrintRun:
         self._tell("bringing up the machine")
         await machine.guarded(machine.bring_up())
         await self._journal.event("info", f"session {session}: machine {machine.config.name} is ready")
+        if machine.devices.motion.stop_queues:
+            await self._say("warning", QUEUED_STOP)
         point = await self._reconcile(records)
         if not self._dry_run:
             await machine.guarded(machine.home_axis("recoater", unless_homed=session > 1))

@@ -36,6 +36,7 @@ class StopBound(NamedTuple):
 
 def stop_bounds(config: MachineConfig) -> dict[str, StopBound]:
     """The bound of each device that acts, by name. Devices that are only read have none."""
+    from firmware_bridge.devices.motion import PLANNED_MOVES
     from firmware_bridge.links.modbus import STOPPED_PATIENCE_S, URGENT_PATIENCE_S
     from firmware_bridge.register_map import load_map
 
@@ -60,6 +61,8 @@ def stop_bounds(config: MachineConfig) -> dict[str, StopBound]:
             words = f"{ADAPTER_BYTES} bytes that an adapter holds {1e3 * ahead_s:.1f} ms"
             if device.kind == "reprap":
                 words += ", obeyed when the line in work is done (a second, or the longest move)"
+            elif not device.emergency_parser:
+                words += f", heard when its queue frees (up to {PLANNED_MOVES} planned moves: no EMERGENCY_PARSER)"
         elif device.wire in slowest_s:
             byte_s = 10.0 / baud_of(url)
             silence_s = 3.5 * byte_s if baud_of(url) <= 19_200 else 0.00175

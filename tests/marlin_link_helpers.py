@@ -19,10 +19,18 @@ IDENTITY = "FIRMWARE_NAME:Marlin 2.1.2 PROTOCOL_VERSION:1.0 MACHINE_TYPE:moonkil
 class FakeMarlin(Transport):
     """`taken`: the commands executed, in order. `on_line(number, text)` may return replies to give instead."""
 
-    def __init__(self, link: MarlinLink, echo: bool = True, temperature: bool = True, advanced: bool = False) -> None:
+    def __init__(
+        self,
+        link: MarlinLink,
+        echo: bool = True,
+        temperature: bool = True,
+        advanced: bool = False,
+        emergency_parser: bool = False,
+    ) -> None:
         super().__init__("fake:marlin", link, 0.0)
         self.loop = asyncio.get_running_loop()
         self.echo, self.temperature, self.advanced = echo, temperature, advanced
+        self.emergency_parser = emergency_parser
         self.last = -1
         self.taken: list[str] = []
         self.raw_lines: list[bytes] = []
@@ -109,7 +117,7 @@ class FakeMarlin(Transport):
     def answer(self, number: int | None, text: str) -> None:
         ok = f"ok N{number} P15 B3" if self.advanced and number is not None else "ok"
         if text == "M115":
-            self.say(IDENTITY, "Cap:AUTOREPORT_TEMP:1", "Cap:EMERGENCY_PARSER:0", ok)
+            self.say(IDENTITY, "Cap:AUTOREPORT_TEMP:1", f"Cap:EMERGENCY_PARSER:{self.emergency_parser:d}", ok)
         elif text == "M114":
             self.say("X:20.00 Y:1.50 Z:0.25 E:0.00 Count X:1600 Y:120 Z:100", ok)
         elif text == "M105" and self.temperature:

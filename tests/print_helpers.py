@@ -19,6 +19,7 @@ from hil_sim.virtual_time import VirtualLoop, run_virtual
 from hil_sim.world.build import World, build_world
 from hil_sim.world.emulators.beam_head import SHUTTER
 from hil_sim.world.emulators.eurotherm3200 import WORKING_SP
+from hil_sim.world.wiring import MACHINES
 from slicer.job import Job
 
 CELL_MM = 10.0  # coarse: these tests ask about control, not about heat
@@ -138,6 +139,7 @@ def print_virtual(
     host: Host | None = None,
     seed: int = 0,
     bench: str = "bench",
+    world_machine: Callable[[str], str] | None = None,
 ) -> Printed:
     """Print a job on an emulated bench; `script` runs beside the host, and must have come to its end.
 
@@ -145,6 +147,7 @@ def print_virtual(
         faults: as in a scenario file.
         machine: changes the text of the host's machine file.
         bench: the machine's name.
+        world_machine: changes the text of the emulated machine's file.
         host: another host than `print_host`, called with job, machine file, run folder, operator, progress.
     """
     scenario = Scenario(
@@ -156,13 +159,15 @@ def print_virtual(
 
     async def main(loop: VirtualLoop) -> Printed:
         with Job.open(job_path) as job:
-            world = await build_world(
-                bench, settings=bed_settings(scenario, job), faults=scenario.schedule(), seed=seed
-            )
+            run_dir.mkdir(parents=True, exist_ok=True)
+            twin: str | Path = bench
+            if world_machine is not None:
+                twin = run_dir / "world.toml"
+                twin.write_text(world_machine((MACHINES / f"{bench}.toml").read_text(encoding="utf-8")), "utf-8")
+            world = await build_world(twin, settings=bed_settings(scenario, job), faults=scenario.schedule(), seed=seed)
             bystander = Bystander(loop, world, Operator())
             outcome, error = None, None
             try:
-                run_dir.mkdir(parents=True, exist_ok=True)
                 toml = run_dir / "machine.toml"
                 toml.write_text(machine(machine_file(bench, world.urls)), encoding="utf-8")
                 acting = asyncio.ensure_future(script(bystander)) if script else None

@@ -103,6 +103,7 @@ BAD_VALUES = [
     ("devices.motion", "stale_after_s", ["0.0"]),
     ("devices.beam", "kind", ['"laser"']),
     ("devices.beam", "unit", ["0", "248"]),
+    ("devices.motion", "emergency_parser", ["0", '"absent"']),
     ("devices.motion", "home_check_layers", ["-1", "1001"]),
     ("devices.motion", "home_check_mm", ["0.0", "5.1"]),
     ("devices.beam", "poll_hz", ["0.0", "50.1"]),
@@ -190,6 +191,13 @@ def test_a_wait_for_light_that_nobody_asks_for_is_refused(tmp_path: Path) -> Non
     text = LAB.replace("irradiance_min_w_m2 = 600.0", "")
     assert "wait_s_max is for what" in refusal(tmp_path, text)
     assert load_machine_text(tmp_path, text.replace("wait_s_max = 1800.0", "")).devices.pyranometer is not None
+
+
+@pytest.mark.parametrize("machine", ["bench_grbl", "bench_rrf"])
+def test_an_emergency_parser_is_a_matter_of_marlin_alone(tmp_path: Path, machine: str) -> None:
+    text = (MACHINES / f"{machine}.toml").read_text(encoding="utf-8")
+    said = refusal(tmp_path, set_key(text, "devices.motion", "emergency_parser", "false"))
+    assert "devices.motion: emergency_parser = false is for kind 'marlin'" in said
 
 
 def load_machine_text(tmp_path: Path, text: str) -> MachineConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -17,7 +18,7 @@ def virtually(main: Callable[[], Awaitable[None]]) -> None:
 
 
 async def gantry() -> tuple[MotionController, FakeMarlin]:
-    link, peer = await talk()
+    link, peer = await talk(emergency_parser=True)
     place = {"X": 0.0, "Y": 0.0, "Z": 0.0}
 
     def act(number: int, text: str) -> list[str] | None:
@@ -79,6 +80,29 @@ def test_a_position_that_cannot_be_read_is_an_error() -> None:
     virtually(main)
 
 
+def test_a_capability_whose_line_was_lost_is_asked_for_again() -> None:
+    async def main() -> None:
+        motion, peer = await gantry()
+        motion.link.identity.capabilities.pop("EMERGENCY_PARSER")
+        assert motion.stop_queues
+        await motion.identify()
+        assert not motion.stop_queues and peer.taken.count("M115") == 1
+
+    virtually(main)
+
+
+def test_a_board_without_emergency_parser_is_refused_unless_it_is_accepted() -> None:
+    async def main() -> None:
+        link, _ = await talk(emergency_parser=False)
+        with pytest.raises(Rejected, match=r"does not say Cap:EMERGENCY_PARSER:1.*emergency_parser = false"):
+            await MotionController(link).identify()
+        motion = MotionController(link, needs_emergency_parser=False)
+        await motion.identify()
+        assert motion.stop_queues
+
+    virtually(main)
+
+
 def test_safe_switches_off_and_halts_what_does_not_answer() -> None:
     async def main() -> None:
         motion, peer = await gantry()
@@ -86,12 +110,42 @@ def test_safe_switches_off_and_halts_what_does_not_answer() -> None:
         await motion.safe()
         assert peer.taken.count("M5") == 2
         peer.on_line = lambda number, text: []
-        with pytest.raises(LinkTimeout, match="halted by M112"):
+        with pytest.raises(LinkTimeout, match=r"it was halted \(M112\), and says so"):
             await motion.safe()
         assert b"M112" in peer.raw_lines
         await motion.safe()
-        with pytest.raises(DeviceHalted):
+        with pytest.raises(DeviceHalted, match="has halted"):
             await motion.wait_idle()
+
+    virtually(main)
+
+
+@pytest.mark.parametrize("verb", ["safe", "quick_stop"])
+def test_a_halt_that_nobody_confirmed_is_not_said_to_have_been(verb: str) -> None:
+    async def main() -> None:
+        motion, peer = await gantry()
+        peer.deaf = True
+        with pytest.raises(LinkTimeout, match="M112 was sent and nobody confirmed it: it may still be moving") as told:
+            await getattr(motion, verb)()
+        assert "halted" not in str(told.value) and "M112" in str(peer.raw_lines[-1])
+        with pytest.raises(DeviceHalted, match="is not confirmed yet"):  # nor is it taken for safe when asked again
+            await getattr(motion, verb)()
+        peer.deaf = False
+        peer.say("Error:Printer halted. kill() called!")
+        await asyncio.sleep(0.1)
+        await getattr(motion, verb)()
+
+    virtually(main)
+
+
+def test_a_quick_stop_that_is_not_answered_ends_in_a_halt_that_is() -> None:
+    async def main() -> None:
+        motion, peer = await gantry()
+        peer.on_line = lambda number, text: []
+        with pytest.raises(LinkTimeout, match="did not come to rest within 20 s of the stop; it was halted") as told:
+            await motion.quick_stop()
+        assert motion.stop_report == str(told.value) and peer.raw_lines.count(b"M410") == 16
+        await motion.quick_stop()
 
     virtually(main)
 
@@ -103,5 +157,7 @@ def test_stop_is_at_once() -> None:
         assert peer.raw_lines[-2] == b"M112"
         with pytest.raises(DeviceHalted, match="software stop"):
             await motion.position()
+        await asyncio.sleep(0.1)
+        await motion.safe()  # by then it has said that it halted
 
     virtually(main)

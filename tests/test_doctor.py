@@ -87,6 +87,13 @@ def test_wires_that_answer_open_and_get_no_byte(tmp_path: Path) -> None:
     assert any("polling takes" in check.what for check in checks)
 
 
+def test_how_a_board_without_emergency_parser_stops_is_said_behind_its_bound(tmp_path: Path) -> None:
+    path = Path(machine_file(tmp_path))
+    path.write_text(path.read_text(encoding="utf-8").replace('"marlin"', '"marlin"\nemergency_parser = false'), "utf-8")
+    (told,) = [check.what for check in asyncio.run(machine_checks(str(path))) if "on the wire of motion" in check.what]
+    assert "heard when its queue frees (up to 16 planned moves: no EMERGENCY_PARSER)" in told
+
+
 def test_each_wire_that_does_not_open_has_its_sentence_and_advice(tmp_path: Path) -> None:
     (tmp_path / "no_port").write_text("a file", encoding="utf-8")
     found = wire_checks(

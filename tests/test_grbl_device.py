@@ -138,6 +138,20 @@ def test_after_a_failure_it_is_safe_if_its_reset_was_seen_and_says_so_if_not(ver
     virtually(lambda: main(False))
 
 
+@pytest.mark.parametrize("confirms", [True, False])
+def test_a_laser_that_is_not_switched_off_in_time_is_reset_and_that_is_said_only_if_it_was(confirms: bool) -> None:
+    async def main() -> None:
+        motion, peer = await gantry()
+        motion.link.beam_off = lambda: asyncio.sleep(1e9)  # type: ignore[method-assign]
+        if not confirms:
+            asyncio.get_running_loop().call_later(9.9, setattr, peer, "deaf", True)
+        said = "within 10 s: it was reset, and stands" if confirms else "It did not confirm its reset: switch it off"
+        with pytest.raises(LinkTimeout if confirms else DeviceHalted, match=said):
+            await motion.safe()
+
+    virtually(main)
+
+
 def test_stop_is_at_once_and_safe_afterwards() -> None:
     async def main() -> None:
         motion, peer = await gantry()

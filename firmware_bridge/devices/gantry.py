@@ -36,10 +36,18 @@ class Gantry(ABC):
     on_button: Callable[[str], None] | None = None
     """Called with what the board's own buttons ask of its host, where its firmware has words for that."""
 
+    stop_report = ""
+    """What a person must know of how the last quick stop went; empty for nothing."""
+
     def __init__(self, travel_mm: Place, speed_mm_s_max: float, name: str) -> None:
         self.name = name
         self.travel_mm = travel_mm
         self.speed_mm_s_max = speed_mm_s_max
+
+    @property
+    def stop_queues(self) -> bool:
+        """Whether a stop waits its turn on the board, behind lines that wait for planned moves to end."""
+        return False
 
     @abstractmethod
     async def position(self) -> Place:

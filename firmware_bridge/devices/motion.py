@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from firmware_bridge.devices.gantry import SPEED_MM_S, TRAVEL_MM, Gantry, Place
-from firmware_bridge.errors import DeviceHalted, LinkError, LinkTimeout, Unverified, WrongModel
+from firmware_bridge.errors import LinkError, LinkTimeout, Rejected, Unverified, WrongModel
 from firmware_bridge.links.line_framing import parse_end_switches, parse_position
 from firmware_bridge.links.marlin import MarlinLink, StreamJournal
 
@@ -21,7 +21,8 @@ PLANNED_MOVES = 16  # of Marlin's planner, and more than Grbl's 15
 
 
 class MotionController(Gantry):
-    """`travel_mm`: the end of each axis, from 0; `speed_mm_s_max` bounds jogging.
+    """`travel_mm`: the end of each axis, from 0; `speed_mm_s_max` bounds jogging. `needs_emergency_parser`: a board
+    built without EMERGENCY_PARSER, which hears a stop in its turn, is refused.
 
     Whether it was homed since its power-up the firmware does not tell: `home` it, or `take_as_homed`.
     """
@@ -32,18 +33,28 @@ class MotionController(Gantry):
         *,
         travel_mm: Place = TRAVEL_MM,
         speed_mm_s_max: float = SPEED_MM_S,
+        needs_emergency_parser: bool = True,
         name: str = "motion",
     ) -> None:
         super().__init__(travel_mm, speed_mm_s_max, name)
         self.link = link
         link.on_action = self._pressed
+        self.needs_emergency_parser = needs_emergency_parser
         self._is_homed = False
 
     async def identify(self) -> dict[str, str]:
-        """M115's fields. WrongModel if the firmware is not Marlin."""
+        """M115's fields. WrongModel if the firmware is not Marlin; Rejected if it lacks an EMERGENCY_PARSER."""
         firmware = self.link.identity.fields.get("FIRMWARE_NAME", "")
         if not firmware.startswith("Marlin"):
             raise WrongModel(f"{self.name}: the firmware calls itself '{firmware or 'nothing'}', and not Marlin.")
+        if self.stop_queues:
+            await self.link.ask_identity()  # a capability is not said to lack because a line was lost
+        if self.stop_queues and self.needs_emergency_parser:
+            raise Rejected(
+                f"{self.name}: the board's M115 does not say Cap:EMERGENCY_PARSER:1. On such a board a stop waits until"
+                f" its queue frees, up to {PLANNED_MOVES} planned moves. Build its firmware with EMERGENCY_PARSER, or"
+                " accept that: emergency_parser = false in the machine file's [devices.motion]."
+            )
         await self.link.command(b"G21")  # millimetres
         await self.link.command(b"G90")  # absolute
         return dict(self.link.identity.fields)
@@ -153,6 +164,11 @@ class MotionController(Gantry):
         return False
 
     @property
+    def stop_queues(self) -> bool:
+        """Whether a stop waits its turn on the board: M115 does not say that it has an EMERGENCY_PARSER."""
+        return not self.link.capabilities.get("EMERGENCY_PARSER", False)
+
+    @property
     def planned_moves(self) -> int:
         """How many moves the board may hold that it has taken and not carried out."""
         return PLANNED_MOVES
@@ -167,28 +183,30 @@ class MotionController(Gantry):
         return asyncio.get_running_loop().time() - self.link.heard_s
 
     async def safe(self) -> None:
-        """Beam off at the controller. Halted firmware is safe already; one that does not answer is halted (M112)."""
-        if isinstance(self.link.error, DeviceHalted):
+        """Beam off at the controller. Firmware that says it has halted is safe already; one that does not answer is
+        told to (M112), and LinkTimeout says whether it did."""
+        if self.link.has_halted:
             return
         try:
             async with asyncio.timeout(LASER_OFF_TIMEOUT_S):
                 await self.link.command(b"M5", timeout_s=LASER_OFF_TIMEOUT_S)
         except TimeoutError as error:
-            self.link.emergency_stop()
             raise LinkTimeout(
-                f"{self.name} did not switch its laser output off within {LASER_OFF_TIMEOUT_S:g} s: it was halted by "
-                "M112. Reset it and home again."
+                f"{self.name} did not switch its laser output off within {LASER_OFF_TIMEOUT_S:g} s;"
+                f" {await self._halt()}"
             ) from error
 
     async def quick_stop(self) -> None:
         """Stop where it is and drop what is planned (M410), again and again until the queue is empty; then S = 0.
 
         The position survives in the firmware but for steps lost by the sudden stop: home before going on. Firmware that
-        goes on moving after `QUICK_STOP_LIMIT_S` is halted (M112).
+        has not answered within `QUICK_STOP_LIMIT_S` is told to halt (M112), and LinkTimeout says whether it did.
+        `stop_report` tells of a stop that had to wait its turn.
         """
-        if isinstance(self.link.error, DeviceHalted):
+        if self.link.has_halted:
             return
-        self._is_homed = False
+        self._is_homed, self.stop_report = False, ""
+        asked_s = asyncio.get_running_loop().time()
         off = asyncio.ensure_future(self.link.command(b"M5", timeout_s=QUICK_STOP_LIMIT_S))
         try:
             for _ in range(round(QUICK_STOP_LIMIT_S / QUICK_STOP_EVERY_S)):
@@ -196,15 +214,27 @@ class MotionController(Gantry):
                 await asyncio.wait({off}, timeout=QUICK_STOP_EVERY_S)
                 if off.done():
                     off.result()
+                    if not self.needs_emergency_parser and self.stop_queues:
+                        took_s = asyncio.get_running_loop().time() - asked_s
+                        self.stop_report = (
+                            f"{self.name} went on for up to {took_s:.1f} s after the stop, which its board hears in its"
+                            " turn"
+                        )
                     return
         finally:
             off.cancel()
-        self.link.emergency_stop()
-        raise LinkTimeout(
-            f"{self.name} went on moving for {QUICK_STOP_LIMIT_S:g} s after it was told to stop; it was halted (M112)."
+        self.stop_report = (
+            f"{self.name} did not come to rest within {QUICK_STOP_LIMIT_S:g} s of the stop; {await self._halt()}"
         )
+        raise LinkTimeout(self.stop_report)
+
+    async def _halt(self) -> str:
+        """M112, and what is known of it: the end of a sentence."""
+        if await self.link.halt():
+            return "it was halted (M112), and says so. Reset it and home again."
+        return "M112 was sent and nobody confirmed it: it may still be moving. Cut its power, then home again."
 
     def stop(self) -> None:
-        """The software stop: M112, at once. Afterwards the position is unknown and the firmware needs a reset."""
+        """The software stop: M112, sent at once. Afterwards the position is unknown and the firmware needs a reset."""
         self._is_homed = False
         self.link.emergency_stop()

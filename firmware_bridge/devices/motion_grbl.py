@@ -160,9 +160,10 @@ class GrblMotionController(Gantry):
                 await self.link.beam_off()
         except TimeoutError as error:
             self.link.emergency_stop()
+            await self._is_down()  # raises where nobody confirms the reset
             raise LinkTimeout(
-                f"{self.name} did not switch its laser output off within {LASER_OFF_TIMEOUT_S:g} s: it was reset. Open "
-                "the line again and home."
+                f"{self.name} did not switch its laser output off within {LASER_OFF_TIMEOUT_S:g} s: it was reset, and"
+                " stands. Open the line again and home."
             ) from error
 
     async def quick_stop(self) -> None:

@@ -172,7 +172,7 @@ class RepRapMotionController(Gantry):
 
     async def safe(self) -> None:
         """No beam from the controller: at rest it gives none. A board that does not come to rest in time, or whose link
-        has failed, is halted (M112), and says so, or this raises."""
+        has failed, is told to halt (M112) until it says that it has, or this raises."""
         if self.link.error is None:
             try:
                 async with asyncio.timeout(LASER_OFF_TIMEOUT_S):

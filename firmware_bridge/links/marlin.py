@@ -45,6 +45,8 @@ from firmware_bridge.transport import Transport, open_transport
 __all__ = ["MarlinCounters", "MarlinLink", "StreamJournal"]
 
 COMMAND_QUEUE_MAX = 32
+HALT_ANSWER_S = 1.0
+"""A board that hears M112 when its bytes come says its last words at once: so long they are waited for."""
 _SLOW_COMMANDS = {b"G28": 120.0, b"G29": 300.0, b"G4": 120.0, b"M109": 300.0, b"M190": 300.0, b"M400": 120.0}
 
 
@@ -61,6 +63,7 @@ class MarlinLink:
         self._transport: Transport | None = None
         self._splitter = LineSplitter()
         self._error: BridgeError | None = None
+        self._last_words: asyncio.Future[None] = self._loop.create_future()
         self._boot: Boot | None = None
         self._temperature_text = ""
         self._stopped_by = ""
@@ -99,6 +102,10 @@ class MarlinLink:
             self._boot = None
         self._raise_if_failed()
         self._talk.begin(boot)
+        await self.ask_identity()
+
+    async def ask_identity(self) -> None:
+        """Who answers and what it is capable of (M115), anew: its lines have no checksum, and one may be lost."""
         self.identity = parse_identity(await self.command(b"M115"))
 
     def close(self) -> None:
@@ -114,6 +121,11 @@ class MarlinLink:
     def error(self) -> BridgeError | None:
         """Why this link is unusable, or None."""
         return self._error
+
+    @property
+    def has_halted(self) -> bool:
+        """Whether the firmware itself has said that it halted: a stop that was only sent is no proof."""
+        return self._last_words.done()
 
     @property
     def capabilities(self) -> dict[str, bool]:
@@ -218,13 +230,20 @@ class MarlinLink:
         finally:
             self._fail(
                 DeviceHalted(
-                    f"the software stop (M112) was sent to {self._url}: the firmware halts, its position is unknown; "
-                    "reset it and home again."
+                    f"the software stop (M112) was sent to {self._url} and is not confirmed yet; its position is "
+                    "unknown. See that the machine stands, reset the firmware and home again."
                 )
             )
 
+    async def halt(self) -> bool:
+        """`emergency_stop`, and whether the firmware says within `HALT_ANSWER_S` that it has halted."""
+        self.emergency_stop()
+        await asyncio.wait({self._last_words}, timeout=HALT_ANSWER_S)
+        return self.has_halted
+
     def quick_stop(self) -> None:
-        """M410, raw, ahead of everything queued: with EMERGENCY_PARSER the firmware drops what it has planned at once.
+        """M410, raw, ahead of everything queued: with EMERGENCY_PARSER the firmware drops what it has planned at once,
+        without it when it comes to read that line.
 
         Lines that wait in the firmware's queue are carried out after it: ask again until a later command is answered.
         """
@@ -258,7 +277,9 @@ class MarlinLink:
         talk = self._talk
         talk.heard_s = self._loop.time()
         for line in self._splitter.feed(data):
-            if line[:2] == b"ok" and self._boot is None:
+            if self._error is not None:
+                self._hear_last_words(clean(line))
+            elif line[:2] == b"ok" and self._boot is None:
                 if (numbers := parse_numbered_ok(line)) is not None:  # nearly every line of a stream
                     talk.numbered_ok(*numbers)
                 elif line == b"ok" or line == b"ok\r":
@@ -267,9 +288,8 @@ class MarlinLink:
                     self._on_line(clean(line))
             elif line:
                 self._on_line(clean(line))
-            if self._error is not None:
-                return
-        talk.feed()
+        if self._error is None:
+            talk.feed()
 
     def connection_lost(self, error: TransportError | None) -> None:
         """The transport is gone."""
@@ -306,13 +326,8 @@ class MarlinLink:
             )
         elif "system stopped" in text:  # MINTEMP, MAXTEMP, ...: the cause, said before the end
             self._stopped_by = text.removeprefix("Error:")
-        elif "kill() called" in text or text.startswith("!!") or "Printer halted" in text:
-            self._fail(
-                DeviceHalted(
-                    f"the firmware on {self._url} has halted ('{self._stopped_by or text}'): it obeys nothing "
-                    "until it is reset, and its position is unknown. Find the cause, reset it, home again."
-                )
-            )
+        elif self._hear_last_words(text):
+            return
         elif text.startswith("//action:"):
             if self.on_action is not None:
                 self.on_action(text.removeprefix("//action:").strip())
@@ -325,6 +340,21 @@ class MarlinLink:
             self._on_temperature(text)
         else:
             talk.report(text)
+
+    def _hear_last_words(self, text: str) -> bool:
+        """Whether this line says that the firmware has halted: all that is listened for on a link that has failed."""
+        if not ("kill() called" in text or text.startswith("!!") or "Printer halted" in text):
+            return False
+        if not self._last_words.done():
+            self._last_words.set_result(None)
+        halted = DeviceHalted(
+            f"the firmware on {self._url} has halted ('{self._stopped_by or text}'): it obeys nothing "
+            "until it is reset, and its position is unknown. Find the cause, reset it, home again."
+        )
+        if isinstance(self._error, DeviceHalted):
+            self._error = halted  # was only asked for until now
+        self._fail(halted)
+        return True
 
     def _on_temperature(self, text: str) -> None:
         self._temperature_text = text

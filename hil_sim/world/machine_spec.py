@@ -49,11 +49,14 @@ class MotionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class MarlinSpec(MotionSpec, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="marlin"):
-    """A Marlin board with a laser build; `debug_commands`: it obeys OctoPrint's `!!DEBUG:` lines."""
+    """A Marlin board with a laser build; `debug_commands`: it obeys OctoPrint's `!!DEBUG:` lines; `emergency_parser`:
+    it is built with that option; `command_buffer`: so many lines wait behind its planner (BUFSIZE)."""
 
     speed_mm_s: float
     acceleration_mm_s2: float
     debug_commands: bool = False
+    emergency_parser: bool = True
+    command_buffer: Annotated[int, Meta(ge=1, le=64)] = 4
 
     def board(self, gantry: Gantry, baud: int | None) -> MarlinEmulator:
         """The board that drives `gantry`."""
@@ -63,6 +66,8 @@ class MarlinSpec(MotionSpec, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             acceleration_mm_s2=self.acceleration_mm_s2,
             reset_on_open=self.reset_on_open,
             debug_commands=self.debug_commands,
+            emergency_parser=self.emergency_parser,
+            command_buffer=self.command_buffer,
         )
         return MarlinEmulator(gantry, build)
 
