@@ -64,16 +64,11 @@ def test_the_first_schedules_of_this_version_are_these() -> None:
     assert (shipped.version, found) == (VERSION, FIRST)
 
 
-VERSION = 4
+VERSION = 5
 FIRST = [
-    [("delay", "motion.to_device", 15)],
-    [
-        ("drop", "motion.to_device", 49),
-        ("noise", "motion.to_device", None),
-        ("flip", "motion.to_host", 40),
-        ("insert", "motion.to_host", 60),
-    ],
-    [("streak", "recoater.feed", 0)],
+    [("duplicate", "motion.to_device", 12)],
+    [("noise", "motion.to_host", None), ("streak", "recoater.feed", 0)],
+    [("swap", "motion.to_host", 42)],
 ]
 
 
