@@ -120,7 +120,7 @@ class ProcessCrew:
 def _serve(pipe: connection.Connection, function: bytes) -> None:
     """A worker process: items in, replies out, until the pipe is closed at the other end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: who started us ends us
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, _leave)
     try:
         work = pickle.loads(function)
     except Exception as error:
@@ -134,6 +134,12 @@ def _serve(pipe: connection.Connection, function: bytes) -> None:
                 pipe.send(reply)
             except (pickle.PicklingError, TypeError, AttributeError) as error:
                 pipe.send(f"its result cannot travel: {error}")
+
+
+def _leave(_number: int, _frame: object) -> None:
+    """Told to end in mid-work: it cleans up, and what breaks off with it is nobody's news, on no one's terminal."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    sys.exit(1)
 
 
 @contextlib.contextmanager
