@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hil_helpers import SHORT, generator, scripted
+from hil_helpers import SHORT, Scripted, generator, scripted
 
 from hil_sim.harness import trials
 from hil_sim.harness.campaign import (
@@ -30,10 +30,11 @@ from hil_sim.harness.campaign import (
 )
 from hil_sim.harness.cluster import InterruptedShards, ShardError, in_batches
 from hil_sim.harness.digest import RunDigest
+from hil_sim.harness.following import Following, Marked
 from hil_sim.harness.generator import drawn, load_generator
 from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.small_job import bench_subject
-from hil_sim.harness.subjects import Run, SubjectError
+from hil_sim.harness.subjects import Run, Stopped, SubjectError
 from hil_sim.harness.trials import CRASHED, reason_kind, tried
 from hil_sim.virtual_time import SimDeadlock
 from hil_sim.world.faults import Fault, FaultSchedule
@@ -109,6 +110,15 @@ def test_a_schedule_that_cannot_strike_in_time_is_given_up(tmp_path: Path, task:
     blind = Task(_NeverStruck(silent.rule), generator(tmp_path, ONE_DROP), ground)
     with pytest.raises(SubjectError, match="seed 4 draws no schedule"):
         judge_seed(blind, 4)
+
+
+class _StopsLate(Scripted):
+    """Stopped at 100 s with all of the seed's faults, at 200 s with fewer."""
+
+    def run(self, schedule: FaultSchedule, seed: int, *, until_s: float | None = None, **options: Any) -> Run:
+        if until_s is not None and until_s < 200.0:
+            raise Stopped(f"stopped at {until_s:g} s")
+        return super().run(schedule, seed, **options)
 
 
 TWO_THAT_MAY_IDLE = (
@@ -227,7 +237,7 @@ def judged_of_three(tmp_path: Path, rule: Any) -> tuple[Row, list[Fault]]:
     return judge_seed(task, seed), list(drawn(three, task.ground, seed, 0).faults)
 
 
-@pytest.mark.parametrize(("unmended", "runs"), [(1, 2), (2, 3), (3, 3)])
+@pytest.mark.parametrize(("unmended", "runs"), [(1, 3), (2, 3), (3, 2)])
 def test_the_cause_of_a_stop_is_the_first_strike_after_which_it_comes_without_the_later_ones(
     unmended: int, runs: int, tmp_path: Path
 ) -> None:
@@ -242,13 +252,49 @@ def test_the_cause_of_a_stop_is_the_first_strike_after_which_it_comes_without_th
 def test_a_run_of_fewer_faults_that_goes_wrong_counts_instead(tmp_path: Path) -> None:
     ends = {1: Verdict.EXACT, 2: Verdict.SILENT, 3: Verdict.DETECTED}
     row, drawn_faults = judged_of_three(tmp_path, lambda faults: (ends[faults], "so"))
-    assert (row.verdict, row.runs, row.cause, row.noticed_s) == ("SILENT", 3, None, None)
+    assert (row.verdict, row.runs, row.cause, row.noticed_s) == ("SILENT", 2, None, None)
     assert row.faults == [fault.to_dict() for fault in drawn_faults[:2]]
 
 
 def test_a_run_that_was_not_stopped_has_no_cause(tmp_path: Path) -> None:
     row, _ = judged_of_three(tmp_path, lambda faults: (Verdict.EXACT, "fine"))
     assert row.cause is None and row.latency_s is None and row.runs == 1
+
+
+# ---- runs that follow an earlier one
+
+
+def test_a_run_that_goes_another_way_is_ended_as_soon_as_it_parts() -> None:
+    struck = FaultSchedule((Fault("flip", "motion.to_device", at_chunk=8),))
+    first = Marked()
+    assert tried(SHORT, struck, 0, heard=first).run is not None
+    clean = Following(first.marks)
+    with pytest.raises(Stopped, match="it parts from the earlier run"):
+        tried(SHORT, FaultSchedule(), 0, heard=clean)
+    assert 8 < clean.chunks < first.chunks / 2
+
+
+def test_a_run_that_goes_the_same_way_comes_to_its_end() -> None:
+    first = Marked()
+    earlier = tried(SHORT, FaultSchedule(), 3, heard=first)
+    again = tried(SHORT, FaultSchedule(), 3, heard=Following(first.marks))
+    assert earlier.run is not None and again.run is not None and again.run.digest == earlier.run.digest
+    assert len(first.marks) == first.chunks // 8 > 5
+
+
+def test_a_run_that_goes_on_where_the_earlier_one_had_ended_is_ended() -> None:
+    first = Marked()
+    tried(SHORT, FaultSchedule(), 0, heard=first)
+    with pytest.raises(Stopped):
+        tried(SHORT, FaultSchedule(), 0, heard=Following(first.marks[:-3]))
+
+
+def test_a_run_of_fewer_faults_that_goes_on_longer_was_not_stopped_for_them(tmp_path: Path) -> None:
+    """Stopped at last, but long after the whole run had been: what stopped that was the later fault."""
+    three = generator(tmp_path, THREE)
+    subject = _StopsLate(lambda faults, length: (Verdict.DETECTED, f"stopped by {len(faults)}"))
+    row = judge_seed(Task(subject, three, prepare(scripted(_exact), three).ground), 0)
+    assert row.cause == (len(row.faults) - 1.0, "drop") and row.runs == 2 and len(row.faults) > 1
 
 
 # ---- runs that do not come to their end

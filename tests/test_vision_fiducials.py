@@ -14,8 +14,17 @@ from vision_helpers import Bed, mountings
 from hil_sim.world.scene import CameraPose, Scene, ScenePlate, jpeg
 from vision.camera_model import BENCH_CAMERA, CameraModel
 from vision.fiducials import find_fiducials
-from vision.opencv import PictureError, decode, detect_markers_of, encode, spots
-from vision.rectify import BENCH_FIDUCIALS, PlateGeometry, rectify
+from vision.opencv import (
+    PictureError,
+    decode,
+    detect_markers,
+    detect_markers_of,
+    encode,
+    glimpse_markers,
+    spots,
+    window_of,
+)
+from vision.rectify import BENCH_FIDUCIALS, PlateGeometry, _lookup, rectify
 
 PLATE = PlateGeometry()
 LEVEL = Bed().maps()
@@ -53,6 +62,37 @@ def test_corners_and_the_straightened_plate_lie_where_they_truly_are():
     assert np.abs(off).max() < 0.3
     assert max(rms_mm) < 0.06
     assert np.max(plate_mm) < 0.06
+
+
+def test_between_the_nodes_of_its_lookup_the_plate_lies_where_the_lens_puts_it():
+    """Within 0.003 px, of the bench's lens and of one bent three times as much."""
+    for camera in (BENCH_CAMERA, CameraModel(1640.0, (640.0, 479.0), (1280, 960), k1=-0.18)):
+        plate = PlateGeometry(camera=camera)
+        tilted = np.array([[3.9, 0.05, 150.0], [0.04, -3.9, 780.0], [1e-5, -2e-5, 1.0]])
+        u, v = _lookup(tilted, plate)
+        rows, columns = plate.shape
+        x, y = np.meshgrid((np.arange(columns) + 0.5) * 0.25, 150.0 - (np.arange(rows) + 0.5) * 0.25)
+        lifted = np.stack([x, y, np.ones_like(x)], axis=-1) @ tilted.T
+        seen = camera.distort(lifted[..., :2] / lifted[..., 2:])
+        assert np.abs(np.stack([u, v], axis=-1) - seen).max() < 3e-3
+
+
+def test_a_glimpse_finds_the_markers_where_a_whole_look_does():
+    for seed, pose in enumerate(mountings(6, seed=3)):
+        grey = cv2.cvtColor(Scene(pose=pose, seed=seed % 2).picture(LEVEL, shot=seed, powder=seed), cv2.COLOR_BGR2GRAY)
+        (ids, corners), (all_ids, all_corners) = glimpse_markers(grey), detect_markers(grey)
+        assert sorted(ids) == sorted(all_ids) == [0, 1, 2, 3]
+        assert np.abs(corners[np.argsort(ids)] - all_corners[np.argsort(all_ids)]).max() < 1.5
+
+
+def test_markers_too_small_for_a_glimpse_are_found_all_the_same():
+    small = np.full((200, 300), 230, np.uint8)
+    dictionary = cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_4X4_50)
+    for number in range(4):
+        top, left = 20 + 90 * (number // 2), 20 + 150 * (number % 2)
+        small[top : top + 16, left : left + 16] = cv2.aruco.generateImageMarker(dictionary, number, 16)
+    assert set(glimpse_markers(small)[0].tolist()) < {0, 1, 2, 3}
+    assert find_fiducials(cv2.cvtColor(small, cv2.COLOR_GRAY2BGR), (0, 1, 2, 3)).ids == (0, 1, 2, 3)
 
 
 def test_a_lens_that_is_not_calibrated_is_noticed_or_harmless():
@@ -144,6 +184,26 @@ def test_models_and_plates_that_cannot_be_are_refused():
 def test_a_picture_of_pure_noise_is_made_to_fit():
     noise = np.random.default_rng(0).integers(0, 256, (600, 1000, 3), dtype=np.uint8)
     assert len(encode(noise, 60_000)) <= 60_000
+
+
+def test_a_window_is_widened_as_far_as_the_picture_goes():
+    mask = np.zeros((20, 30), bool)
+    assert window_of(mask, 3) == (slice(0, 0), slice(0, 0))
+    mask[2:5, 27:29] = True
+    assert window_of(mask) == (slice(2, 5), slice(27, 29))
+    assert window_of(mask, 4) == (slice(0, 9), slice(23, 30))
+
+
+@given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 29)), max_size=40), st.integers(1, 4))
+def test_spots_of_a_window_are_those_of_the_whole_picture(places, least_px):
+    mask = np.zeros((20, 30), bool)
+    for place in places:
+        mask[place] = True
+    _, labels, table, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    whole = sorted(tuple(row) for row in table[1:].tolist() if row[4] >= least_px)
+    kept, found = spots(mask, least_px)
+    assert sorted(tuple(row) for row in found.tolist()) == whole
+    assert (kept == np.isin(labels, [n for n in range(1, len(table)) if table[n][4] >= least_px])).all()
 
 
 def test_spots_keep_the_large_and_drop_the_small():

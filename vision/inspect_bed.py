@@ -12,6 +12,7 @@ than about 0.2 mm is not seen.
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vision.opencv import Picture, PictureError, decode, draw_loops, encode, fill_loops, spots
+from vision.opencv import Picture, PictureError, Window, decode, draw_loops, encode, fill_loops, spots, window_of
 from vision.rectify import PlateGeometry, Rectified, rectify
 
 # Darker than its expected brightness by this much is thin. Grain, clumps and lines leave 2.2 % after SMOOTH_MM
@@ -30,9 +31,6 @@ THIN_DARKNESS = 0.12
 SMOOTH_MM = 1.25
 # Smaller spots are clumps and noise: the largest on 80 good beds of 375 cm2 each was 1.2 mm2.
 SPOT_MIN_MM2 = 4.0
-# Uneven light that four markers cannot tell (vignetting) is fitted by a second-order surface, and may correct by this
-# much only: a wide hollow must not be explained away as light.
-FLAT_FIELD_MAX = 0.10
 # Brighter than powder can be: glare, or a thing lying on the bed. In thin layers and in glow nothing is brighter than
 # powder.
 BRIGHT = 1.30
@@ -86,8 +84,10 @@ class Region:
         reach = self.margin_mm / plate.mm_per_px
         if reach < 0.5 or not inside.any():
             return inside
-        away = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 5)
-        return np.asarray(away <= reach, np.bool_)
+        near = window_of(inside, math.ceil(reach) + 1)
+        away = cv2.distanceTransform((~inside[near]).astype(np.uint8), cv2.DIST_L2, 5)
+        inside[near] = away <= reach
+        return inside
 
 
 @dataclass(frozen=True)
@@ -148,17 +148,15 @@ def inspect_powder(
     region_mm2 = float(inside.sum() * pixel_mm2)
     try:
         view = rectify(image, plate)
-        tone = _tone(view, plate)
-        flat = tone / _flat_field(tone, plate)
-        _refuse_unfit(view, flat, inside, plate)
-        _refuse_same_grain(flat, inside, reference, plate)
+        _refuse_unfit(view, inside)
+        _refuse_same_grain(view, inside, reference)
     except PictureError as error:
         return LayerInspection(
             "powder", "unknown", str(error), region_mm2, 0.0, region_mm2, picture_jpeg=_as_seen(image)
         )
 
     side = _odd(SMOOTH_MM / plate.mm_per_px)
-    smooth = cv2.blur(flat, (side, side), borderType=cv2.BORDER_REFLECT)
+    smooth = cv2.blur(view.flat, (side, side), borderType=cv2.BORDER_REFLECT)
     thin, table = spots((smooth < 1.0 - THIN_DARKNESS) & inside, round(SPOT_MIN_MM2 / pixel_mm2))
     thin_mm2 = float(thin.sum() * pixel_mm2)
     coverage = 1.0 - thin_mm2 / region_mm2 if region_mm2 else 1.0
@@ -201,8 +199,7 @@ def inspect_exposed(
             raise PictureError("there is no picture of this layer's powder to compare with")
         first, then = rectify(before, plate), rectify(after, plate)
         _refuse_glow(then, wanted)
-        tone_before, tone_after = _tone(first, plate), _tone(then, plate)
-        _refuse_unfit(first, tone_before / _flat_field(tone_before, plate), wanted, plate)
+        _refuse_unfit(first, wanted)
     except PictureError as error:
         return LayerInspection(
             "exposed",
@@ -218,13 +215,15 @@ def inspect_exposed(
         )
 
     side = _odd(SINTER_SMOOTH_MM / plate.mm_per_px)
-    ratio = cv2.blur(tone_after, (side, side)) / np.maximum(cv2.blur(tone_before, (side, side)), 0.02)
-    sintered, _ = spots(ratio < SINTERED_RATIO, round(SPOT_MIN_MM2 / pixel_mm2))
-    both, either = float((sintered & wanted).sum()), float((sintered | wanted).sum())
+    floor = np.maximum(cv2.blur(first.tone, (side, side)), np.float32(0.02))
+    sintered, _ = spots(cv2.blur(then.tone, (side, side)) < SINTERED_RATIO * floor, round(SPOT_MIN_MM2 / pixel_mm2))
+    unsintered = wanted & ~sintered
+    missing, table = spots(unsintered, round(SPOT_MIN_MM2 / pixel_mm2))
+    wanted_px, sintered_px, lost_px = (int(np.count_nonzero(mask)) for mask in (wanted, sintered, unsintered))
+    both, either = wanted_px - lost_px, sintered_px + lost_px
     iou = both / either if either else 1.0
-    missing, table = spots(wanted & ~sintered, round(SPOT_MIN_MM2 / pixel_mm2))
-    missing_mm2 = float((wanted & ~sintered).sum() * pixel_mm2)
-    excess_mm2 = float((sintered & ~wanted).sum() * pixel_mm2)
+    missing_mm2 = float(lost_px * pixel_mm2)
+    excess_mm2 = float((sintered_px - both) * pixel_mm2)
     return LayerInspection(
         "exposed",
         "ok",
@@ -242,59 +241,29 @@ def inspect_exposed(
     )
 
 
-# ---- brightness
-
-
-def _tone(view: Rectified, plate: PlateGeometry) -> NDArray[np.float32]:
-    """Brightness against level powder under the light that the markers' paper shows; green, which glow reaches last."""
-    return np.asarray(view.image[:, :, 1] / (view.light * np.float32(plate.powder_ratio)), np.float32)
-
-
-def _flat_field(tone: NDArray[np.float32], plate: PlateGeometry) -> NDArray[np.float32]:
-    """(rows, columns) f4: the light that a plane through four markers leaves out, within 1 +- FLAT_FIELD_MAX.
-
-    A second-order surface is fitted to the cells of a coarse grid that look like powder; cells far from the fit
-    (hollows, parts) lose their weight. Where less than a quarter of the plate looks like powder there is nothing to
-    fit, and 1 is returned.
-    """
-    rows, columns = tone.shape
-    grid = (max(round(plate.x_mm / 5), 4), max(round(plate.y_mm / 5), 4))
-    cells = cv2.resize(tone, grid, interpolation=cv2.INTER_AREA).ravel()
-    y, x = (np.mgrid[0 : grid[1], 0 : grid[0]].reshape(2, -1) + 0.5) / np.array([[grid[1]], [grid[0]]]) * 2 - 1
-    terms = np.column_stack([np.ones_like(x), x, y, x * x, x * y, y * y])
-    powder = np.abs(cells - 1.0) < FLAT_FIELD_MAX + 0.02
-    if powder.mean() < 0.25:
-        return np.ones((rows, columns), np.float32)
-    weight = powder.astype(float)
-    factors = np.zeros(6)
-    for _ in range(6):
-        factors = np.linalg.lstsq(terms * weight[:, None], cells * weight, rcond=None)[0]
-        off = cells - terms @ factors
-        spread = max(1.4826 * float(np.median(np.abs(off[powder]))), 0.004)
-        weight = np.sqrt(powder * np.clip(1.0 - (off / (4.0 * spread)) ** 2, 0.0, None) ** 2)
-    fitted = np.clip((terms @ factors).reshape(grid[1], grid[0]), 1 - FLAT_FIELD_MAX, 1 + FLAT_FIELD_MAX)
-    return np.asarray(
-        cv2.resize(fitted.astype(np.float32), (columns, rows), interpolation=cv2.INTER_LINEAR), np.float32
-    )
-
-
 # ---- pictures not to be judged
 
 
-def _refuse_unfit(view: Rectified, flat: NDArray[np.float32], region: NDArray[np.bool_], plate: PlateGeometry) -> None:
+# What lies around a region is looked at only as far as the widest filter reaches.
+REACH_PX = 8
+
+
+def _refuse_unfit(view: Rectified, region: NDArray[np.bool_]) -> None:
     if not region.any():
         return
-    pixel_mm2 = plate.mm_per_px**2
-    bright, _ = spots((cv2.blur(flat, (5, 5)) > BRIGHT) & region, round(SPOT_MIN_MM2 / pixel_mm2))
+    near = window_of(region, REACH_PX)
+    inside = region[near]
+    pixel_mm2 = view.plate.mm_per_px**2
+    bright, _ = spots((cv2.blur(view.flat[near], (5, 5)) > BRIGHT) & inside, round(SPOT_MIN_MM2 / pixel_mm2))
     if bright.sum() * pixel_mm2 >= BRIGHT_AREA_MM2:
         raise PictureError(
             f"{bright.sum() * pixel_mm2:.0f} mm2 to be exposed are brighter than powder can be; "
             "look for a glare, hot material or a thing lying on the bed"
         )
-    green = view.image[:, :, 1].astype(np.float32)
+    green = view.image[near][:, :, 1].astype(np.float32)
     block = (12, 12)
     spread = cv2.blur(green * green, block) - cv2.blur(green, block) ** 2
-    flat_part = float((spread[region] < GRAIN_MIN_LEVELS**2).mean())
+    flat_part = float((spread[inside] < GRAIN_MIN_LEVELS**2).mean())
     if flat_part > GRAIN_FLAT_PART_MAX:
         raise PictureError(
             f"{100 * flat_part:.0f} % of the area to be exposed show no grain at all; "
@@ -303,25 +272,28 @@ def _refuse_unfit(view: Rectified, flat: NDArray[np.float32], region: NDArray[np
 
 
 def _refuse_glow(view: Rectified, wanted: NDArray[np.bool_]) -> None:
-    excess = (view.image[:, :, 2].astype(np.float32) - view.image[:, :, 1]) / view.light
-    clipped = view.image[:, :, 1] >= 250  # so hot that green is full too
-    glowing = float(((excess > GLOW_EXCESS) | clipped)[wanted].mean()) if wanted.any() else 0.0
+    if not wanted.any():
+        return
+    near = window_of(wanted)
+    image, inside = view.image[near], wanted[near]
+    excess = (image[:, :, 2].astype(np.float32) - image[:, :, 1]) / view.light[near]
+    clipped = image[:, :, 1] >= 250  # so hot that green is full too
+    glowing = float(((excess > GLOW_EXCESS) | clipped)[inside].mean())
     if glowing > GLOW_PART_MAX:
         raise PictureError(
             f"{100 * glowing:.0f} % of the layer still glow and hide their tone; let it cool and take the picture again"
         )
 
 
-def _refuse_same_grain(
-    flat: NDArray[np.float32], region: NDArray[np.bool_], reference: Picture | bytes | None, plate: PlateGeometry
-) -> None:
+def _refuse_same_grain(view: Rectified, region: NDArray[np.bool_], reference: Picture | bytes | None) -> None:
     if reference is None or not region.any():
         return
     try:
-        earlier = _tone(rectify(reference, plate), plate)
+        earlier = rectify(reference, view.plate)
     except PictureError:
         return  # the picture before was not fit: it proves nothing, either way
-    here, there = _grain(flat)[region], _grain(earlier)[region]
+    near = window_of(region, REACH_PX)
+    here, there = (_grain(tone, near)[region[near]] for tone in (view.flat, earlier.tone))
     scale = float(np.sqrt((here * here).mean() * (there * there).mean()))
     alike = float((here * there).mean()) / scale if scale > 0 else 1.0
     if alike > SAME_GRAIN:
@@ -331,10 +303,11 @@ def _refuse_same_grain(
         )
 
 
-def _grain(tone: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What is left without forms larger than about 1.5 mm; clipped, so that the rims of parts do not outweigh the
-    grain."""
-    fine = cv2.blur(tone, (2, 2)) - cv2.blur(tone, (9, 9))
+def _grain(tone: NDArray[np.float32], near: Window) -> NDArray[np.float32]:
+    """What is left of a window without forms larger than about 1.5 mm; clipped, so that the rims of parts do not
+    outweigh the grain."""
+    seen = tone[near]
+    fine = cv2.blur(seen, (2, 2)) - cv2.blur(seen, (9, 9))
     return np.clip(fine, -0.1, 0.1)
 
 
@@ -371,9 +344,11 @@ def _report_picture(view: Rectified, plate: PlateGeometry, region: Region, marke
     """The rectified plate, the outline in green, what was found in red."""
     shown = view.image.copy()
     if marked.any():
-        shown[marked] = (0.55 * shown[marked] + 0.45 * np.array([40, 40, 255])).astype(np.uint8)
-        edges = cv2.morphologyEx(marked.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
-        shown[edges] = (40, 40, 255)
+        near = window_of(marked, 1)
+        window, spot = shown[near], marked[near]
+        window[spot] = (0.55 * window[spot] + 0.45 * np.array([40, 40, 255])).astype(np.uint8)
+        edges = cv2.morphologyEx(spot.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
+        window[edges] = (40, 40, 255)
     draw_loops(shown, [plate.to_px(loop) for loop in region.loops()], (80, 220, 60))
     return encode(shown, PICTURE_BYTES)
 

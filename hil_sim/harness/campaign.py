@@ -25,12 +25,13 @@ from control.errors import MoonkilnError
 from hil_sim.harness.cluster import InterruptedShards, ShardError, in_batches
 from hil_sim.harness.digest import Digest, RunDigest
 from hil_sim.harness.expectations import Expectation, judge_strikes
+from hil_sim.harness.following import Following, Marked
 from hil_sim.harness.generator import Generator, Ground, drawn, probe
 from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.pool import timed
-from hil_sim.harness.subjects import Run, Subject, SubjectError, scratch_folder
+from hil_sim.harness.subjects import Run, Stopped, Subject, SubjectError, scratch_folder
 from hil_sim.harness.trials import Trial, tried, unwarned
-from hil_sim.harness.unmended import first_strikes, shorter_trials
+from hil_sim.harness.unmended import STOPPED_WITHIN_S, first_strikes
 from hil_sim.world.faults import Fault, FaultSchedule
 from slicer.job import software_version
 
@@ -290,7 +291,8 @@ def _first_that_counts(task: Task, seed: int) -> Counted:
     runs = 0
     for attempt in range(ATTEMPTS_MAX):
         schedule = drawn(task.generator, task.ground, seed, attempt)
-        trial = tried(task.subject, schedule, seed)
+        heard = Marked()
+        trial = tried(task.subject, schedule, seed, heard=heard)
         runs += 1
         if trial.run is None or not trial.is_good:  # no bad run is ever left out; all of its schedule is suspect
             return trial, schedule, attempt, runs
@@ -300,8 +302,13 @@ def _first_that_counts(task: Task, seed: int) -> Counted:
         schedule = _that_struck(schedule, trial.run)
         for fault in [f for f in schedule.faults if task.generator.kinds[f.kind].may_idle]:
             less = FaultSchedule(tuple(f for f in schedule.faults if f != fault))
-            without = tried(task.subject, less, seed)
+            if not less.faults and trial.verdict == Verdict.DETECTED.value:
+                break  # a run without any is not stopped
             runs += 1
+            try:
+                without = tried(task.subject, less, seed, heard=Following(heard.marks))
+            except Stopped:
+                continue
             if not without.is_good:
                 return without, less, attempt, runs
             if without.run is not None and without.run.digest.deeds == trial.run.digest.deeds:
@@ -320,13 +327,18 @@ def _caused(task: Task, seed: int, counted: Counted) -> tuple[*Counted, tuple[fl
     run = trial.run
     if run is None or run.verdict is not Verdict.DETECTED:
         return *counted, None
-    for t_s, less, short in shorter_trials(run, schedule, lambda less: tried(task.subject, less, seed)):
+    strikes = first_strikes(run, schedule)
+    for _, less in strikes[-2::-1]:
         runs += 1
+        try:
+            short = tried(task.subject, less, seed, until_s=run.sim_s + STOPPED_WITHIN_S)
+        except Stopped:
+            break  # it goes on where the whole run had been stopped
         if not short.is_good:
             return short, less, attempt, runs, None
-        if short.verdict == Verdict.DETECTED.value:
-            return trial, schedule, attempt, runs, (t_s, less.faults[-1].kind)
-    strikes = first_strikes(run, schedule)
+        if short.verdict != Verdict.DETECTED.value:
+            break
+        strikes.pop()
     return trial, schedule, attempt, runs, (strikes[-1][0], strikes[-1][1].faults[-1].kind) if strikes else None
 
 

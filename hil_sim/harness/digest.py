@@ -61,6 +61,10 @@ class RunDigest:
         if self.log is not None and len(self.log) < LOG_CHUNKS_MAX:
             self.log.append(Chunk(t_s, point, data))
 
+    def so_far(self) -> bytes:
+        """A digest of the chunks that were heard up to now."""
+        return self._wires.copy().digest()
+
     @property
     def log_is_whole(self) -> bool:
         """Whether `log` holds all that passed: it is cut at LOG_CHUNKS_MAX."""

@@ -42,7 +42,7 @@ class SubjectError(ValueError):
 
 
 class Stopped(Exception):
-    """A run was ended at the simulated time up to which it was to be shown."""
+    """A run was ended before its end, by whoever had asked for no more of it."""
 
 
 @dataclass(frozen=True)
@@ -313,3 +313,12 @@ def stop_at(until_s: float) -> None:
         raise Stopped(f"stopped at {until_s:g} s")
 
     asyncio.get_running_loop().call_at(until_s, stop)
+
+
+def end_now(why: str) -> None:
+    """End the running loop's run with `Stopped` as soon as the present callback is through."""
+
+    def stop() -> None:
+        raise Stopped(why)
+
+    asyncio.get_running_loop().call_soon(stop)

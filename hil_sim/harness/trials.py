@@ -63,20 +63,21 @@ def tried(
     seed: int,
     *,
     heard: RunDigest | None = None,
+    until_s: float | None = None,
     pace: float | None = None,
     folder: Path | None = None,
 ) -> Trial:
-    """Run a subject under a schedule; `heard`, `pace` and `folder` as in `Subject.run`.
+    """Run a subject under a schedule; `heard`, `until_s`, `pace` and `folder` as in `Subject.run`.
 
     Raises:
         WorldError: the schedule cannot be carried out in this world: the caller's mistake, and no finding.
         ScenarioError, SubjectError, SlicerError, MoonkilnError with the exit code of bad input, MemoryError: the same
             of the scenario, the job and the machine file, as long as nobody has said a word on any wire.
-        Stopped: never; nobody asked for it.
+        Stopped: at `until_s`, or where `heard` wants no more of it.
     """
     heard = heard or RunDigest()
     try:
-        run = subject.run(schedule, seed, heard=heard, pace=pace, folder=folder)
+        run = subject.run(schedule, seed, heard=heard, until_s=until_s, pace=pace, folder=folder)
     except (WorldError, Stopped):
         raise
     except SimError as error:

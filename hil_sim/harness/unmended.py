@@ -1,12 +1,17 @@
-"""Of a run that several faults struck and that was stopped: which of them was the first that nobody mended."""
+"""Of a run that several faults struck and that was stopped: which of them was the first that nobody mended.
+
+Made again with all of its faults but the last to strike, it is the same run until that one would have struck. If it is
+not stopped as soon as the whole run was, the last was what nobody mended; else the last is left out for good and the
+next one is tried, and so on from the back: most stops come of the last strike.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 from hil_sim.harness.subjects import Run
-from hil_sim.harness.trials import Trial
 from hil_sim.world.faults import FaultSchedule
+
+STOPPED_WITHIN_S = 1.0
+"""A run of fewer faults may be made safe by so much later than the whole, and was stopped by the same."""
 
 
 def first_strikes(run: Run, schedule: FaultSchedule) -> list[tuple[float, FaultSchedule]]:
@@ -18,14 +23,3 @@ def first_strikes(run: Run, schedule: FaultSchedule) -> list[tuple[float, FaultS
             so_far = FaultSchedule((*so_far.faults, fault))
             found.append((t_s, so_far))
     return found
-
-
-def shorter_trials(
-    run: Run, schedule: FaultSchedule, make: Callable[[FaultSchedule], Trial]
-) -> Iterator[tuple[float, FaultSchedule, Trial]]:
-    """(time, schedule, trial) of a run that was stopped by one of several faults, again with its first one alone, with
-    its first two, and so on: the same run each time until the next would have struck. The strike that nobody mended is
-    the last of the first of these that is stopped too; of the whole schedule's, which is not made again, if none is.
-    """
-    for t_s, so_far in first_strikes(run, schedule)[:-1]:
-        yield t_s, so_far, make(so_far)

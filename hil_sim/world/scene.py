@@ -339,14 +339,13 @@ def _paint_marker(still: Floats, pose: CameraPose, marker: int, centre: tuple[fl
 @lru_cache(maxsize=4)
 def _grid_lookup(
     pose: CameraPose, plate: ScenePlate, origin_mm: tuple[float, float], pitch_mm: float
-) -> tuple[NDArray[np.int16], NDArray[np.uint16]]:
-    """For each pixel the place in the truth's grid (cell centres at whole numbers), in OpenCV's fast fixed-point
-    form."""
+) -> tuple[Floats, Floats]:
+    """For each pixel its column and row in the truth's grid (cell centres at whole numbers). Plain numbers: OpenCV
+    looks them up three times as fast as its fixed-point form."""
     view = _view(pose, plate)
     column = (view.x_mm - np.float32(origin_mm[0])) / np.float32(pitch_mm) - np.float32(0.5)
     row = (view.y_mm - np.float32(origin_mm[1])) / np.float32(pitch_mm) - np.float32(0.5)
-    fixed, fraction = cv2.convertMaps(column, row, cv2.CV_16SC2)
-    return np.asarray(fixed, np.int16), np.asarray(fraction, np.uint16)
+    return column, row
 
 
 @lru_cache(maxsize=8)
