@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from hil_sim.world.plant.bed import Bed
 from hil_sim.world.plant.optics import Optics
 
 EVENTS_MAX = 1_000_000
+STRIP_S = 0.5
+"""Strips that the blade leaves one after the other within this time reach the bed as one, when it leaves the last: cold
+powder lies by so much later, and the bed need not be solved up to each of them."""
 SOLID_SHARE = 0.15  # a cell counts as sintered from this share of the way between powder and solid
 
 
@@ -34,6 +37,31 @@ class BedView:
     pitch_mm: float
 
 
+@dataclass(frozen=True)
+class _Strip:
+    """Powder between two places, mm, from the strip left at `began_s` to that left at `t_s`."""
+
+    bed: Bed
+    began_s: float
+    t_s: float
+    x_from_mm: float
+    x_to_mm: float
+    plane_drop_mm: float
+    fill_fraction: float
+
+    def __call__(self) -> None:
+        self.bed.spread(self.t_s, self.x_from_mm, self.x_to_mm, self.plane_drop_mm, self.fill_fraction)
+
+    def grown(self, after: _Strip) -> _Strip | None:
+        """Both as one; None where they do not belong together."""
+        is_next = after.x_from_mm == self.x_to_mm or after.x_to_mm == self.x_from_mm
+        is_alike = (after.plane_drop_mm, after.fill_fraction) == (self.plane_drop_mm, self.fill_fraction)
+        if not is_next or not is_alike or after.t_s > self.began_s + STRIP_S:
+            return None
+        low, high = min(self.x_from_mm, after.x_from_mm), max(self.x_to_mm, after.x_to_mm)
+        return replace(after, began_s=self.began_s, x_from_mm=low, x_to_mm=high)
+
+
 class BedFeed:
     """The queue in front of one bed. `spread` is what the recoater plant calls, `base_temp` what the heater does."""
 
@@ -43,21 +71,37 @@ class BedFeed:
         self.on_rows: Callable[[NDArray[np.float64]], None] | None = None  # told what the beam did, in time order
         self.on_hottest: Callable[[float, float], None] | None = None  # told the hottest surface at each look
         self._events: deque[tuple[float, Callable[[], None]]] = deque()
+        self._open: _Strip | None = None  # not in the queue yet: that is the worker's, too
 
     # -- on the loop ----------------------------------------------------------------------------------------------
 
     def spread(self, t_s: float, x_from_mm: float, x_to_mm: float, plane_drop_mm: float, fill_fraction: float) -> None:
         """Powder was laid at `t_s`; what the beam did before it is written down first."""
-        self.collect(t_s)
-        self._note(t_s, lambda: self.bed.spread(t_s, x_from_mm, x_to_mm, plane_drop_mm, fill_fraction))
+        strip = _Strip(self.bed, t_s, t_s, x_from_mm, x_to_mm, plane_drop_mm, fill_fraction)
+        rows = self._optics.take_exposures(t_s)
+        grown = None if self._open is None or len(rows) else self._open.grown(strip)
+        if grown is None:
+            self._close()
+            self._note_rows(t_s, rows)
+        self._open = grown or strip
 
     def base_temp(self, t_s: float, temp_c: float) -> None:
         """The plate under the powder is at `temp_c` from `t_s` on."""
+        self._close()
         self._note(t_s, lambda: self.bed.set_base_temp_c(t_s, temp_c))
 
     def collect(self, t_s: float) -> None:
-        """Write down what the beam did up to `t_s` (not after the present)."""
-        rows = self._optics.take_exposures(t_s)
+        """Write down the powder that was laid and what the beam did up to `t_s` (not after the present)."""
+        self._close()
+        self._note_rows(t_s, self._optics.take_exposures(t_s))
+
+    def _close(self) -> None:
+        """Write down the strip that might have grown."""
+        if self._open is not None:
+            self._note(self._open.t_s, self._open)
+            self._open = None
+
+    def _note_rows(self, t_s: float, rows: NDArray[np.float64]) -> None:
         if len(rows):
             if self.on_rows is not None:
                 self.on_rows(rows)
@@ -71,7 +115,7 @@ class BedFeed:
     # -- beside the loop ------------------------------------------------------------------------------------------
 
     def catch_up(self, t_s: float) -> None:
-        """Carry out every event up to `t_s` and bring the bed there."""
+        """Carry out every event up to `t_s` and bring the bed there; `collect` comes first, on the loop."""
         while self._events and self._events[0][0] <= t_s:
             self._events.popleft()[1]()
         if t_s > self.bed.t_s:
