@@ -1,11 +1,13 @@
 """Did the motion controller ever run dry? How long a layer took, against how long its motion needs.
 
 A controller whose next line comes late stands still with the last power on, and nothing in its answers says so: each
-line is taken, each is executed, the position is right. What it cannot hide is the time.
+line is taken, each is executed, the position is right. What it cannot hide is the time: that of the whole, if it waited
+for long (`stood_s`), and when each line was taken, if it waited at all (`late_line_s`).
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -64,3 +66,31 @@ def stood_s(took_s: float, lines: Sequence[bytes], start_mm: tuple[float, float]
     needed_s = motion_time_s(lines, start_mm, envelope)
     over_s = took_s - needed_s
     return over_s if over_s > LATE_S + LATE_SHARE * needed_s else 0.0
+
+
+def late_line_s(
+    sent_s: Sequence[float],
+    taken_s: Sequence[float],
+    lines: Sequence[bytes],
+    start_mm: tuple[float, float],
+    envelope: Envelope,
+) -> float:
+    """How long the controller may have waited for any one move behind another, at most; 0.0: it never did.
+
+    A move that was known to be taken before those in front of it can have been carried out, had all of them begun as
+    soon as they were sent, was in time. Moves behind a line that moves nothing begin anew: the controller may have
+    brought everything to rest for it.
+
+    Args:
+        sent_s, taken_s: when each line was handed to the wire at the earliest, and when it was known to be taken.
+        lines, start_mm, envelope: as of `motion_time_s`.
+    """
+    worst_s, ends_s, moved_s, is_chained = 0.0, -math.inf, 0.0, False
+    for sent, taken, needs_s in zip(sent_s, taken_s, line_times_s(lines, start_mm, envelope).tolist(), strict=True):
+        if needs_s == 0.0:
+            is_chained = False
+            continue
+        if is_chained:
+            worst_s = max(worst_s, taken - (ends_s - LATE_SHARE * moved_s))
+        ends_s, moved_s, is_chained = max(ends_s, sent) + needs_s, moved_s + needs_s, True
+    return worst_s

@@ -15,7 +15,7 @@ import msgspec
 
 from control.assembly import open_motion
 from control.config import envelope_from, load_machine
-from control.dry_planner import stood_s
+from control.dry_planner import late_line_s, stood_s
 from control.errors import MoonkilnError
 from control.outcome import Status
 from firmware_bridge.errors import BridgeError
@@ -30,7 +30,8 @@ class StreamEnd(msgspec.Struct, frozen=True, kw_only=True):
 
     began_s: loop time of the first line, None: none was sent. is_safe: the controller has confirmed that its beam is
     off, or was never reached. position_mm: what it said at the end. stood_s: how long the controller must have waited
-    for lines, with the last power on; 0 where that cannot be told from what is usual, or does no harm.
+    for lines, or may have for one, with the last power on; 0 where that cannot be, is no more than what is usual at a
+    program's end, or does no harm.
     """
 
     status: Status
@@ -43,18 +44,21 @@ class StreamEnd(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Noted:
-    """A journal in memory: which lines were announced, and which were taken."""
+    """A journal in memory: which lines were announced, and which were taken, each with its loop time."""
 
     def __init__(self) -> None:
-        self.ahead_of = -1
+        self.sent_s: list[float] = []
         self.taken: list[int] = []
+        self.taken_s: list[float] = []
 
     async def ahead(self, first: int, last: int) -> None:
         await asyncio.sleep(NOTE_S)
-        self.ahead_of = max(self.ahead_of, last)
+        now_s = asyncio.get_running_loop().time()
+        self.sent_s += [now_s] * (last + 1 - len(self.sent_s))
 
     def acked(self, index: int) -> None:
         self.taken.append(index)
+        self.taken_s.append(asyncio.get_running_loop().time())
 
 
 async def stream_host(
@@ -91,7 +95,8 @@ async def stream_host(
                 place = await motion.position()
                 _check_closed(taken, noted, lines, place, ends_mm)
                 if not motion.is_dark_at_rest:
-                    waited_s = stood_s(took_s, lines, start_mm[:2], envelope_from(config))
+                    where = lines, start_mm[:2], envelope_from(config)
+                    waited_s = max(stood_s(took_s, *where), late_line_s(noted.sent_s, noted.taken_s, *where))
                 is_safe = True
             except (BridgeError, MoonkilnError) as error:
                 reason = str(error)

@@ -9,7 +9,7 @@ from print_helpers import print_virtual
 from test_print_virtual import plate
 
 from control.config import load_envelope
-from control.dry_planner import LATE_S, motion_time_s, stood_s
+from control.dry_planner import LATE_S, late_line_s, motion_time_s, stood_s
 from control.host import Status
 from control.journal import Journal
 from hil_sim.harness.oracle import Verdict
@@ -41,6 +41,36 @@ def test_only_what_is_over_the_usual_counts() -> None:
     lines = [b"G1 X50.000 Y0.000 F3000 S1000"]
     assert stood_s(1.1 + 0.9 * LATE_S, lines, (0.0, 0.0), ENVELOPE) == 0.0
     assert stood_s(1.1 + 2.0, lines, (0.0, 0.0), ENVELOPE) == pytest.approx(2.0)
+
+
+ROW = [b"G1 X%d.000 Y0.000 F3000 S1000" % (5 * (n + 1)) for n in range(10)]  # 0.1 s each, but for both ends
+
+
+def test_a_line_taken_before_those_in_front_of_it_can_be_done_was_not_late() -> None:
+    sent_s = [0.001 * n for n in range(10)]
+    assert late_line_s(sent_s, [0.002 + 0.05 * n for n in range(10)], ROW, (0.0, 0.0), ENVELOPE) == 0.0
+
+
+def test_a_line_that_is_known_to_be_taken_after_those_in_front_of_it_may_be_done_may_have_been_late() -> None:
+    sent_s = [0.001 * n for n in range(10)]
+    taken_s = [*(0.002 + 0.001 * n for n in range(5)), *(2.0 + 0.001 * n for n in range(5))]
+    ends_s = 5 * 0.1 + 0.05  # the first comes from rest
+    assert late_line_s(sent_s, taken_s, ROW, (0.0, 0.0), ENVELOPE) == pytest.approx(2.0 - ends_s, abs=0.01)
+    in_time = [*taken_s[:5], *(0.4 + 0.001 * n for n in range(5))]
+    assert late_line_s(sent_s, in_time, ROW, (0.0, 0.0), ENVELOPE) == 0.0
+
+
+def test_a_line_that_was_sent_late_is_late_though_it_was_taken_at_once() -> None:
+    times_s = [*(0.001 * n for n in range(5)), *(2.0 + 0.001 * n for n in range(5))]
+    assert late_line_s(times_s, times_s, ROW, (0.0, 0.0), ENVELOPE) > 1.0
+
+
+def test_what_is_taken_behind_a_line_that_brings_to_rest_begins_anew() -> None:
+    lines = [*ROW[:5], b"M400", *ROW[5:], b"M5 I"]
+    sent_s = [0.001 * n for n in range(12)]
+    taken_s = [*sent_s[:5], 0.56, *(0.56 + 0.001 * n for n in range(5)), 5.0]
+    assert late_line_s(sent_s, taken_s, lines, (0.0, 0.0), ENVELOPE) == 0.0
+    assert late_line_s([], [], [], (0.0, 0.0), ENVELOPE) == 0.0
 
 
 def test_lines_that_come_late_are_owned_up_to(tmp_path: Path) -> None:

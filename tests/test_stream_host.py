@@ -81,8 +81,25 @@ def test_a_controller_that_ran_dry_is_owned_up_to() -> None:
     assert late(28).verdict is Verdict.DEGRADED and "owns up to" in late(28).reasons[0]
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("stall", "motion.to_host", at_s=4.86, for_s=2.24),
+        Fault("stall", "motion.to_host", at_s=6.05, for_s=2.48),
+        Fault("overrun", "motion.to_host", at_s=4.37, for_s=2.19),
+        Fault("stall", "motion.to_device", at_s=6.32, for_s=2.49),
+    ],
+    ids=["5674", "7015", "11570", "14292"],
+)
+def test_a_controller_that_ran_dry_for_less_than_is_usual_is_owned_up_to(fault: Fault) -> None:
+    """Seeds of a campaign: the beam stood for 0.02 to 0.07 s, too short for the time of the whole program to show."""
+    run = MotionSubject().run(FaultSchedule((fault,)), 0)
+    assert run.verdict is Verdict.DEGRADED and "the beam stood" in run.reasons[-1]
+
+
 def test_what_is_done_otherwise_and_not_told_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("control.stream_host.stood_s", lambda *measured: 0.0)
+    monkeypatch.setattr("control.stream_host.late_line_s", lambda *measured: 0.0)
     assert late(28).verdict is Verdict.SILENT and "the beam stood" in late(28).reasons[0]
 
 
