@@ -191,36 +191,41 @@ class Scene:
         at_x, at_y = _grid_lookup(self.pose, self.plate, maps.origin_mm, maps.pitch_mm)
         powder_rng = np.random.default_rng([self.seed, 1, powder])
         shot_rng = np.random.default_rng([self.seed, 2, shot])
-        grain = _bank_window(_grain_bank(self.seed % BANKS, *view.bank_shape), view.shape, powder_rng)
+        grain = _bank_window(_grain_bank(self.seed % BANKS, *view.bank_shape), view, powder_rng)
 
-        grey = cv2.remap(tone, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=_level_tone())
+        level = _level_tone()
+        seen = cv2.remap(tone, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=level)
+        grey = np.asarray(seen, np.float32)
         cv2.multiply(grey, grain, dst=grey)
         if gloss is not None:
             # sparkle of glassy facets: the same grain bank, another window, only its bright tail
-            facets = _bank_window(_grain_bank(self.seed % BANKS, *view.bank_shape), view.shape, powder_rng)
-            shine = cv2.remap(gloss, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0.0)
-            sparkle = cv2.threshold(facets, 1.06, 0.0, cv2.THRESH_TOZERO)[1]
-            cv2.multiply(sparkle, shine, dst=sparkle)
-            cv2.add(grey, sparkle, dst=grey)
+            facets = _bank_window(_grain_bank(self.seed % BANKS, *view.bank_shape), view, powder_rng)
+            near = _window_of(gloss, maps, self.pose)
+            shine = cv2.remap(gloss, at_x[near], at_y[near], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+            sparkle = cv2.threshold(facets[near], 1.06, 0.0, cv2.THRESH_TOZERO)[1]
+            grey[near] += np.asarray(cv2.multiply(sparkle, shine), np.float32)
         np.copyto(grey, view.still, where=view.outside)
         if blade_x_mm is not None:
             self._draw_blade(grey, blade_x_mm)
         cv2.multiply(grey, _light_field(self.pose, self.plate, light), dst=grey)
         if blur_px > 0:
-            grey = cv2.GaussianBlur(grey, (0, 0), blur_px)
+            grey = np.asarray(cv2.GaussianBlur(grey, (0, 0), blur_px), np.float32)
 
         blue = green = red = grey
         if glow is not None:
-            lit = cv2.remap(glow, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0.0)
-            np.copyto(lit, 0.0, where=view.outside)
-            blue, green, red = (
-                cv2.addWeighted(grey, 1, lit, 0.02, 0),
-                cv2.addWeighted(grey, 1, lit, 0.15, 0),
-                cv2.add(grey, lit),
-            )
-        colour = cv2.merge([blue, green, red])
-        noise = _bank_window(_noise_bank(self.seed % BANKS, self.noise_levels, *view.bank_shape), view.shape, shot_rng)
-        return np.asarray(cv2.add(colour, noise, dtype=cv2.CV_8U), np.uint8)
+            near = _window_of(glow, maps, self.pose)
+            shown = cv2.remap(glow, at_x[near], at_y[near], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+            lit = np.asarray(shown, np.float32)
+            np.copyto(lit, 0.0, where=view.outside[near])
+            blue, green, red = grey.copy(), grey.copy(), grey
+            blue[near] += 0.02 * lit
+            green[near] += 0.15 * lit
+            red[near] += lit
+        bank = _noise_bank(self.seed % BANKS, self.noise_levels, *view.bank_shape)
+        row, column = _place_in_bank(view, shot_rng)
+        noise = bank[:, row : row + view.shape[0], column : column + view.shape[1]]
+        planes = [cv2.add(plane, over, dtype=cv2.CV_8U) for plane, over in zip((blue, green, red), noise)]
+        return np.asarray(cv2.merge(planes), np.uint8)
 
     def _draw_blade(self, grey: cv2.typing.MatLike, blade_x_mm: float) -> None:
         half = BLADE_WIDTH_MM / 2
@@ -375,11 +380,34 @@ def _grain_bank(bank: int, rows: int, columns: int) -> Floats:
 
 @lru_cache(maxsize=BANKS)
 def _noise_bank(bank: int, levels: float, rows: int, columns: int) -> Floats:
-    rng = np.random.default_rng([bank, 4])
-    return np.float32(levels) * rng.standard_normal((rows, columns, 3), np.float32)
+    """(3, rows, columns): a plane each of blue, green and red."""
+    noise = np.float32(levels) * np.random.default_rng([bank, 4]).standard_normal((rows, columns, 3), np.float32)
+    return np.ascontiguousarray(np.moveaxis(noise, 2, 0))
 
 
-def _bank_window(bank: Floats, shape: tuple[int, int], rng: np.random.Generator) -> Floats:
-    row = int(rng.integers(0, bank.shape[0] - shape[0]))
-    column = int(rng.integers(0, bank.shape[1] - shape[1]))
-    return bank[row : row + shape[0], column : column + shape[1]]
+def _bank_window(bank: Floats, view: _View, rng: np.random.Generator) -> Floats:
+    row, column = _place_in_bank(view, rng)
+    return bank[row : row + view.shape[0], column : column + view.shape[1]]
+
+
+def _place_in_bank(view: _View, rng: np.random.Generator) -> tuple[int, int]:
+    """Row and column of a bank where a picture's window begins."""
+    rows, columns = view.bank_shape
+    return int(rng.integers(0, rows - view.shape[0])), int(rng.integers(0, columns - view.shape[1]))
+
+
+def _window_of(plane: Floats, maps: SceneMaps, pose: CameraPose) -> tuple[slice, slice]:
+    """Rows and columns of the picture in which a plane of the truth's grid may show anything but 0."""
+    rows, columns = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
+    if not rows.size:
+        return slice(0, 0), slice(0, 0)
+    # a cell is blended into its neighbours; the lens bows straight rims, so that more than their ends is asked
+    x_mm, y_mm = (
+        origin + maps.pitch_mm * np.linspace(cells[0] - 1.0, cells[-1] + 2.0, 9)
+        for origin, cells in zip(maps.origin_mm, (columns, rows))
+    )
+    at = np.stack(np.meshgrid(x_mm, y_mm), axis=-1).reshape(-1, 2)
+    seen = pose.project(np.column_stack([at, np.zeros(len(at))]))
+    left, top = np.clip(np.floor(seen.min(axis=0)).astype(int) - 2, 0, [pose.width_px, pose.height_px])
+    right, bottom = np.clip(np.ceil(seen.max(axis=0)).astype(int) + 3, 0, [pose.width_px, pose.height_px])
+    return slice(int(top), int(bottom)), slice(int(left), int(right))
