@@ -9,7 +9,7 @@ import pytest
 from hil_sim.world.plant.beam_kernels import run_ticks, shine, step_once
 from hil_sim.world.plant.bed import Bed, compile_kernels
 from hil_sim.world.plant.bed_setup import BedConfig
-from hil_sim.world.plant.heat_kernels import exchange_tile, refresh_tile
+from hil_sim.world.plant.heat_kernels import exchange_tile, refresh_tile, shorten_under_beam
 from hil_sim.world.plant.materials import enthalpy_of
 from hil_sim.world.plant.powder_kernels import fill_columns
 
@@ -165,3 +165,24 @@ def test_no_kernel_is_left_to_compile_when_hosts_are_served() -> None:
     bed.spread(0.5, 0.0, 250.0, 0.5)
     bed.advance_to(70.0)
     assert [list(kernel.signatures) for kernel in kernels] == compiled
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "limits", [(9.0, 1e5, 40.0), (9.0, 3e7, 40.0), (1e-4, 1e5, 40.0)], ids=["stable", "hot", "fast"]
+)
+def test_the_step_under_the_beam_is_the_twins(seed: int, limits: tuple[float, float, float]) -> None:
+    bed = _ragged_bed(seed)
+    dwell_s, flux_w_m2, step_k = limits
+    cells, setting, tables = bed._cells, bed._setting, bed._tables
+    lit = np.zeros(cells.level.shape, bool)
+    lit[1, 0] = lit[2, 1] = True
+    bear_s = np.full(lit.shape, 7.0)
+    shorten_under_beam(cells, tables, setting, lit, bear_s, dwell_s, 0.9, 1900.0, flux_w_m2, step_k)
+    assert (bear_s[~lit] == 7.0).all()
+    for a, b in ((1, 0), (2, 1)):
+        columns = [(i, j) for i in range(1 + 3 * a, min(4 + 3 * a, 8)) for j in range(1 + 3 * b, min(4 + 3 * b, 6))]
+        mass = [list(1.0 / cells.inv_mass[i, j, 1 : cells.filled[i, j] + 1]) for i, j in columns]
+        inv_cp = [list(cells.inv_heat[i, j, 1 : cells.filled[i, j] + 1] * m) for (i, j), m in zip(columns, mass)]
+        want = naive.bed_step_under_beam(mass, inv_cp, tables, setting, dwell_s, 0.9, 1900.0, flux_w_m2, step_k)
+        assert bear_s[a, b] == pytest.approx(min(want, 7.0), rel=1e-12)

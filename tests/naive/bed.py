@@ -80,3 +80,23 @@ def bed_shine(rows, t0, t1, setting, nx, ny):
                 else:
                     beside += energy * weight
     return laid, beside
+
+
+def bed_step_under_beam(mass, inv_cp, tables, setting, dwell_s, stable_part, hottest_k, flux_w_m2, step_k):
+    """Longest step that a patch of columns can bear with the beam on it, each cell as dense and hot as it may become.
+
+    mass, inv_cp: lists of columns, bottom first, kg/m2 and kg K/J.
+    """
+    shortest, sigma, k = dwell_s, 5.670374419e-8, tables.dense_k_w_mk
+    for cells in zip(mass, inv_cp):
+        column = list(zip(*cells))
+        for number, (kg_m2, kg_k_j) in enumerate(column):
+            dz = kg_m2 / (tables.grain_density_kg_m3 * tables.closed_fraction)
+            watts_m2k = 4 * k * dz / setting.cell_m**2 + 2 * k / dz  # four sides, above and below
+            if number == len(column) - 1:
+                watts_m2k += 4 * setting.emissivity * sigma * hottest_k**3 + setting.convection_w_m2k
+                shortest = min(shortest, step_k * kg_m2 / kg_k_j / flux_w_m2)
+            if number == 0:
+                watts_m2k += 1 / (dz / (2 * k) + setting.base_resistance_m2k_w)
+            shortest = min(shortest, stable_part * kg_m2 / kg_k_j / watts_m2k)
+    return shortest

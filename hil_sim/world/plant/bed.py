@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from hil_sim.world.plant.beam_kernels import run_ticks, run_ticks_parallel, step_once
 from hil_sim.world.plant.bed_setup import BedConfig, LayerTruth
 from hil_sim.world.plant.bed_state import BedState
-from hil_sim.world.plant.heat_kernels import worst_stiffness
+from hil_sim.world.plant.heat_kernels import shorten_under_beam
 from hil_sim.world.plant.materials import STEFAN_BOLTZMANN_W_M2K4, ZERO_CELSIUS_K, enthalpy_of
 from hil_sim.world.plant.powder_kernels import fill_columns
 
@@ -213,11 +213,9 @@ class Bed(BedState):
         span_s = min(span_s, max(tick_s * 2**LEVELS, 1e-6))  # tiles are chosen for as far as the beam gets by then
         under = self._tiles_under_beam(span_s)
         lit[under] = True
-        for a, b in np.argwhere(lit):
-            inv_heat = self._largest_top_inv_heat(a, b)
-            stiff = worst_stiffness(self._cells, self._tables, setting, a, b, hottest_k)
-            heating_s = config.step_k / max(flux_w_m2 * inv_heat, 1e-12)
-            bear_s[a, b] = min(bear_s[a, b], dwell_s, STABLE_PART / stiff, heating_s)
+        shorten_under_beam(
+            self._cells, self._tables, setting, lit, bear_s, dwell_s, STABLE_PART, hottest_k, flux_w_m2, config.step_k
+        )
         return span_s
 
     def _tiles_under_beam(self, span_s: float) -> tuple[slice, slice]:
@@ -238,12 +236,6 @@ class Bed(BedState):
             high = max(first, last, float(places.max(initial=-math.inf))) + reach_m
             block.append(slice(max(math.floor(low / tile_m), 0), max(math.floor(high / tile_m) + 1, 0)))
         return block[0], block[1]
-
-    def _largest_top_inv_heat(self, a: int, b: int) -> float:
-        tile = self.config.tile_cells
-        columns = (slice(1 + a * tile, 1 + (a + 1) * tile), slice(1 + b * tile, 1 + (b + 1) * tile))
-        counts = self._cells.filled[columns]
-        return float(np.take_along_axis(self._cells.inv_heat[columns], counts[..., None], axis=2).max())
 
     def _take_waiting(self) -> None:
         if self._waiting:

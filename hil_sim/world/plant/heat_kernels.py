@@ -350,3 +350,32 @@ def worst_stiffness(cells: Cells, tables: Tables, setting: Setting, a: int, b: i
                     total += 1.0 / (0.5 * thick / k_dense + setting.base_resistance_m2k_w)
                 worst = max(worst, total * cells.inv_heat[i, j, k])
     return worst
+
+
+@njit(cache=True)
+def largest_top_inv_heat(cells: Cells, setting: Setting, a: int, b: int) -> float:
+    """The least heat capacity of a top cell of tile (a, b), as the largest 1/(mass cp), m2K/J."""
+    nx, ny = cells.filled.shape[0] - 2, cells.filled.shape[1] - 2
+    largest = 0.0
+    for i in range(1 + a * setting.tile, min(1 + (a + 1) * setting.tile, nx + 1)):
+        for j in range(1 + b * setting.tile, min(1 + (b + 1) * setting.tile, ny + 1)):
+            largest = max(largest, cells.inv_heat[i, j, cells.filled[i, j]])
+    return largest
+
+
+@njit(cache=True)
+def shorten_under_beam(
+    cells: Cells, tables: Tables, setting: Setting, lit: NDArray[np.bool_], bear_s: Array, dwell_s: float,
+    stable_part: float, hottest_k: float, flux_w_m2: float, step_k: float,
+) -> None:  # fmt: skip
+    """Shorten the steps `bear_s` that the tiles which are `lit` can bear, whatever the beam makes of them.
+
+    dwell_s: how long the beam stays within a cell. flux_w_m2: of its brightest place, which warms a top cell by no more
+    than step_k in a step.
+    """
+    for a in range(lit.shape[0]):
+        for b in range(lit.shape[1]):
+            if lit[a, b]:
+                stable_s = stable_part / worst_stiffness(cells, tables, setting, a, b, hottest_k)
+                heating_s = step_k / max(flux_w_m2 * largest_top_inv_heat(cells, setting, a, b), 1e-12)
+                bear_s[a, b] = min(bear_s[a, b], dwell_s, stable_s, heating_s)
