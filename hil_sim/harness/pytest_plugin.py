@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
-import shlex
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,8 +32,6 @@ if TYPE_CHECKING:
 
 MODES = ("virtual", "paced", "wire")
 MARK_KEYS = ("machine", "world", "scenario", "job", "host", "seeds", "limit", "cell_xy_mm", "allow", "allow_idle")
-BAD_VERDICTS = ("SILENT", "HANG", "UNSAFE")
-UNJUDGED = "none"  # the verdict of a run that did not come to its end
 SEEDS_MAX = 1_000_000
 CASE = pytest.StashKey["HilCase"]()
 REPLAY = pytest.StashKey["dict[str, Any]"]()
@@ -376,37 +372,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     case = pyfuncitem.stash.get(CASE, None)
     if case is None:
         return done
-    sentence = _why_it_fails(case, _marked(list(pyfuncitem.iter_markers("hil"))), pyfuncitem.nodeid)
+    from hil_sim.harness.pytest_outcome import why_it_fails
+
+    sentence = why_it_fails(case, _marked(list(pyfuncitem.iter_markers("hil"))), pyfuncitem.nodeid)
     if sentence is not None:
         pytest.fail(sentence, pytrace=False)
     return done
-
-
-def _why_it_fails(case: HilCase, marked: dict[str, Any], test: str) -> str | None:
-    """What a test that came to its end has overlooked, a sentence; None: nothing."""
-    if case.was_forgotten:
-        called = "drive(ROUTE)" if case.is_rover else "print(JOB)"
-        return f"host.{called} was called and hil.run() was not: nothing was tested"
-    verdict = case.record(test)["verdict"]
-    allow = marked.get("allow", ())
-    allowed = (allow,) if isinstance(allow, str) else tuple(allow)
-    if verdict in BAD_VERDICTS and not case.was_expected and verdict not in allowed:
-        reasons = "; ".join(case.judgement.reasons[:5])
-        return f"{verdict}: {reasons}\n(a test that is meant to end so says pytest.mark.hil(allow={verdict!r}))"
-    if case.was_left and UNJUDGED not in allowed:
-        return (
-            "the run was left before its end, so that nobody judged it: end with hil.run(), which goes on until the "
-            f"host has ended\n(a test that is meant to leave says pytest.mark.hil(allow={UNJUDGED!r}))"
-        )
-    if case.unmet:
-        return f"scenario {case.scenario.name}: " + "; ".join(case.unmet)
-    idle = [json.dumps(fault.to_dict()) for fault in case.must_strike]
-    if idle and not marked.get("allow_idle", False):
-        return (
-            f"{'; '.join(idle)}: never struck, so that the test has not seen what it is about: anchor it where the run "
-            "comes by\n(where it may pass the run by, say pytest.mark.hil(allow_idle=True))"
-        )
-    return None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -418,63 +389,14 @@ def pytest_runtest_makereport(
     case = item.stash.get(CASE, None)
     if case is None or report.when == "setup":
         return report
+    from hil_sim.harness.pytest_outcome import properties, replay_command, story
+
+    replayed = item.config.stash.get(REPLAY, None)
+    again = replay_command(item, case, is_replay=replayed is not None)
     if report.when == "call":
         case.write_record(item.nodeid)
-        item.user_properties += _properties(case, item)  # written with the report of the teardown
+        item.user_properties += properties(case, item.nodeid, again)  # written with the report of the teardown
     if report.failed:
-        report.sections.append(("hil replay", replay_command(item, case)))
-        report.sections.append(("hil run", _story(case, item)))
+        report.sections.append(("hil replay", again))
+        report.sections.append(("hil run", story(case, item.nodeid, replayed)))
     return report
-
-
-def replay_command(item: pytest.Item, case: HilCase) -> str:
-    """The line that runs this test with this seed again, from the folder in which pytest was called."""
-    config = item.config
-    place, colons, rest = item.nodeid.partition("::")
-    path = os.path.relpath(config.rootpath / place, config.invocation_params.dir)
-    words = ["pytest", path + colons + rest, "--hil-seed", str(case.seed)]
-    if case.mode != "virtual" and not case.is_command:
-        words += ["--hil-mode", case.mode]
-    if case.mode == "paced":
-        words += ["--hil-pace", f"{case.settings.pace:g}"]
-    if REPLAY in config.stash:
-        words = ["pytest", path, "--hil-replay", str(config.option.hil_replay)]
-    return shlex.join(words)
-
-
-def _story(case: HilCase, item: pytest.Item) -> str:
-    from hil_sim.harness.hil_case import LAST_FRAMES
-
-    record = case.record(item.nodeid)
-    rows = [
-        f"verdict: {record['verdict'] or 'none, the run has not ended'} after {record['sim_s']:g} s, seed {case.seed}"
-    ]
-    rows += [f"  {reason}" for reason in record["reasons"][:5]]
-    idle = [fault.to_dict() for fault in case.never_struck()]
-    rows += [f"fault: {json.dumps(row)}{'  (it never struck)' if row in idle else ''}" for row in record["faults"]]
-    rows.append(f"folder: {case.run_dir}")
-    if case.mode == "wire":
-        rows.append("real time is never the same twice: a replay may end otherwise")
-    replayed = item.config.stash.get(REPLAY, None)
-    if replayed is not None and case.mode == replayed["mode"] != "wire":
-        same = replayed["wire_digest"] == record["wire_digest"]
-        rows.append(
-            f"on the wires: {'byte for byte as recorded' if same else 'not as recorded: other code, faults or Python'}"
-        )
-    rows.append(f"the last of {case.trace.count} chunks on the wires:")
-    rows += [f"  {frame}" for frame in case.trace.last(LAST_FRAMES)]
-    return "\n".join(rows)
-
-
-def _properties(case: HilCase, item: pytest.Item) -> list[tuple[str, object]]:
-    record = case.record(item.nodeid)
-    return [
-        ("hil_seed", case.seed),
-        ("hil_mode", case.mode),
-        ("hil_verdict", record["verdict"] or UNJUDGED),
-        ("hil_sim_s", round(record["sim_s"], 3)),
-        ("hil_schedule", json.dumps(record["faults"])),
-        ("hil_digest", record["digest"]),
-        ("hil_wire_digest", record["wire_digest"]),
-        ("hil_replay", replay_command(item, case)),
-    ]
