@@ -55,7 +55,8 @@ def late(folder: Path) -> list[str | Path]:
 @pytest.fixture
 def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host that does not see that its controller ran dry."""
-    monkeypatch.setattr("control.stream_host.stood_s", lambda *measured: 0.0)
+    for told in ("stood_s", "late_line_s"):
+        monkeypatch.setattr(f"control.stream_host.{told}", lambda *measured: 0.0)
 
 
 def test_a_good_campaign_ends_with_0_and_leaves_its_reports(tmp_path: Path) -> None:
@@ -121,7 +122,8 @@ def test_a_silent_run_ends_a_campaign_with_1_and_is_kept_replayed_and_shrunk(tmp
 
 def test_a_replay_that_comes_out_otherwise_ends_with_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr("control.stream_host.stood_s", lambda *measured: 0.0)
+        for told in ("stood_s", "late_line_s"):
+            patched.setattr(f"control.stream_host.{told}", lambda *measured: 0.0)
         moonkiln(*late(tmp_path), "--keep", tmp_path)
     path = sorted(tmp_path.glob("*.mcap"))[0]
     done = moonkiln("replay", path)  # the host has been mended since

@@ -25,17 +25,15 @@ from control.errors import MoonkilnError
 from hil_sim.harness.cluster import InterruptedShards, ShardError, in_batches
 from hil_sim.harness.digest import Digest, RunDigest
 from hil_sim.harness.expectations import Expectation, judge_strikes
-from hil_sim.harness.following import Following, Marked
-from hil_sim.harness.generator import Generator, Ground, drawn, probe
+from hil_sim.harness.generator import Generator, Ground, probe
 from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.pool import timed
-from hil_sim.harness.subjects import Run, Stopped, Subject, SubjectError, scratch_folder
-from hil_sim.harness.trials import Trial, tried, unwarned
-from hil_sim.harness.unmended import STOPPED_WITHIN_S, first_strikes
+from hil_sim.harness.seed_judging import judged
+from hil_sim.harness.subjects import Subject, SubjectError, scratch_folder
+from hil_sim.harness.trials import Trial, unwarned
 from hil_sim.world.faults import Fault, FaultSchedule
 from slicer.job import software_version
 
-ATTEMPTS_MAX = 60
 TWICE_EVERY = 100
 OTHER_HASH_SEED = "20281102"
 """PYTHONHASHSEED of the second run: what depends on it differs."""
@@ -278,109 +276,10 @@ def judge_elsewhere(task: Task, job: bytes | None, seeds: Sequence[int]) -> list
 
 def judge_seed(task: Task, seed: int) -> Row:
     """The row of one seed: of the first schedule of which something struck before the job's end, or of a bad run."""
-    runs = _Runs(task.subject, seed)
-    found, wall_s = timed(lambda: _judged(task, runs))
+    found, wall_s = timed(lambda: judged(task.subject, task.generator, task.ground, seed))
     return row_of(
-        found.trial, found.schedule, seed, attempt=found.attempt, runs=runs.count, wall_s=wall_s, cause=found.cause
+        found.trial, found.schedule, seed, attempt=found.attempt, runs=found.runs, wall_s=wall_s, cause=found.cause
     )
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """A trial that a seed came to, its schedule, which of the seed's it is, and what stopped it."""
-
-    trial: Trial
-    schedule: FaultSchedule
-    attempt: int
-    cause: tuple[float, str] | None = None
-
-
-class _Runs:
-    """The runs that one seed takes, counted."""
-
-    def __init__(self, subject: Subject, seed: int) -> None:
-        self._subject = subject
-        self.seed = seed
-        self.count = 0
-
-    def made(self, schedule: FaultSchedule, **options: Any) -> Trial:
-        """One more, with options as of `tried`."""
-        self.count += 1
-        return tried(self._subject, schedule, self.seed, **options)
-
-    def made_unless(self, schedule: FaultSchedule, **options: Any) -> Trial | None:
-        """The same; None where the options end it early."""
-        try:
-            return self.made(schedule, **options)
-        except Stopped:
-            return None
-
-
-def _judged(task: Task, runs: _Runs) -> _Judged:
-    for attempt in range(ATTEMPTS_MAX):
-        heard = Marked()
-        schedule = drawn(task.generator, task.ground, runs.seed, attempt)
-        trial = runs.made(schedule, heard=heard)
-        if trial.run is None or not trial.is_good:  # no bad run is ever left out; all of its schedule is suspect
-            return _Judged(trial, schedule, attempt)
-        if any(t_s > trial.run.job_end_s for t_s, _ in trial.run.struck):
-            continue
-        found = _Judged(trial, _that_struck(schedule, trial.run), attempt)
-        may_idle = [f for f in found.schedule.faults if task.generator.kinds[f.kind].may_idle]
-        unmended = None
-        if trial.run.verdict is Verdict.DETECTED:
-            found, unmended = _traced_back(found, trial.run, may_idle, runs)
-        if found.trial.is_good:
-            unclear = [f for f in may_idle if f in found.schedule.faults and f != unmended]
-            found = _without_idle(found, unclear, heard.marks, runs)
-        if found.schedule.faults:
-            return found
-    raise SubjectError(
-        f"seed {runs.seed} draws no schedule of {task.subject.name} in {ATTEMPTS_MAX} attempts that strikes before the"
-        " job's end: widen the ranges of the generator"
-    )
-
-
-def _traced_back(found: _Judged, run: Run, may_idle: Sequence[Fault], runs: _Runs) -> tuple[_Judged, Fault | None]:
-    """The same with what the stopped `run` was stopped by (see `unmended`), and that fault; with a run of fewer of its
-    faults that is bad instead, and None."""
-    strikes = first_strikes(run, found.schedule)
-    is_idle = True  # everything that was left out up to now
-    while len(strikes) > 1:
-        less = strikes[-2][1]
-        short = runs.made_unless(less, until_s=run.sim_s + STOPPED_WITHIN_S)
-        if short is not None and not short.is_good:
-            return _Judged(short, less, found.attempt), None
-        if short is None or short.verdict != Verdict.DETECTED.value:
-            break
-        last = strikes.pop()[1].faults[-1]
-        is_idle = is_idle and last in may_idle and short.run is not None and short.run.digest.deeds == run.digest.deeds
-        if is_idle:  # it is as if it had never been drawn
-            found = replace(found, trial=short, schedule=less)
-    if not strikes:
-        return found, None
-    t_s, so_far = strikes[-1]
-    unmended = so_far.faults[-1]
-    return replace(found, cause=(t_s, unmended.kind)), unmended
-
-
-def _without_idle(found: _Judged, faults: Sequence[Fault], marks: Sequence[bytes], runs: _Runs) -> _Judged:
-    """The same without those of the faults that left no trace, since nothing asked for them: the run is the same."""
-    for fault in faults:
-        less = FaultSchedule(tuple(f for f in found.schedule.faults if f != fault))
-        without = runs.made_unless(less, heard=Following(marks))
-        if without is None:
-            continue
-        if not without.is_good:
-            return _Judged(without, less, found.attempt)
-        if without.run and found.trial.run and without.run.digest.deeds == found.trial.run.digest.deeds:
-            found = replace(found, trial=without, schedule=less)
-    return found
-
-
-def _that_struck(schedule: FaultSchedule, run: Run) -> FaultSchedule:
-    struck = {fault for _, fault in run.struck}
-    return FaultSchedule(tuple(dict.fromkeys(f for f in schedule.faults if f in struck)))
 
 
 def row_of(
