@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
+from hil_sim.harness.hung import with_place
 from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.runner import Host, RunResult, simulate
 from hil_sim.harness.scenario import Mode, Scenario
@@ -224,9 +225,9 @@ class LiveSim(ABC, Generic[W, R]):
         try:
             async with asyncio.timeout(None) as self._bound:
                 return await self._host(job, machine_toml, run_dir)
-        except TimeoutError:
+        except TimeoutError as error:
             if self._gave_up:
-                raise TimeoutError(self._gave_up) from None
+                raise TimeoutError(with_place(self._gave_up, error)) from None
             raise
 
     async def _until(self, ready: Callable[[], bool], within_s: float) -> None:

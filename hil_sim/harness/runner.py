@@ -18,6 +18,7 @@ from hil_sim.harness.belief import outcome_signals, telemetry_signals
 from hil_sim.harness.digest import Chunk, Digest, RunDigest
 from hil_sim.harness.expectations import Expectation, FaredRun, judge_expectations, signals_of
 from hil_sim.harness.host_process import Host, HostStory, is_struck, resume_here, run_hosts, simulated
+from hil_sim.harness.hung import with_place
 from hil_sim.harness.invariants import breaches, watched
 from hil_sim.harness.oracle import Judgement, Verdict, judge
 from hil_sim.harness.scenario import Mode, Scenario, ScenarioError, time_of
@@ -160,7 +161,8 @@ async def simulate(
                     else:
                         outcome = await host(job_path, machine_toml, run_dir)
             except TimeoutError as error:
-                hung = str(error) or f"the host had not ended after {scenario.sim_s_max:g} simulated seconds"
+                late = f"the host had not ended after {scenario.sim_s_max:g} simulated seconds"
+                hung = str(error) or with_place(late, error)
             ended_s, died = loop.time(), outcome is None
             await asyncio.sleep(AFTER_S)
 
