@@ -68,8 +68,8 @@ def judged(
     if target_c != memory.asked_c or target_c is None:
         lowest_c = memory.lowest_c if target_c == memory.asked_c else math.inf
         memory = HeaterMemory(asked_c=target_c, lowest_c=lowest_c)
-    memory = replace(memory, temp_c=temp.value, time_s=temp.time_s, band=band, output_share=share)
-    memory = replace(memory, lowest_c=min(memory.lowest_c, temp.value))
+    lowest_c = min(memory.lowest_c, temp.value)
+    memory = replace(memory, temp_c=temp.value, time_s=temp.time_s, lowest_c=lowest_c, band=band, output_share=share)
     found += _too_warm(memory, target_c)
     if target_c is None:
         return memory, found
@@ -127,7 +127,7 @@ def _set_point(
 ) -> tuple[HeaterMemory, list[Trip]]:
     held = heater.get("working_setpoint_c")
     if held is None or not held.is_good or abs(held.value - target_c) <= SETPOINT_C:
-        return replace(memory, forgot_since_s=None), []
+        return memory if memory.forgot_since_s is None else replace(memory, forgot_since_s=None), []
     since_s = memory.forgot_since_s if memory.forgot_since_s is not None else memory.time_s
     memory = replace(memory, forgot_since_s=since_s)
     if memory.time_s - since_s <= SETPOINT_S:
@@ -142,7 +142,7 @@ def _warming(
     output = heater.get("output_percent")
     is_heated = output is not None and output.is_good and output.value >= HEATED_PERCENT
     if not is_heated or memory.temp_c >= target_c - config.tolerance_c:
-        return replace(memory, heated_since_s=None), []
+        return memory if memory.heated_since_s is None else replace(memory, heated_since_s=None), []
     since_s = memory.heated_since_s
     if since_s is None or memory.temp_c >= memory.heated_from_c + RISE_C:
         return replace(memory, heated_since_s=memory.time_s, heated_from_c=memory.temp_c), []
@@ -161,9 +161,11 @@ def _staying_warm(
     memory: HeaterMemory, config: HeaterConfig, heater: Mapping[str, Reading], target_c: float
 ) -> tuple[HeaterMemory, list[Trip]]:
     if abs(memory.temp_c - target_c) <= config.tolerance_c:
+        if memory.warm_for_c == target_c and memory.cold_since_s is None:
+            return memory, []
         return replace(memory, warm_for_c=target_c, cold_since_s=None), []
     if memory.warm_for_c != target_c or memory.temp_c >= target_c - 2 * config.tolerance_c:
-        return replace(memory, cold_since_s=None), []
+        return memory if memory.cold_since_s is None else replace(memory, cold_since_s=None), []
     since_s = memory.cold_since_s if memory.cold_since_s is not None else memory.time_s
     memory = replace(memory, cold_since_s=since_s)
     if memory.time_s - since_s <= config.no_rise_s_max:

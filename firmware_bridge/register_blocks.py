@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from firmware_bridge.errors import BridgeError
@@ -15,25 +15,30 @@ class MapError(BridgeError):
     """A register map that cannot be used: which file, which key, and what would be right."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Block:
-    """One read request: `count` registers from `address`, and the signals in it."""
+    """One read request: `count` registers from `address`, and the signals in it.
+
+    `plan`: each signal with where its registers begin and end in the reply. `retries`: how often the request may be
+    repeated, as often as the most careful of its signals allows. `is_plain`: no signal needs another to be understood.
+    """
 
     fc: int
     address: int
     count: int
     signals: tuple[Signal, ...]
+    plan: tuple[tuple[Signal, int, int], ...] = field(init=False, repr=False, compare=False)
+    retries: int = field(init=False, repr=False, compare=False)
+    is_plain: bool = field(init=False, repr=False, compare=False)
 
-    @cached_property
-    def plan(self) -> tuple[tuple[Signal, int, int], ...]:
-        """Each signal with where its registers begin and end in the reply."""
+    def __post_init__(self) -> None:
         starts = ((signal, signal.address - self.address) for signal in self.signals)
-        return tuple((signal, start, start + signal.words) for signal, start in starts)
-
-    @cached_property
-    def retries(self) -> int:
-        """How often the request may be repeated: as often as the most careful of its signals allows."""
-        return min(0 if signal.read_once else signal.read_retries for signal in self.signals)
+        plan = tuple((signal, start, start + signal.words) for signal, start in starts)
+        retries = min(0 if signal.read_once else signal.read_retries for signal in self.signals)
+        object.__setattr__(self, "plan", plan)
+        object.__setattr__(self, "retries", retries)
+        is_plain = not any(signal.scale_from or signal.good_when for signal in self.signals)
+        object.__setattr__(self, "is_plain", is_plain)
 
 
 @dataclass(frozen=True)

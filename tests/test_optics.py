@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hil_sim.world.plant.gantry import Gantry, Move
-from hil_sim.world.plant.optics import NO_BLOCK, Head, Optics
+from hil_sim.world.plant.gantry import Gantry, Move, Run
+from hil_sim.world.plant.optics import NO_BLOCK, Head, Optics, _ends
 
 
 def plant(**options) -> tuple[Gantry, Head, Optics]:
@@ -148,3 +150,16 @@ def test_the_head_must_make_sense() -> None:
     for watts in (-1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="number of watts"):
             head.set_emission_capability(2.0, watts)
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_a_whole_run_ends_as_its_formulas_say(seed: int) -> None:
+    rng = random.Random(seed)
+    length_mm, acceleration = rng.uniform(0.01, 50.0), rng.uniform(50.0, 2000.0)
+    cruise = rng.uniform(1.0, 0.99 * (acceleration * length_mm) ** 0.5)
+    entry, exit_ = rng.choice((0.0, 0.5 * cruise, cruise)), rng.choice((0.0, 0.5 * cruise, cruise))
+    move = Move((0.0, 0.0, 0.0), (length_mm, 0.0, 0.0), entry, cruise, exit_, acceleration, cruise, 1.0, True)
+    run = Run(3.0, move, (0.0, 0.0, 0.0), (length_mm, 0.0, 0.0))
+    end_s = run.full_s
+    by_formulas = (run.distance_mm(0.0), run.speed_mm_s(0.0), run.distance_mm(end_s), run.speed_mm_s(end_s))
+    assert _ends(run, 0.0, end_s) == by_formulas

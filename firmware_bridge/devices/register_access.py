@@ -94,6 +94,10 @@ class RegisterAccess:
                 self.unit, block.fc, block.address, block.count, retries=block.retries, urgent=urgent
             )
             time_s = asyncio.get_running_loop().time()
+            if block.is_plain:
+                for signal, start, end in block.plan:
+                    readings[signal.name] = signal.reading(signal.raw(words[start:end]), time_s)
+                continue
             raws = {signal.name: signal.raw(words[start:end]) for signal, start, end in block.plan}
             for signal in block.signals:
                 name, scale_from = signal.name, signal.scale_from
@@ -105,7 +109,7 @@ class RegisterAccess:
                     exponent = self.map.signal(scale_from).scaled(raws[scale_from])
                 readings[name] = signal.reading(raws[name], time_s, exponent)
         for block in blocks:
-            for signal in block.signals:
+            for signal in () if block.is_plain else block.signals:
                 if signal.good_when:
                     readings[signal.name] = _judged(readings, signal)
         return readings

@@ -265,8 +265,9 @@ class MarlinLink:
         self._transport.overtake(data)
 
     def _write_or_fail(self, data: bytes) -> None:
+        assert self._transport is not None  # a conversation has been begun on it
         try:
-            self._write(data)
+            self._transport.write(data)
         except TransportError as error:
             self._fail(error)
 
@@ -280,8 +281,8 @@ class MarlinLink:
             if self._error is not None:
                 self._hear_last_words(clean(line))
             elif line[:2] == b"ok" and self._boot is None:
-                if (numbers := parse_numbered_ok(line)) is not None:  # nearly every line of a stream
-                    talk.numbered_ok(*numbers)
+                if (ok := parse_numbered_ok(line)) is not None:  # nearly every line of a stream
+                    talk.numbered_ok(ok[0], ok[1], ok[2])
                 elif line == b"ok" or line == b"ok\r":
                     talk.plain_ok()
                 else:

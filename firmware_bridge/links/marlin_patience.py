@@ -48,8 +48,8 @@ class Patience:
 
     def proof(self, now_s: float) -> None:
         """A line was taken, for certain."""
-        self.ok(now_s)
-        self.doubts = 0
+        self.progress_s = self.last_ok_s = now_s
+        self.probes_out = self.doubts = 0
 
     def asked_again(self, now_s: float) -> None:
         """The firmware wants a line again: it hears and answers, so that a new silence may be asked about anew."""

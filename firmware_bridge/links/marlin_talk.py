@@ -112,12 +112,8 @@ class MarlinTalk:
             return
         out: list[bytes] = []
         was_idle = not flight.entries
-        while flight.again and not out and flight.again[0].number == self._alone:
-            out.append(flight.launch(flight.again.popleft()))
-        if not out:
-            self._alone = None
-        while flight.again and self._alone is None and flight.may_send(len(flight.again[0].framed)):
-            out.append(flight.launch(flight.again.popleft()))
+        if flight.again or self._alone is not None:
+            self._repeat(out)
         if not flight.again and self._alone is None:
             while self.commands and flight.may_send(len(self.commands[0].line) + 44):  # its frame and its marker's
                 self._send_command(self.commands.popleft(), out)
@@ -132,6 +128,16 @@ class MarlinTalk:
             self._send(b"".join(out))
             if self._watch is None and self.is_open:
                 self._arm_watch()
+
+    def _repeat(self, out: list[bytes]) -> None:
+        """The lines that go again: the one that was asked for alone, or what the window lets through."""
+        flight = self.flight
+        while flight.again and not out and flight.again[0].number == self._alone:
+            out.append(flight.launch(flight.again.popleft()))
+        if not out:
+            self._alone = None
+        while flight.again and self._alone is None and flight.may_send(len(flight.again[0].framed)):
+            out.append(flight.launch(flight.again.popleft()))
 
     def _send_command(self, command: Command, out: list[bytes]) -> None:
         flight = self.flight

@@ -247,17 +247,17 @@ class ModbusLink:
 
     def _ask_or_probe(self, transaction: Transaction) -> None:
         question, now_s = transaction.question, self._loop.time()
-        if transaction.presses or not self._is_confused(question):
-            self._send(transaction, question)
+        if transaction.presses or not self._is_confused(question, now_s):
+            self._send(transaction, question, now_s)
         elif (probe := self._debts.probe(question, now_s)) is not None:
             self.counters.probes += 1
-            self._send(transaction, probe)
+            self._send(transaction, probe, now_s)
         else:
             transaction.fail(too_much_owed(self.url, question))
 
-    def _is_confused(self, question: Question) -> bool:
+    def _is_confused(self, question: Question, now_s: float) -> bool:
         """Whether an answer that is still owed could pass for one to `question`."""
-        return self.is_rtu and question.unit != 0 and self._debts.confuses(question, self._loop.time())
+        return self.is_rtu and question.unit != 0 and self._debts.confuses(question, now_s)
 
     def _hasten(self, transaction: Transaction) -> None:
         """A stop waits: what is in flight has only as long as its bytes and a unit that is well need. So has another
@@ -279,13 +279,13 @@ class ModbusLink:
             self._waiting.fail(babbling(self.url))
         self._pump()
 
-    def _send(self, transaction: Transaction, question: Question) -> None:
+    def _send(self, transaction: Transaction, question: Question, now_s: float) -> None:
         assert self._transport is not None
         transaction.asked = question
         if self._start is not None:
             self._start.cancel()
             self._start = None
-        self._quiet.sent(self._loop.time())
+        self._quiet.sent(now_s)
         if self._is_out_of_frame:
             self._is_out_of_frame = False
             self._tcp.rest.clear()
@@ -309,7 +309,7 @@ class ModbusLink:
             wait_s += self._turnaround_s
         else:
             wait_s += (question.reply_size + 3) * self._byte_time_s + self._timeout_s
-        self._deadline_s = deadline_s = self._loop.time() + wait_s
+        self._deadline_s = deadline_s = now_s + wait_s
         if self._watch is None or deadline_s < self._watch_s:
             self._arm_watch()
         if self._waiting.has_stop:
@@ -368,7 +368,7 @@ class ModbusLink:
     def _answer(self, transaction: Transaction, pdu: bytes) -> None:
         """The reply to what was asked. If that was a probe, or an echo that may be an older one's, its question goes
         out now, behind it."""
-        is_doubtful = transaction.presses and self._is_confused(transaction.question)
+        is_doubtful = transaction.presses and self._is_confused(transaction.question, self._loop.time())
         if self.is_rtu:
             self._debts.answered(transaction.asked, has_values=True)
         if transaction.asked is transaction.question and not is_doubtful:

@@ -40,7 +40,8 @@ class SilentUnits:
 
     def heard(self, unit: int) -> None:
         """`unit` answered, if only to refuse."""
-        self._missed.pop(unit, None)
+        if self._missed:
+            self._missed.pop(unit, None)
 
     def __contains__(self, unit: int) -> bool:
         return self._missed.get(unit, 0) >= SILENT_AFTER

@@ -113,10 +113,10 @@ class Debts:
 
     def _confusing(self, question: Question, now_s: float) -> int:
         """The last request whose answer could pass for one to `question`, 0 for none."""
-        self._forget(question.unit, now_s)
         unit = self._units.get(question.unit)
-        if unit is None or not unit.debts:
+        if unit is None or not unit.debts:  # nearly always
             return 0
+        self._forget(question.unit, now_s)
         return max(
             (
                 debt.last

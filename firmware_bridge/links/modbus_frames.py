@@ -151,10 +151,14 @@ class RtuDeframer:
     def feed(self, question: Question, data: bytes, odd: Oddities) -> tuple[Found, bytes]:
         """Add `data`; the reply's PDU if it is complete. Bytes behind it stay in `rest`."""
         buffer = self.rest
+        size = question.reply_size + 3
+        if not buffer and len(data) == size and data[0] == question.unit and data[1] == question.function:
+            pdu = data[1:-2]  # nearly always: the reply, whole and by itself
+            if _CRC(data[:-2]) == int.from_bytes(data[-2:], "big") and why_wrong(question, pdu) is None:
+                return Found.REPLY, pdu
         buffer += data
         if len(buffer) > self.KEEP_BYTES:
             del buffer[: -self.KEEP_BYTES]
-        size = question.reply_size + 3
         start = buffer.find(question.unit)
         while start >= 0 and len(buffer) - start >= 5:
             function = buffer[start + 1]

@@ -38,7 +38,7 @@ class Waiting:
 
     def is_full(self, *, urgent: bool) -> bool:
         """Whether no more of that kind may wait."""
-        return len(self._of(urgent)) >= QUEUE_MAX
+        return len(self._urgent if urgent else self._others) >= QUEUE_MAX
 
     def add(self, transaction: Transaction) -> None:
         """At the end of its queue."""
@@ -61,7 +61,7 @@ class Waiting:
     @property
     def has_stop(self) -> bool:
         """Whether a stop has not been sent yet."""
-        return any(one.presses for one in self._urgent)
+        return bool(self._urgent) and any(one.presses for one in self._urgent)
 
     def has_urgent_only_for(self, unit: int) -> bool:
         """Whether nothing urgent waits for another unit."""

@@ -324,7 +324,11 @@ class World:
         """Remember how deep the piston stood when each block that has ended began; asked before the piston moves."""
         self.optics.settle(t_s)
         since_s = self.piston.phases[0].t_s  # what ended before this command was noted before it
-        for block in self.optics.executed[len(self._drops) :]:
+        blocks = self.optics.executed[len(self._drops) :]
+        if blocks and not self.piston.moving(first_s := max(blocks[0].t0_s, since_s)):
+            self._drops += [self.recoater.plane_drop_mm(first_s)] * len(blocks)  # it stands, as it does in an exposure
+            return
+        for block in blocks:
             self._drops.append(self.recoater.plane_drop_mm(max(block.t0_s, since_s)))
 
     def _hang_sensors(self) -> None:

@@ -51,8 +51,9 @@ class Histories:
 
     def moved(self, entry: Run | Stand) -> None:
         """A move or a stand of the gantry; what cuts it short later changes the entry itself."""
-        if self._room("motion", len(self.motion)):
-            self.motion.append(entry)
+        motion = self.motion
+        if len(motion) < KEPT_MAX or self._room("motion", len(motion)):
+            motion.append(entry)
 
     def changed(self, name: str, t_s: float, value: float) -> None:
         """From `t_s` on `name` is `value`."""

@@ -85,14 +85,20 @@ async def lay_tcp(
 
 # ---- in memory ------------------------------------------------------------------------------------------------------
 
+_WIRES = "_wires_in_memory"
+
 
 def _wires_here() -> dict[str, VirtualWire]:
     """The running loop's own wires: loops of one process do not see each other's.
 
     They hang on the loop itself, so that a loop and wires that nobody closed are garbage together: a wire knows its
-    loop, and a table beside them would keep both for ever.
+    loop, and a table beside them would keep both for ever. Not by `vars()`: CPython looks up every method of an object
+    the slow way once its dictionary has been asked for.
     """
-    wires: dict[str, VirtualWire] = vars(asyncio.get_running_loop()).setdefault("_wires_in_memory", {})
+    loop: Any = asyncio.get_running_loop()
+    wires: dict[str, VirtualWire] | None = getattr(loop, _WIRES, None)
+    if wires is None:
+        setattr(loop, _WIRES, wires := {})
     return wires
 
 

@@ -46,6 +46,14 @@ class MarlinEmulator:
 
     chunk_bytes = 64  # less than half the ring, so that one delivery never overruns what a paced line could not
 
+    # CPython finds no more than 30 attributes of a class without slots the quick way, nor then its methods
+    __slots__ = (
+        "_assembler", "_blocked", "_busy_s", "_checker", "_commands", "_debug", "_heaters", "_latest_s", "_look_s",
+        "_loop", "_queue", "_ring", "_says_wait", "_scanner", "_send", "_session", "_stall_s", "_state", "_stored",
+        "_timer", "_timers", "_wait_s", "_work", "boot_bytes", "build", "commands_done", "drop_line", "dropped_bytes",
+        "firmware", "gantry", "planner", "resends", "resets",
+    )  # fmt: skip
+
     def __init__(self, gantry: Gantry, build: MarlinBuild | None = None) -> None:
         self.build = build or MarlinBuild()
         self.gantry = gantry
@@ -202,10 +210,11 @@ class MarlinEmulator:
         """
         queue, room, assembler = self._queue, self.build.command_buffer, self._assembler
         self._ring = b""
-        while data and len(queue) < room:
-            if data[0] == 0x0A and not assembler.head:
+        while len(queue) < room:
+            if not assembler.head:
                 data = data.lstrip(b"\n")  # empty lines have no answer
-                continue
+            if not data:
+                break
             parts = assembler.split(data)
             if parts is None:
                 data = b""
@@ -252,9 +261,10 @@ class MarlinEmulator:
         """
         at_s = now_s + self.build.parse_s
         planner = self.planner
-        is_full = not planner.free and planner.changes_s > at_s >= self._stall_s
+        until_s = planner.changes_s
+        is_full = not planner.free and until_s > at_s >= self._stall_s
         if is_full and self._queue[0].linear is not None and not self.firmware.debug_flags & 1:
-            self._block(planner.changes_s, at_s)
+            self._block(until_s, at_s)
             return
         self._schedule(at_s, self._execute)
 
@@ -342,7 +352,8 @@ class MarlinEmulator:
         if keepalive_s > 0.0 and self._busy_s < until_s:
             until_s = self._busy_s
         self._look_s = until_s
-        self._schedule(until_s, self._look_again)
+        assert self._loop is not None
+        self._timer = self._loop.call_at(until_s, self._look_again)
         if is_first and self._ring:
             self._read(self._ring, since_s)
 
@@ -377,9 +388,9 @@ class MarlinEmulator:
             firmware.own_ok = False
         elif self.build.advanced_ok:
             # The command still counts among the buffered ones while it answers, as in ok_to_send.
-            planner = self.planner
-            if planner.changes_s <= firmware.now_s:
-                planner.advance(firmware.now_s)
+            planner, now_s = self.planner, firmware.now_s
+            if planner.changes_s <= now_s:
+                planner.advance(now_s)
             free, room = planner.free, self.build.command_buffer - len(queue)
             if command.number is None:
                 self._emit(b"ok P%d B%d\n" % (free, room))

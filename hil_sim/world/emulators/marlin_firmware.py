@@ -21,7 +21,7 @@ AXES = "XYZ"
 PROCESSING, PAUSED_FOR_USER = "echo:busy: processing", "echo:busy: paused for user"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class MarlinBuild:
     """What is compiled in. The defaults are the bench printer's board: laser build, S_max 1000, stock buffers;
     `full_build` has every feature.
@@ -130,6 +130,16 @@ class Firmware:
     """Modal state of the board since its last reset, and the motion and laser rules that need it. `say` sends one
     line.
     """
+
+    # more than 30 attributes: without slots CPython would find none of them the quick way
+    __slots__ = (
+        "_ends_mm", "_soft_mm", "auto_report_s", "build", "busy", "cutter", "debug_flags", "defaults", "e_mm",
+        "e_relative", "extrude_min_c", "fan", "feed_mm_s", "feed_percent", "flow_percent", "gantry", "heat_wait",
+        "homed", "hotend", "inline_s", "job_s", "keepalive_s", "kill", "line_no", "now_s", "own_ok", "planner",
+        "plate", "position", "position_report_s", "progress_percent", "prompt", "relative", "remaining_min",
+        "request_resend", "reschedule_reports", "retracted", "say", "servo_deg", "set_current_line", "settings",
+        "shift", "standard_s", "stored", "switches_watched", "user_wait", "workspace", "workspaces",
+    )  # fmt: skip
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from hil_sim.world.emulators.modbus_pdu import (
     DEVICE_BUSY,
@@ -30,8 +30,7 @@ _SUITS = {"wrong_echo": WRITING, "ignored_write": WRITING, "wrong_count": _READI
 """The functions that a kind can do something to; any where it is not named."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """An answer and what becomes of it on its way out. `pdu` empty: silence."""
 
     pdu: bytes
@@ -131,27 +130,27 @@ def _struck(fault: Fault, reply: Reply, request: bytes) -> Reply:
     """What becomes of the answer to a request that was carried out."""
     kind, pdu = fault.kind, reply.pdu
     if kind == "no_reply" or not pdu:
-        return replace(reply, pdu=b"")
+        return reply._replace(pdu=b"")
     if kind == "late_reply":
-        return replace(reply, late_s=float(fault.arg("delay_s", 0.5)))
+        return reply._replace(late_s=float(fault.arg("delay_s", 0.5)))
     if kind == "double_reply":
-        return replace(reply, times=2)
+        return reply._replace(times=2)
     if kind == "wrong_unit":
-        return replace(reply, unit=reply.unit % 247 + 1)
+        return reply._replace(unit=reply.unit % 247 + 1)
     if kind == "wrong_function":
-        return replace(reply, pdu=bytes((pdu[0] ^ 0x07,)) + pdu[1:])
+        return reply._replace(pdu=bytes((pdu[0] ^ 0x07,)) + pdu[1:])
     if kind == "wrong_count":
-        return replace(reply, pdu=_miscounted(pdu))
+        return reply._replace(pdu=_miscounted(pdu))
     if kind == "wrong_echo":
-        return replace(reply, pdu=_misplaced(pdu))
+        return reply._replace(pdu=_misplaced(pdu))
     if kind == "bad_crc":
-        return replace(reply, spoils_crc=True)
+        return reply._replace(spoils_crc=True)
     if kind == "short_reply":
-        return replace(reply, cut_to=int(fault.arg("bytes", 3)))
+        return reply._replace(cut_to=int(fault.arg("bytes", 3)))
     if kind == "noise_first":
-        return replace(reply, before=bytes.fromhex(str(fault.arg("hex", "00ff"))))
+        return reply._replace(before=bytes.fromhex(str(fault.arg("hex", "00ff"))))
     if kind == "wrong_transaction":
-        return replace(reply, transaction_step=1)
+        return reply._replace(transaction_step=1)
     raise ValueError(f"'{kind}' at {fault.point} is no fault of a Modbus unit (request {request.hex()})")
 
 

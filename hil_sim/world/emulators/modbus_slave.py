@@ -33,6 +33,7 @@ RESIDUE_LIFE_S = 0.05  # how long an untrusted wire may hold back the rest of a 
 TURNAROUND_S = 0.1  # what a master leaves the slaves after a broadcast (Serial Line V1.02: typically 100 to 200 ms)
 TEARS_MAX = 8
 _TICK_S = 1e-9
+_AT_START = (0,)
 
 _MBAP = struct.Struct(">HHHB")
 
@@ -179,8 +180,8 @@ class RtuSession:
         if self._void:
             return
         heard = bytes(self._buffer)
-        for start in (0, *self._tears):
-            frame = heard[start:]
+        for start in (0, *self._tears) if self._tears else _AT_START:
+            frame = heard[start:] if start else heard
             if len(frame) >= 4 and crc16(frame) == 0:  # a CRC over data and its own CRC is zero
                 if start:
                     self._bus.counters.bad_crc += 1
@@ -200,7 +201,7 @@ class RtuSession:
     def _complain(self) -> None:
         """Some devices answer a frame that is theirs, by its first byte, and whose CRC is wrong. Only one that is as
         long as it says: of any other the rest may be on the line already."""
-        if self._void or len(self._buffer) != _said_length(self._buffer):
+        if not self._buffer or self._void or len(self._buffer) != _said_length(self._buffer):
             return
         unit, function = self._buffer[0], self._buffer[1]
         device = self._bus.units.get(unit)

@@ -233,17 +233,16 @@ class Optics:
         per_speed = full_w / move.nominal_mm_s if move.dynamic else 0.0
         cruise_w = per_speed * move.cruise_mm_s if move.dynamic else full_w
         seconds = tau1 - tau0
-        d0 = run.distance_mm(tau0)
-        d1 = run.distance_mm(tau1)
-        ta, da, pa = t0_s + tau0, d0, per_speed * run.speed_mm_s(tau0) if move.dynamic else full_w
-        xa, ya = x + ux * da, y + uy * da
+        d0, v0, d1, v1 = _ends(run, tau0, tau1)
+        ta, pa = t0_s + tau0, per_speed * v0 if move.dynamic else full_w
+        xa, ya = x + ux * d0, y + uy * d0
         rows = self._rows
         for knot, db in ((run.accelerate_s, run.accelerate_mm), (run.brake_from_s, run.brake_from_mm)):
             if tau0 < knot < tau1:
                 tb, xb, yb = t0_s + knot, x + ux * db, y + uy * db
                 rows.append((ta, tb, xa, ya, xb, yb, pa, cruise_w, block))
                 tau0, ta, xa, ya, pa = knot, tb, xb, yb, cruise_w
-        p1 = per_speed * run.speed_mm_s(tau1) if move.dynamic else full_w
+        p1 = per_speed * v1 if move.dynamic else full_w
         rows.append((ta, t0_s + tau1, xa, ya, x + ux * d1, y + uy * d1, pa, p1, block))
         # The integral in closed form: in M4 power over speed is constant, so energy is power per speed times way.
         energy = per_speed * (d1 - d0) if move.dynamic else full_w * seconds
@@ -308,6 +307,18 @@ class Optics:
             self._cursor -= before - len(history)
         self.head.forget_before(t_s)
         self.leak.forget_before(t_s)
+
+
+def _ends(run: Run, tau0: float, tau1: float) -> tuple[float, float, float, float]:
+    """Way (mm) and speed (mm/s) of a run at two of its times."""
+    if tau0 > 0.0 or tau1 != run.full_s:
+        return run.distance_mm(tau0), run.speed_mm_s(tau0), run.distance_mm(tau1), run.speed_mm_s(tau1)
+    move = run.move  # the whole of it, as nearly all are: the same by the same formulas, but for what falls away
+    cruise = move.cruise_mm_s
+    v0 = move.entry_mm_s if run.accelerate_s > 0.0 else cruise
+    if tau1 > run.brake_from_s:
+        return 0.0, v0, run.length_mm, move.exit_mm_s
+    return 0.0, v0, run.accelerate_mm + cruise * (tau1 - run.accelerate_s), cruise
 
 
 def _s_fraction(entry: Run | Stand, t_s: float) -> float:
