@@ -295,3 +295,30 @@ def test_tip_margin_is_over_when_the_plumb_line_leaves_the_polygon(roll, pitch, 
     margin = tip_margin_rad(OSR_GEOMETRY, height, roll, pitch)
     if abs(margin) > 1e-6:
         assert (margin < 0) == _brute_tips(OSR_GEOMETRY, height, roll, pitch)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_odometry_of_wheels_that_disagree_is_the_least_squares_fit(name):
+    """Each wheel wants to roll along its direction and not across it; no twist does all of that."""
+    geometry, rng = ALL[name], np.random.default_rng(5)
+    count = len(geometry.wheels)
+    x = np.array([wheel.x_m for wheel in geometry.wheels])
+    y = np.array([wheel.y_m for wheel in geometry.wheels])
+    for _ in range(50):
+        speed, steer = rng.uniform(-2.0, 2.0, count), rng.uniform(-0.8, 0.8, count)
+        use = rng.permutation(count) < rng.integers(2, count + 1)
+        cosine, sine, zero = np.cos(steer), np.sin(steer), np.zeros(count)
+        along = np.stack((cosine, sine, x * sine - y * cosine), axis=1)[use]
+        across = np.stack((-sine, cosine, x * cosine + y * sine), axis=1)[use]
+        if geometry.mode == "skid":
+            rows, right = along[:, [0, 2]], (speed * geometry.wheel_radius_m)[use]
+        else:
+            rows = np.concatenate((along, across))
+            right = np.concatenate(((speed * geometry.wheel_radius_m)[use], zero[use]))
+        fit, *_ = np.linalg.lstsq(rows, right, rcond=None)
+        wanted = (fit[0], 0.0, fit[1]) if geometry.mode == "skid" else tuple(fit)
+        found = forward(geometry, speed, steer, use=use)
+        twist = (found.twist.vx_m_s, found.twist.vy_m_s, found.twist.omega_rad_s)
+        assert twist == pytest.approx(wanted, abs=1e-12)
+        left = rows @ fit - right
+        assert found.residual_m_s == pytest.approx(math.sqrt(float(left @ left) / int(use.sum())), abs=1e-12)

@@ -165,12 +165,13 @@ def test_a_motor_is_not_told_what_is_no_number() -> None:
 
 
 def test_the_kernels_table_is_the_table() -> None:
-    from hil_sim.world.plant.rover_kernels import looked_up
+    from hil_sim.world.plant.rover_kernels import load_at, looked_up, slip_at
     from hil_sim.world.plant.soil import SLIPS
 
     table = wheel_table(NOMINAL, OSR.wheel, 10.0, loads=5)
     rng = np.random.default_rng(2)
     for load, slip in zip(rng.uniform(table.loads_n[0], 12.0, 50), rng.uniform(-1.2, 1.2, 50)):
-        assert looked_up(table.pull_n, table.loads_n, SLIPS, load, slip) == pytest.approx(
+        places = *load_at(table.loads_n, load), *slip_at(SLIPS, slip)
+        assert looked_up(table.pull_n, table.loads_n, load, *places) == pytest.approx(
             table.at(load, min(max(slip, -1.0), 1.0))[0], abs=1e-12
         )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-import numpy as np
+from functools import lru_cache
 
 from control.rover.drive.inclination import Inclination
 from control.rover.drive.kinematics import Geometry, Twist2D, forward
@@ -15,15 +14,14 @@ Readings = Mapping[str, Reading]
 
 def odometry(geometry: Geometry, wheels: Readings) -> Twist2D | None:
     """The body's motion by the wheels that can be believed; None if fewer than two can."""
-    names = geometry.names
-    speeds = [wheels[f"{name}_speed_rad_s"] for name in names]
-    steers = [wheels.get(f"{name}_steer_rad") for name in names]
-    good = np.array([s.is_good and (t is None or t.is_good) for s, t in zip(speeds, steers, strict=True)])
-    if int(good.sum()) < 2:
-        return None
-    values = np.array([s.value if ok else 0.0 for s, ok in zip(speeds, good, strict=True)])
-    angles = np.array([t.value if ok and t is not None else 0.0 for t, ok in zip(steers, good, strict=True)])
-    return forward(geometry, values, angles, use=good).twist
+    speeds, steers, good = [], [], []
+    for speed_name, steer_name in _motion_names(geometry.names):
+        speed, steer = wheels[speed_name], wheels.get(steer_name)
+        is_good = speed.is_good and (steer is None or steer.is_good)
+        good.append(is_good)
+        speeds.append(speed.value if is_good else 0.0)
+        steers.append(steer.value if is_good and steer is not None else 0.0)
+    return forward(geometry, speeds, steers, use=good).twist if sum(good) >= 2 else None
 
 
 def incline(tilt: Inclination, imu: Readings) -> None:
@@ -35,7 +33,8 @@ def incline(tilt: Inclination, imu: Readings) -> None:
 
 def by_wheel(readings: Readings, ending: str) -> dict[str, float]:
     """The values of what each wheel (or board) says, by its name."""
-    return {name.removesuffix(ending): r.value for name, r in readings.items() if name.endswith(ending) and r.is_good}
+    ours = _names_ending(tuple(readings), ending)
+    return {wheel: r.value for name, wheel in ours if (r := readings[name]).quality is Quality.GOOD}
 
 
 def board_temp_c(wheels: Readings) -> dict[str, float]:
@@ -46,3 +45,18 @@ def board_temp_c(wheels: Readings) -> dict[str, float]:
 def dead_wheels(wheels: Readings, names: tuple[str, ...]) -> tuple[str, ...]:
     """Wheels whose counters cannot be believed, sorted."""
     return tuple(sorted(name for name in names if wheels[f"{name}_angle_rad"].quality is Quality.BAD))
+
+
+# What is polled has the same names each time, so they are taken apart and put together once.
+
+
+@lru_cache(maxsize=64)
+def _names_ending(names: tuple[str, ...], ending: str) -> tuple[tuple[str, str], ...]:
+    """Those of the names that end so, each with what stands before that."""
+    return tuple((name, name.removesuffix(ending)) for name in names if name.endswith(ending))
+
+
+@lru_cache(maxsize=64)
+def _motion_names(wheels: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Of each wheel the names of its speed and its steering angle."""
+    return tuple((f"{wheel}_speed_rad_s", f"{wheel}_steer_rad") for wheel in wheels)

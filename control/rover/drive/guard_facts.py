@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum, IntEnum
+from operator import attrgetter
 
 from control.rover.drive.kinematics import STOP, Twist2D
 
@@ -243,14 +244,14 @@ class Facts:
 
 MAY_BE_INFINITE = {"fence_m", "hazard_ahead_m", "hazard_behind_m", "corridor_m"}
 _NUMBERS = tuple(item.name for item in fields(Facts) if item.type in ("float", "int"))  # types are strings here
+_numbers_of = attrgetter(*_NUMBERS)
 _TABLES = ("wheel_current_a", "motor_temp_c", "board_temp_c")
 
 
 def bad_facts(facts: Facts) -> list[str]:
     """Names of the facts that are no number."""
     bad = []
-    for name in _NUMBERS:
-        value = getattr(facts, name)
+    for name, value in zip(_NUMBERS, _numbers_of(facts), strict=True):
         if not (math.isfinite(value) or (name in MAY_BE_INFINITE and value == math.inf)):
             bad.append(name)
     for table in _TABLES:

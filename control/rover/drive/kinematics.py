@@ -9,7 +9,8 @@ fast a twist is scaled as a whole (its curvature stays), too tight a turn is wid
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -112,6 +113,10 @@ class Geometry:
     mode: Literal["ackermann", "crab", "skid"]
     rocker: RockerBogie | None = None
     straight_radius_m: float = math.inf
+    names: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """The wheels' names, in the order of every array here."""
+    curvature_max_per_m: float = field(init=False, repr=False, compare=False)
+    """The tightest turn of the origin that the wheels allow, 1/m; infinite if it can turn on the spot."""
 
     def __post_init__(self) -> None:
         names = [wheel.name for wheel in self.wheels]
@@ -132,20 +137,15 @@ class Geometry:
         for wheel in self.wheels:
             if not all(map(math.isfinite, (wheel.x_m, wheel.y_m))) or not 0 <= wheel.steer_max_rad <= math.pi:
                 raise KinematicsError(f"wheel {wheel.name} stands nowhere or steers more than half a turn: {wheel}")
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The wheels' names, in the order of every array here."""
-        return tuple(wheel.name for wheel in self.wheels)
+        object.__setattr__(self, "names", tuple(names))
+        object.__setattr__(self, "curvature_max_per_m", self._curvature_max_per_m())
 
     @property
     def steered(self) -> tuple[str, ...]:
         """The names of the wheels that steer."""
         return tuple(wheel.name for wheel in self.wheels if wheel.steer_max_rad > 0)
 
-    @property
-    def curvature_max_per_m(self) -> float:
-        """The tightest turn of the origin that the wheels allow, 1/m; infinite if it can turn on the spot."""
+    def _curvature_max_per_m(self) -> float:
         radius = self.turn_radius_min_m
         if self.mode == "ackermann":
             for wheel in self.wheels:
@@ -163,10 +163,10 @@ class WheelCommands:
 
     def by_name(self, geometry: Geometry) -> tuple[dict[str, float], dict[str, float]]:
         """Speeds (rad/s) of all wheels, and angles (rad) of those that steer."""
-        speeds = dict(zip(geometry.names, map(float, self.speed_rad_s), strict=True))
+        speeds = dict(zip(geometry.names, self.speed_rad_s.tolist(), strict=True))
         steers = {
-            wheel.name: float(angle)
-            for wheel, angle in zip(geometry.wheels, self.steer_rad, strict=True)
+            wheel.name: angle
+            for wheel, angle in zip(geometry.wheels, self.steer_rad.tolist(), strict=True)
             if wheel.steer_max_rad > 0
         }
         return speeds, steers
@@ -237,30 +237,36 @@ def inverse(geometry: Geometry, twist: Twist2D, steer_now_rad: Floats | None = N
     standing = max(_wheel_speeds(geometry, possible)) <= STILL_M_S
     if standing and twist.omega_rad_s != 0 and geometry.mode != "skid" and math.isfinite(geometry.curvature_max_per_m):
         vx, vy, omega = 1.0, 0.0, math.copysign(geometry.curvature_max_per_m, twist.omega_rad_s)
-    count = len(geometry.wheels)
-    speed, steer = np.zeros(count), np.zeros(count)
+    speeds, steers = [], []  # plain numbers: on arrays this small each operation costs more than the whole of it
     for k, wheel in enumerate(geometry.wheels):
         forward_m_s, left_m_s = vx - omega * wheel.y_m, vy + omega * wheel.x_m
         now = 0.0 if steer_now_rad is None else float(steer_now_rad[k])
+        speed = steer = 0.0
         if wheel.steer_max_rad == 0 or geometry.mode == "skid":
-            speed[k] = forward_m_s
+            speed = forward_m_s
         elif math.hypot(forward_m_s, left_m_s) <= STILL_M_S:
-            steer[k] = now if abs(now) <= wheel.steer_max_rad else 0.0  # nothing to point to: stay
+            steer = now if abs(now) <= wheel.steer_max_rad else 0.0  # nothing to point to: stay
         else:
-            steer[k], sign = _pointed(forward_m_s, left_m_s, wheel.steer_max_rad, now)
-            speed[k] = sign * math.hypot(forward_m_s, left_m_s)
-    return WheelCommands(np.zeros(count) if standing else speed / geometry.wheel_radius_m, steer)
+            steer, sign = _pointed(forward_m_s, left_m_s, wheel.steer_max_rad, now)
+            speed = sign * math.hypot(forward_m_s, left_m_s)
+        speeds.append(0.0 if standing else speed / geometry.wheel_radius_m)
+        steers.append(steer)
+    return WheelCommands(np.array(speeds), np.array(steers))
 
 
 def forward(
-    geometry: Geometry, speed_rad_s: Floats, steer_rad: Floats, dt_s: float = 0.0, use: NDArray[np.bool_] | None = None
+    geometry: Geometry,
+    speed_rad_s: Sequence[float] | Floats,
+    steer_rad: Sequence[float] | Floats,
+    dt_s: float = 0.0,
+    use: Sequence[bool] | NDArray[np.bool_] | None = None,
 ) -> Odometry:
     """The twist that fits the wheels best (least squares: each rolls along its direction and not across it).
 
     Args:
-        speed_rad_s, steer_rad: (n,) f8, measured, in the geometry's order.
+        speed_rad_s, steer_rad: n numbers each, measured, in the geometry's order.
         dt_s: how long; `distance_m` is the length driven in it.
-        use: (n,) bool, the wheels that can be believed; None: all.
+        use: n, the wheels that can be believed; None: all.
 
     Skid steering slides sideways when it turns, so there only the rolling counts, and vy is 0.
 
@@ -268,33 +274,65 @@ def forward(
         KinematicsError: arrays of another size, fewer than two wheels to go by, or a NaN or infinity in a used wheel.
     """
     count = len(geometry.wheels)
-    speed, steer = np.asarray(speed_rad_s, dtype=np.float64), np.asarray(steer_rad, dtype=np.float64)
-    kept = np.ones(count, dtype=np.bool_) if use is None else np.asarray(use, dtype=np.bool_)
-    if not (speed.shape == steer.shape == kept.shape == (count,)):
-        raise KinematicsError(f"{count} wheels need {count} speeds and steers, not {speed.shape} and {steer.shape}")
-    if int(kept.sum()) < 2:
+    if not (len(speed_rad_s) == len(steer_rad) == count and (use is None or len(use) == count)):
+        raise KinematicsError(
+            f"{count} wheels need {count} speeds and steers, not {len(speed_rad_s)}, {len(steer_rad)}"
+        )
+    kept: list[_Rolling] = []
+    bad = []
+    for k, wheel in enumerate(geometry.wheels):
+        if use is not None and not use[k]:
+            continue
+        speed, steer = float(speed_rad_s[k]), float(steer_rad[k])
+        if not math.isfinite(speed + steer):
+            bad.append(wheel.name)
+            continue
+        kept.append((wheel.x_m, wheel.y_m, math.cos(steer), math.sin(steer), speed * geometry.wheel_radius_m))
+    if len(kept) + len(bad) < 2:
         raise KinematicsError("fewer than two wheels can be believed: there is no odometry")
-    bad = [wheel.name for wheel, v, s, k in zip(geometry.wheels, speed, steer, kept) if k and not math.isfinite(v + s)]
     if bad:
         raise KinematicsError(f"the speed or steer of wheel {', '.join(bad)} is no finite number")
-    x = np.array([wheel.x_m for wheel in geometry.wheels])[kept]
-    y = np.array([wheel.y_m for wheel in geometry.wheels])[kept]
-    cosine, sine = np.cos(steer[kept]), np.sin(steer[kept])
-    rolled = speed[kept] * geometry.wheel_radius_m
-    if geometry.mode == "skid":
-        rows, right = np.column_stack((cosine, x * sine - y * cosine)), rolled
-    else:  # filled in place: on arrays this small, joining them takes longer than the fit
-        used = len(rolled)
-        rows, right = np.empty((2 * used, 3)), np.zeros(2 * used)
-        rows[:used, 0], rows[:used, 1], rows[:used, 2] = cosine, sine, x * sine - y * cosine
-        rows[used:, 0], rows[used:, 1], rows[used:, 2] = -sine, cosine, x * cosine + y * sine
-        right[:used] = rolled
-    fit = np.linalg.lstsq(rows, right, rcond=None)[0]
-    vx, vy, omega = (float(fit[0]), 0.0, float(fit[1])) if geometry.mode == "skid" else map(float, fit)
-    left = rows @ fit - right
-    residual = math.sqrt(float(left @ left) / len(rolled))
+    vx, vy, omega = _rolled_only(kept) if geometry.mode == "skid" else _rolled(kept)
+    square = 0.0
+    for x, y, cosine, sine, rolled in kept:
+        forward_m_s, left_m_s = vx - omega * y, vy + omega * x
+        square += (cosine * forward_m_s + sine * left_m_s - rolled) ** 2
+        if geometry.mode != "skid":
+            square += (cosine * left_m_s - sine * forward_m_s) ** 2
     length = math.copysign(math.hypot(vx, vy), vx) * dt_s
-    return Odometry(Twist2D(vx, vy, omega), length, residual)
+    return Odometry(Twist2D(vx, vy, omega), length, math.sqrt(square / len(kept)))
+
+
+_Rolling = tuple[float, float, float, float, float]
+"""A wheel: x, y (m), cosine and sine of its steering, and how fast it rolls along that, m/s."""
+
+
+def _rolled(wheels: Sequence[_Rolling]) -> tuple[float, float, float]:
+    """vx, vy, omega of the body whose ground points come nearest to the wheels' velocities.
+
+    A wheel that neither slides nor lifts gives its ground point's whole velocity, so this is the fit of a rigid motion
+    to points: the middle point moves with the mean velocity, and the turning is the velocities' moment about it.
+    """
+    count = len(wheels)
+    sum_x = sum_y = sum_vx = sum_vy = inertia = moment = 0.0
+    for x, y, cosine, sine, rolled in wheels:
+        along, across = rolled * cosine, rolled * sine
+        sum_x += x
+        sum_y += y
+        sum_vx += along
+        sum_vy += across
+        inertia += x * x + y * y
+        moment += x * across - y * along
+    inertia -= (sum_x * sum_x + sum_y * sum_y) / count
+    omega = (moment - (sum_x * sum_vy - sum_y * sum_vx) / count) / inertia if inertia > 0.0 else 0.0
+    return (sum_vx + omega * sum_y) / count, (sum_vy - omega * sum_x) / count, omega
+
+
+def _rolled_only(wheels: Sequence[_Rolling]) -> tuple[float, float, float]:
+    """The same where wheels may slide across themselves; 0 to the side."""
+    rows = [(cosine, x * sine - y * cosine) for x, y, cosine, sine, _ in wheels]
+    vx, omega = np.linalg.lstsq(np.array(rows), np.array([wheel[-1] for wheel in wheels]), rcond=None)[0].tolist()
+    return vx, 0.0, omega
 
 
 def _wheel_speeds(geometry: Geometry, twist: Twist2D) -> list[float]:

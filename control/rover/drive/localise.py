@@ -22,7 +22,9 @@ STRETCH_SIGMAS, STRETCH_CHANGE = 3.0, 0.05  # of slip and drift from one stretch
 CHI2_999 = {1: 10.83, 2: 13.82, 3: 16.27}
 """99.9 % of a chi-square distribution by degrees of freedom."""
 
-X, Y, HEADING, BIAS, SLIP, DRIFT = range(6)
+STATES = 6
+X, Y, HEADING, BIAS, SLIP, DRIFT = range(STATES)
+_EACH = np.eye(STATES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,40 +123,40 @@ class Localiser:
         """Carry on by `dt_s` of wheels and gyro. Raises KinematicsError for what is no finite number."""
         if not (odometry.is_finite and math.isfinite(gyro_z_rad_s) and math.isfinite(dt_s) and dt_s >= 0):
             raise KinematicsError(f"nothing can be predicted from {odometry}, {gyro_z_rad_s!r} rad/s, {dt_s!r} s")
-        s, state = self.settings, self._x
-        kept, drift = 1.0 - state[SLIP], state[DRIFT]
+        s = self.settings
+        x, y, heading, bias, slip, drift = self._x.tolist()  # plain numbers: each one out of an array costs more
         along_m, across_m = odometry.vx_m_s * dt_s, odometry.vy_m_s * dt_s
-        turn = (gyro_z_rad_s - state[BIAS]) * dt_s
-        middle = state[HEADING] + turn / 2
+        turn = (gyro_z_rad_s - bias) * dt_s
+        middle = heading + turn / 2
         cosine, sine = math.cos(middle), math.sin(middle)
         # in the rover's frame: what is left of the rolled way, and what is lost to the side
+        kept = 1.0 - slip
         forward_m, left_m = kept * along_m, kept * across_m + drift * along_m
         dx, dy = cosine * forward_m - sine * left_m, sine * forward_m + cosine * left_m
-        jacobian = np.eye(6)
-        jacobian[X, HEADING], jacobian[Y, HEADING] = -dy, dx
-        jacobian[X, BIAS], jacobian[Y, BIAS] = dy * dt_s / 2, -dx * dt_s / 2
-        jacobian[HEADING, BIAS] = -dt_s
-        jacobian[X, SLIP], jacobian[Y, SLIP] = (
-            -(cosine * along_m - sine * across_m),
-            -(sine * along_m + cosine * across_m),
-        )
-        jacobian[X, DRIFT], jacobian[Y, DRIFT] = -sine * along_m, cosine * along_m
-        state[X] += dx
-        state[Y] += dy
-        state[HEADING] = wrapped(float(state[HEADING]) + turn)
+        self._x = np.array([x + dx, y + dy, wrapped(heading + turn), bias, slip, drift])
+        jacobian = np.array([
+            [1.0, 0.0, -dy, dy * dt_s / 2, -(cosine * along_m - sine * across_m), -sine * along_m],
+            [0.0, 1.0, dx, -dx * dt_s / 2, -(sine * along_m + cosine * across_m), cosine * along_m],
+            [0.0, 0.0, 1.0, -dt_s, 0.0, 0.0],
+            [0.0, 0.0, 0.0, 1.0, 0.0, 0.0],
+            [0.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+            [0.0, 0.0, 0.0, 0.0, 0.0, 1.0],
+        ])  # fmt: skip
         rolled_m = math.hypot(along_m, across_m)
         self._rolled_m += rolled_m
         own = (s.rolled_share * rolled_m) ** 2 + s.rolled_m**2 * rolled_m
-        noise = np.zeros((6, 6))
-        noise[X, X] = noise[Y, Y] = own
-        noise[HEADING, HEADING] = s.gyro_rad_s**2 * dt_s
-        noise[BIAS, BIAS] = s.bias_rad_s**2 * dt_s
-        noise[SLIP, SLIP] = s.slip_m**2 * rolled_m
-        noise[DRIFT, DRIFT] = s.drift_m**2 * rolled_m
-        self._p = jacobian @ self._p @ jacobian.T + noise
+        self._p = jacobian @ self._p @ jacobian.T
+        self._p.flat[:: STATES + 1] += (
+            own,
+            own,
+            s.gyro_rad_s**2 * dt_s,
+            s.bias_rad_s**2 * dt_s,
+            s.slip_m**2 * rolled_m,
+            s.drift_m**2 * rolled_m,
+        )
         if dt_s > 0:
             self._speed = (dx / dt_s, dy / dt_s)
-            self._turning = float(turn) / dt_s
+            self._turning = turn / dt_s
 
     def fix(
         self,
@@ -175,9 +177,8 @@ class Localiser:
         wrong = seen - self._x[:count]
         if heading_rad is not None:
             wrong[HEADING] = wrapped(float(wrong[HEADING]))
-        rows = np.eye(6)[:count]
         noise = np.diag([sigma_m**2, sigma_m**2, heading_sigma_rad**2][:count])
-        return self._update(rows, wrong, noise)
+        return self._update(_EACH[:count], wrong, noise)
 
     def landmark(
         self,
@@ -261,7 +262,7 @@ class Localiser:
         self._x[HEADING] = wrapped(float(self._x[HEADING]))
         self._x[SLIP] = min(max(float(self._x[SLIP]), -0.95), 0.98)
         self._x[DRIFT] = min(max(float(self._x[DRIFT]), -0.9), 0.9)
-        left = np.eye(6) - gain @ rows
+        left = _EACH - gain @ rows
         self._p = left @ self._p @ left.T + gain @ noise @ gain.T
         self.counters.taken += 1
         if place:

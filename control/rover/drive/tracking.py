@@ -114,7 +114,7 @@ class SlipObserver:
         self.slip = 0.0
         self.drift = 0.0  # metres to the rover's left for each metre that the wheels roll, whichever way they roll
         self._rolled: Pose2D | None = None
-        self._lag = np.zeros(4)
+        self._lag = [0.0, 0.0, 0.0, 0.0]
         self._mileage_m = 0.0
         self._sign = 1.0
 
@@ -136,7 +136,7 @@ class SlipObserver:
             self._rolled = None
         if self._rolled is None:
             self._rolled = Pose2D(0.0, 0.0, pose.heading_rad)
-            self._lag[:] = (pose.x_m, pose.y_m, 0.0, 0.0)
+            self._lag = [pose.x_m, pose.y_m, 0.0, 0.0]
             self._mileage_m = 0.0
             return
         # the wheels' path is laid out along the headings that the rover really had
@@ -144,10 +144,10 @@ class SlipObserver:
         moved = integrate(before, odometry, dt_s)
         self._rolled = Pose2D(moved.x_m, moved.y_m, pose.heading_rad)
         share = 1 - math.exp(-rolled_m / self.settings.observer_m)
-        now = np.array((pose.x_m, pose.y_m, moved.x_m, moved.y_m))
-        self._lag += share * (now - self._lag)
+        now = (pose.x_m, pose.y_m, moved.x_m, moved.y_m)
+        self._lag = [lag + share * (value - lag) for lag, value in zip(self._lag, now, strict=True)]
         self._mileage_m += rolled_m
-        gone_x, gone_y, wheel_x, wheel_y = (now - self._lag).tolist()
+        gone_x, gone_y, wheel_x, wheel_y = (value - lag for lag, value in zip(self._lag, now, strict=True))
         length = math.hypot(wheel_x, wheel_y)
         if self._mileage_m < self.settings.observer_m / 2 or length < self.settings.observer_m / 8 or rolled_m == 0:
             return

@@ -12,7 +12,7 @@ import struct
 from binascii import crc_hqx
 from collections.abc import Callable, Sequence
 
-HEAD = (0xA7, 0x5C)
+BEGIN = b"\xa7\x5c"
 RATES_HZ = range(1, 201)
 DEFAULT_RATE_HZ = 50
 MODEL, FIRMWARE = 0x4D49, 0x0100
@@ -20,6 +20,7 @@ GYRO_RANGE_RAD_S = 3.9
 ACCEL_RANGE_M_S2 = 31.9
 GYRO_STEPS_PER_RAD_S, ACCEL_STEPS_PER_M_S2 = 8192, 1024
 NOTHING = -32768
+SAMPLE = struct.Struct("<HI7hH")
 COMMANDS = {0xB1: 0, 0xD2: 3}  # what a host may send, and how long it is
 
 Truth = Callable[[float], tuple[Sequence[float], Sequence[float]]]
@@ -33,8 +34,8 @@ def checksum(data: bytes) -> int:
 
 def packed(kind: int, payload: bytes) -> bytes:
     """A frame of the stream."""
-    inner = struct.pack("BB", len(payload), kind) + payload
-    return bytes(HEAD) + inner + struct.pack(">H", checksum(inner))
+    inner = bytes((len(payload), kind)) + payload
+    return BEGIN + inner + checksum(inner).to_bytes(2, "big")
 
 
 class ImuEmulator:
@@ -98,23 +99,18 @@ class ImuEmulator:
         """The next frame of the stream; None while it is hushed."""
         self.seq = (self.seq + 1) & 0xFFFF
         gyro, accel = self.imu(t_s)
-        gauss = self.rng.gauss
-        status = 0
-        words: list[int] = []
-        for values, bias, sigma, steps, most, dead, low_bit, fault_bit in (
-            (gyro, self.gyro_bias_rad_s, self.gyro_sigma_rad_s, GYRO_STEPS_PER_RAD_S, GYRO_RANGE_RAD_S,
-             self._gyro_dead, 0x01, 0x04),
-            (accel, self.accel_bias_m_s2, self.accel_sigma_m_s2, ACCEL_STEPS_PER_M_S2, ACCEL_RANGE_M_S2,
-             self._accel_dead, 0x02, 0x08),
-        ):  # fmt: skip
-            for value, offset in zip(values, bias, strict=True):
-                seen = value + offset + gauss(0.0, sigma)
-                if abs(seen) > most:
-                    status |= low_bit
-                    seen = most if seen > 0 else -most
-                words.append(NOTHING if dead else round(seen * steps))
-            if dead:
-                status = status & ~low_bit | fault_bit
+        status, words = self._words(
+            gyro, self.gyro_bias_rad_s, self.gyro_sigma_rad_s, GYRO_STEPS_PER_RAD_S, GYRO_RANGE_RAD_S
+        )
+        over, forces = self._words(
+            accel, self.accel_bias_m_s2, self.accel_sigma_m_s2, ACCEL_STEPS_PER_M_S2, ACCEL_RANGE_M_S2
+        )
+        words += forces
+        status |= 2 * over
+        if self._gyro_dead:
+            status, words[:3] = status & ~0x01 | 0x04, [NOTHING] * 3
+        if self._accel_dead:
+            status, words[3:] = status & ~0x02 | 0x08, [NOTHING] * 3
         temp = round(min(max(self.temp_c(t_s), -300.0), 300.0) * 100)
         if self._temp_dead:
             temp, status = NOTHING, status | 0x10
@@ -122,7 +118,19 @@ class ImuEmulator:
             return None
         ticks_us = round((t_s - self._began_s) * 1e6 * (1 + self.clock_ppm * 1e-6)) & 0xFFFFFFFF
         self.sent += 1
-        return packed(0x53, struct.pack("<HI7hH", self.seq, ticks_us, *words, temp, status))
+        return packed(0x53, SAMPLE.pack(self.seq, ticks_us, *words, temp, status))
+
+    def _words(
+        self, truth: Sequence[float], bias: Sequence[float], sigma: float, steps: int, most: float
+    ) -> tuple[int, list[int]]:
+        """Whether any of three axes saturates (0 or 1), and what each shows."""
+        x, y, z = truth
+        offset_x, offset_y, offset_z = bias
+        gauss = self.rng.gauss
+        seen = (x + offset_x + gauss(0.0, sigma), y + offset_y + gauss(0.0, sigma), z + offset_z + gauss(0.0, sigma))
+        if max(seen) <= most and min(seen) >= -most:
+            return 0, [round(value * steps) for value in seen]
+        return 1, [round(min(max(value, -most), most) * steps) for value in seen]
 
     def obey(self, kind: int, payload: bytes) -> bytes:
         """The answer to a question."""
@@ -151,7 +159,7 @@ class ImuSession:
         """Bytes from the host."""
         rest = self._rest + data
         while True:
-            begin = rest.find(bytes(HEAD))
+            begin = rest.find(BEGIN)
             if begin < 0:
                 rest = rest[-1:]
                 break

@@ -45,7 +45,6 @@ from hil_sim.world.plant.rover_kernels import (
     YAW_RATE,
     X,
     Y,
-    Z,
     rover_steps,
 )
 from hil_sim.world.plant.soil import SLIPS, SoilParams, WheelShape, wheel_table
@@ -204,6 +203,7 @@ class RoverPlant:
         self._steps = 0
         self._asked_s = -math.inf  # it has been brought up to this time
         self._rows: list[Floats] = []
+        self._rows_of_one = np.empty((1, TRACE))  # it is mostly asked step by step
         self._kept = 0
         self._run(1, np.empty((0, TRACE)))  # settle onto the ground, motors at rest
         self._state[ROLL_RATE] = self._state[PITCH_RATE] = 0.0
@@ -272,8 +272,8 @@ class RoverPlant:
     def pose(self, t_s: float) -> tuple[float, float, float, float, float, float]:
         """x, y, z (m), roll, pitch, yaw (rad)."""
         self.advance_to(t_s)
-        s = self._state
-        return float(s[X]), float(s[Y]), float(s[Z]), float(s[ROLL]), float(s[PITCH]), float(s[YAW])
+        x, y, z, roll, pitch, yaw = self._state[: YAW + 1].tolist()  # they lead the state
+        return x, y, z, roll, pitch, yaw
 
     def imu(self, t_s: float) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
         """Angular rate (rad/s) and specific force (m/s2) in the rover's frame."""
@@ -340,11 +340,11 @@ class RoverPlant:
 
     def _advance(self, count: int) -> None:
         """Take `count` steps and keep the rows of the track that fall due."""
-        rows = np.empty((count // TRACE_EVERY + 1, TRACE))
+        rows = self._rows_of_one if count == 1 else np.empty((count // TRACE_EVERY + 1, TRACE))
         written = self._run(count, rows)
         self._steps += count
         self.t_s = self._start_s + self._steps * STEP_S
-        self.energy_j += (float(self._state[POWER_W]) + self.body.hotel_w) * count * STEP_S
+        self.energy_j += (self._state.item(POWER_W) + self.body.hotel_w) * count * STEP_S
         if written and self._kept < TRACE_ROWS_MAX:
             self._rows.append(rows[:written].copy())
             self._kept += written

@@ -57,11 +57,17 @@ def ground_heights(x, y, heights, x0, y0, cell, features, start, items, rows, co
 
 
 @njit(cache=True)
-def looked_up(table, loads, slips, load, slip):
-    """A wheel table at a load and a slip, bilinear, the border's value outside."""
+def load_at(loads, load):
+    """Where a load lies in a wheel table: its row, and the share of the next one."""
     i = 0
     while i < len(loads) - 2 and load > loads[i + 1]:
         i += 1
+    return i, min(max((load - loads[i]) / (loads[i + 1] - loads[i]), 0.0), 1.0)
+
+
+@njit(cache=True)
+def slip_at(slips, slip):
+    """Where a slip lies in a wheel table: its column, and the share of the next one."""
     low, high = 0, len(slips) - 1
     while high - low > 1:
         middle = (low + high) // 2
@@ -69,8 +75,12 @@ def looked_up(table, loads, slips, load, slip):
             low = middle
         else:
             high = middle
-    u = min(max((load - loads[i]) / (loads[i + 1] - loads[i]), 0.0), 1.0)
-    v = min(max((slip - slips[low]) / (slips[low + 1] - slips[low]), 0.0), 1.0)
+    return low, min(max((slip - slips[low]) / (slips[low + 1] - slips[low]), 0.0), 1.0)
+
+
+@njit(cache=True)
+def looked_up(table, loads, load, i, u, low, v):
+    """A wheel table between its rows `i` and columns `low`, bilinear, the border's value outside."""
     if load < loads[0]:  # in proportion below the table
         edge = (1.0 - v) * table[0, low] + v * table[0, low + 1]
         return edge * max(load, 0.0) / loads[0]
@@ -116,6 +126,7 @@ def rover_steps(
     idle_a, stall_a, volts, side_slip, side_strength = body[5], body[6], body[7], body[8], body[9]
     half_length, half_width = body[10], body[11]
     height, load, grade = np.empty(n), np.empty(n), np.empty(n)
+    row, between = np.empty(n, np.int64), np.empty(n)  # where each load lies in the tables
     written = 0
     for step in range(steps):
         motors_step(motors, dt)
@@ -167,6 +178,7 @@ def rover_steps(
         for k in range(n):
             load[k] = max(normal * (1.0 / n + lean_x * wheels[k, 0] / max(sxx, 1e-9)
                                     + lean_y * wheels[k, 1] / max(syy, 1e-9)), 0.02 * normal)  # fmt: skip
+            row[k], between[k] = load_at(loads_n, load[k])
         # the twist without slip: least squares over rolling along and not across each wheel
         a00 = a01 = a02 = a11 = a12 = a22 = b0 = b1 = b2 = 0.0
         turning = 0.0
@@ -203,9 +215,10 @@ def rover_steps(
             low, high = -0.9, 1.0
             for _ in range(30):
                 slip = 0.5 * (low + high)
+                column, beside = slip_at(slips, slip)
                 got = 0.0
                 for k in range(n):
-                    got += looked_up(pull, loads_n, slips, load[k], slip)
+                    got += looked_up(pull, loads_n, load[k], row[k], between[k], column, beside)
                 if got < need:
                     low = slip
                 else:
@@ -231,13 +244,14 @@ def rover_steps(
         state[YAW_RATE], state[SPEED_M_S] = om, vx
         # motors: the soil's torque, and what it takes to lift the wheel's load up its grade
         power = 0.0
+        column, beside = slip_at(slips, slip)
         for k in range(n):
             rate = motors[k, RATE]
             if abs(rate) < 1e-9:
                 motors[k, CURRENT] = stall_a * motors[k, STALLED]
                 power += volts * motors[k, CURRENT]
                 continue
-            needed = looked_up(torque, loads_n, slips, load[k], slip)
+            needed = looked_up(torque, loads_n, load[k], row[k], between[k], column, beside)
             share = min(max(abs(needed) / stall_nm, 0.0), 1.0)
             motors[k, CURRENT] = idle_a + (stall_a - idle_a) * share
             if blocked > 0.0:
