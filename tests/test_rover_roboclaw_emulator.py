@@ -68,7 +68,7 @@ def test_a_write_with_one_wrong_bit_is_never_carried_out(command: int, data: byt
 
 
 def test_every_write_takes_the_data_that_its_form_says() -> None:
-    assert {command: struct.calcsize(form) for command, form in FORMS.items()}.items() <= WRITES.items()
+    assert {command: form.size for command, form in FORMS.items()}.items() <= WRITES.items()
     assert not READS & WRITES.keys()
 
 

@@ -184,7 +184,9 @@ class RoboClawLink:
 
     def _is_silent(self, question: Question, rank: int) -> bool:
         """Whether this is but a try whether a silent board is back. LinkTimeout if it is not yet time for one."""
-        board = self._boards.setdefault(question.address, Board(question.address))
+        board = self._boards.get(question.address)
+        if board is None:
+            board = self._boards[question.address] = Board(question.address)
         if not board.backoff_s:
             return False
         now_s = self._loop.time()

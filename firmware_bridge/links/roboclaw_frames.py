@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import binascii
 import struct
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from firmware_bridge.errors import FrameError
 
@@ -30,8 +30,7 @@ def crc16(data: bytes, start: int = 0) -> int:
     return binascii.crc_hqx(data, start)
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """One request and the shape of its reply. Made by ask_read, ask_text and ask_write."""
 
     address: int

@@ -34,6 +34,8 @@ CURRENT_ERROR_RATIO = 2.0  # assumed, as the next one
 MAIN_ERROR_V = 36.0
 SIMPLE = frozenset({0, 1, 4, 5, 6, 7})
 
+COUNTERS = struct.Struct(">II")
+
 Send = Callable[[bytes], None]
 
 
@@ -143,24 +145,26 @@ class RoboClawBoard:
 
     def status(self, t_s: float) -> int:
         """The bits of command 90."""
-        bits = self.forced_status
-        volts, temp_c = self.volts(t_s), self.temp_c(t_s)
-        bits |= MAIN_HIGH_WARN if volts > self.settings.main_high_v else 0
-        bits |= MAIN_LOW_WARN if volts < self.settings.main_low_v else 0
-        bits |= MAIN_HIGH_ERROR if volts > MAIN_ERROR_V else 0
-        logic_v = self.logic_volts(t_s)
-        bits |= LOGIC_HIGH_ERROR if logic_v > self.settings.logic_high_v else 0
-        bits |= LOGIC_LOW_ERROR if logic_v < self.settings.logic_low_v else 0
-        bits |= TEMP_WARN if temp_c >= TEMP_WARN_C else 0
-        bits |= TEMP_ERROR if temp_c >= TEMP_ERROR_C else 0
-        if self.temp2_c is not None:
-            temp2_c = self.temp2_c(t_s)
-            bits |= TEMP2_WARN if temp2_c >= TEMP_WARN_C else 0
-            bits |= TEMP2_ERROR if temp2_c >= TEMP_ERROR_C else 0
+        settings, bits = self.settings, self.forced_status
+        volts, temp_c, logic_v = self.volts(t_s), self.temp_c(t_s), self.logic_volts(t_s)
+        if volts > settings.main_high_v:
+            bits |= MAIN_HIGH_WARN
+        if volts < settings.main_low_v:
+            bits |= MAIN_LOW_WARN
+        if volts > MAIN_ERROR_V:
+            bits |= MAIN_HIGH_ERROR
+        if logic_v > settings.logic_high_v:
+            bits |= LOGIC_HIGH_ERROR
+        if logic_v < settings.logic_low_v:
+            bits |= LOGIC_LOW_ERROR
+        if temp_c >= TEMP_WARN_C:
+            bits |= TEMP_WARN | (TEMP_ERROR if temp_c >= TEMP_ERROR_C else 0)
+        if self.temp2_c is not None and (temp2_c := self.temp2_c(t_s)) >= TEMP_WARN_C:
+            bits |= TEMP2_WARN | (TEMP2_ERROR if temp2_c >= TEMP_ERROR_C else 0)
         for index, channel in enumerate(self.channels):
-            ratio = abs(channel.port.current_a(t_s)) / self.settings.max_current_a[index]
-            bits |= CURRENT_WARN[index] if ratio > 1.0 else 0
-            bits |= CURRENT_ERROR[index] if ratio > CURRENT_ERROR_RATIO else 0
+            amps, most_a = abs(channel.port.current_a(t_s)), settings.max_current_a[index]
+            if amps > most_a:
+                bits |= CURRENT_WARN[index] | (CURRENT_ERROR[index] if amps > CURRENT_ERROR_RATIO * most_a else 0)
         return bits
 
     def _noticed(self, t_s: float) -> int:
@@ -202,9 +206,7 @@ class RoboClawBoard:
     # -- commands
     def execute(self, command: int, data: bytes, t_s: float) -> bytes | None:
         """A valid packet -> the data of the reply (empty: an acknowledgement), or None for no answer."""
-        if not self.is_on(t_s):
-            return None
-        if command in self.withdrawn:
+        if t_s < self._off_until_s or command in self.withdrawn:
             return None
         reply = self._read(command, t_s) if command in READS else self._write(command, data, t_s)
         if self._watch is not None and not self.settings.timeout_steps:
@@ -214,15 +216,15 @@ class RoboClawBoard:
 
     def _read(self, command: int, t_s: float) -> bytes | None:
         one, two = self.channels
+        if command == 78:  # what a host asks most
+            return COUNTERS.pack(_counter(one.ticks(t_s)), _counter(two.ticks(t_s)))
         if command in (16, 17):
             channel = self.channels[command - 16]
             return struct.pack(">IB", _counter(channel.ticks(t_s)), channel.take_flags(t_s))
         if command in (18, 19, 30, 31):
             speed = round(self.channels[command % 2 if command < 20 else command - 30].speed_ticks(t_s))
             return struct.pack(">iB", speed, speed < 0)
-        if command in (78, 79):
-            if command == 78:
-                return struct.pack(">II", _counter(one.ticks(t_s)), _counter(two.ticks(t_s)))
+        if command == 79:
             return struct.pack(">ii", round(one.speed_ticks(t_s)), round(two.speed_ticks(t_s)))
         if command == 49:
             return struct.pack(">hh", *(_i16(100 * channel.port.current_a(t_s)) for channel in self.channels))
@@ -245,7 +247,7 @@ class RoboClawBoard:
         if command == 25:
             return struct.pack(">H", round(10 * self.logic_volts(t_s)))
         if command == 47:
-            return bytes(channel.buffered() for channel in self.channels)
+            return bytes(channel.buffered(t_s) for channel in self.channels)
         if command == 59:
             return struct.pack(">HH", round(10 * settings.main_low_v), round(10 * settings.main_high_v))
         if command == 60:

@@ -13,8 +13,7 @@ import math
 import struct
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 DEFAULT_ACCEL_QPPS2 = 655_360
 DUTY_RATE_MAX = 655_359
@@ -72,8 +71,7 @@ class Unconnected:
         return 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(NamedTuple):
     """A buffered command: to a position, or at a signed speed over a distance. Counts, counts/s, counts/s2."""
 
     speed: int
@@ -158,16 +156,19 @@ class Channel:
         self.moves.append(move)
         if self.running is None:
             self._next(t_s)
+        else:
+            self._look_now(t_s)
         return True
 
-    def buffered(self) -> int:
+    def buffered(self, t_s: float) -> int:
         """As command 47 tells it."""
+        self._look_now(t_s)
         return 0x80 if self.running is None else len(self.moves)
 
     def _next(self, t_s: float) -> None:
         self.running = move = self.moves.popleft()
-        self._from = self.ticks(t_s)
         if move.position is None:
+            self._from = self.ticks(t_s)
             self._run_speed(move.speed, move.accel, t_s)
         else:
             scale = abs(self.ticks_per_rad)
@@ -175,15 +176,24 @@ class Channel:
             accel = (move.accel or DEFAULT_ACCEL_QPPS2) / scale
             self.duty = 0.0
             self.port.set_position(t_s, angle_rad, abs(move.speed) / scale, accel)
+            if not self.moves:
+                return  # the motor stays there: whether it has come is looked at when somebody asks
         self._look(t_s)
 
+    def _look_now(self, t_s: float) -> None:
+        """Look at a running move that nothing is due to look at."""
+        if self.running is not None and self._timer is None:
+            self._look(t_s)
+
     def _look(self, t_s: float) -> None:
-        """Is the running move over? If not, look again about when it will be."""
+        """Is the running move over? If not, look again about when it will be, if that starts or stops anything."""
         move = self.running
         assert move is not None
         here = self.ticks(t_s)
         left = move.distance - abs(here - self._from) if move.position is None else abs(move.position - here)
         if left > (0.5 if move.position is None else MOVE_DONE_TICKS):
+            if move.position is not None and not self.moves:
+                return
             delay_s = left / abs(move.speed) if move.speed else LOOK_S[1]
             loop = asyncio.get_running_loop()
             self._timer = loop.call_at(t_s + min(max(delay_s, LOOK_S[0]), LOOK_S[1]), self._look_again)
@@ -200,12 +210,15 @@ class Channel:
         self._look(asyncio.get_running_loop().time())
 
 
-FORMS: dict[int, str] = {
+_SHAPES = {
     0: ">B", 1: ">B", 4: ">B", 5: ">B", 6: ">B", 7: ">B", 32: ">h", 33: ">h", 34: ">hh", 35: ">i", 36: ">i", 37: ">ii",
     38: ">Ii", 39: ">Ii", 40: ">Iii", 41: ">iIB", 42: ">iIB", 43: ">iIiIB", 44: ">IiIB", 45: ">IiIB", 46: ">IiIiIB",
     50: ">IiIi", 51: ">IiIIiIB", 52: ">hI", 53: ">hI", 54: ">hIhI", 65: ">IiIiB", 66: ">IiIiB", 67: ">IiIiIiIiB",
 }  # fmt: skip
+FORMS = {command: struct.Struct(shape) for command, shape in _SHAPES.items()}
 """Motion commands and the shape of their data."""
+BUFFERED = frozenset({41, 42, 43, 44, 45, 46, 51, 65, 66, 67})
+"""Those that wait for the one before them."""
 
 
 class MotorPair:
@@ -223,7 +236,9 @@ class MotorPair:
 
     def command(self, command: int, data: bytes, qpps: Sequence[int], t_s: float) -> bool:
         """Carry out a motion command; `qpps` bounds the speeds of both channels. False: a buffer is full."""
-        v = struct.unpack(FORMS[command], data)
+        v = FORMS[command].unpack(data)
+        if command in BUFFERED:
+            return self._buffer(command, v, t_s)
 
         def speed(index: int, counts_s: int, accel: int = 0) -> None:
             self.channels[index].set_speed(max(-qpps[index], min(qpps[index], counts_s)), accel, t_s)
@@ -265,7 +280,7 @@ class MotorPair:
                 ramp(0, v[0], v[1])
                 ramp(1, v[2], v[3])
             case _:
-                return self._buffer(command, v, t_s)
+                raise ValueError(f"command {command} moves nothing")
         return True
 
     def _buffer(self, command: int, v: tuple[int, ...], t_s: float) -> bool:
