@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from bench_helpers import REPOSITORY
 from hil_helpers import SHORT
 
-from hil_sim.harness.digest import RunDigest
+from hil_sim.harness.digest import DIGEST_BYTES, RunDigest
 from hil_sim.harness.small_job import bench_subject
 from hil_sim.world.faults import Fault, FaultSchedule
 
@@ -75,6 +77,19 @@ def test_chunks_do_not_run_into_each_other() -> None:
     for part in (b"x", b"y"):
         two.tap(0.0, "a", part)
     assert one.close(0, 0, 0).wires != two.close(0, 0, 0).wires
+
+
+def test_every_chunk_counts_however_many_there_are() -> None:
+    """They are hashed many at a time: none may be left behind, neither in the middle nor at the end."""
+    chunks = [(0.001 * n, f"wire{n % 3}.to_host", b"%d" % n) for n in range(2500)]
+    plain = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    heard = RunDigest()
+    for t_s, point, data in chunks:
+        plain.update(struct.pack("<dHI", t_s, len(point), len(data)) + point.encode() + data)
+        heard.tap(t_s, point, data)
+        if heard.chunks in (1, 1700):
+            assert heard.so_far() == plain.digest()
+    assert heard.close(0, 0, 0).wires == plain.hexdigest()
 
 
 def test_the_place_of_a_run_on_disk_does_not_count() -> None:

@@ -118,25 +118,28 @@ def status_words(status: int) -> list[str]:
 
 def _readings(prefix: str, samples: Sequence[ImuSample], status: int, quality: Quality, time_s: float) -> list[Reading]:
     """Means of the three kinds of value over `samples`, each BAD where the status or a missing value says so."""
-    count = len(samples)
+    gyros, accels = [sample.gyro_rad_s for sample in samples], [sample.accel_m_s2 for sample in samples]
     found = []
-    for index, axis in enumerate(AXES):
-        gyro = sum(sample.gyro_rad_s[index] for sample in samples) / count
-        accel = sum(sample.accel_m_s2[index] for sample in samples) / count
-        for name, value, unit, bits in (
-            (f"{prefix}gyro_{axis}_rad_s", gyro, "rad/s", GYRO_SATURATED | GYRO_FAULT),
-            (f"{prefix}accel_{axis}_m_s2", accel, "m/s2", ACCEL_SATURATED | ACCEL_FAULT),
+    for axis, gyro_name, accel_name in _AXIS_NAMES[prefix]:
+        for name, values, unit, bits in (
+            (gyro_name, gyros, "rad/s", GYRO_SATURATED | GYRO_FAULT),
+            (accel_name, accels, "m/s2", ACCEL_SATURATED | ACCEL_FAULT),
         ):
+            value = sum([three[axis] for three in values]) / len(values)
             is_bad = bool(status & bits) or math.isnan(value)
             state = NO_LIMITS.state_of(value)
             found.append(Reading(name, value, unit, time_s, Quality.BAD if is_bad else quality, state))
-    temp_c = sum(sample.temp_c for sample in samples) / count
+    temp_c = sum([sample.temp_c for sample in samples]) / len(samples)
     is_bad = bool(status & TEMP_FAULT) or math.isnan(temp_c)
     state = TEMP_LIMITS.state_of(temp_c)
     found.append(Reading(f"{prefix}temp_c", temp_c, "degC", time_s, Quality.BAD if is_bad else quality, state))
     return found
 
 
+_AXIS_NAMES = {
+    prefix: [(at, f"{prefix}gyro_{axis}_rad_s", f"{prefix}accel_{axis}_m_s2") for at, axis in enumerate(AXES)]
+    for prefix in ("", "latest_")
+}
 _NAMES = [
     (prefix + name, unit)
     for prefix in ("", "latest_")

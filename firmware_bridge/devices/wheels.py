@@ -32,9 +32,9 @@ from firmware_bridge.devices.wheels_readings import (
     GET_STATUS,
     GET_TIMEOUT,
     SLOW_READS,
+    BoardReadings,
     BoardState,
     Tick,
-    readings_of,
     status_limit,
     status_words,
 )
@@ -99,6 +99,7 @@ class RoboClawWheels:
         self.names = tuple(layout.wheels)
         self._link = link
         self._boards = [BoardState(plan) for plan in layout.boards()]
+        self._readings = BoardReadings(layout, self._boards)
         self._slow_plan = [(board, *item) for item in SLOW_READS for board in self._boards]
         self._slow_next = 0
         self._polled_s = -math.inf
@@ -321,7 +322,7 @@ class RoboClawWheels:
         if len(errors) == len(self._boards):
             raise errors[0]
         await self._read_slowly(loop.time())
-        return readings_of(self.layout, self._boards, loop.time())
+        return self._readings.at(loop.time())
 
     def _creeps(self, now_s: float) -> bool:
         """Whether a wheel still turns that was told to stand still: a 0xFF is no proof that a board has obeyed, and its

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import struct
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from firmware_bridge.devices.wheels_layout import BoardPlan, RoboClawLayout
-from firmware_bridge.signals import Limits, LimitState, Quality, Reading
+from firmware_bridge.signals import LimitState, Quality, Reading
 
 GET_TIMEOUT, GET_MAIN_VOLTS, GET_CURRENTS, GET_COUNTERS, GET_TEMP, GET_STATUS = 15, 24, 49, 78, 82, 90
 SLOW_READS = ((GET_STATUS, 4), (GET_TIMEOUT, 1), (GET_CURRENTS, 4), (GET_MAIN_VOLTS, 2), (GET_TEMP, 2))
@@ -71,46 +72,125 @@ class BoardState:
         self.lost: str | None = None
         self.alarm: str | None = None
 
-    def slow_values(self, command: int, form: str, now_s: float) -> tuple[tuple[float, ...], float, Quality]:
-        """The numbers of a slow read, their time and quality; NaN where it was never answered."""
-        raw, time_s = self.slow.get(command, (b"", 0.0))
-        if not raw:
-            return (math.nan, math.nan), 0.0, Quality.BAD
-        return struct.unpack(form, raw), time_s, Quality.GOOD if now_s - time_s <= SLOW_FRESH_S else Quality.BAD
+
+class BoardReadings:
+    """What `boards` said last, as readings; those of a slow read are made anew when it has come, or has grown old."""
+
+    def __init__(self, layout: RoboClawLayout, boards: Sequence[BoardState]) -> None:
+        self._layout = layout
+        self._boards = [
+            (board, _motors_of(layout, board.plan), functools.partial(self._currents, _amps_of(board.plan)))
+            for board in boards
+        ]
+        self._kept: dict[tuple[int, int], tuple[_Said, list[Reading]]] = {}
+        self._over: tuple[list[Reading], list[Reading]] = [], []  # what was there last, and its sum
+
+    def at(self, now_s: float) -> dict[str, Reading]:
+        """All readings, by name (see RoboClawWheels.poll)."""
+        found: list[Reading] = []
+        volts, temps, status = [], [], []
+        for board, motors, currents in self._boards:
+            for motor in motors:
+                found += _moving(board, motor, now_s)
+            found += self._slow(board, GET_CURRENTS, now_s, currents)
+            volts += self._slow(board, GET_MAIN_VOLTS, now_s, self._volts)
+            temps += self._slow(board, GET_TEMP, now_s, self._temps)
+            status += self._slow(board, GET_STATUS, now_s, _status)
+        found += (of_boards := [*volts, *temps, *status])
+        if of_boards != self._over[0]:
+            over = [_over(min, "volts_v", volts), _over(max, "board_temp_c", temps), _all_bits(status)]
+            self._over = of_boards, over
+        found += self._over[1]
+        return {reading.name: reading for reading in found}
+
+    def _slow(
+        self, board: BoardState, command: int, now_s: float, readings_of: Callable[[_Said], list[Reading]]
+    ) -> list[Reading]:
+        """The readings of a slow read; the old ones while nothing has changed."""
+        raw, time_s = board.slow.get(command, (b"", 0.0))
+        is_good = bool(raw) and now_s - time_s <= SLOW_FRESH_S
+        said = _Said(board.address, raw, time_s, Quality.GOOD if is_good else Quality.BAD)
+        kept = self._kept.get((board.address, command))
+        if kept is not None and kept[0] == said:
+            return kept[1]
+        readings = readings_of(said)
+        self._kept[board.address, command] = said, readings
+        return readings
+
+    def _currents(self, amps: Sequence[tuple[int, str]], said: _Said) -> list[Reading]:
+        values = said.values(">hh")
+        found = []
+        for channel, name in amps:
+            amp = values[channel - 1] / 100
+            limit = self._layout.current_limits.state_of(abs(amp))
+            found.append(Reading(name, amp, "A", said.time_s, said.quality, limit))
+        return found
+
+    def _volts(self, said: _Said) -> list[Reading]:
+        value = said.values(">H")[0] / 10
+        limit = self._layout.volts_limits.state_of(value)
+        return [Reading(f"board{said.address}_volts_v", value, "V", said.time_s, said.quality, limit)]
+
+    def _temps(self, said: _Said) -> list[Reading]:
+        value = said.values(">h")[0] / 10
+        limit = self._layout.temp_limits.state_of(value)
+        return [Reading(f"board{said.address}_temp_c", value, "degC", said.time_s, said.quality, limit)]
 
 
-def readings_of(layout: RoboClawLayout, boards: Sequence[BoardState], now_s: float) -> dict[str, Reading]:
-    """All readings, by name (see RoboClawWheels.poll)."""
-    found: list[Reading] = []
-    for board in boards:
-        amps, amps_s, amps_quality = board.slow_values(GET_CURRENTS, ">hh", now_s)
-        for channel, (wheel, sign) in board.plan.drives.items():
-            found += _motor(
-                board, channel, f"{wheel}_angle_rad", f"{wheel}_speed_rad_s", sign / layout.ticks_per_rad, 0, now_s
-            )
-        for channel, (wheel, sign) in board.plan.steers.items():
-            zero = layout.steer_zero_ticks.get(wheel, 0)
-            found += _motor(board, channel, f"{wheel}_steer_rad", None, sign / layout.steer_ticks_per_rad, zero, now_s)
-        for motors, name in ((board.plan.drives, "_current_a"), (board.plan.steers, "_steer_a")):
-            for channel, (wheel, _) in motors.items():
-                amp = amps[channel - 1] / 100
-                limit = layout.current_limits.state_of(abs(amp))
-                found.append(Reading(wheel + name, amp, "A", amps_s, amps_quality, limit))
-    volts = [_slow(board, GET_MAIN_VOLTS, ">H", "board{}_volts_v", "V", layout.volts_limits, now_s) for board in boards]
-    temps = [_slow(board, GET_TEMP, ">h", "board{}_temp_c", "degC", layout.temp_limits, now_s) for board in boards]
-    status = [_status(board, now_s) for board in boards]
-    found += [*volts, *temps, *status]
-    found.append(_over(min, "volts_v", volts))
-    found.append(_over(max, "board_temp_c", temps))
-    found.append(_all_bits(status))
-    return {reading.name: reading for reading in found}
+class _Said(NamedTuple):
+    """A slow read's data (empty: never answered), when they came, and what they are worth now."""
+
+    address: int
+    raw: bytes
+    time_s: float
+    quality: Quality
+
+    def values(self, form: str) -> tuple[float, ...]:
+        """The numbers; NaN where there are none."""
+        return struct.unpack(form, self.raw) if self.raw else (math.nan, math.nan)
 
 
-def _motor(
-    board: BoardState, channel: int, angle: str, speed: str | None, rad: float, zero: int, now_s: float
-) -> list[Reading]:
-    """Angle, and speed if it has a name; `rad`: of one count."""
-    tick = board.ticks.get(channel)
+class _Motor(NamedTuple):
+    """A motor's channel, the names of its angle and speed (None: steering), rad of one count, count of 0 rad."""
+
+    channel: int
+    angle: str
+    speed: str | None
+    rad: float
+    zero: int
+
+
+def _motors_of(layout: RoboClawLayout, plan: BoardPlan) -> list[_Motor]:
+    drives = [
+        _Motor(channel, f"{wheel}_angle_rad", f"{wheel}_speed_rad_s", sign / layout.ticks_per_rad, 0)
+        for channel, (wheel, sign) in plan.drives.items()
+    ]
+    steers = [
+        _Motor(
+            channel,
+            f"{wheel}_steer_rad",
+            None,
+            sign / layout.steer_ticks_per_rad,
+            layout.steer_zero_ticks.get(wheel, 0),
+        )
+        for channel, (wheel, sign) in plan.steers.items()
+    ]
+    return drives + steers
+
+
+def _amps_of(plan: BoardPlan) -> list[tuple[int, str]]:
+    """Channel and name of each current."""
+    return [
+        (channel, wheel + name)
+        for motors, name in ((plan.drives, "_current_a"), (plan.steers, "_steer_a"))
+        for channel, (wheel, _) in motors.items()
+    ]
+
+
+def _moving(board: BoardState, motor: _Motor, now_s: float) -> list[Reading]:
+    """Angle, and speed if it has a name."""
+    _, angle, speed, rad, zero = motor
+    tick = board.ticks.get(motor.channel)
     if tick is None:
         nothing = Reading(angle, math.nan, "rad", 0.0, Quality.BAD, LimitState.ALARM)
         return [nothing] if speed is None else [nothing, nothing._replace(name=speed, unit="rad/s")]
@@ -122,16 +202,10 @@ def _motor(
     return found
 
 
-def _slow(board: BoardState, command: int, form: str, name: str, unit: str, limits: Limits, now_s: float) -> Reading:
-    values, time_s, quality = board.slow_values(command, form, now_s)
-    value = values[0] / 10
-    return Reading(name.format(board.address), value, unit, time_s, quality, limits.state_of(value))
-
-
-def _status(board: BoardState, now_s: float) -> Reading:
-    (bits, *_), time_s, quality = board.slow_values(GET_STATUS, ">I", now_s)
+def _status(said: _Said) -> list[Reading]:
+    bits = said.values(">I")[0]
     limit = LimitState.ALARM if math.isnan(bits) else status_limit(int(bits))
-    return Reading(f"board{board.address}_status", float(bits), "", time_s, quality, limit)
+    return [Reading(f"board{said.address}_status", float(bits), "", said.time_s, said.quality, limit)]
 
 
 def _over(pick: Callable[..., Reading], name: str, of: Sequence[Reading]) -> Reading:

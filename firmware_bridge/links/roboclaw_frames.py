@@ -37,6 +37,8 @@ class Question(NamedTuple):
     command: int
     data: bytes
     reply: int
+    is_write: bool
+    """Whether a mere 0xFF is the answer."""
 
     @property
     def what(self) -> str:
@@ -44,14 +46,9 @@ class Question(NamedTuple):
         return f"command {self.command}"
 
     @property
-    def is_write(self) -> bool:
-        """Whether a mere 0xFF is the answer."""
-        return self.reply == _ACKNOWLEDGED
-
-    @property
     def reply_bytes(self) -> int:
         """How many bytes the longest reply has."""
-        if self.reply == _ACKNOWLEDGED:
+        if self.is_write:
             return 1
         return (TEXT_BYTES_MAX if self.reply == _TEXT else self.reply) + _CRC_BYTES
 
@@ -79,7 +76,7 @@ def ask_write(address: int, command: int, data: bytes = b"") -> Question:
 def _question(address: int, command: int, data: bytes, reply: int) -> Question:
     if address not in ADDRESSES or not 0 <= command <= 255:
         raise ValueError(f"addresses are 128 to 135 and commands 0 to 255; got {address} and {command}")
-    return Question(address, command, data, reply)
+    return Question(address, command, data, reply, reply == _ACKNOWLEDGED)
 
 
 def frame(question: Question) -> bytes:

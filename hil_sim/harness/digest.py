@@ -15,6 +15,8 @@ import msgspec
 
 DIGEST_BYTES = 16
 LOG_CHUNKS_MAX = 2_000_000
+WAITING_MAX = 3000  # pieces, three a chunk
+_HEAD = struct.Struct("<dHI")
 
 
 class Chunk(NamedTuple):
@@ -51,19 +53,30 @@ class RunDigest:
         self.log: list[Chunk] | None = [] if keep else None
         self.chunks = 0
         self._wires = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        self._waiting: list[bytes] = []  # what is yet to go into it: many at once are cheaper
+        self._points: dict[str, bytes] = {}
 
     def tap(self, t_s: float, point: str, data: bytes) -> None:
         """A wire's tap: every delivered chunk, with its loop time."""
-        self._wires.update(struct.pack("<dHI", t_s, len(point), len(data)))
-        self._wires.update(point.encode())
-        self._wires.update(data)
+        name = self._points.get(point)
+        if name is None:
+            name = self._points[point] = point.encode()
+        waiting = self._waiting
+        waiting += (_HEAD.pack(t_s, len(point), len(data)), name, data)
+        if len(waiting) > WAITING_MAX:
+            self._take()
         self.chunks += 1
         if self.log is not None and len(self.log) < LOG_CHUNKS_MAX:
             self.log.append(Chunk(t_s, point, data))
 
     def so_far(self) -> bytes:
         """A digest of the chunks that were heard up to now."""
+        self._take()
         return self._wires.copy().digest()
+
+    def _take(self) -> None:
+        self._wires.update(b"".join(self._waiting))
+        self._waiting.clear()
 
     @property
     def log_is_whole(self) -> bool:
@@ -77,6 +90,7 @@ class RunDigest:
             truth, strikes, outcome: whatever msgspec can write as JSON, in an order that does not depend on hashes.
             hidden: texts that name this run's place on disk; they count as nothing where the outcome holds them.
         """
+        self._take()
         said = msgspec.json.encode(outcome)
         for text in hidden:
             said = said.replace(msgspec.json.encode(text)[1:-1], b"")

@@ -23,7 +23,8 @@ class WheelsHeard:
     def tap(self, t_s: float, point: str, data: bytes) -> None:
         """Every delivered chunk, with its loop time."""
         if point == self._point:
-            self._silent_until(t_s)
+            if self._last_s is None or t_s - self._last_s > BRAKING_S:
+                self._silent_until(t_s)
             self._last_s = t_s
         self._then(t_s, point, data)
 

@@ -250,14 +250,15 @@ class Localiser:
         """A measurement, if its gate lets it in (Joseph's form, so that the covariance stays one). `place`: it tells of
         the place; what tells of the ground alone neither raises a doubt of the place nor settles one.
         """
-        spread = rows @ self._p @ rows.T + noise
-        if float(wrong @ np.linalg.solve(spread, wrong)) > CHI2_999[len(wrong)]:
+        told = rows @ self._p
+        weight = np.linalg.inv(told @ rows.T + noise)
+        if float(wrong @ weight @ wrong) > CHI2_999[len(wrong)]:
             self.counters.gated += 1
             self._gated_in_a_row += place
             if place and self._gated_in_a_row >= self.settings.doubt_after:
                 self._doubt(float(np.abs(wrong[: min(2, len(wrong))]).max()))
             return False
-        gain = np.linalg.solve(spread, rows @ self._p).T
+        gain = (weight @ told).T
         self._x = self._x + gain @ wrong
         self._x[HEADING] = wrapped(float(self._x[HEADING]))
         self._x[SLIP] = min(max(float(self._x[SLIP]), -0.95), 0.98)

@@ -128,12 +128,18 @@ class FaultSchedule:
 
     faults: tuple[Fault, ...] = ()
     _windows: dict[str, tuple[Fault, ...]] = field(init=False, repr=False, compare=False, hash=False)
-    _counted: dict[str, tuple[Fault, ...]] = field(init=False, repr=False, compare=False, hash=False)
+    _counted: dict[str, tuple[tuple[int, int, Fault], ...]] = field(init=False, repr=False, compare=False, hash=False)
+    """By point: (first event, first one behind, fault); worked out once, as every event of a struck point asks."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "faults", tuple(self.faults))
         object.__setattr__(self, "_windows", _by_point(f for f in self.faults if f.nth is None))
-        object.__setattr__(self, "_counted", _by_point(f for f in self.faults if f.nth is not None))
+        counted = _by_point(f for f in self.faults if f.nth is not None)
+        spans = {
+            point: tuple((nth, nth + f.count, f) for f in faults if (nth := f.nth) is not None)
+            for point, faults in counted.items()
+        }
+        object.__setattr__(self, "_counted", spans)
 
     def windows(self, point: str) -> tuple[Fault, ...]:
         """The faults of a point that last a while, anchored in time or layer."""
@@ -152,9 +158,8 @@ class FaultSchedule:
 
     def strike(self, point: str, n: int) -> Fault | None:
         """The fault anchored at the n-th event (from 0) of `point`."""
-        for fault in self._counted.get(point, ()):
-            nth = fault.nth
-            if nth is not None and nth <= n < nth + fault.count:
+        for first, behind, fault in self._counted.get(point, ()):
+            if first <= n < behind:
                 return fault
         return None
 
