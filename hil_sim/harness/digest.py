@@ -15,7 +15,7 @@ import msgspec
 
 DIGEST_BYTES = 16
 LOG_CHUNKS_MAX = 2_000_000
-WAITING_MAX = 3000  # pieces, three a chunk
+CHUNKS_AT_ONCE = 1000  # go into the hash together
 _HEAD = struct.Struct("<dHI")
 
 
@@ -61,11 +61,10 @@ class RunDigest:
         name = self._points.get(point)
         if name is None:
             name = self._points[point] = point.encode()
-        waiting = self._waiting
-        waiting += (_HEAD.pack(t_s, len(point), len(data)), name, data)
-        if len(waiting) > WAITING_MAX:
-            self._take()
+        self._waiting += (_HEAD.pack(t_s, len(point), len(data)), name, data)
         self.chunks += 1
+        if not self.chunks % CHUNKS_AT_ONCE:
+            self._take()
         if self.log is not None and len(self.log) < LOG_CHUNKS_MAX:
             self.log.append(Chunk(t_s, point, data))
 

@@ -25,6 +25,7 @@ Floats = NDArray[np.float64]
 GOAL_M = 0.30  # how far from the goal the rover may truly stand when the host says that it is there
 BELIEF_M = 0.30  # how far the believed place may be from the true one, beyond three of its own sigmas
 STANDING_M = 0.02  # it may still settle so far after the drive is over
+BESIDE_AT_ONCE = 2**18  # pairs of a point and a leg: some megabytes
 BRAKING_S, BRAKING_M = 1.0, 0.15  # a rover whose wire was lost is stopped by its own boards, within this
 
 
@@ -58,9 +59,12 @@ def beside(waypoints_m: Floats, x_m: Floats, y_m: Floats) -> Floats:
     ab = b - a
     length2 = np.maximum((ab**2).sum(axis=1), 1e-18)
     best = np.empty(len(x_m))
-    for n, point in enumerate(np.column_stack((x_m, y_m))):
-        share = np.clip(((point - a) * ab).sum(axis=1) / length2, 0.0, 1.0)
-        best[n] = np.sqrt(((a + share[:, None] * ab - point) ** 2).sum(axis=1).min())
+    rows = max(1, BESIDE_AT_ONCE // len(a))
+    for low in range(0, len(x_m), rows):
+        x, y = x_m[low : low + rows, None], y_m[low : low + rows, None]
+        share = np.clip(((x - a[:, 0]) * ab[:, 0] + (y - a[:, 1]) * ab[:, 1]) / length2, 0.0, 1.0)
+        off_x, off_y = a[:, 0] + share * ab[:, 0] - x, a[:, 1] + share * ab[:, 1] - y
+        best[low : low + rows] = np.sqrt((off_x**2 + off_y**2).min(axis=1))
     return best
 
 

@@ -168,11 +168,12 @@ async def simulate_drive(
     heard = heard or RunDigest()
     wheels = WheelsHeard(load_rover_spec(scenario.twin()).devices.wheels.wire, heard.tap)
     route = read_route(route_path)
+    heights = ground or ground_of(route, route_path.parent)
     run_dir.mkdir(parents=True, exist_ok=True)
     with standing(loop):
         world = await build_rover_world(
             scenario.twin(),
-            made_ground(ground or ground_of(route, route_path.parent), scenario),
+            made_ground(heights, scenario),
             pose=start_pose(route),
             soil=scenario.soil_params(),
             faults=scenario.faults,
@@ -207,7 +208,6 @@ async def simulate_drive(
         if meddler is not None:
             meddler.cancel()
         world.close()
-    heights = ground or ground_of(route, route_path.parent)
     judgement = judge(
         route, truth, outcome, ended_s, heights, world.spec.safety.tilt_deg_max, wheels.unheard_s(truth.end_s)
     )

@@ -11,6 +11,7 @@ that what the host planned on is never all that is there.
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 import random
 import tomllib
@@ -149,13 +150,19 @@ def load_rover_spec(machine: str | Path) -> RoverSpec:
     if not path.is_file():
         raise WorldError(f"there is no emulated rover {str(machine)!r}: give a shipped name or a .toml file")
     try:
-        spec = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), RoverSpec)
+        spec = _spec_of(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise WorldError(f"emulated rover {path}: {error}") from error
     for name, device in _devices(spec).items():
         if device.wire not in spec.wires:
             raise WorldError(f"emulated rover {path}: {name} hangs on wire {device.wire!r}, which it does not have")
     return spec
+
+
+@functools.lru_cache(maxsize=16)
+def _spec_of(text: str) -> RoverSpec:
+    """A machine file's text, read once: a campaign builds the same rover for each of its drives."""
+    return msgspec.convert(tomllib.loads(text), RoverSpec)
 
 
 def is_rover(machine: str | Path) -> bool:
