@@ -351,8 +351,12 @@ def _pointed(forward_m_s: float, left_m_s: float, steer_max_rad: float, now_rad:
     allows, the one nearer to where it points now.
     """
     ahead = math.atan2(left_m_s, forward_m_s)
-    choices = [(angle, sign) for angle, sign in ((ahead, 1.0), (wrapped(ahead + math.pi), -1.0))]
-    allowed = [choice for choice in choices if abs(choice[0]) <= steer_max_rad + 1e-9]
+    behind = wrapped(ahead + math.pi)
+    most = steer_max_rad + 1e-9
+    if abs(ahead) <= most < abs(behind):  # nearly always: no wheel that steers less than a quarter turn has a choice
+        return ahead, 1.0
+    choices = [(ahead, 1.0), (behind, -1.0)]
+    allowed = [choice for choice in choices if abs(choice[0]) <= most]
     if not allowed:  # rounding aside, `bounded` leaves none of these
         angle, sign = min(choices, key=lambda choice: abs(choice[0]))
         return math.copysign(steer_max_rad, angle), sign

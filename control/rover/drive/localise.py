@@ -134,14 +134,20 @@ class Localiser:
         forward_m, left_m = kept * along_m, kept * across_m + drift * along_m
         dx, dy = cosine * forward_m - sine * left_m, sine * forward_m + cosine * left_m
         self._x = np.array([x + dx, y + dy, wrapped(heading + turn), bias, slip, drift])
-        jacobian = np.array([
-            [1.0, 0.0, -dy, dy * dt_s / 2, -(cosine * along_m - sine * across_m), -sine * along_m],
-            [0.0, 1.0, dx, -dx * dt_s / 2, -(sine * along_m + cosine * across_m), cosine * along_m],
-            [0.0, 0.0, 1.0, -dt_s, 0.0, 0.0],
-            [0.0, 0.0, 0.0, 1.0, 0.0, 0.0],
-            [0.0, 0.0, 0.0, 0.0, 1.0, 0.0],
-            [0.0, 0.0, 0.0, 0.0, 0.0, 1.0],
-        ])  # fmt: skip
+        jacobian = _EACH.copy()
+        jacobian[X, HEADING:] = (
+            -dy,
+            dy * dt_s / 2,
+            -(cosine * along_m - sine * across_m),
+            -sine * along_m,
+        )
+        jacobian[Y, HEADING:] = (
+            dx,
+            -dx * dt_s / 2,
+            -(sine * along_m + cosine * across_m),
+            cosine * along_m,
+        )
+        jacobian[HEADING, BIAS] = -dt_s
         rolled_m = math.hypot(along_m, across_m)
         self._rolled_m += rolled_m
         own = (s.rolled_share * rolled_m) ** 2 + s.rolled_m**2 * rolled_m
