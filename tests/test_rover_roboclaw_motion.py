@@ -105,6 +105,22 @@ def test_a_position_command_goes_there_and_a_newer_one_at_once_replaces_it() -> 
     run(test)
 
 
+def test_a_position_that_nothing_follows_needs_no_timer_and_one_that_comes_behind_waits_for_it() -> None:
+    async def test(bench: Bench) -> None:
+        channel = bench.line.boards[A].channels[0]
+        await bench.tell(65, ">IIIiB", 5000, 500, 5000, 300, 1)
+        assert channel.running is not None and channel._timer is None
+        await bench.tell(65, ">IIIiB", 5000, 500, 5000, -100, 0)
+        assert len(channel.moves) == 1 and channel._timer is not None  # it waits for the first one, watched now
+        await asyncio.sleep(1.0)
+        assert not channel.moves and channel._timer is None  # on its way back, and nothing stands behind that
+        await asyncio.sleep(2.0)
+        assert await bench.ask(47, ">BB") == (0x80, 0x80)
+        assert channel.ticks(asyncio.get_running_loop().time()) == pytest.approx(-100, abs=3)
+
+    run(test)
+
+
 @pytest.mark.parametrize(
     "command, form, values",
     [
