@@ -49,6 +49,7 @@ KINDS: dict[str, Kind] = {
     "garbage": _kind(
         "random bytes come before the chunk: a plug that is pushed in, a bootloader that speaks at its own rate",
         {"bytes": whole("how many", 8, 1, BYTES_MAX), "seed": seed()},
+        bound="4 s",  # a board says that it does not know a line when its turn has come, behind all that it holds
     ),
     "non_utf8": _kind(
         "a byte of the chunk becomes FF, which no text has",
