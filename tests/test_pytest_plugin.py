@@ -334,24 +334,27 @@ def test_the_settings_name_machine_twin_and_host_for_a_whole_project(run: Run, p
 
 
 COMMAND = """
-import json, pathlib, sys, tomllib
+import json, pathlib, sys, time, tomllib
 job, machine_toml, run_dir, code = sys.argv[1:]
 url = tomllib.loads(pathlib.Path(machine_toml).read_text())["urls"]["motion"]
 assert pathlib.Path(url.split(":")[1].split("?")[0]).is_symlink() and pathlib.Path(job).is_file()
 totals = dict(layers=0, blocks_claimed=0, energy_j=0.0, lines_sent=0, polls=0, duration_s=0.0, sessions=1)
 outcome = dict(status="failed", reason="nobody is here", exit_code=3, declared=[], layers=[], totals=totals,
                position_mm=None, schema_version=1)
-if code != "9":
+if code == "8":
+    pathlib.Path(url.split(":")[1].split("?")[0]).write_bytes(b"M115\\n")
+    time.sleep(1.0)
+if code < "8":
     (pathlib.Path(run_dir) / "outcome.json").write_text(json.dumps(outcome))
 print("done what it could")
 sys.exit(int(code))
 """
 
 
-def command_test(code: int) -> str:
+def command_test(code: int, mark: str = "") -> str:
     words = [sys.executable, "command.py", "{job}", "{machine}", "{run_dir}", str(code)]
     return f"""
-@pytest.mark.hil(cell_xy_mm=20.0, job="part.kiln", host={words!r})
+@pytest.mark.hil(cell_xy_mm=20.0, job="part.kiln", host={words!r}{mark})
 def test_it(hil, host, trace):
     host.print()
     hil.run(within=60)
@@ -383,11 +386,25 @@ def test_a_command_that_dies_left_no_outcome_and_one_that_says_two_things_broke_
     run: Run, project: Path
 ) -> None:
     (project / "command.py").write_text(COMMAND)
-    done = run(command_test(9), "-q")
+    done = run(command_test(8), "-q")
     assert done.returncode == 0, done.stdout
     done = run(command_test(4), "-q")
     assert done.returncode == 1, done.stdout
     assert "the host ended with 4, and its outcome says exit_code 3 (nobody is here)" in done.stdout
+
+
+def test_a_host_of_which_no_device_ever_heard_is_no_test(run: Run, project: Path) -> None:
+    """A command that fails at once, and a callable that is empty, leave a safe machine: nobody has touched it."""
+    (project / "command.py").write_text(COMMAND)
+    done = run(command_test(9), "-q")
+    assert done.returncode == 1 and "not one byte of it came to a device: nothing was tested" in done.stdout, (
+        done.stdout
+    )
+    assert re.search(r"it ended with exit code 9, and its words are in \S+/host\.log$", done.stdout, re.MULTILINE)
+    assert run(command_test(9, ", allow='none'"), "-q").returncode == 0
+    (project / "hosts.py").write_text("async def empty(job, machine_toml, run_dir):\n    pass\n")
+    done = run(QUICK.replace("coward", "empty"), "-q", "--hil-seed", "1")
+    assert done.returncode == 1 and "nothing was tested\n" in done.stdout, done.stdout
 
 
 @pytest.mark.parametrize(

@@ -278,6 +278,15 @@ class HilCase:
         return self._is_printing and self._was_run and self._live.result is None
 
     @property
+    def never_worked(self) -> str | None:
+        """Of a host that ended without an outcome, and of which no device ever heard, a sentence; None: it did work."""
+        ended = None if self._live is None else self._live.result
+        if ended is None or ended.outcome is not None or self.trace.to_device_count:
+            return None
+        how = "" if self._user_host is None or self._user_host.ended is None else f"; {self._user_host.ended()}"
+        return f"the host left no outcome, and not one byte of it came to a device: nothing was tested{how}"
+
+    @property
     def live(self) -> Any:
         """The run, a `LiveRun` or `LiveDrive`; it is made when it is first needed."""
         if self._live is None:

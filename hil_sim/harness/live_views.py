@@ -62,6 +62,8 @@ class Trace:
         self.run_dir = run_dir
         self.count = 0
         """How many chunks were delivered; the last 200,000 are kept."""
+        self.to_device_count = 0
+        """How many of them came to a device: all that a host has said."""
         self._frames: deque[Frame] = deque(maxlen=FRAMES_KEPT)
         self._digest = hashlib.blake2b(digest_size=16)
 
@@ -103,6 +105,7 @@ class Trace:
 
     def _hear(self, t_s: float, point: str, data: bytes) -> None:
         self.count += 1
+        self.to_device_count += point.endswith(".to_device")
         self._frames.append(Frame(t_s, point, data))
         self._digest.update(struct.pack("<dII", t_s, len(point), len(data)))
         self._digest.update(point.encode() + data)

@@ -13,7 +13,7 @@ from hil_sim.harness.hil_case import LAST_FRAMES, HilCase
 
 BAD_VERDICTS = ("SILENT", "HANG", "UNSAFE")
 UNJUDGED = "none"
-"""The verdict of a run that did not come to its end."""
+"""The verdict of a run that did not come to its end; a mark allows with it that nothing was judged."""
 
 
 def why_it_fails(case: HilCase, marked: dict[str, Any], test: str) -> str | None:
@@ -32,6 +32,8 @@ def why_it_fails(case: HilCase, marked: dict[str, Any], test: str) -> str | None
             "the run was left before its end, so that nobody judged it: end with hil.run(), which goes on until the "
             f"host has ended\n(a test that is meant to leave says pytest.mark.hil(allow={UNJUDGED!r}))"
         )
+    if case.never_worked is not None and verdict not in BAD_VERDICTS and UNJUDGED not in allowed:
+        return f"{case.never_worked}\n(a test of a host that does nothing says pytest.mark.hil(allow={UNJUDGED!r}))"
     if case.unmet:
         return f"scenario {case.scenario.name}: " + "; ".join(case.unmet)
     idle = [json.dumps(fault.to_dict()) for fault in case.must_strike]

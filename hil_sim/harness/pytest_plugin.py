@@ -65,7 +65,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "hil(machine=, world=, scenario=, job=, host=, seeds=, limit=, cell_xy_mm=, allow=, allow_idle=): a test of "
         "a host on an emulated machine, once for each seed; allow: verdicts of SILENT, HANG, UNSAFE that it may end "
-        "with, or 'none' for a run that is left before its end; allow_idle: its faults need not strike",
+        "with, or 'none' for a run that is left before its end or a host that does nothing; allow_idle: its "
+        "faults need not strike",
     )
     option = config.option
     from hil_sim.harness.time_span import PACE_MAX

@@ -32,11 +32,15 @@ class HostContractError(Exception):
 
 @dataclass(frozen=True)
 class UserHost:
-    """A host, and whether it is a process of its own, which lives in real time only."""
+    """A host, and whether it is a process of its own, which lives in real time only.
+
+    ended: how the last run of a command ended, a sentence; None: it is no command.
+    """
 
     run: Host
     is_command: bool
     name: str
+    ended: Callable[[], str] | None = None
 
 
 def user_host(given: str | Sequence[str] | Callable[..., Any], folder: Path) -> UserHost:
@@ -58,11 +62,16 @@ def user_host(given: str | Sequence[str] | Callable[..., Any], folder: Path) -> 
     if not any(place in word for word in words for place in PLACES):
         words += PLACES
 
-    async def command(job: Path, machine_toml: Path, run_dir: Path) -> Outcome | None:
-        values = dict(zip(PLACES, (str(job), str(machine_toml), str(run_dir)), strict=True))
-        return await _run([_filled(word, values) for word in words], folder, run_dir)
+    said = "it was never started"
 
-    return UserHost(command, True, shlex.join(words))
+    async def command(job: Path, machine_toml: Path, run_dir: Path) -> Outcome | None:
+        nonlocal said
+        values = dict(zip(PLACES, (str(job), str(machine_toml), str(run_dir)), strict=True))
+        code = await _run([_filled(word, values) for word in words], folder, run_dir)
+        said = f"it ended with exit code {code}, and its words are in {run_dir / LOG_NAME}"
+        return _left(run_dir, code)
+
+    return UserHost(command, True, shlex.join(words), lambda: said)
 
 
 def _imported(entry: str) -> Host:
@@ -80,10 +89,10 @@ def _filled(word: str, values: dict[str, str]) -> str:
     return re.sub("|".join(map(re.escape, values)), lambda place: values[place[0]], word)
 
 
-async def _run(words: list[str], folder: Path, run_dir: Path) -> Outcome | None:
-    """Run the command to its end; what it says goes to `host.log` in the run's folder.
+async def _run(words: list[str], folder: Path, run_dir: Path) -> int:
+    """Run the command to its end, and return its exit code; what it says goes to `host.log` in the run's folder.
 
-    None: it left no outcome, as a host that was killed. Cancelled: it is told to end, then killed.
+    Cancelled: it is told to end, then killed.
     """
     with (run_dir / LOG_NAME).open("wb") as log:
         try:
@@ -91,7 +100,7 @@ async def _run(words: list[str], folder: Path, run_dir: Path) -> Outcome | None:
         except OSError as error:
             raise HostContractError(f"the host {shlex.join(words)} cannot be started: {error}") from error
         try:
-            code = await process.wait()
+            return await process.wait()
         finally:
             if process.returncode is None:
                 process.terminate()
@@ -101,6 +110,10 @@ async def _run(words: list[str], folder: Path, run_dir: Path) -> Outcome | None:
                 except TimeoutError:
                     process.kill()
                     await process.wait()
+
+
+def _left(run_dir: Path, code: int) -> Outcome | None:
+    """The outcome that a command left, which ended with `code`. None: it left none, as a host that was killed."""
     found = [
         path.parent for path in (run_dir / OUTCOME_NAME, *sorted(run_dir.glob(f"*/{OUTCOME_NAME}"))) if path.is_file()
     ]
