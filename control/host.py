@@ -49,7 +49,7 @@ from control.rover.drive_record import not_driven
 from control.rover.drive_run import HOLD_S_MAX, DriveRun
 from control.rover.ground.dem import Crs, Dem, DemError, write_npz
 from control.rover.mission import Doing, Mission
-from control.rover.outcome import DriveOutcome
+from control.rover.outcome import DriveOutcome, read_drive_outcome
 from control.rover.planning import PlanRequest, plan_request, plan_settings, route_along, size_of
 from control.rover.route.route_file import Route, read_route, route_sha256
 from control.rover.surroundings import Surroundings, extent_m, map_of, surroundings_of
@@ -84,6 +84,7 @@ __all__ = [
     "machine_name",
     "plan_request",
     "print_host",
+    "read_drive_outcome",
     "read_outcome",
     "read_route",
     "resume_host",

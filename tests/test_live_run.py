@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from job_helpers import write_small_job
 
-from control.host import Outcome, Status, print_host
+from control.host import Outcome, Status
 from control.outcome import Totals
 from hil_sim.harness.fault_builder import FaultBuilder, FaultError
 from hil_sim.harness.hil_case import CaseSettings, HilCase
@@ -274,11 +275,82 @@ def test_what_is_no_host_is_a_sentence(given_host: Any, sentence: str, tmp_path:
 
 
 def test_a_host_may_be_named_called_or_commanded(tmp_path: Path) -> None:
-    assert user_host("control.host:print_host", tmp_path).run is print_host
+    assert user_host("control.host:print_host", tmp_path).name == "control.host:print_host"
     assert user_host(sleeper, tmp_path).name == "sleeper" and not user_host(sleeper, tmp_path).is_command
     command = user_host("mine --fast", tmp_path)
     assert command.is_command and command.name == "mine --fast '{job}' '{machine}' '{run_dir}'"
     assert user_host("mine {job}", tmp_path).name == "mine '{job}'"
+
+
+def a_host(left: Outcome | str | None, returned: Any) -> Any:
+    """A host that leaves a file and returns something."""
+
+    async def host(job: Path, machine_toml: Path, run_dir: Path) -> Any:
+        await asyncio.sleep(1.0)
+        if isinstance(left, str):
+            (run_dir / "outcome.json").write_text(left)
+        elif left is not None:
+            left.write(run_dir)
+        return returned
+
+    return host
+
+
+DONE = msgspec.structs.replace(stopped(), status=Status.DONE, exit_code=0)
+
+
+@pytest.mark.parametrize(
+    ("host", "verdict"),
+    [
+        (a_host(DONE, None), "SILENT"),
+        (a_host(stopped(), None), "detected"),
+        (a_host(DONE, DONE), "SILENT"),
+        (a_host(None, DONE), "SILENT"),
+        (a_host(None, msgspec.structs.replace(DONE, status="done", declared=())), "SILENT"),
+    ],
+)
+def test_what_a_callable_leaves_is_its_word_as_much_as_what_it_returns(make: Make, host: Any, verdict: str) -> None:
+    case = make(host)
+    case.host.print()
+    case.run()
+    assert case.verdict == verdict and case.host.outcome is not None
+
+
+def plain(job: Path, machine_toml: Path, run_dir: Path) -> Outcome:
+    """Somebody forgot `async`."""
+    return stopped()
+
+
+@pytest.mark.parametrize(
+    ("host", "sentence"),
+    [
+        (a_host(DONE, stopped()), 'with status "stopped", and its outcome.json says "done": they must be the same'),
+        (a_host(stopped(), stopped("no powder")), 'with reason "no powder", and its outcome.json says "so it says"'),
+        (a_host("{nonsense", None), "what the host left is no outcome: .*outcome.json cannot be read"),
+        (a_host("{nonsense", DONE), "what the host left is no outcome"),
+        (a_host(None, {"status": "done"}), "returned dict: it must be its Outcome, or None"),
+        (a_host(None, msgspec.structs.replace(DONE, exit_code="none")), r"cannot be its outcome\.json: Expected `int`"),
+        (
+            plain,
+            r"the host plain must be `async def host\(job, machine_toml, run_dir\)`: .*, Outcome, cannot be awaited",
+        ),
+    ],
+)
+def test_a_callable_that_breaks_the_contract_is_a_sentence(make: Make, host: Any, sentence: str) -> None:
+    case = make(host)
+    case.host.print()
+    with pytest.raises(HostContractError, match=sentence):
+        case.run()
+
+
+def test_a_callable_that_cannot_take_the_three_is_refused_before_anything_runs(make: Make) -> None:
+    async def argless() -> Outcome:
+        return stopped()
+
+    with pytest.raises(
+        HostContractError, match=r"argless must be .* cannot be called so: too many positional arguments"
+    ):
+        make(argless)
 
 
 def test_a_command_that_cannot_be_started_is_a_sentence(make: Make) -> None:

@@ -26,6 +26,14 @@ from control.host import drive_host
 async def boaster(route, machine_toml, run_dir):
     """It drives, and claims to be somewhere else: SILENT."""
     outcome = await drive_host(route, machine_toml, run_dir)
+    boast = msgspec.structs.replace(outcome, position_m=(0.0, 0.0))
+    boast.write(run_dir)
+    return boast
+
+
+async def two_words(route, machine_toml, run_dir):
+    """What it returns is not what its file says."""
+    outcome = await drive_host(route, machine_toml, run_dir)
     return msgspec.structs.replace(outcome, position_m=(0.0, 0.0))
 '''
 
@@ -121,6 +129,16 @@ def test_it(hil, host):
     kept.write_text(record.read_text())
     again = run(source, "--hil-replay", str(kept))
     assert "byte for byte as recorded" in again.stdout
+
+
+def test_a_rovers_host_whose_file_says_something_else_broke_the_contract(run: Run) -> None:
+    done = run("""
+@pytest.mark.hil(machine="osr", job="route.json", host="hosts:two_words")
+def test_it(hil, host):
+    host.drive()
+    hil.run()
+""")
+    assert done.returncode == 1 and "returned an outcome with position_m [0.0,0.0], and its" in done.stdout, done.stdout
 
 
 def test_a_rovers_scenario_is_the_base_of_a_test(run: Run) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from control.host import Outcome, print_host
+from control.host import DriveOutcome, Outcome, print_host
 from control.operator import Intent, Operator
 from hil_sim.harness.drive_oracle import DriveJudgement
 from hil_sim.harness.fault_builder import FaultBuilder
@@ -150,7 +150,8 @@ class HilCase:
         self.host = self._host_view()
         self._user_host: UserHost | None = None
         if settings.host is not None:
-            self._user_host = user_host(settings.host, settings.folders[-1] if settings.folders else Path.cwd())
+            folder = settings.folders[-1] if settings.folders else Path.cwd()
+            self._user_host = user_host(settings.host, folder, self.LEAVES)
         self.mode: Mode = settings.mode or ("wire" if self.is_command else "virtual")
         points, self.devices = self._places()
         given = self.scenario.schedule().faults if settings.faults is None else settings.faults
@@ -171,6 +172,7 @@ class HilCase:
 
     is_rover = False
     LIVE: type[Any] = LiveRun
+    LEAVES: type[Outcome] | type[DriveOutcome] = Outcome
     NOTHING_TO_DO = "nothing is being printed: call host.print(JOB) before hil.run()"
 
     def _host_view(self) -> HostView:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from control.host import drive_host
+from control.host import DriveOutcome, drive_host
 from hil_sim.harness.drive_runner import DriveScenario, places_of
 from hil_sim.harness.hil_case import CaseSettings, HilCase, HostView
 from hil_sim.harness.live_devices import Device
@@ -64,6 +64,7 @@ class RoverCase(HilCase):
 
     is_rover = True
     LIVE = LiveDrive
+    LEAVES = DriveOutcome
     NOTHING_TO_DO = "nothing is being driven: call host.drive(ROUTE) before hil.run()"
 
     def __init__(self, settings: CaseSettings) -> None:

@@ -1,24 +1,31 @@
 """Hosts of any making: ours, somebody's callable, somebody's command line.
 
 The contract is the same for all: a job, a machine file and a folder in; `outcome.json` (docs/outcome.schema.json) in
-that folder at the end. A callable is `await host(job, machine_toml, run_dir) -> Outcome`; a command gets the three as
-words, may leave the outcome in a folder of its own in there, and ends with the exit code that the outcome names.
+that folder, or in one folder in there, at the end. A callable is `await host(job, machine_toml, run_dir) -> Outcome`:
+what it returns is what it leaves, where it does both. A command gets the three as words, and ends with the exit code
+that the outcome names.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib
+import inspect
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from control.host import Outcome, read_outcome
-from hil_sim.harness.runner import Host
+import msgspec
 
+from control.errors import MoonkilnError
+from control.host import DriveOutcome, Outcome, read_drive_outcome, read_outcome
+
+Host = Callable[[Path, Path, Path], Awaitable[Any]]
+Left = Outcome | DriveOutcome
+Kind = type[Outcome] | type[DriveOutcome]
 OUTCOME_NAME = "outcome.json"
 LOG_NAME = "host.log"
 PLACES = ("{job}", "{machine}", "{run_dir}")
@@ -43,19 +50,21 @@ class UserHost:
     ended: Callable[[], str] | None = None
 
 
-def user_host(given: str | Sequence[str] | Callable[..., Any], folder: Path) -> UserHost:
+def user_host(given: str | Sequence[str] | Callable[..., Any], folder: Path, kind: Kind = Outcome) -> UserHost:
     """A host from a callable, "package.module:name", a command line, or its words.
 
     A command is run in `folder`; `{job}`, `{machine}` and `{run_dir}` in its words are replaced, and where none of them
-    is there the three are put behind.
+    is there the three are put behind. `kind` is what the host leaves.
 
     Raises:
-        HostContractError: nothing that can be called, or cannot be imported.
+        HostContractError: nothing that can be called with the three, or cannot be imported. The host raises it too, for
+            what it returns or leaves against the contract.
     """
     if callable(given):
-        return UserHost(given, False, getattr(given, "__qualname__", repr(given)))
+        name = getattr(given, "__qualname__", repr(given))
+        return UserHost(_held(given, name, kind), False, name)
     if isinstance(given, str) and _ENTRY.fullmatch(given):
-        return UserHost(_imported(given), False, given)
+        return UserHost(_held(_imported(given), given, kind), False, given)
     words = shlex.split(given) if isinstance(given, str) else list(given)
     if not words or not all(isinstance(word, str) for word in words):
         raise HostContractError(f"{given!r} is no host: give a callable, 'package.module:name', or a command line")
@@ -64,17 +73,76 @@ def user_host(given: str | Sequence[str] | Callable[..., Any], folder: Path) -> 
 
     said = "it was never started"
 
-    async def command(job: Path, machine_toml: Path, run_dir: Path) -> Outcome | None:
+    async def command(job: Path, machine_toml: Path, run_dir: Path) -> Left | None:
         nonlocal said
         values = dict(zip(PLACES, (str(job), str(machine_toml), str(run_dir)), strict=True))
         code = await _run([_filled(word, values) for word in words], folder, run_dir)
         said = f"it ended with exit code {code}, and its words are in {run_dir / LOG_NAME}"
-        return _left(run_dir, code)
+        outcome = _left(run_dir, kind)
+        if outcome is not None and outcome.exit_code != code:
+            raise HostContractError(
+                f"the host ended with {code}, and its outcome says exit_code {outcome.exit_code} ({outcome.reason}): "
+                f"they must be the same; its words are in {run_dir / LOG_NAME}"
+            )
+        return outcome
 
     return UserHost(command, True, shlex.join(words), lambda: said)
 
 
-def _imported(entry: str) -> Host:
+def _held(host: Callable[..., Any], name: str, kind: Kind) -> Host:
+    """A callable that is held to the contract: its arguments, what it returns, and that its file says the same."""
+    try:
+        inspect.signature(host).bind(*PLACES)
+    except TypeError as error:
+        raise HostContractError(
+            f"the host {name} must be `async def host(job, machine_toml, run_dir)`, and cannot be called so: {error}"
+        ) from None
+    except ValueError:
+        pass  # of a builtin nobody knows the arguments before it is called
+
+    async def held(job: Path, machine_toml: Path, run_dir: Path) -> Left | None:
+        answer = host(job, machine_toml, run_dir)
+        if not inspect.isawaitable(answer):
+            raise HostContractError(
+                f"the host {name} must be `async def host(job, machine_toml, run_dir)`: what it gave back when it was "
+                f"called, {type(answer).__name__}, cannot be awaited"
+            )
+        returned = await answer
+        if returned is not None and not isinstance(returned, kind):
+            raise HostContractError(
+                f"the host {name} returned {type(returned).__name__}: it must be its {kind.__name__}, or None where "
+                f"{OUTCOME_NAME} says all"
+            )
+        left = _left(run_dir, kind)
+        if returned is None:
+            return left
+        said = _as_written(returned, name)
+        if left is not None:
+            _refuse_two_words(left, said, name)
+        return said
+
+    return held
+
+
+def _as_written(outcome: Left, name: str) -> Left:
+    """An outcome as its file would hold it: nobody checks the types of one that is made in Python."""
+    try:
+        return msgspec.json.decode(msgspec.json.encode(outcome), type=type(outcome))
+    except (msgspec.MsgspecError, TypeError) as error:
+        raise HostContractError(f"what the host {name} returned cannot be its {OUTCOME_NAME}: {error}") from error
+
+
+def _refuse_two_words(left: Left, said: Left, name: str) -> None:
+    for field in left.__struct_fields__:
+        there, here = (msgspec.json.encode(getattr(outcome, field)).decode() for outcome in (left, said))
+        if there != here:
+            raise HostContractError(
+                f"the host {name} returned an outcome with {field} {here:.80}, "
+                f"and its {OUTCOME_NAME} says {there:.80}: they must be the same"
+            )
+
+
+def _imported(entry: str) -> Callable[..., Any]:
     module, _, name = entry.partition(":")
     try:
         found = getattr(importlib.import_module(module), name)
@@ -112,8 +180,8 @@ async def _run(words: list[str], folder: Path, run_dir: Path) -> int:
                     await process.wait()
 
 
-def _left(run_dir: Path, code: int) -> Outcome | None:
-    """The outcome that a command left, which ended with `code`. None: it left none, as a host that was killed."""
+def _left(run_dir: Path, kind: Kind) -> Left | None:
+    """The outcome that a host left. None: it left none, as one that was killed."""
     found = [
         path.parent for path in (run_dir / OUTCOME_NAME, *sorted(run_dir.glob(f"*/{OUTCOME_NAME}"))) if path.is_file()
     ]
@@ -121,10 +189,7 @@ def _left(run_dir: Path, code: int) -> Outcome | None:
         return None
     if len(found) > 1:
         raise HostContractError(f"the host left {len(found)} outcomes in {run_dir}: one run leaves one")
-    outcome = read_outcome(found[0])
-    if outcome.exit_code != code:
-        raise HostContractError(
-            f"the host ended with {code}, and its outcome says exit_code {outcome.exit_code} ({outcome.reason}): "
-            f"they must be the same; its words are in {run_dir / LOG_NAME}"
-        )
-    return outcome
+    try:
+        return read_outcome(found[0]) if kind is Outcome else read_drive_outcome(found[0])
+    except MoonkilnError as error:
+        raise HostContractError(f"what the host left is no outcome: {error}") from error
