@@ -139,6 +139,8 @@ def test_a_baud_rate_that_is_wrong_is_a_sentence(bench: Bench, job: Path, tmp_pa
         (("sim", "print", "absent.kiln"), 2, "does not exist"),
         (("sim", "print", "JOB", "--scenario", "nosuch"), 2, "no scenario 'nosuch'"),
         (("sim", "print", "JOB", "--machine", "bensh"), 2, "bensh"),
+        (("sim", "print", "JOB", "--seed", "-1"), 2, "-1 is not in the range x>=0"),
+        (("sim", "drive", "JOB", "--machine", "osr", "--seed", "-1"), 2, "-1 is not in the range x>=0"),
         (("sim", "serve", "--dir", "D", "--machine", "bensh"), 2, "bensh"),
         (("sim", "serve", "--dir", "D", "--job", "absent.kiln"), 2, "does not exist"),
     ],

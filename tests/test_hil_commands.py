@@ -374,6 +374,7 @@ def test_a_campaign_over_a_scenario_of_the_wire_runs_in_virtual_time(tmp_path: P
         (["shrink", "nosuch.mcap"], "nosuch.mcap does not exist"),
         (["diff", "nosuch.mcap", "nosuch.mcap"], "nosuch.mcap does not exist"),
         (["faults", "nosuch"], "there is no family 'nosuch'"),
+        (["run", "print", "--seed", "-5"], "-5 is not in the range x>=0"),
         (["run", "print", "--mode", "wire", "--pace", "2"], "only paced time has a pace"),
         (["run", "print", "--mode", "virtual", "--pace", "2"], "only paced time has a pace"),
         (["run", "motion", "--mode", "wire"], "has no wires outside virtual time"),

@@ -425,6 +425,19 @@ def test_our_host_prints_on_the_wire_and_paced_too(run: Run, project: Path, mode
         (QUICK.replace("seeds=4", "seeds=0"), (), "seeds=0; give 1 or more"),
         ("@pytest.mark.hil(seeds=3)\ndef test_it():\n    pass\n", (), "asks for no fixture of it"),
         (QUICK, ("--hil-seed", "1", "--hil-seeds", "2"), "--hil-seed and --hil-seeds do not go together"),
+        (
+            QUICK.replace("seeds=4", "seeds=[3, -1]"),
+            (),
+            "seeds=[3, -1]; a seed is a whole number, 0 or more, and -1 is",
+        ),
+        (
+            QUICK.replace("seeds=4", "seeds='12'"),
+            (),
+            "seeds='12'; a seed is a whole number, 0 or more, and '1' is none",
+        ),
+        (QUICK, ("--hil-seed", "-1"), "--hil-seed -1: a seed is 0 or more"),
+        (QUICK, ("--hil-seeds=-2:3",), "--hil-seeds -2:3: give a number of seeds, or the first (0 or more)"),
+        (QUICK, ("--hil-replay", "below.json"), "--hil-replay below.json: its seed is -1; a seed is 0 or more"),
         (QUICK, ("--hil-seeds", "8:5"), "--hil-seeds 8:5: give a number of seeds"),
         (QUICK, ("--hil-pace", "-1"), "--hil-pace takes a number over 0"),
         (QUICK, ("--hil-replay", "absent.json"), "--hil-replay absent.json cannot be read"),
@@ -438,6 +451,7 @@ def test_a_mistake_is_a_sentence(run: Run, project: Path, source: str, options: 
     late = {"kind": "delay", "point": "motion.to_host", "at_chunk": 3, "args": {"delay_s": math.nan}}
     odd = {"test": "t", "seed": 1, "mode": "virtual", "faults": [late], "wire_digest": ""}
     (project / "odd.json").write_text(json.dumps(odd))
+    (project / "below.json").write_text(json.dumps({**odd, "faults": [], "seed": -1}))
     done = run(source, "-q", *options)
     assert done.returncode != 0 and sentence in done.stdout, done.stdout
 

@@ -105,6 +105,7 @@ def write(tmp_path: Path, text: str) -> Path:
         ('[[expect.eventually]]\nthat = "beam.live"\nwithin_s = -3', ">= 0"),
         ("[random]\ncount = [4, 1]", r"goes from 4 down to 1"),
         ("sim_s_max = 0", "> 0"),
+        ("seed = -1", r"`int` >= 0 - at `\$.seed`"),
         ("drive = { soil = 'mud' }", "Invalid enum value 'mud'"),
         ('[[faults]]\nkind = "drop"\npoint = "motion.to_host"', "needs one anchor"),
         ("part = { layers = 0 }", ">= 1"),

@@ -47,7 +47,7 @@ Examples:
     "--scenario", default="print", show_default=True, metavar="NAME|FILE.toml", help="What goes wrong, if anything."
 )
 @click.option("--pace", type=PACE, help="Hold the clock to N times real time.")
-@click.option("--seed", type=int, help="Another seed than the scenario's.")
+@click.option("--seed", type=click.IntRange(0), help="Another seed than the scenario's.")
 @RUNS
 @json_option
 def sim_print(
@@ -95,7 +95,7 @@ Examples:
     help="The rover's machine file; its twin of the same name is emulated.",
 )
 @click.option("--pace", type=PACE, help="Hold the clock to N times real time.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of noise, craters, rocks and soil.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of noise, craters, rocks and soil.")
 @click.option("--soil", type=click.Choice(["nominal", "random"]), default="nominal", show_default=True)
 @RUNS
 @json_option

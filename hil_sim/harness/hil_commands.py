@@ -62,7 +62,7 @@ says SILENT, HANG or UNSAFE, or the run crashes. DIR/run.mcap is for replay, shr
 )
 @click.argument("scenario", metavar="SCENARIO|FILE.toml")
 @JOB
-@click.option("--seed", type=int, help="Another seed than the scenario's.")
+@click.option("--seed", type=click.IntRange(0), help="Another seed than the scenario's.")
 @click.option("--mode", type=click.Choice(["virtual", "paced", "wire"]), help="[default: the scenario's own, virtual]")
 @click.option("--pace", type=PACE, help="Of paced time: so many times real time.  [default: the scenario's own, 1]")
 @click.option("--junit", type=FILE, help="Write JUnit XML there as well.")

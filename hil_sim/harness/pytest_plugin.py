@@ -18,6 +18,7 @@ import difflib
 import json
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,8 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--{' and --'.join(chosen).replace('_', '-')} do not go together: give one of them")
     if option.hil_twice_every is not None and option.hil_twice_every < 0:
         raise pytest.UsageError(f"--hil-twice-every {option.hil_twice_every}: give 1 or more, or 0 for none")
+    if option.hil_seed is not None and option.hil_seed < 0:
+        raise pytest.UsageError(f"--hil-seed {option.hil_seed}: a seed is 0 or more")
     if option.hil_seeds is not None:
         _span(option.hil_seeds)
     if option.hil_replay is not None:
@@ -113,7 +116,12 @@ def _seeds(config: pytest.Config, marked: int | Sequence[int], test: str) -> lis
         if not 1 <= marked <= SEEDS_MAX:
             raise pytest.UsageError(f"{test}: seeds={marked}; give 1 or more, or a list of them")
         return list(range(marked))
-    return [int(seed) for seed in marked]
+    seeds = list(marked)
+    if odd := [seed for seed in seeds if not isinstance(seed, Integral) or seed < 0]:
+        raise pytest.UsageError(
+            f"{test}: seeds={marked!r}; a seed is a whole number, 0 or more, and {odd[0]!r} is none"
+        )
+    return [int(seed) for seed in seeds]
 
 
 def _span(text: str) -> list[int]:
@@ -122,9 +130,9 @@ def _span(text: str) -> list[int]:
         low, high = (int(first), int(last)) if colon else (0, int(first))
     except ValueError:
         low, high = 0, 0
-    if not 0 < high - low <= SEEDS_MAX:
+    if low < 0 or not 0 < high - low <= SEEDS_MAX:
         raise pytest.UsageError(
-            f"--hil-seeds {text}: give a number of seeds, or the first and the one behind the last, A:B"
+            f"--hil-seeds {text}: give a number of seeds, or the first (0 or more) and the one behind the last, A:B"
         )
     return list(range(low, high))
 
@@ -144,6 +152,8 @@ def _replay_file(path: Path) -> dict[str, Any]:
     kinds = {"test": str, "seed": int, "mode": str, "faults": list, "wire_digest": str}
     if not isinstance(row, dict) or not all(isinstance(row.get(key), kind) for key, kind in kinds.items()):
         raise pytest.UsageError(f"--hil-replay {path} is no hil-run.json: it lacks one of {', '.join(kinds)}")
+    if row["seed"] < 0:
+        raise pytest.UsageError(f"--hil-replay {path}: its seed is {row['seed']}; a seed is 0 or more")
     from hil_sim.world.faults import schedule_of
 
     try:

@@ -86,7 +86,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     name: Annotated[str, Meta(pattern=NAME)]
     machine: str = "bench"
     world: str | None = None
-    seed: int = 0
+    seed: Annotated[int, Meta(ge=0)] = 0
     mode: Mode = "virtual"
     pace: Annotated[float, Meta(gt=0, le=PACE_MAX)] | None = None
     cell_xy_mm: Annotated[float, Meta(ge=CELL_MM_MIN, le=20)] = 2.0
