@@ -26,10 +26,11 @@ from hil_sim.harness.cluster import InterruptedShards, ShardError, in_batches
 from hil_sim.harness.digest import Digest, RunDigest
 from hil_sim.harness.expectations import Expectation, judge_strikes
 from hil_sim.harness.generator import Generator, Ground, probe
+from hil_sim.harness.narrowing import narrowed_generator, narrowed_ground
 from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.pool import timed
 from hil_sim.harness.seed_judging import judged
-from hil_sim.harness.subjects import Subject, SubjectError, scratch_folder
+from hil_sim.harness.subjects import Subject, SubjectError, in_virtual_time, scenario_of, scratch_folder, settled
 from hil_sim.harness.trials import Trial, unwarned
 from hil_sim.world.faults import Fault, FaultSchedule
 from slicer.job import software_version
@@ -184,6 +185,7 @@ def run_campaign(
 
     Raises:
         SubjectError: the subject does not come out exact when nothing goes wrong.
+        GeneratorError: its scenario wants faults that this world and generator do not have.
         CampaignBrokenError: seeds killed every worker that took them, a cluster lost its workers, or they run other
             code; it holds the report of what is done.
         CampaignInterrupted: Ctrl-C, and so does it.
@@ -221,8 +223,27 @@ def run_campaign(
 
 
 def prepare(subject: Subject, generator: Generator) -> Task:
-    """What all seeds share: the subject, the generator, and what a clean run showed. Raises SubjectError."""
-    return Task(subject, generator, ground_of(subject, generator))
+    """What all seeds share: the subject, the generator, and what a clean run showed, both narrowed to what a scenario
+    wants at random, which the subject itself does not say any more. Raises SubjectError, GeneratorError.
+    """
+    scenario, subject = scenario_of(subject), settled(subject)
+    wanted = None if scenario is None else scenario.random
+    if wanted is None:
+        return Task(subject, generator, ground_of(subject, generator))
+    generator = narrowed_generator(generator, wanted)
+    return Task(subject, generator, narrowed_ground(ground_of(subject, generator), wanted))
+
+
+def with_drawn(subject: Subject, generator: Generator, seed: int) -> tuple[Subject, FaultSchedule]:
+    """A subject whose scenario wants faults at random without that word, and with the schedule that a campaign judges
+    that seed by; any other as it is, with no fault. Raises as `prepare`, and SubjectError where none strikes.
+    """
+    scenario = scenario_of(subject)
+    if scenario is None or scenario.random is None:
+        return subject, FaultSchedule()
+    with unwarned():
+        row = judge_seed(prepare(in_virtual_time(subject), generator), seed)
+    return settled(subject), row.schedule()
 
 
 def merged(task: Task, rows: Iterable[Row], twice: Iterable[Twice], *, cut: str = "") -> Report:
@@ -356,4 +377,5 @@ __all__ = [
     "row_of",
     "run_campaign",
     "run_twice",
+    "with_drawn",
 ]

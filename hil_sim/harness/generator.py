@@ -111,14 +111,15 @@ class Generator(msgspec.Struct, frozen=True, forbid_unknown_fields=True, eq=Fals
 class Ground:
     """What a clean run of a subject showed; itself alone is the same.
 
-    points: the world's. events: how many events each counted point has before the job's end. end_s: of the job.
-    layers: how many begin.
+    points: the world's. events: how many events each counted point has before the job's end. from_s, end_s: of the job,
+    loop time. layers: how many begin.
     """
 
     points: tuple[str, ...]
     events: Mapping[str, int]
     end_s: float
     layers: int
+    from_s: float = 0.0
 
 
 def load_generator(path: str | Path = SHIPPED) -> Generator:
@@ -216,13 +217,13 @@ def _fault(name: str, row: KindRow, point: str, ground: Ground, rng: Random) -> 
         after_s, for_s = rng.uniform(*row.after_s), rng.uniform(*for_span)
         where = {anchor: rng.randrange(ground.layers), "after_s": round(after_s, 2), "for_s": round(for_s, 2)}
     else:
-        where = {anchor: round(rng.uniform(0.0, ground.end_s), 2), "for_s": round(rng.uniform(*for_span), 2)}
+        where = {anchor: round(rng.uniform(ground.from_s, ground.end_s), 2), "for_s": round(rng.uniform(*for_span), 2)}
     return Fault(name, point, args=tuple(sorted(args.items())), **where)
 
 
 def _anchors(row: KindRow, ground: Ground, point: str) -> list[str]:
     """The anchors that a point can have in this subject: nothing counts where nothing happens."""
-    has = {"at_s": ground.end_s > 0, "at_layer": ground.layers > 0}
+    has = {"at_s": ground.end_s > ground.from_s, "at_layer": ground.layers > 0}
     return [anchor for anchor in row.anchors if has.get(anchor, ground.events.get(point, 0) > 0)]
 
 

@@ -57,6 +57,7 @@ Examples:
   moonkiln hil run my_scenario.toml --job part.kiln --seed 7 --junit run.xml
   moonkiln hil run rover_bus_cut --job route.json
 
+Of a scenario with [random] it draws what `campaign` draws for that seed, which takes a few runs more.
 0 unless an expectation of the scenario fails, one of its faults never strikes (and does not say may_idle), the oracle
 says SILENT, HANG or UNSAFE, or the run crashes. DIR/run.mcap is for replay, shrink and diff."""
 )
@@ -81,17 +82,17 @@ def run(
     """Run one scenario, judge it, and hold it to what it expects."""
     from control.clock import run_id
     from control.run_command import new_run_dir
-    from hil_sim.harness.campaign import row_of
+    from hil_sim.harness.campaign import row_of, with_drawn
+    from hil_sim.harness.generator import load_generator
     from hil_sim.harness.keeping import run_and_keep
     from hil_sim.harness.pool import timed
     from hil_sim.harness.subjects import in_time, lifted
-    from hil_sim.world.faults import FaultSchedule
 
     run_dir = new_run_dir(runs, run_id())
     with subject_named(scenario, job) as named, nothing_left(run_dir):
         subject, mode, pace = or_usage(lambda: in_time(named, mode, pace))
         chosen = subject.own_seed if seed is None else seed
-        bare, schedule = lifted(subject, FaultSchedule())
+        bare, schedule = lifted(*or_usage(lambda: with_drawn(subject, load_generator(), chosen)))
         path = run_dir / "run.mcap"
         trial, wall_s = timed(
             lambda: or_usage(lambda: run_and_keep(bare, schedule, chosen, path, folder=run_dir, pace=pace))

@@ -87,10 +87,11 @@ def nothing_left(run_dir: Path) -> Iterator[None]:
 def keep_bad(subject: Subject, report: Report, folder: Path, kept: dict[int, Path]) -> None:
     """Run the first bad ones again with everything kept; `kept` takes them one by one, so that Ctrl-C loses none."""
     from hil_sim.harness.keeping import run_and_keep
+    from hil_sim.harness.subjects import settled
 
     for row in report.bad[:KEPT_MAX]:
         path = folder / f"seed-{row.seed}.mcap"
-        run_and_keep(subject, row.schedule(), row.seed, path)
+        run_and_keep(settled(subject), row.schedule(), row.seed, path)
         kept[row.seed] = path
 
 

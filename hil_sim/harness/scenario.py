@@ -23,7 +23,7 @@ SCENARIOS = Path(__file__).parent / "scenarios"
 SCHEMA_VERSION = 1
 
 Count = Annotated[int, Meta(ge=0)]
-FewFaults = Annotated[int, Meta(ge=0, le=100)]
+FewFaults = Annotated[int, Meta(ge=1, le=100)]
 SIM_S_MAX = 10 * 365 * 86400.0
 NAME = r"^[^\x00-\x1f\x7f/\\]{1,100}$"
 """A scenario's name stands in reports, on terminals and in names of files: one line, and no way into other folders."""
@@ -38,10 +38,10 @@ class ScenarioError(ValueError):
 
 
 class RandomFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Faults that are drawn from the seed, beside those that are named.
+    """Faults that are drawn from the seed, beside those that are named, by the weights of the generator.
 
-    `count`: least and most of them. `kinds`, `points`: shell patterns of what may be drawn (the world's points are all
-    that there are). `from_s`, `to_s`: when those strike that are anchored in time; to_s None: the end of the run.
+    `count`: least and most of them. `kinds`, `points`: shell patterns of what may be drawn, of the generator's kinds
+    and the world's points. `from_s`, `to_s`: when those strike that are anchored in time; to_s None: the job's end.
     """
 
     count: tuple[FewFaults, FewFaults] = (1, 4)
@@ -110,7 +110,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         """Raises ScenarioError for a scenario whose random faults nobody has drawn: they would never strike."""
         if self.random is not None:
             raise ScenarioError(
-                f"scenario {self.name} draws faults at random and none have been drawn: run it as a campaign"
+                f"scenario {self.name} draws faults at random and none have been drawn: `hil run` and `hil campaign` do"
             )
 
 
@@ -154,10 +154,21 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
     scenario.schedule()
     if sentences := check_expectations(scenario.expect):
         raise ScenarioError(f"scenario {path}: {' '.join(sentences)}")
-    if scenario.random is not None and scenario.random.count[0] > scenario.random.count[1]:
-        least, most = scenario.random.count
-        raise ScenarioError(f"scenario {path}: random.count goes from {least} down to {most}; write [least, most]")
+    if scenario.random is not None and (sentence := _cannot_be_drawn(scenario.random)):
+        raise ScenarioError(f"scenario {path}: {sentence}")
     return scenario
+
+
+def _cannot_be_drawn(wanted: RandomFaults) -> str:
+    """What makes faults impossible to draw from in any world, '' if nothing."""
+    least, most = wanted.count
+    if least > most:
+        return f"random.count goes from {least} down to {most}; write [least, most]"
+    if not (wanted.kinds and wanted.points):
+        return 'random.kinds and random.points are patterns of what may be drawn: leave them, or write ["*"]'
+    if wanted.to_s is not None and wanted.to_s <= wanted.from_s:
+        return f"random.to_s is {wanted.to_s:g} and from_s {wanted.from_s:g}: it ends before it begins"
+    return ""
 
 
 def time_of(

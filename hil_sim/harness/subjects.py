@@ -252,6 +252,11 @@ def lifted(subject: Subject, schedule: FaultSchedule) -> tuple[Subject, FaultSch
     return _with_scenario(subject, faults=[]), FaultSchedule((*scenario.schedule().faults, *schedule.faults))
 
 
+def settled(subject: Subject) -> Subject:
+    """The same without what its scenario would have drawn at random: the schedule that goes with it has that."""
+    return subject if scenario_of(subject) is None else _with_scenario(subject, random=None)
+
+
 def in_virtual_time(subject: Subject) -> Subject:
     """The same in virtual time, whatever its scenario says: what is repeated must come out the same."""
     return subject if scenario_of(subject) is None else _with_scenario(subject, mode="virtual", pace=None)
