@@ -300,6 +300,26 @@ def test_a_replay_takes_its_faults_from_the_file(run: Run, project: Path) -> Non
     assert section(done.stdout, "hil replay") == "pytest test_part.py --hil-replay edited.json"
 
 
+def test_a_replay_in_another_world_says_which_file_is_another_one(run: Run, project: Path) -> None:
+    world = project / "mine.toml"
+    world.write_bytes((MACHINES / "bench.toml").read_bytes())
+    source = QUICK.replace('host="hosts:coward"', 'host="hosts:coward", world="mine.toml"')
+    assert 'world="mine.toml"' in source
+    assert run(source, "-q", "--hil-seed", "3", "--basetemp=runs").returncode == 0
+    (record,) = (project / "runs").rglob("hil-run.json")
+    (project / "kept.json").write_bytes(record.read_bytes())
+    assert set(json.loads(record.read_text())["files"]) == {"world", "job"}
+    assert "not the run that was recorded" not in run(source, "--hil-replay", "kept.json").stdout
+
+    world.write_text(world.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
+    words = ("--hil-replay", "kept.json", "-W", "default::pytest.PytestWarning")
+    done = run(source, *words)
+    assert done.returncode == 0 and "not the run that was recorded: its world is another file now" in done.stdout
+    failing = run(source + "    assert False\n", *words)
+    story = failing.stdout[failing.stdout.index("- hil run -") :]
+    assert "its world is another file now" in story[: story.index("the last of")]
+
+
 def test_the_settings_name_machine_twin_and_host_for_a_whole_project(run: Run, project: Path) -> None:
     mine = (
         machine_path("bench")

@@ -15,15 +15,18 @@ from hypothesis import strategies as st
 from mcap.reader import make_reader
 from mcap.writer import Writer
 
+from control.config import MACHINES as CONTROL_MACHINES
 from hil_sim.harness.digest import Chunk
 from hil_sim.harness.hil_shared import how_same
-from hil_sim.harness.keeping import made_again, run_and_keep, schedule_of
+from hil_sim.harness.keeping import Again, made_again, run_and_keep, schedule_of
+from hil_sim.harness.machine_files import changed
 from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.run_diff import are_alike, differing_facts, first_difference, unlike_parts
 from hil_sim.harness.run_file import METADATA, RunFileError, frames, read_run, told, write_run
 from hil_sim.harness.small_job import bench_subject
 from hil_sim.harness.trials import CRASHED
 from hil_sim.world.faults import Fault, FaultSchedule
+from hil_sim.world.wiring import MACHINES as WORLDS
 
 DROP = FaultSchedule((Fault("drop", "motion.to_device", at_chunk=12),))
 
@@ -244,3 +247,89 @@ def test_bytes_are_told_as_text_where_they_are_text() -> None:
     assert told(b"\x01\x03") == "01 03"
     assert told(b"x" * 100) == "x" * 96 + " ... 100 bytes"
     assert list(frames([Chunk(0.5, "a", b"ok"), Chunk(1.5, "b", b"\x00")], 1)) == [f"{1.5:12.6f} s  {'b':<18} 00"]
+
+
+# ---- machine files of the user's own
+
+
+def own_files(folder: Path, name: str = "bench") -> tuple[Path, Path]:
+    """A machine file and a world file, the shipped ones under other names."""
+    machine, world = folder / "my_machine.toml", folder / "my_world.toml"
+    machine.write_bytes((CONTROL_MACHINES / f"{name}.toml").read_bytes())
+    world.write_bytes((WORLDS / f"{name}.toml").read_bytes())
+    return machine, world
+
+
+@pytest.fixture(scope="module")
+def owned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """A print on a machine and in a world of the user's own, kept; all three files."""
+    folder = tmp_path_factory.mktemp("owned")
+    machine, world = own_files(folder)
+    subject = bench_subject(folder, layers=1)
+    scenario = msgspec.structs.replace(subject.scenario, machine=str(machine), world=str(world))
+    run_and_keep(msgspec.structs.replace(subject, scenario=scenario), FaultSchedule(), 3, folder / "run.mcap")
+    return folder / "run.mcap", machine, world
+
+
+def test_a_kept_run_brings_its_machine_and_its_world_along(owned: tuple[Path, Path, Path]) -> None:
+    path, machine, world = owned
+    run = read_run(path)
+    assert run.files == {"machine": machine.read_bytes(), "world": world.read_bytes()}
+    assert changed(run.about.files) == []
+    text = world.read_text(encoding="utf-8")
+    try:
+        world.write_text(text.replace("start_mm", "strat_mm"), encoding="utf-8")
+        assert made_again(run).is_same
+        (sentence,) = changed(run.about.files)
+        assert sentence.startswith(f"{world} is not what it was") and "the world file that was kept" in sentence
+        world.unlink()
+        assert made_again(run).is_same and changed(run.about.files) == []
+    finally:
+        world.write_text(text, encoding="utf-8")
+
+
+def test_a_run_that_is_made_from_a_kept_one_still_says_where_its_files_lay(
+    owned: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    path, machine, world = owned
+    run = read_run(path)
+    again = tmp_path / "again.mcap"
+    run_and_keep(run.subject(tmp_path), FaultSchedule(), 3, again, origins=run.about.files)
+    assert read_run(again).about.files == run.about.files and read_run(again).about.whole == run.about.whole
+    assert [file.path for file in run.about.files.values()] == [str(machine), str(world)]
+
+
+def test_the_motion_boards_machine_file_is_kept_as_well(tmp_path: Path) -> None:
+    machine, _ = own_files(tmp_path)
+    run_and_keep(msgspec.structs.replace(SHORT, machine=str(machine)), DROP, 3, tmp_path / "run.mcap")
+    machine.unlink()
+    assert made_again(read_run(tmp_path / "run.mcap")).is_same
+
+
+def test_another_machine_file_than_the_one_that_was_run_is_refused(
+    owned: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    run = read_run(owned[0])
+    other = {**run.files, "world": b"another"}
+    write_run(tmp_path / "run.mcap", run.about, run.chunks, None, run.job, other)
+    with pytest.raises(RunFileError, match="the world file in it is not the one that was run"):
+        read_run(tmp_path / "run.mcap")
+
+
+def test_runs_in_two_worlds_are_told_apart_by_what_stood_in_their_files(owned: tuple[Path, Path, Path]) -> None:
+    run = read_run(owned[0])
+    moved = {
+        role: msgspec.structs.replace(file, path=f"elsewhere/{role}.toml") for role, file in run.about.files.items()
+    }
+    assert are_alike(run, replace(run, about=msgspec.structs.replace(run.about, files=moved)))
+    edited = {**moved, "world": msgspec.structs.replace(moved["world"], sha256="0" * 64)}
+    other = replace(run, about=msgspec.structs.replace(run.about, files=edited))
+    assert not are_alike(run, other) and differing_facts(run, other)[0].startswith("file_hashes: ")
+
+
+def test_a_run_without_its_machine_file_does_not_accuse_moonkiln(kept: Path) -> None:
+    """As an earlier moonkiln kept it."""
+    run = read_run(kept)
+    about = msgspec.structs.replace(run.about, subject={**run.about.subject, "machine": "mine.toml"}, whole="0" * 32)
+    said = how_same(about, Again(None, (), False))
+    assert said.startswith("NOT the same") and "mine.toml was not kept with it" in said

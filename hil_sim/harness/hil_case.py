@@ -27,6 +27,7 @@ from hil_sim.harness.fault_builder import FaultBuilder
 from hil_sim.harness.live_devices import DEVICES, Device
 from hil_sim.harness.live_run import LiveRun, LiveRunError, Mode
 from hil_sim.harness.live_views import Clock, Trace, TruthView
+from hil_sim.harness.machine_files import paths_in, sha256
 from hil_sim.harness.oracle import Judgement
 from hil_sim.harness.runner import Host, twin_of
 from hil_sim.harness.scenario import Scenario, load_scenario
@@ -321,6 +322,7 @@ class HilCase:
             "seed": self.seed,
             "mode": self.mode,
             "machine": self.scenario.machine,
+            "files": self.file_hashes(),
             "faults": [fault.to_dict() for fault in self.faults.laid],
             "verdict": None if result is None else result.verdict.value,
             "reasons": [] if result is None else list(result.judgement.reasons),
@@ -328,6 +330,13 @@ class HilCase:
             "wire_digest": self.trace.digest,
             "digest": self.whole_digest,
         }
+
+    def file_hashes(self) -> dict[str, str]:
+        """SHA-256 of the files that the run is made of, by what they are; what is shipped has none."""
+        paths = paths_in({"machine": self.scenario.machine, "world": self.scenario.world})
+        paths |= {"scenario": self.settings.find(self.settings.scenario)} if self.settings.scenario else {}
+        paths |= {"job": str(self._job)} if self._job else {}
+        return {what: sha256(Path(path).read_bytes()) for what, path in paths.items() if Path(path).is_file()}
 
     @property
     def whole_digest(self) -> str:

@@ -245,11 +245,18 @@ must come to the same at the level of its job: verdict, reason, layers, blocks, 
 def replay(run_path: Path, until_s: float | None, pace: float | None, as_json: bool) -> int:
     """Make a kept run again, and say whether the same comes out."""
     from hil_sim.harness.keeping import made_again
+    from hil_sim.harness.machine_files import changed
     from hil_sim.harness.run_file import frames, read_run
 
     kept = or_usage(lambda: read_run(run_path))
+    other = changed(kept.about.files)
     again = or_usage(lambda: made_again(kept, until_s=until_s, pace=pace))
-    found: dict[str, Any] = {"same": again.is_same, "chunks": len(again.chunks), "apart": list(again.apart)}
+    found: dict[str, Any] = {
+        "same": again.is_same,
+        "chunks": len(again.chunks),
+        "apart": list(again.apart),
+        "changed": other,
+    }
     if again.trial is not None:
         found |= told(again.trial)
     if as_json:
@@ -261,6 +268,8 @@ def replay(run_path: Path, until_s: float | None, pace: float | None, as_json: b
             say_trial(again.trial)
         else:
             click.echo(f"stopped at {until_s:g} s; {len(again.chunks)} chunks until then, the last of them above")
+        for sentence in other:
+            click.echo(sentence)
         click.echo(how_same(kept.about, again))
     return ExitCode.REFUSED if again.is_same is False else ExitCode.OK
 
@@ -278,12 +287,15 @@ Examples:
 def shrink(run_path: Path, output: Path | None, runs_max: int, as_json: bool) -> int:
     """Look for the fewest and plainest faults, and the shortest job, that show what a kept run showed."""
     from hil_sim.harness.keeping import run_and_keep, schedule_of
+    from hil_sim.harness.machine_files import changed
     from hil_sim.harness.run_file import read_run
     from hil_sim.harness.shrink import shrink as shrunk_of
     from hil_sim.harness.subjects import scratch_folder
 
     kept = or_usage(lambda: read_run(run_path))
     target = output or run_path.with_name(f"{run_path.stem}-small.mcap")
+    for sentence in changed(kept.about.files):
+        click.echo(sentence, err=True)
     with scratch_folder() as folder, Progress("shrinking", quiet=as_json) as line:
         subject = or_usage(lambda: kept.subject(folder))
         small = or_usage(
@@ -295,7 +307,7 @@ def shrink(run_path: Path, output: Path | None, runs_max: int, as_json: bool) ->
                 progress=lambda runs, schedule: line.update(runs, runs_max, f"{len(schedule.faults)} faults"),
             )
         )
-        trial = run_and_keep(small.subject, small.schedule, small.seed, target)
+        trial = run_and_keep(small.subject, small.schedule, small.seed, target, origins=kept.about.files)
         length, whole = small.subject.length, subject.length
     faults = [fault.to_dict() for fault in small.schedule.faults]
     found = {**told(trial), "faults": faults, "length": length, "runs": small.runs, "whole": small.is_whole}

@@ -188,6 +188,7 @@ def how_same(about: About, again: Again) -> str:
     """The sentence for what a replay came to."""
     import platform
 
+    from hil_sim.harness.machine_files import paths_in
     from slicer.job import software_version
 
     if again.is_same is None and not about.was_on_wire:
@@ -201,6 +202,9 @@ def how_same(about: About, again: Again) -> str:
     if about.was_on_wire:
         why = "; ".join(again.apart) or f"it was {about.verdict}: {'; '.join(about.reasons[:2])}"
         return f"NOT the same at the level of its job as it was kept on the wire: {why}"
+    lost = [path for role, path in paths_in(about.subject).items() if role not in about.files]
+    if lost:
+        return f"NOT the same as it was kept: {' and '.join(lost)} was not kept with it, and may be another one now"
     here = f"moonkiln {software_version()} on Python {platform.python_version()}"
     return (
         f"NOT the same as it was kept, by moonkiln {about.software} on Python {about.python}; this is {here}: another"

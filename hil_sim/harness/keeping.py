@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hil_sim.harness.digest import Chunk, RunDigest
 from hil_sim.harness.job_truth import differences
+from hil_sim.harness.machine_files import MachineFile, contents_of, renamed, sha256
 from hil_sim.harness.run_file import About, KeptRun, RunFileError, write_run
 from hil_sim.harness.subjects import Stopped, Subject, lifted, scratch_folder
 from hil_sim.harness.trials import Trial, tried
@@ -38,27 +39,44 @@ def run_and_keep(
     *,
     folder: Path | None = None,
     pace: float | None = None,
+    origins: Mapping[str, MachineFile] | None = None,
 ) -> Trial:
     """Run a subject, and leave the run at `path`. `folder`: where the host's own files stay; `pace` as in
-    `Subject.run`.
+    `Subject.run`; `origins`: of a run that was kept, its machine files as they were named first.
     """
     heard = RunDigest(keep=True)
     subject, schedule = lifted(subject, schedule)
+    files = contents_of(subject)  # before the run, which may outlast them
+    named = {role: MachineFile(place, sha256(content)) for role, (place, content) in files.items()} | dict(
+        origins or {}
+    )
     trial = tried(subject, schedule, seed, heard=heard, folder=folder, pace=pace)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_run(
         path,
-        about(subject, schedule, seed, trial, log_is_whole=heard.log_is_whole),
+        about(subject, schedule, seed, trial, log_is_whole=heard.log_is_whole, files=named),
         heard.log or [],
         trial.run.mcap if trial.run else None,
         subject.job_bytes(),
+        {role: content for role, (_, content) in files.items()},
     )
     return trial
 
 
-def about(subject: Subject, schedule: FaultSchedule, seed: int, trial: Trial, *, log_is_whole: bool = True) -> About:
-    """What a run file says of a trial; log_is_whole: whether all that passed on its wires is kept with it."""
-    data = subject.to_dict()
+def about(
+    subject: Subject,
+    schedule: FaultSchedule,
+    seed: int,
+    trial: Trial,
+    *,
+    log_is_whole: bool = True,
+    files: Mapping[str, MachineFile] | None = None,
+) -> About:
+    """What a run file says of a trial; log_is_whole: whether all that passed on its wires is kept with it; files: the
+    machine files that are.
+    """
+    named = dict(files or {})
+    data = renamed(subject.to_dict(), {role: Path(file.path).name for role, file in named.items()})
     if "job_path" in data:
         data["job_path"] = Path(data["job_path"]).name  # the job itself is attached
     return About(
@@ -73,6 +91,7 @@ def about(subject: Subject, schedule: FaultSchedule, seed: int, trial: Trial, *,
         platform.python_version(),
         trial.run.job if trial.run else None,
         log_is_whole,
+        named,
     )
 
 

@@ -73,6 +73,8 @@ def story(case: HilCase, test: str, replayed: dict[str, Any] | None) -> str:
     rows.append(f"folder: {case.run_dir}")
     if case.mode == "wire":
         rows.append("real time is never the same twice: a replay may end otherwise")
+    if replayed is not None and (sentence := other_files(case, replayed)) is not None:
+        rows.append(sentence)
     if replayed is not None and case.mode == replayed["mode"] != "wire":
         same = replayed["wire_digest"] == record["wire_digest"]
         rows.append(
@@ -81,6 +83,15 @@ def story(case: HilCase, test: str, replayed: dict[str, Any] | None) -> str:
     rows.append(f"the last of {case.trace.count} chunks on the wires:")
     rows += [f"  {frame}" for frame in case.trace.last(LAST_FRAMES)]
     return "\n".join(rows)
+
+
+def other_files(case: HilCase, replayed: dict[str, Any]) -> str | None:
+    """The sentence for files of a replay that are not those of the run that it repeats; None: they are."""
+    ours, theirs = case.file_hashes(), replayed.get("files")
+    if theirs is None or ours == theirs:
+        return None
+    names = [what for what in sorted({*ours, *theirs}) if ours.get(what) != theirs.get(what)]
+    return f"this is not the run that was recorded: its {', '.join(names)} is another file now, or has changed since"
 
 
 def properties(case: HilCase, test: str, again: str) -> list[tuple[str, object]]:

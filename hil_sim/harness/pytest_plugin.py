@@ -154,6 +154,8 @@ def _replay_file(path: Path) -> dict[str, Any]:
         raise pytest.UsageError(f"--hil-replay {path} is no hil-run.json: it lacks one of {', '.join(kinds)}")
     if row["seed"] < 0:
         raise pytest.UsageError(f"--hil-replay {path}: its seed is {row['seed']}; a seed is 0 or more")
+    if not isinstance(row.get("files", {}), dict):
+        raise pytest.UsageError(f"--hil-replay {path} is no hil-run.json: its files are no table")
     from hil_sim.world.faults import schedule_of
 
     try:
@@ -383,8 +385,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     case = pyfuncitem.stash.get(CASE, None)
     if case is None:
         return done
-    from hil_sim.harness.pytest_outcome import why_it_fails
+    from hil_sim.harness.pytest_outcome import other_files, why_it_fails
 
+    replayed = pyfuncitem.config.stash.get(REPLAY, None)
+    if replayed is not None and (other := other_files(case, replayed)) is not None:
+        pyfuncitem.warn(pytest.PytestWarning(other))  # one that passes now may have been mended by that alone
     sentence = why_it_fails(case, _marked(list(pyfuncitem.iter_markers("hil"))), pyfuncitem.nodeid)
     if sentence is not None:
         pytest.fail(sentence, pytrace=False)

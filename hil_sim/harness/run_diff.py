@@ -9,7 +9,7 @@ from hil_sim.harness.run_file import KeptRun, told
 
 Event = tuple[float, str, bytes]
 CONTEXT = 5
-TOLD, ENDED, MADE_BY = ("subject", "seed", "faults"), ("verdict", "reasons"), ("software", "python")
+TOLD, ENDED, MADE_BY = ("subject", "seed", "faults", "file_hashes"), ("verdict", "reasons"), ("software", "python")
 PARTS = {
     "wires": "what passed on the wires",
     "truth": "what truly happened",
@@ -68,8 +68,8 @@ def line(event: Event) -> str:
 
 
 def differing_facts(first: KeptRun, second: KeptRun) -> Sequence[str]:
-    """What the runs were told differently (subject, seed, schedule), how they ended differently, and the versions that
-    made them.
+    """What the runs were told differently (subject, seed, schedule, machine files), how they ended differently, and
+    the versions that made them.
     """
     names = (*TOLD, *ENDED, *MADE_BY)
     pairs = ((name, getattr(first.about, name), getattr(second.about, name)) for name in names)

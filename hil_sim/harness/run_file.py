@@ -1,15 +1,15 @@
 """RUN.mcap: one run, whole enough to be repeated, shrunk and compared years later.
 
 Beside the truth's topics it holds every chunk of every wire (`/wire/NAME.to_device`, `/wire/NAME.to_host`, raw bytes),
-the metadata record `moonkiln.hil` (subject, seed, schedule, verdict, digest) and the job as an attachment.
+the metadata record `moonkiln.hil` (subject, seed, schedule, verdict, digest), and as attachments the job and the
+user's own machine files.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from mcap.writer import Writer
 from hil_sim.harness.digest import Chunk, Digest
 from hil_sim.harness.drive_subject import DriveSubject
 from hil_sim.harness.job_truth import JobTruth
+from hil_sim.harness.machine_files import ROLES, MachineFile, renamed, sha256
 from hil_sim.harness.motion_subject import MotionSubject
 from hil_sim.harness.subjects import PrintSubject, Subject, in_virtual_time
 from hil_sim.virtual_time import RUN_START_EPOCH_NS
@@ -41,7 +42,8 @@ class RunFileError(ValueError):
 class About(msgspec.Struct, frozen=True):
     """What a run was. digest: None where the run broke off. whole: the digest of everything that there is. job: what
     it came to at the level of its job; None: it has none, or the run is of an earlier moonkiln. log_is_whole: False
-    where more passed on its wires than a file keeps, and only the first of it is there.
+    where more passed on its wires than a file keeps, and only the first of it is there. files: the user's own machine
+    files by role; of an earlier moonkiln none, and then the subject names where they lay.
     """
 
     subject: dict[str, Any]
@@ -55,6 +57,12 @@ class About(msgspec.Struct, frozen=True):
     python: str
     job: JobTruth | None = None
     log_is_whole: bool = True
+    files: dict[str, MachineFile] = {}
+
+    @property
+    def file_hashes(self) -> dict[str, str]:
+        """SHA-256 of the user's own machine files by role: wherever they lay, these made the run."""
+        return {role: file.sha256 for role, file in self.files.items()}
 
     @property
     def was_on_wire(self) -> bool:
@@ -71,34 +79,60 @@ class KeptRun:
     chunks: tuple[Chunk, ...]
     truth: tuple[tuple[float, str, bytes], ...]
     job: bytes | None
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
     def subject(self, folder: Path) -> Subject:
-        """The subject that was run, its job written into `folder`; in virtual time, whatever it was run in."""
-        return in_virtual_time(subject_of(self.about.subject, self.job, folder))
+        """The subject that was run, job and machine files written into `folder`; in virtual time, whatever it was run
+        in.
+        """
+        return in_virtual_time(subject_of(self.about.subject, self.job, folder, self.files))
 
 
-def subject_of(data: dict[str, Any], job: bytes | None, folder: Path) -> Subject:
-    """The inverse of `Subject.to_dict`, with the job file in `folder`. Raises RunFileError."""
+def subject_of(
+    data: dict[str, Any], job: bytes | None, folder: Path, files: Mapping[str, bytes] | None = None
+) -> Subject:
+    """The inverse of `Subject.to_dict`, with the job and machine files in `folder`. Raises RunFileError."""
     if job is not None:
         path = folder / JOB_NAME
         path.write_bytes(job)
         data = {**data, "job_path": str(path)}
+    paths = {}
+    for role, content in (files or {}).items():
+        paths[role] = str(folder / attached(role))
+        Path(paths[role]).write_bytes(content)
+    data = renamed(data, paths)
     try:
         return msgspec.convert(data, PrintSubject | MotionSubject | DriveSubject)
     except msgspec.ValidationError as error:
         raise RunFileError(f"the run's subject is not known to this moonkiln: {error}") from error
 
 
-def write_run(path: Path, about: About, chunks: Sequence[Chunk], mcap: bytes | None, job: bytes | None) -> None:
-    """Write a run file, whole or not at all. `mcap`: the truth as the run left it."""
+def attached(role: str) -> str:
+    """The name of a machine file in a run file."""
+    return f"{role}.toml"
+
+
+def write_run(
+    path: Path,
+    about: About,
+    chunks: Sequence[Chunk],
+    mcap: bytes | None,
+    job: bytes | None,
+    files: Mapping[str, bytes] | None = None,
+) -> None:
+    """Write a run file, whole or not at all. `mcap`: the truth as the run left it; `files`: what `about.files` names,
+    by role.
+    """
     with whole_file(path) as stream:
         writer = Writer(stream)
         writer.start(profile="moonkiln", library="moonkiln")
         words = {name: msgspec.json.encode(getattr(about, name)).decode() for name in About.__struct_fields__}
-        words["job_sha256"] = msgspec.json.encode(_sha256(job)).decode()
+        words["job_sha256"] = msgspec.json.encode(None if job is None else sha256(job)).decode()
         writer.add_metadata(METADATA, words)
         if job is not None:
             writer.add_attachment(RUN_START_EPOCH_NS, RUN_START_EPOCH_NS, JOB_NAME, "application/zip", job)
+        for role, content in (files or {}).items():
+            writer.add_attachment(RUN_START_EPOCH_NS, RUN_START_EPOCH_NS, attached(role), "application/toml", content)
         channels: dict[str, int] = {}
         for number, (t_s, point, data) in enumerate(chunks):
             if point not in channels:
@@ -134,8 +168,9 @@ def read_run(path: Path) -> KeptRun:
         _refuse_bomb(path, data)
         reader = make_reader(io.BytesIO(data))
         about, job_sha256 = _about(path, reader)
-        job = next((a.data for a in reader.iter_attachments() if a.name == JOB_NAME), None)
-        if job_sha256 not in (None, _sha256(job)):
+        attachments = {a.name: a.data for a in reader.iter_attachments()}
+        job, files = attachments.get(JOB_NAME), _files(path, about, attachments)
+        if job_sha256 is not None and (job is None or job_sha256 != sha256(job)):
             raise RunFileError(f"{path}: the job in it is not the one that was run: somebody has put another there")
         for _, channel, message in reader.iter_messages():
             t_s = (message.log_time - RUN_START_EPOCH_NS) / 1e9
@@ -151,7 +186,7 @@ def read_run(path: Path) -> KeptRun:
     except Exception as error:  # the reader takes a file at its word: damage comes out as an error of any kind
         what = f"{type(error).__name__}: {error}"
         raise RunFileError(f"{path} cannot be read ({what}): it is no MCAP, or was damaged or cut short") from error
-    return KeptRun(about, tuple(chunk for _, chunk in sorted(chunks, key=lambda c: c[0])), tuple(truth), job)
+    return KeptRun(about, tuple(chunk for _, chunk in sorted(chunks, key=lambda c: c[0])), tuple(truth), job, files)
 
 
 def _refuse_bomb(path: Path, data: bytes) -> None:
@@ -168,8 +203,14 @@ def _refuse_bomb(path: Path, data: bytes) -> None:
             raise RunFileError(f"{path} has over {UNPACKED_BYTES_MAX / 1e9:g} GB when it is unpacked, which no run has")
 
 
-def _sha256(job: bytes | None) -> str | None:
-    return None if job is None else hashlib.sha256(job).hexdigest()
+def _files(path: Path, about: About, attachments: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The user's own machine files, each the one that the run was made with."""
+    for role, file in about.files.items():
+        if role not in ROLES or sha256(attachments.get(attached(role), b"")) != file.sha256:
+            raise RunFileError(
+                f"{path}: the {role} file in it is not the one that was run: somebody has put another there"
+            )
+    return {role: attachments[attached(role)] for role in about.files}
 
 
 def _about(path: Path, reader: Any) -> tuple[About, str | None]:
