@@ -362,6 +362,53 @@ def test_a_campaign_over_a_scenario_of_the_wire_runs_in_virtual_time(tmp_path: P
     assert done.exit_code == 0 and "each the same byte for byte" in done.output, done.output
 
 
+@pytest.fixture
+def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A place that cannot be written is found before anything is run."""
+
+    def run(*_: object, **__: object) -> None:
+        raise AssertionError("it was run though its file could not be written")
+
+    for name in ("keeping.tried", "shrink.tried"):
+        monkeypatch.setattr(f"hil_sim.harness.{name}", run)
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_files_that_cannot_be_written_are_told_of_before_anything_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder").mkdir()
+    done = moonkiln("run", "motion", "--junit", tmp_path / "folder", "--runs", tmp_path / "runs")
+    assert done.exit_code == 2 and "folder" in done.output and not (tmp_path / "runs").exists(), done.output
+    done = moonkiln("run", "motion", "--runs", "/proc/nope")
+    assert done.exit_code == 2 and "nothing may be written into /proc" in done.output
+
+    monkeypatch.undo()
+    path = tmp_path / "run.mcap"
+    run_and_keep(MotionSubject(vectors=4), FaultSchedule(), 0, path)
+    before = path.read_bytes()
+    for target, sentence in ((Path("/proc/nope/x.mcap"), "nothing may be written into /proc"), (path, "that is read")):
+        done = moonkiln("shrink", path, "-o", target)
+        assert done.exit_code == 2 and sentence in done.output and "exact" not in done.output, done.output
+    assert path.read_bytes() == before
+
+
+def test_a_verdict_is_told_though_nothing_can_be_written_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("hil_sim.harness.keeping.write_run", full)
+    monkeypatch.setattr("hil_sim.harness.campaign_report.write_junit", full)
+    words = ["run", "motion", "--junit", tmp_path / "r.xml", "--runs", tmp_path / "runs"]
+    done = moonkiln(*words)
+    assert done.exit_code == 2 and done.output.startswith("exact: ") and "replay:" not in done.output, done.output
+    assert done.output.count("was not written: ") == 2 and "the disk is full" in done.output
+    told = json.loads(moonkiln(*words, "--json").stdout)
+    assert told["verdict"] == "exact" and told["run"] is None and len(told["not_written"]) == 2
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -18,6 +18,7 @@ from hil_sim.harness.hil_shared import (
     how_same,
     idle_faults,
     keep_bad,
+    kept_or_told,
     nothing_left,
     or_usage,
     plain,
@@ -86,28 +87,30 @@ def run(
     from hil_sim.harness.generator import load_generator
     from hil_sim.harness.keeping import run_and_keep
     from hil_sim.harness.pool import timed
+    from hil_sim.harness.report_files import ReportFiles
     from hil_sim.harness.subjects import in_time, lifted
 
+    files = ReportFiles(junit, None, None, None, runs)
+    files.check()
     run_dir = new_run_dir(runs, run_id())
     with subject_named(scenario, job) as named, nothing_left(run_dir):
         subject, mode, pace = or_usage(lambda: in_time(named, mode, pace))
         chosen = subject.own_seed if seed is None else seed
         bare, schedule = lifted(*or_usage(lambda: with_drawn(subject, load_generator(), chosen)))
         path = run_dir / "run.mcap"
-        trial, wall_s = timed(
-            lambda: or_usage(lambda: run_and_keep(bare, schedule, chosen, path, folder=run_dir, pace=pace))
+        (trial, failed), wall_s = timed(
+            lambda: kept_or_told(lambda: run_and_keep(bare, schedule, chosen, path, folder=run_dir, pace=pace))
         )
         row = row_of(trial, schedule, chosen, wall_s=wall_s, is_held=True)
         idle = idle_faults(schedule, trial)
-        if junit is not None:
-            from hil_sim.harness.campaign_report import write_junit
-
-            write_junit(report_of(bare, row), junit, kept={chosen: path}, again="")
+        kept = {} if failed else {chosen: path}
+        failed += files.write(report_of(bare, row), kept, "")
     if as_json:
         found: dict[str, Any] = {"mode": mode, "passed": row.is_good}
         found["expectations"] = [asdict(expectation) for expectation in row.expectations]
         found |= {"digest": row.digest} if mode != "wire" else {"late_s": trial.run.late_s if trial.run else None}
-        say_json({**told(trial), **found, "seed": chosen, "run": str(path), "never_struck": idle})
+        found |= {"seed": chosen, "run": str(path) if kept else None, "never_struck": idle, "not_written": failed}
+        say_json({**told(trial), **found})
     else:
         say_trial(trial)
         say_held(row.expectations)
@@ -115,7 +118,12 @@ def run(
             click.echo(f"digest {row.digest}")
         elif trial.run is not None:  # nothing repeats those bytes
             click.echo(f"timers were late by at most {trial.run.late_s:.3f} s")
-        click.echo(f"replay: moonkiln hil replay {path}")
+        if kept:
+            click.echo(f"replay: moonkiln hil replay {path}")
+    for sentence in failed:
+        click.echo(f"moonkiln: {sentence}", err=True)
+    if failed:
+        return ExitCode.BAD_INPUT
     return ExitCode.OK if row.is_good else ExitCode.REFUSED
 
 
@@ -288,12 +296,14 @@ def shrink(run_path: Path, output: Path | None, runs_max: int, as_json: bool) ->
     """Look for the fewest and plainest faults, and the shortest job, that show what a kept run showed."""
     from hil_sim.harness.keeping import run_and_keep, schedule_of
     from hil_sim.harness.machine_files import changed
+    from hil_sim.harness.report_files import check_run_file
     from hil_sim.harness.run_file import read_run
     from hil_sim.harness.shrink import shrink as shrunk_of
     from hil_sim.harness.subjects import scratch_folder
 
     kept = or_usage(lambda: read_run(run_path))
     target = output or run_path.with_name(f"{run_path.stem}-small.mcap")
+    check_run_file(target, inputs=[run_path])
     for sentence in changed(kept.about.files):
         click.echo(sentence, err=True)
     with scratch_folder() as folder, Progress("shrinking", quiet=as_json) as line:
@@ -307,13 +317,15 @@ def shrink(run_path: Path, output: Path | None, runs_max: int, as_json: bool) ->
                 progress=lambda runs, schedule: line.update(runs, runs_max, f"{len(schedule.faults)} faults"),
             )
         )
-        trial = run_and_keep(small.subject, small.schedule, small.seed, target, origins=kept.about.files)
+        trial, failed = kept_or_told(
+            lambda: run_and_keep(small.subject, small.schedule, small.seed, target, origins=kept.about.files)
+        )
         length, whole = small.subject.length, subject.length
     faults = [fault.to_dict() for fault in small.schedule.faults]
     found = {**told(trial), "faults": faults, "length": length, "runs": small.runs, "whole": small.is_whole}
     if as_json:
-        say_json({**found, "run": str(target)})
-        return ExitCode.OK
+        say_json({**found, "run": None if failed else str(target), "not_written": failed})
+        return ExitCode.BAD_INPUT if failed else ExitCode.OK
     for fault in faults:
         click.echo(json.dumps(fault))
     say_trial(trial)
@@ -322,6 +334,9 @@ def shrink(run_path: Path, output: Path | None, runs_max: int, as_json: bool) ->
     )
     if not small.is_whole:
         click.echo(f"the bound of {runs_max} runs was reached: --runs N looks on", err=True)
+    if failed:
+        click.echo(f"moonkiln: {failed[0]}", err=True)
+        return ExitCode.BAD_INPUT
     click.echo(f"replay: moonkiln hil replay {target}")
     return ExitCode.OK
 

@@ -95,6 +95,16 @@ def keep_bad(subject: Subject, report: Report, folder: Path, kept: dict[int, Pat
         kept[row.seed] = path
 
 
+def kept_or_told(keep: Callable[[], Trial]) -> tuple[Trial, list[str]]:
+    """A run that is to be kept, and why it could not be: what it came to is told in any case."""
+    from hil_sim.harness.keeping import NotKeptError
+
+    try:
+        return or_usage(keep), []
+    except NotKeptError as error:
+        return error.trial, [str(error)]
+
+
 def report_of(subject: Subject, row: Row) -> Report:
     """A report of one run alone."""
     import platform

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from control.command_line import sentence_of
+from control.errors import MoonkilnError, UsageError
 from hil_sim.harness.digest import Chunk, RunDigest
 from hil_sim.harness.job_truth import differences
 from hil_sim.harness.machine_files import MachineFile, contents_of, renamed, sha256
@@ -15,6 +17,16 @@ from hil_sim.harness.subjects import Stopped, Subject, lifted, scratch_folder
 from hil_sim.harness.trials import Trial, tried
 from hil_sim.world.faults import Fault, FaultSchedule
 from slicer.job import software_version
+
+
+class NotKeptError(MoonkilnError):
+    """A run was made, and no file could be left of it; `trial` is what it came to all the same."""
+
+    exit_code = UsageError.exit_code
+
+    def __init__(self, sentence: str, trial: Trial) -> None:
+        super().__init__(sentence)
+        self.trial = trial
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,10 @@ def run_and_keep(
 ) -> Trial:
     """Run a subject, and leave the run at `path`. `folder`: where the host's own files stay; `pace` as in
     `Subject.run`; `origins`: of a run that was kept, its machine files as they were named first.
+
+    Raises:
+        NotKeptError: the run was made, and could not be written.
+        Others: as `tried`.
     """
     heard = RunDigest(keep=True)
     subject, schedule = lifted(subject, schedule)
@@ -51,15 +67,18 @@ def run_and_keep(
         origins or {}
     )
     trial = tried(subject, schedule, seed, heard=heard, folder=folder, pace=pace)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_run(
-        path,
-        about(subject, schedule, seed, trial, log_is_whole=heard.log_is_whole, files=named),
-        heard.log or [],
-        trial.run.mcap if trial.run else None,
-        subject.job_bytes(),
-        {role: content for role, (_, content) in files.items()},
-    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_run(
+            path,
+            about(subject, schedule, seed, trial, log_is_whole=heard.log_is_whole, files=named),
+            heard.log or [],
+            trial.run.mcap if trial.run else None,
+            subject.job_bytes(),
+            {role: content for role, (_, content) in files.items()},
+        )
+    except OSError as error:
+        raise NotKeptError(f"{path} was not written: {sentence_of(error)[0]}", trial) from error
     return trial
 
 

@@ -1,9 +1,9 @@
-"""The files that a campaign is to leave: tried before hours are spent on it, and written as soon as it is judged."""
+"""The files that runs are to leave: tried before hours are spent on them, and written as soon as they are judged."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,8 +32,7 @@ class ReportFiles:
             if path is not None:
                 check_output(path)
                 _check_writable(path, path.parent)
-        check_output_folder(self.keep, ())
-        _check_writable(self.keep, next(it for it in (self.keep, *self.keep.absolute().parents) if it.exists()))
+        _check_folder(self.keep, self.keep)
         if self.parquet is not None:
             from hil_sim.harness.campaign_report import parquet_writer
 
@@ -59,6 +58,24 @@ class ReportFiles:
         return failed
 
 
+def check_run_file(path: Path, *, inputs: Iterable[Path] = ()) -> None:
+    """Raise UsageError or OSError: no run could be kept there, or one of `inputs` lies there. Its folder is made."""
+    _check_folder(path, path.parent)
+    if path.parent.is_dir():
+        check_output(path, inputs=inputs)
+
+
+def _check_folder(path: Path, folder: Path) -> None:
+    """A folder that is made where there is none."""
+    check_output_folder(folder, ())
+    _check_writable(path, next(it for it in (folder, *folder.absolute().parents) if it.exists()))
+
+
 def _check_writable(path: Path, folder: Path) -> None:
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"{path}: nothing may be written into {folder}; name another place")
+    try:
+        with tempfile.TemporaryFile(dir=folder):  # tried, since the rights alone do not tell of a read-only disk
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"{path}: nothing may be written into {folder} ({error.strerror}); name another place"
+        ) from error
