@@ -285,9 +285,24 @@ def says_no_hello(stream: Any) -> None:
     stream.readline()
 
 
+def answers_twice(stream: Any) -> None:
+    """For this quantum, and for one that it has not been granted."""
+
+    def twice(grant: dict[str, Any]) -> None:
+        rows = [{"type": "done", "at_ns": grant["until_ns"] + n * 1_000_000} for n in range(2)]
+        stream.write(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+        stream.readline()
+
+    lives_then(stream, twice)
+
+
 @pytest.mark.parametrize(
     ("script", "sentence"),
     [
+        (
+            answers_twice,
+            r"out of step: it spoke before it was granted time: b'{\"type\": \"done\", \"at_ns\": 4000000}'",
+        ),
         (hangs, r"has said nothing for 0\.3 s of real time since it was granted 0\.002 to 0\.003 s: it hangs"),
         (leaves, r"has closed the connection since it was granted 0\.002 to 0\.003 s"),
         (overruns, r"out of step: it was granted time until 3000000 ns and is done at 3000001 ns"),
@@ -365,3 +380,57 @@ def test_the_reference_client_needs_nothing_but_python(tmp_path):
     copy.write_bytes(CLIENT.read_bytes())
     done = subprocess.run([sys.executable, "-I", "-S", str(copy)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "give the address to connect to" in done.stderr
+
+
+# ---- the reference client and a peer that is none
+
+
+def client_of(said: bytes) -> subprocess.CompletedProcess[str]:
+    """The reference client, of a peer that says that to its hello and leaves."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(30)
+        address = f"tcp:127.0.0.1:{server.getsockname()[1]}"
+        process = subprocess.Popen([sys.executable, str(CLIENT), address], stderr=subprocess.PIPE, text=True)
+        link, _ = server.accept()
+        with link, link.makefile("rb") as lines:
+            lines.readline()
+            link.sendall(said)
+        _, words = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(address, process.returncode, "", words)
+
+
+WELCOME = b'{"type":"welcome","protocol":1,"wire":"motion","baud":null,"quantum_ns":1000,"now_ns":0,"seed":0}\n'
+END = b'{"type":"end","reason":"the run is over"}\n'
+
+
+def test_the_reference_client_ends_well_by_the_word_end_alone() -> None:
+    assert client_of(WELCOME + END).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (b"", "the connection was closed before moonkiln said end"),
+        (WELCOME, "the connection was closed before moonkiln said end"),
+        (WELCOME + END[:-1], "the connection was closed before moonkiln said end"),
+        (b'{"type":"welcome"}\n', "is no welcome to grant protocol 1"),
+        (WELCOME.replace(b":1,", b":2,", 1), "is no welcome to grant protocol 1"),
+        (END, "is no welcome to grant protocol 1"),
+        (b"garbage\n", "b'garbage\\n' is no message"),
+        (b"\xff\n", "is no message"),
+        (b"[1]\n", "is no message"),
+        (WELCOME + b'{"type":"fail"}\n', "moonkiln says no 'fail'"),
+        (WELCOME + b'{"type":"grant","from_ns":0}\n', "is no grant"),
+        (WELCOME + WELCOME, "is no grant"),
+    ],
+)
+def test_the_reference_client_takes_no_lost_or_strange_peer_for_success(said: bytes, sentence: str) -> None:
+    done = client_of(said)
+    assert done.returncode == 1 and sentence in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(("address", "sentence"), [("nonsense", "is no address"), ("tcp:127.0.0.1:1", "refused")])
+def test_the_reference_client_says_where_it_could_not_connect(address: str, sentence: str) -> None:
+    done = subprocess.run([sys.executable, str(CLIENT), address], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and address in done.stderr and sentence in done.stderr
+    assert "Traceback" not in done.stderr

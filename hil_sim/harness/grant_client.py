@@ -3,7 +3,7 @@
     python -m hil_sim.harness.grant_client tcp:127.0.0.1:PORT
 
 The file imports nothing of ours: copy it to where your simulator lives, and replace Firmware by whatever runs your
-firmware for a stretch of time. Client is the protocol, whole.
+firmware for a stretch of time. Client is the protocol, whole. 0 only if the run was over by moonkiln's own word.
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ from typing import Any
 
 MS = 1_000_000
 US = 1_000
+PROTOCOL = 1
+
+
+class PeerError(Exception):
+    """The other side is lost, or does not speak the protocol; the sentence says what came of it."""
 
 
 class Firmware:
@@ -108,57 +113,85 @@ class Client:
     """The protocol: one line of JSON each way for every quantum."""
 
     def __init__(self, address: str, name: str = "toy marlin") -> None:
+        """As `connected` raises; PeerError: it is welcomed by nobody, or to another protocol."""
         self._socket = connected(address)
         self._lines = self._socket.makefile("rb")
         self.log: list[str] = []
-        self.say({"type": "hello", "protocol": 1, "name": name})
+        self.say({"type": "hello", "protocol": PROTOCOL, "name": name})
         self.welcome = self.hear()
+        if self.welcome["type"] != "welcome" or self.welcome.get("protocol") != PROTOCOL:
+            raise PeerError(
+                f"{address} answered the hello with {self.welcome}: that is no welcome to grant protocol {PROTOCOL}"
+            )
 
     def say(self, message: dict[str, Any]) -> None:
-        """Send a message."""
+        """Send a message. OSError: nobody is there."""
         text = json.dumps(message, separators=(",", ":"))
         self.log.append(f"process: {text}")
         self._socket.sendall(text.encode() + b"\n")
 
     def hear(self) -> dict[str, Any]:
-        """The next message; {"type": "end"} too where the other side has left."""
+        """The next message. PeerError: the connection was lost, or the line is no message. OSError: as `say`."""
         line = self._lines.readline()
-        if not line:
-            return {"type": "end", "reason": "the connection was closed"}
+        if not line.endswith(b"\n"):
+            raise PeerError("the connection was closed before moonkiln said end: look what its run came to")
+        try:
+            message: dict[str, Any] = json.loads(line)
+            kind = message["type"]
+        except (ValueError, TypeError, KeyError):
+            raise PeerError(
+                f"{line[:80]!r} is no message of the grant protocol: is it moonkiln that listens?"
+            ) from None
         self.log.append(f"moonkiln: {line.decode().strip()}")
-        message: dict[str, Any] = json.loads(line)
+        if kind not in ("welcome", "grant", "end"):
+            raise PeerError(f"moonkiln says no {kind!r}: is it moonkiln that listens?")
         return message
 
     def serve(self, firmware: Firmware) -> None:
-        """Live by grants until the end."""
-        while (grant := self.hear())["type"] == "grant":
-            for event in grant["events"]:
-                if event["kind"] == "open":
-                    firmware.opened(grant["from_ns"])
-                elif event["kind"] == "bytes":
+        """Live by grants until the end. PeerError, OSError: as `hear`."""
+        while (message := self.hear())["type"] != "end":
+            from_ns, until_ns, happened = granted(message)
+            for kind, data in happened:
+                if kind == "open":
+                    firmware.opened(from_ns)
+                elif kind == "bytes":
                     # it happened before this quantum: time that is over cannot be lived again
-                    firmware.received(grant["from_ns"], bytes.fromhex(event["data"]))
-            firmware.run_until(grant["until_ns"])
+                    firmware.received(from_ns, data)
+            firmware.run_until(until_ns)
             events = [{"at_ns": at_ns, "kind": "bytes", "data": data.hex()} for at_ns, data in firmware.sent]
             firmware.sent = []
-            done: dict[str, Any] = {"type": "done", "at_ns": grant["until_ns"]}
+            done: dict[str, Any] = {"type": "done", "at_ns": until_ns}
             if events:
                 done["events"] = events
             done["idle_until_ns"] = firmware.idle_until_ns()
             self.say(done)
 
 
+def granted(message: dict[str, Any]) -> tuple[int, int, list[tuple[str, bytes]]]:
+    """From when until when it may live, ns, and (kind, bytes) of what happened before. PeerError: it is no grant."""
+    try:
+        happened = [(event["kind"], bytes.fromhex(event.get("data", ""))) for event in message["events"]]
+        return int(message["from_ns"]), int(message["until_ns"]), happened
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise PeerError(f"{message} is no grant") from None
+
+
 def main() -> None:
     """Serve one run; with a second word the conversation is written to that file."""
     if len(sys.argv) not in (2, 3):
         sys.exit("give the address to connect to, tcp:HOST:PORT or unix:PATH, and perhaps a file for the conversation")
-    client = Client(sys.argv[1])
     try:
-        client.serve(Firmware())
-    finally:
-        if len(sys.argv) > 2:
-            with open(sys.argv[2], "w", encoding="utf-8") as file:
-                file.write("\n".join(client.log) + "\n")
+        client = Client(sys.argv[1])
+        try:
+            client.serve(Firmware())
+        finally:
+            if len(sys.argv) > 2:
+                with open(sys.argv[2], "w", encoding="utf-8") as file:
+                    file.write("\n".join(client.log) + "\n")
+    except (PeerError, ValueError) as error:
+        sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"{sys.argv[1]}: {error}")
 
 
 if __name__ == "__main__":
