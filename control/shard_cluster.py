@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from control.errors import UsageError
-from control.shards import Ended, Reply, ShardError, answer
+from control.shards import Ended, Reply, ShardError, answer, check_cluster
 
 CONNECT_S_MAX = 10.0
 AHEAD_OF_WORKERS = 2
@@ -27,6 +27,7 @@ class ClusterCrew:
     tries = 1  # Dask has tried already
 
     def __init__(self, function: Callable[[Any], Any], address: str) -> None:
+        check_cluster(address)
         try:
             import distributed
         except ModuleNotFoundError as error:

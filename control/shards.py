@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import pickle
+import re
 import sys
 import traceback
 from collections import Counter
@@ -35,6 +36,8 @@ LOOK_S = 10.0
 """How often it is looked whether workers are there."""
 AHEAD = 4
 """Results that may wait in line for each worker while an earlier item is still under way: what bounds memory."""
+
+_CLUSTER = re.compile(r"(?:tcp|tls)://(?:[^\s/:\[\]]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})/?")
 
 
 class ShardError(MoonkilnError):
@@ -141,6 +144,13 @@ def resolve(work: str | Callable[[Any], Any]) -> Callable[[Any], Any]:
     if not callable(function):
         raise UsageError(f"{work!r} cannot be called: write it as package.module:function")
     return function
+
+
+def check_cluster(address: str) -> None:
+    """Raises UsageError for what can be no scheduler's address, so that nobody waits for one to answer there."""
+    found = _CLUSTER.fullmatch(address)
+    if found is None or not 0 < int(found[1]) <= 65535:
+        raise UsageError(f"--cluster {address}: give the address of a Dask scheduler as tcp://HOST:PORT")
 
 
 def _crew(

@@ -413,6 +413,7 @@ def test_a_verdict_is_told_though_nothing_can_be_written_in_the_end(
     ("words", "sentence"),
     [
         (["campaign", "motion", "--job", "part.kiln"], "motion has a program of its own"),
+        (["campaign", "bench", "--cluster", "nonsense"], "--cluster nonsense: give the address of a Dask scheduler as"),
         (["campaign", "bench", "--job", "part.kiln"], "part.kiln does not exist"),
         (["campaign", "nosuch"], "there is no scenario 'nosuch'"),
         (["campaign", "motion", "--machine", "nosuch"], "nosuch"),

@@ -14,7 +14,7 @@ import pytest
 import shard_work
 
 from control.errors import MoonkilnError, UsageError
-from control.shards import AHEAD, Ended, LostItemError, Reply, ShardError, code_mark, run_items
+from control.shards import AHEAD, Ended, LostItemError, Reply, ShardError, check_cluster, code_mark, run_items
 from hil_sim.harness.cluster import in_batches
 
 HERE = Path(__file__).parent
@@ -224,3 +224,19 @@ def test_a_cluster_without_dask_is_told_of_with_what_to_install(monkeypatch):
 
     with pytest.raises(UsageError, match=r"needs Dask.*pip install 'moonkiln\[cluster\]'"):
         next(run_items(shard_work.square, range(2), cluster="tcp://127.0.0.1:8786"))
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["nonsense", "", "tcp://", "tcp://here", "tcp://here:", "tcp://:8786", "tcp://here:0", "tcp://here:99999",
+     "http://here:8786", "tcp://a b:8786", "tcp://here:8786:1", "here:8786"],
+)  # fmt: skip
+def test_an_address_that_can_be_no_schedulers_is_refused_before_anybody_is_asked(address, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(UsageError, match=r"give the address of a Dask scheduler as tcp://HOST:PORT"):
+        next(run_items(shard_work.square, range(2), cluster=address))
+
+
+@pytest.mark.parametrize("address", ["tcp://10.0.0.1:8786", "tls://scheduler.lab:8786", "tcp://[::1]:8786/"])
+def test_an_address_of_a_scheduler_is_taken(address):
+    check_cluster(address)

@@ -346,6 +346,10 @@ def _check_spread(each: bool, jobs: int, cluster: str | None) -> None:
         raise UsageError(f"{given} is for many jobs: add --each to slice every part to a job of its own")
     if jobs > 1 and cluster is not None:
         raise UsageError(f"-j {jobs} and --cluster {cluster}: the cluster's workers slice, so leave -j")
+    if cluster is not None:
+        from control.shards import check_cluster
+
+        check_cluster(cluster)
 
 
 def _check_folder(folder: Path, parts: tuple[Path, ...], inputs: tuple[Path | str, ...]) -> None:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from control.shards import InterruptedShards, ShardError, run_items
+from control.shards import InterruptedShards, ShardError, check_cluster, run_items
 
-__all__ = ["InterruptedShards", "ShardError", "in_batches"]
+__all__ = ["InterruptedShards", "ShardError", "check_cluster", "in_batches"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
