@@ -53,6 +53,7 @@ from control.rover.outcome import DriveOutcome, read_drive_outcome
 from control.rover.planning import PlanRequest, plan_request, plan_settings, route_along, size_of
 from control.rover.route.route_file import Route, read_route, route_sha256
 from control.rover.surroundings import Surroundings, extent_m, map_of, surroundings_of
+from control.states import RunState
 from control.stream_host import StreamEnd, stream_host
 from control.telemetry import Telemetry
 from firmware_bridge.errors import BridgeError
@@ -75,6 +76,7 @@ __all__ = [
     "Outcome",
     "PlanRequest",
     "Route",
+    "RunState",
     "Status",
     "StreamEnd",
     "drive_host",

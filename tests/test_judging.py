@@ -211,6 +211,28 @@ def test_a_mistake_is_named_before_anything_runs() -> None:
         judge_expectations(expect, SIGNALS, 1.0)
 
 
+@pytest.mark.parametrize(
+    "expect",
+    [
+        Expect(always=[Always("verdict == exact")]),
+        Expect(always=[Always("beam.live", until="host.exit_code == 0")]),
+        Expect(eventually=[Eventually("beam.live", after='host.reason contains "door"')]),
+    ],
+)
+def test_what_is_known_at_the_end_is_asked_at_the_end(expect: Expect) -> None:
+    (sentence,) = check_expectations(expect)
+    assert "column 1: " in sentence and "is known only when the run is over: ask for it in `end`" in sentence
+
+
+def test_a_signal_of_another_world_is_none_here() -> None:
+    at_the_end = Expect(end=[AtEnd("rover.tilt_deg < 20 deg")])
+    (sentence,) = check_expectations(at_the_end, is_rover=False)
+    assert "column 1: there is no signal 'rover.tilt_deg'" in sentence and "did you mean 'rover" not in sentence
+    assert check_expectations(at_the_end, is_rover=True) == [] == check_expectations(at_the_end)
+    (sentence,) = check_expectations(Expect(always=[Always("door.closed")]), is_rover=True)
+    assert "there is no signal 'door.closed'" in sentence
+
+
 def test_the_signals_of_expectations_are_those_of_all_their_parts() -> None:
     expect = Expect(always=[Always("a.b > 1", after="c.d", until="e.f == g")], end=[AtEnd("h.i")])
     assert signals_of(expect) == {"a.b", "c.d", "e.f", "g", "h.i"}

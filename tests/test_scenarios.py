@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -104,6 +105,8 @@ def write(tmp_path: Path, text: str) -> Path:
         ('[[expect.always]]\nthat = "beam.live"\nwithin_s = 3', "unknown field `within_s`"),
         ('[[expect.eventually]]\nthat = "beam.live"\nwithin_s = -3', ">= 0"),
         ("[random]\ncount = [4, 1]", r"goes from 4 down to 1"),
+        ('[[expect.end]]\nthat = "rover.tilt_deg < 5 deg"', r"there is no signal 'rover\.tilt_deg'"),
+        ('[[expect.always]]\nthat = "verdict == exact"', r"is known only when the run is over: ask for it in `end`"),
         ("sim_s_max = 0", "> 0"),
         ("seed = -1", r"`int` >= 0 - at `\$.seed`"),
         ("drive = { soil = 'mud' }", "Invalid enum value 'mud'"),
@@ -127,6 +130,26 @@ def test_random_faults_that_nobody_drew_do_not_pass_for_a_quiet_run(tmp_path: Pa
         run_scenario(drawn, make_part(drawn, tmp_path), tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    "head, name", [("", "host.heter.bed_temp_c"), ("machine = 'osr'\n[drive]", "host.imuu.gyro_x")]
+)
+def test_telemetry_of_a_device_that_is_not_there_is_refused_before_the_host_runs(
+    tmp_path: Path, head: str, name: str
+) -> None:
+    scenario = load_scenario(write(tmp_path, f'{head}\n[[expect.end]]\nthat = "{name} != 5"'))
+
+    async def host(*files: Path) -> Any:
+        raise AssertionError("it ran")
+
+    device = name.split(".")[1]
+    with pytest.raises(ScenarioError, match=f"no signal '{name}': this machine has no '{device}'; did you mean '"):
+        if scenario.drive is not None:
+            route = lane(tmp_path / "route.json", LANE_M)
+            run_drive(DriveScenario.of(scenario), route, tmp_path / "run", host=host, ground=HILLS)
+        else:
+            run_scenario(scenario, make_part(scenario, tmp_path), tmp_path / "run", host=host)
+
+
 def test_a_drive_takes_no_job_and_a_print_no_route(tmp_path: Path) -> None:
     drive = load_scenario(write(tmp_path, 'machine = "osr"\n[drive]'))
     job = make_part(load_scenario("print"), tmp_path)
@@ -139,6 +162,7 @@ def test_a_drive_takes_no_job_and_a_print_no_route(tmp_path: Path) -> None:
 def test_the_page_lists_every_signal_and_every_safety_rule() -> None:
     page = (DOCS / "scenarios.md").read_text(encoding="utf-8")
     for name, entry in CATALOGUE.items():
+        assert all(f"`{word}`" in page for word in entry.words), f"docs/scenarios.md lacks a word of {name}"
         unit = entry.unit or ("text" if entry.kind == "text" else "")
         assert f"| `{name}` | {unit} | {entry.says} |" in page, name
     assert [name for name in RULES if f"| {name} | " not in page] == []

@@ -21,7 +21,7 @@ from hil_sim.harness.drive_oracle import DriveJudgement, Track, judge_drive
 from hil_sim.harness.expectations import Expect, Expectation, FaredRun, judge_expectations, signals_of
 from hil_sim.harness.host_process import HostStory, is_struck, run_hosts, simulated
 from hil_sim.harness.oracle import Verdict
-from hil_sim.harness.scenario import Mode, Scenario, ScenarioError, time_of
+from hil_sim.harness.scenario import Mode, Scenario, ScenarioError, refuse_untold, time_of
 from hil_sim.harness.truth_signals import rover_signals
 from hil_sim.harness.wheels_heard import WheelsHeard
 from hil_sim.harness.wire_loop import run_on_wire, standing
@@ -188,7 +188,9 @@ async def simulate_drive(
     meddler = None if meddle is None else loop.create_task(_await(meddle(world)), name="meddler")
     try:
         machine_toml = run_dir / MACHINE_NAME
-        machine_toml.write_text(rover_file(scenario.machine, world.urls), encoding="utf-8")
+        machine_text = rover_file(scenario.machine, world.urls)
+        refuse_untold(scenario.expect, machine_text)
+        machine_toml.write_text(machine_text, encoding="utf-8")
         outcome: DriveOutcome | None = None
         story = HostStory()
         try:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -28,11 +28,11 @@ import numpy as np
 from msgspec import Meta
 
 from hil_sim.harness.expression import ExpressionError, Node, names_in, parse
-from hil_sim.harness.expression_check import check
+from hil_sim.harness.expression_check import Meaning, check
 from hil_sim.harness.judging import truth_of
 from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.series import Series
-from hil_sim.harness.signals import CATALOGUE, meaning_of
+from hil_sim.harness.signals import CATALOGUE, PRINTER, ROVER, meaning_of
 from hil_sim.world.faults import Fault, FaultSchedule
 
 Seconds = Annotated[float, Meta(ge=0, le=3.2e9)]
@@ -95,15 +95,20 @@ class Expectation:
         return f"{self.kind}: {self.that}: {self.sentence}"
 
 
-def check_expectations(expect: Expect) -> list[str]:
-    """What is wrong with expectations before anything runs, in sentences: syntax, names, units; empty if nothing."""
+def check_expectations(expect: Expect, *, is_rover: bool | None = None) -> list[str]:
+    """What is wrong with expectations before anything runs, in sentences: syntax, names, words, units; else empty.
+
+    is_rover: whether it is a rover's world that they speak of, or a printer's; None: either.
+    """
+    elsewhere: Collection[str] = () if is_rover is None else PRINTER if is_rover else ROVER
     sentences = []
     for one in expect.each():
         for field in ("that", "after", "until"):
             source = getattr(one, field, None)
             if source is not None:
                 try:
-                    _understood(source)
+                    is_over = not isinstance(one, Always) and field == "that"
+                    _understood(source, is_over=is_over, elsewhere=elsewhere)
                 except ExpressionError as error:
                     kind = _kind(one)
                     sentences.append(f"expect.{kind}: {field} = {source!r}: {error}")
@@ -222,10 +227,15 @@ def _said(node: Node, signals: Mapping[str, Series], at_s: float) -> str:
     return ", ".join(parts) or "no signal is in it"
 
 
-def _understood(source: str) -> Node:
-    """A parsed and checked expression that is true or false. Raises ExpressionError."""
+def _understood(source: str, *, is_over: bool = True, elsewhere: Collection[str] = ()) -> Node:
+    """A parsed and checked expression that is true or false. elsewhere: signals that this world does not have; is_over:
+    as of `check`. Raises ExpressionError."""
+
+    def meant(name: str) -> Meaning | None:
+        return None if name in elsewhere else meaning_of(name)
+
     node = parse(source)
-    found = check(node, meaning_of, lambda: sorted(CATALOGUE))
+    found = check(node, meant, lambda: sorted(set(CATALOGUE) - set(elsewhere)), is_over=is_over)
     is_switch = found.kind == "number" and found.unit in (None, "")
     if found.kind != "truth" and not is_switch:
         raise ExpressionError(f"column 1: this is a {found.kind}, not something that is true or false")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,19 +27,35 @@ Kind = Literal["number", "text", "truth"]
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a part of an expression is: its kind, and of a number its unit (None: any will do)."""
+    """What a part of an expression is: its kind, and of a number its unit (None: any will do). words: all that a text
+    can say, none: anything. at_end: it is known only when the run is over."""
 
     kind: Kind
     unit: str | None = None
+    words: tuple[str, ...] = ()
+    at_end: bool = False
 
 
-def check(node: Node, unit_of: Callable[[str], Meaning | None], known: Callable[[], list[str]]) -> Meaning:
+def check(
+    node: Node,
+    unit_of: Callable[[str], Meaning | None],
+    known: Callable[[], list[str]],
+    *,
+    is_over: bool = True,
+) -> Meaning:
     """Hold an expression's names, kinds and units together; returns what it is as a whole.
 
-    unit_of: the meaning of a signal by name, None for one that there is not. known: every name, for a hint.
-    Raises ExpressionError.
+    unit_of: the meaning of a signal by name, None for one that there is not. known: every name, for a hint. is_over:
+    whether it is asked when the run is over, so that it may speak of what is known only then. Raises ExpressionError.
     """
-    return _Checker(unit_of, known).meaning(node)
+    return _Checker(unit_of, known, is_over).meaning(node)
+
+
+def hint(word: str, known: Iterable[str]) -> str:
+    """What may have been meant by a word that is none of those."""
+    folded = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(word.lower(), folded, 1)
+    return f"; did you mean {folded[near[0]]!r}?" if near else f"; there are {', '.join(folded.values())}"
 
 
 def common_unit(left: str | None, right: str | None) -> str | None:
@@ -48,17 +64,21 @@ def common_unit(left: str | None, right: str | None) -> str | None:
 
 
 class _Checker:
-    def __init__(self, unit_of: Callable[[str], Meaning | None], known: Callable[[], list[str]]) -> None:
+    def __init__(self, unit_of: Callable[[str], Meaning | None], known: Callable[[], list[str]], is_over: bool) -> None:
         self._unit_of = unit_of
         self._known = known
+        self._is_over = is_over
 
     def meaning(self, node: Node) -> Meaning:
         if isinstance(node, Name):
             found = self._unit_of(node.name)
             if found is None:
-                near = difflib.get_close_matches(node.name, self._known(), 1)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(self._known())}"
-                raise ExpressionError(f"column {node.column}: there is no signal {node.name!r}{hint}")
+                near = hint(node.name, self._known())
+                raise ExpressionError(f"column {node.column}: there is no signal {node.name!r}{near}")
+            if found.at_end and not self._is_over:
+                raise ExpressionError(
+                    f"column {node.column}: {node.name} is known only when the run is over: ask for it in `end`"
+                )
             return found
         if isinstance(node, Number):
             return Meaning("number", node.unit or None)
@@ -94,8 +114,13 @@ class _Checker:
 
     def _comparison(self, node: Compare | OneOf | Contains) -> None:
         if isinstance(node, Contains):
-            if self.meaning(node.left).kind != "text":
+            asked = self.meaning(node.left)
+            if asked.kind != "text":
                 raise ExpressionError(f"column {node.left.column}: `contains` asks about a text")
+            if asked.words and not any(node.words.lower() in word.lower() for word in asked.words):
+                raise ExpressionError(
+                    f"column {node.column}: no word of it holds {node.words!r}{hint('', asked.words)}"
+                )
             return
         rights = node.choices if isinstance(node, OneOf) else (node.right,)
         left = self.meaning(node.left)
@@ -108,11 +133,22 @@ class _Checker:
                     raise ExpressionError(f"column {right_node.column}: a text is compared with a {right.kind}")
                 if isinstance(node, Compare) and node.op not in ("==", "!="):
                     raise ExpressionError(f"column {node.column}: texts have no order: use == or !=")
+                if right is None:
+                    self._can_say(left, right_node)
+                elif isinstance(node.left, Text):
+                    self._can_say(right, node.left)
                 continue
             right = self.meaning(right_node)
             if (left.kind, right.kind) != ("number", "number"):
                 raise ExpressionError(f"column {node.column}: a {left.kind} cannot be compared with a {right.kind}")
             self._together(left, right, right_node.column)
+
+    @staticmethod
+    def _can_say(text: Meaning, word: Name | Text) -> None:
+        """A word that a text never says would make a comparison that nothing decides."""
+        said = word.text if isinstance(word, Text) else word.name
+        if text.words and said not in text.words:
+            raise ExpressionError(f"column {word.column}: it never says {said!r}{hint(said, text.words)}")
 
     def _together(self, left: Meaning, right: Meaning, column: int) -> str | None:
         """One unit for both; what measures different things is a mistake."""

@@ -21,7 +21,7 @@ from hil_sim.harness.host_process import Host, HostStory, is_struck, resume_here
 from hil_sim.harness.hung import with_place
 from hil_sim.harness.invariants import breaches, watched
 from hil_sim.harness.oracle import Judgement, Verdict, judge
-from hil_sim.harness.scenario import Mode, Scenario, ScenarioError, time_of
+from hil_sim.harness.scenario import Mode, Scenario, ScenarioError, refuse_untold, time_of
 from hil_sim.harness.trace import Breach, Record, close_truth
 from hil_sim.harness.truth_signals import printer_signals
 from hil_sim.harness.wire_loop import run_on_wire, standing
@@ -150,7 +150,9 @@ async def simulate(
         story = HostStory()
         try:
             machine_toml = run_dir / MACHINE_NAME
-            machine_toml.write_text(machine_file(scenario.machine, world.urls), encoding="utf-8")
+            machine_text = machine_file(scenario.machine, world.urls)
+            refuse_untold(scenario.expect, machine_text)
+            machine_toml.write_text(machine_text, encoding="utf-8")
             outcome: Outcome | None = None
             hung: str | None = None
             try:

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from hil_sim.harness.expectations import Expect, check_expectations
+from hil_sim.harness.expectations import Expect, check_expectations, signals_of
+from hil_sim.harness.signals import untold
 from hil_sim.harness.time_span import PACE_MAX
 from hil_sim.world.faults import KINDS, FaultSchedule, schedule_of
 from hil_sim.world.machine_spec import CELL_MM_MIN, BedSettings
@@ -114,6 +115,12 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
             )
 
 
+def refuse_untold(expect: Expect, machine_toml: str) -> None:
+    """Raises ScenarioError for an expectation of telemetry that the machine of that file's text has no device for."""
+    if sentences := untold(signals_of(expect), tomllib.loads(machine_toml)["devices"]):
+        raise ScenarioError(f"expect: {' '.join(sentences)}")
+
+
 class FaultRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One fault in a scenario file: `kind` and `point` as `moonkiln hil faults` lists them, and just one anchor.
 
@@ -152,7 +159,7 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise ScenarioError(f"scenario {path}: {error}") from error
     scenario.schedule()
-    if sentences := check_expectations(scenario.expect):
+    if sentences := check_expectations(scenario.expect, is_rover=scenario.drive is not None):
         raise ScenarioError(f"scenario {path}: {' '.join(sentences)}")
     if scenario.random is not None and (sentence := _cannot_be_drawn(scenario.random)):
         raise ScenarioError(f"scenario {path}: {sentence}")

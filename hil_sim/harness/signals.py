@@ -7,19 +7,25 @@ of `/rover/drive`, `host.vision.powder.thin_area_mm2` of `/vision/powder`; their
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from control.host import RunState, Status
 from hil_sim.harness.expression import UNITS
-from hil_sim.harness.expression_check import Kind, Meaning
+from hil_sim.harness.expression_check import Kind, Meaning, hint
+from hil_sim.harness.oracle import Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One signal: its unit, what it says, and whether that is a number or a text."""
+    """One signal: its unit, what it says, and whether that is a number or a text. words: all that a text can say, none:
+    anything. at_end: it is known only when the run is over."""
 
     unit: str
     says: str
     kind: Kind = "number"
+    words: tuple[str, ...] = ()
+    at_end: bool = False
 
 
 PRINTER: dict[str, Entry] = {
@@ -58,16 +64,21 @@ ROVER: dict[str, Entry] = {
     "rover.slip": Entry("", "the slip that its wheels share"),
     "rover.power_w": Entry("W", "what motors and everything else draw"),
 }
+STATUSES = ("running", *(status.value for status in Status), "none")
 COMMON: dict[str, Entry] = {
     "faults.struck": Entry("", "how many faults have struck so far"),
-    "host.status": Entry("", "`running`, then the outcome's status; `none` where it left no outcome", "text"),
-    "host.state": Entry("", "what the host says its machine's state is", "text"),
+    "host.status": Entry("", "`running`, then the outcome's status; `none` where it left no outcome", "text", STATUSES),
+    "host.state": Entry(
+        "", "what the host says its machine's state is", "text", tuple(state.value for state in RunState)
+    ),
     "host.doing": Entry("", "what the host says it does", "text"),
     "host.layers_done": Entry("", "how many layers the host has committed"),
-    "host.exit_code": Entry("", "of the outcome; known at the end"),
-    "host.reason": Entry("", "of the outcome; known at the end", "text"),
-    "host.declared": Entry("", "how many deviations the outcome owns up to; known at the end"),
-    "verdict": Entry("", "the oracle's word; known at the end", "text"),
+    "host.exit_code": Entry("", "of the outcome; known at the end", at_end=True),
+    "host.reason": Entry("", "of the outcome; known at the end", "text", at_end=True),
+    "host.declared": Entry("", "how many deviations the outcome owns up to; known at the end", at_end=True),
+    "verdict": Entry(
+        "", "the oracle's word; known at the end", "text", tuple(verdict.value for verdict in Verdict), at_end=True
+    ),
 }
 CATALOGUE: dict[str, Entry] = {**PRINTER, **ROVER, **COMMON}
 
@@ -88,12 +99,30 @@ def meaning_of(name: str) -> Meaning | None:
     """Kind and unit of a signal; None for one that no run can have."""
     entry = CATALOGUE.get(name)
     if entry is not None:
-        return Meaning(entry.kind, entry.unit if entry.kind == "number" else None)
+        return Meaning(entry.kind, entry.unit if entry.kind == "number" else None, entry.words, entry.at_end)
     parts = name.split(".")
     if parts[0] == "host" and len(parts) >= 3:
         field = parts[-1]
         return Meaning("text") if field in TEXT_FIELDS else Meaning("number", unit_of_field(field))
     return None
+
+
+OWN_TOPICS = ("progress", "camera", "vision", "drive", "events")
+"""What a host's telemetry may hold beside its devices."""
+
+
+def untold(names: Iterable[str], devices: Iterable[str]) -> list[str]:
+    """Sentences for telemetry of devices that a machine does not have: nobody would ever know what they say."""
+    known = {*devices, *OWN_TOPICS}
+    found = []
+    for name in sorted(set(names)):
+        parts = name.split(".")
+        if parts[0] != "host" or len(parts) < 3 or name in CATALOGUE:
+            continue
+        place = parts[2] if parts[1] in ("printer", "rover") and len(parts) > 3 else parts[1]
+        if place not in known:
+            found.append(f"there is no signal {name!r}: this machine has no {place!r}{hint(place, sorted(known))}.")
+    return found
 
 
 assert all(entry.unit in UNITS for entry in CATALOGUE.values())
