@@ -119,6 +119,20 @@ def test_a_mistake_in_a_scenario_is_a_sentence(tmp_path: Path, text: str, senten
         load_scenario(write(tmp_path, text))
 
 
+def test_a_folder_is_called_one_and_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match=r"is a folder: name the \.toml file in it"):
+        load_scenario(tmp_path)
+    path = write(tmp_path, "seed = 7")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert load_scenario(path).seed == 7
+
+
+def test_a_long_expression_is_not_repeated_whole(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match="may have 1000 characters") as caught:
+        load_scenario(write(tmp_path, f'[[expect.always]]\nthat = "{"(" * 5000}"'))
+    assert len(str(caught.value)) < 600
+
+
 def test_a_file_of_the_first_days_is_still_read(tmp_path: Path) -> None:
     old = load_scenario(write(tmp_path, 'machine = "bench"\nseed = 7\ncell_xy_mm = 2.0'))
     assert (old.seed, old.expect.each(), old.random, old.drive, old.part) == (7, [], None, None, Part())

@@ -35,6 +35,7 @@ from hil_sim.harness.series import Series
 from hil_sim.harness.signals import CATALOGUE, PRINTER, ROVER, meaning_of
 from hil_sim.world.faults import Fault, FaultSchedule
 
+QUOTED_MAX = 200
 Seconds = Annotated[float, Meta(ge=0, le=3.2e9)]
 
 
@@ -111,7 +112,7 @@ def check_expectations(expect: Expect, *, is_rover: bool | None = None) -> list[
                     _understood(source, is_over=is_over, elsewhere=elsewhere)
                 except ExpressionError as error:
                     kind = _kind(one)
-                    sentences.append(f"expect.{kind}: {field} = {source!r}: {error}")
+                    sentences.append(f"expect.{kind}: {field} = {_short(source)!r}: {error}")
     return sentences
 
 
@@ -208,6 +209,11 @@ def _judge(one: Always | Eventually | AtEnd, signals: Mapping[str, Series], end_
     if true_s is not None:
         return fared(True, true_s, f"so at {true_s:.3f} s, {true_s - from_s:.3f} s behind its beginning")
     return fared(False, last_s, f"not so until {last_s:.3f} s: {_said(node, here, last_s)}")
+
+
+def _short(source: str) -> str:
+    """An expression as a sentence quotes it: one of thousands of characters would hide what is wrong with it."""
+    return source if len(source) <= QUOTED_MAX else f"{source[:QUOTED_MAX]}..."
 
 
 def _first(source: str, signals: Mapping[str, Series], from_s: float, to_s: float) -> float | None:

@@ -149,13 +149,15 @@ class FaultRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 def load_scenario(name_or_path: str | Path) -> Scenario:
     """A shipped scenario by name, or a TOML file. Raises ScenarioError with what is wrong."""
     path = Path(name_or_path)
+    if path.is_dir():
+        raise ScenarioError(f"{path} is a folder: name the .toml file in it")
     if path.suffix != ".toml":
         path = SCENARIOS / f"{name_or_path}.toml"
     if not path.is_file():
         shipped = ", ".join(sorted(p.stem for p in SCENARIOS.glob("*.toml")))
         raise ScenarioError(f"there is no scenario {str(name_or_path)!r}; there are {shipped}, or give a .toml file")
     try:
-        scenario = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Scenario)
+        scenario = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8-sig")), Scenario)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise ScenarioError(f"scenario {path}: {error}") from error
     scenario.schedule()
