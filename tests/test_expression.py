@@ -102,6 +102,7 @@ def test_the_names_of_an_expression_come_in_order() -> None:
         ("verdict != silnt", r"column 12: it never says 'silnt'; did you mean 'SILENT'"),
         ("host.state != fautl", r"column 15: it never says 'fautl'; did you mean 'fault'\?"),
         ("verdict == exact and host.status != faild", r"column 37: it never says 'faild'; did you mean 'failed'"),
+        ('"done" == "done"', r"column 1: neither side is a signal"),
         ('"stoped" == host.status', r"column 1: it never says 'stoped'; did you mean 'stopped'"),
         ("host.status in {done, stoped}", r"column 23: it never says 'stoped'; did you mean 'stopped'"),
         ('verdict contains "silnt"', r"column 9: no word of it holds 'silnt'; there are exact, degraded, "),

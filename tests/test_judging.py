@@ -82,6 +82,7 @@ def test_words_are_compared_and_searched() -> None:
     assert first("host.status in {done, stopped}") == 15.0
     assert first('host.status contains "STOP"') == 15.0
     assert first("host.status != running") == 15.0
+    assert first('"stopped" == host.status') == first('"running" != host.status') == 15.0
     assert first("host.status == host.status", true=False) is None
 
 

@@ -133,6 +133,10 @@ class _Checker:
                     raise ExpressionError(f"column {right_node.column}: a text is compared with a {right.kind}")
                 if isinstance(node, Compare) and node.op not in ("==", "!="):
                     raise ExpressionError(f"column {node.column}: texts have no order: use == or !=")
+                if right is None and isinstance(node.left, Text):
+                    raise ExpressionError(
+                        f"column {node.left.column}: neither side is a signal: two words are compared"
+                    )
                 if right is None:
                     self._can_say(left, right_node)
                 elif isinstance(node.left, Text):

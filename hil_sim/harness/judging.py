@@ -234,14 +234,16 @@ class _Evaluation:
         return self._said(answers[op], gaps)
 
     def _texts_compared(self, node: Compare) -> Truth:
-        right = node.right
+        left, right = node.left, node.right
+        if isinstance(left, Text):  # == and != ask the same from either side
+            left, right = right, left
         if isinstance(right, Name) and right.name in self._signals:
-            ours, theirs = self._coded(node.left, right.name), self._coded(right, right.name)
+            ours, theirs = self._coded(left, right.name), self._coded(right, right.name)
             gaps = Span(ours.at - theirs.at, ours.begins - theirs.begins, ours.ends - theirs.ends, None)
             return self._said((lambda gap: gap == 0.0) if node.op == "==" else (lambda gap: gap != 0.0), gaps)
         assert isinstance(right, (Name, Text)), f"{right} is no text: it was not checked"
         word = right.text if isinstance(right, Text) else right.name
-        truth = self._worded(node.left, lambda said: said == word)
+        truth = self._worded(left, lambda said: said == word)
         return truth if node.op == "==" else self._not(truth)
 
     def _coded(self, node: Node, like: str) -> Span:
