@@ -109,7 +109,8 @@ def test_there_is_nothing_to_shrink_in_an_exact_run() -> None:
 def test_what_a_deaf_host_hides_shrinks_to_one_or_two_faults(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host that does not see that its controller ran dry: the campaign finds it, and the median is one delay."""
     task = prepare(MotionSubject(), load_generator())
-    monkeypatch.setattr(control.stream_host, "stood_s", lambda *measured: 0.0)
+    for told in ("stood_s", "late_line_s"):
+        monkeypatch.setattr(control.stream_host, told, lambda *measured: 0.0)
     found = []
     for seed in range(180):
         row = judge_seed(task, seed)
