@@ -50,25 +50,27 @@ def strips(feed: BedFeed, *, every_s: float, from_s: float = 1.0, way: int = 1, 
         feed.spread(from_s + n * every_s, x_mm, x_mm + 10.0, 0.5, fill)
 
 
+def carry_out(feed: BedFeed, t_s: float) -> None:
+    feed.collect(t_s)
+    feed.catch_up(t_s)
+
+
 @pytest.mark.parametrize("way", [1, -1])
 def test_strips_of_one_stroke_reach_the_bed_as_one_when_the_last_is_laid(way: int) -> None:
     one, bed, _ = feed()
     strips(one, every_s=0.1, way=way)
-    one.collect(2.0)
-    one.catch_up(2.0)
+    carry_out(one, 2.0)
     assert bed.told == [("powder", 1.3, 0.0, 40.0, 1.0)]
     apart, slow, _ = feed()
     strips(apart, every_s=STRIP_S + 0.01, way=way)
-    apart.collect(9.0)
-    apart.catch_up(9.0)
+    carry_out(apart, 9.0)
     assert len(slow.told) == 4 and slow.powder_kg == pytest.approx(bed.powder_kg, rel=1e-12) and bed.powder_kg > 0.0
 
 
 def test_a_stroke_is_cut_into_pieces_of_half_a_second() -> None:
     one, bed, _ = feed()
     strips(one, every_s=0.3)
-    one.collect(9.0)
-    one.catch_up(9.0)
+    carry_out(one, 9.0)
     assert bed.told == [("powder", 1.3, 0.0, 20.0, 1.0), ("powder", 1.9, 20.0, 40.0, 1.0)]
 
 
@@ -77,8 +79,7 @@ def test_thinner_powder_is_a_strip_of_its_own() -> None:
     one.spread(1.0, 0.0, 10.0, 0.5, 1.0)
     one.spread(1.1, 10.0, 20.0, 0.5, 0.3)
     one.spread(1.2, 20.0, 30.0, 0.5, 0.3)
-    one.collect(2.0)
-    one.catch_up(2.0)
+    carry_out(one, 2.0)
     assert bed.told == [("powder", 1.0, 0.0, 10.0, 1.0), ("powder", 1.2, 10.0, 30.0, 0.3)]
 
 
@@ -87,8 +88,7 @@ def test_what_the_beam_did_between_two_strips_comes_between_them() -> None:
     one.spread(1.0, 0.0, 10.0, 0.5, 1.0)
     optics.rows = np.array([[1.01, 1.05, 5.0, 5.0, 6.0, 5.0, 10.0, 10.0]])
     one.spread(1.1, 10.0, 20.0, 0.5, 1.0)
-    one.collect(2.0)
-    one.catch_up(2.0)
+    carry_out(one, 2.0)
     assert [what[0] for what in bed.told] == ["powder", "beam", "powder"]
 
 
@@ -99,6 +99,5 @@ def test_a_look_in_mid_stroke_sees_the_strips_that_were_laid() -> None:
     view = one.view(1.05, 0.5)
     assert (view.cover_mm[:, 0] > 0.4).all() and not view.cover_mm[:, 1:].any()
     one.spread(1.1, 10.0, 20.0, 0.5, 1.0)
-    one.collect(1.2)
-    one.catch_up(1.2)
+    carry_out(one, 1.2)
     assert [what[1] for what in bed.told] == [1.0, 1.1]

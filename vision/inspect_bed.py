@@ -48,6 +48,8 @@ SINTER_SMOOTH_MM = 0.75
 # Red over green, against paper: hot material that still glows outshines its own tone.
 GLOW_PART_MAX = 0.05
 GLOW_EXCESS = 0.60
+# What lies around a region is looked at only as far as the widest filter reaches.
+REACH_PX = 8
 PICTURE_BYTES = 60_000
 
 
@@ -242,10 +244,6 @@ def inspect_exposed(
 
 
 # ---- pictures not to be judged
-
-
-# What lies around a region is looked at only as far as the widest filter reaches.
-REACH_PX = 8
 
 
 def _refuse_unfit(view: Rectified, region: NDArray[np.bool_]) -> None:

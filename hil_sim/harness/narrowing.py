@@ -5,13 +5,13 @@ The weights stay those of the generator's file: what is left is drawn as often, 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import msgspec
 
+from hil_sim.harness.expression_check import hint
 from hil_sim.harness.generator import Generator, GeneratorError, Ground
 from hil_sim.harness.scenario import RandomFaults
 
@@ -25,7 +25,7 @@ def narrowed_generator(generator: Generator, wanted: RandomFaults) -> Generator:
     for pattern in wanted.kinds:
         if not _fit(generator.kinds, [pattern]):
             left_out = generator.left_out.get(pattern)
-            why = f" ({left_out})" if left_out else _hint(pattern, generator.kinds)
+            why = f" ({left_out})" if left_out else hint(pattern, sorted(generator.kinds))
             raise GeneratorError(f"random.kinds: {pattern!r} fits no kind that the generator draws{why}")
     kept = set(_fit(generator.kinds, wanted.kinds))
     least, most = wanted.count
@@ -45,7 +45,7 @@ def narrowed_ground(ground: Ground, wanted: RandomFaults) -> Ground:
     for pattern in wanted.points:
         if not _fit(ground.points, [pattern]):
             raise GeneratorError(
-                f"random.points: {pattern!r} fits no point of this world{_hint(pattern, ground.points)}"
+                f"random.points: {pattern!r} fits no point of this world{hint(pattern, sorted(ground.points))}"
             )
     if wanted.from_s >= ground.end_s:
         raise GeneratorError(
@@ -57,8 +57,3 @@ def narrowed_ground(ground: Ground, wanted: RandomFaults) -> Ground:
 
 def _fit(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
-
-
-def _hint(pattern: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(pattern, list(names), 1)
-    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(sorted(names))}"
