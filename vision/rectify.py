@@ -7,10 +7,9 @@ row) has the middle x = (column + 0.5) mm_per_px, y = y_mm - (row + 0.5) mm_per_
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
@@ -58,7 +57,7 @@ class PlateGeometry:
 
     x_mm: float = 250.0
     y_mm: float = 150.0
-    fiducials: Mapping[int, tuple[float, float]] = field(default_factory=lambda: dict(BENCH_FIDUCIALS))
+    fiducials: Mapping[int, tuple[float, float]] = field(default_factory=lambda: dict(BENCH_FIDUCIALS), hash=False)
     fiducial_size_mm: float = 12.0
     powder_ratio: float = 0.62
     camera: CameraModel | None = BENCH_CAMERA
@@ -131,17 +130,12 @@ def rectify(image: Picture | bytes, plate: PlateGeometry) -> Rectified:
     plate.
 
     The last few JPEGs are remembered: a host judges each of its pictures two or three times over."""
-    if not isinstance(image, bytes):
-        return _rectified(image, plate)
-    for known, where, view in tuple(_REMEMBERED):  # other threads may add to it meanwhile
-        if known == image and where == plate:
-            return view
-    view = _rectified(decode(image), plate)
-    _REMEMBERED.append((image, plate, view))
-    return view
+    return _remembered(image, plate) if isinstance(image, bytes) else _rectified(image, plate)
 
 
-_REMEMBERED: deque[tuple[bytes, PlateGeometry, Rectified]] = deque(maxlen=3)
+@lru_cache(maxsize=3)
+def _remembered(image: bytes, plate: PlateGeometry) -> Rectified:
+    return _rectified(decode(image), plate)
 
 
 def _rectified(image: Picture, plate: PlateGeometry) -> Rectified:

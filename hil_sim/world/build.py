@@ -19,6 +19,7 @@ from typing import Any
 
 from hil_sim.world.build_lab import Lab
 from hil_sim.world.camera_faults import FaultyCamera, Shot
+from hil_sim.world.darkroom import developed
 from hil_sim.world.emulators.beam_head import BeamHead
 from hil_sim.world.emulators.camera import CameraEmulator
 from hil_sim.world.emulators.grbl import GrblEmulator
@@ -57,7 +58,7 @@ from hil_sim.world.plant.power import Meter
 from hil_sim.world.plant.recoater import Laid, Recoater, RecoaterConfig
 from hil_sim.world.plant_faults import PlantFaults, PlantParts, plugged_units
 from hil_sim.world.power_gate import Plugged
-from hil_sim.world.scene import Lighting, Scene, SceneMaps, jpeg
+from hil_sim.world.scene import Scene, SceneMaps
 from hil_sim.world.wire import Tap, Wire
 from hil_sim.world.wiring import DeviceLine, Lay, Wiring, refuse_strange
 
@@ -417,15 +418,7 @@ class World:
                 pitch_mm=view.pitch_mm,
             )
             in_view = -30.0 < blade_x_mm < self.spec.devices.motion.frame_mm[0] + 30.0
-            picture = self._scene.picture(
-                maps,
-                shot=shot,
-                powder=powder,
-                blade_x_mm=blade_x_mm if in_view else None,
-                lighting=Lighting(level=how.light_level, glare=how.glare),
-                blur_px=how.blur_px,
-            )
-            return how.pack(jpeg(how.spoil(picture)))
+            return developed(self._scene, maps, shot, powder, blade_x_mm if in_view else None, how)
 
         return self._faulty_camera.take(t_s, develop)
 
