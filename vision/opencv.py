@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]
 CORNER_WINDOW_PX, CORNER_STEPS_MAX, CORNER_ACCURACY_PX = 5, 50, 0.005
+POWDER_BYTES_PER_PX = 0.107  # of a JPEG of quality 80 that shows grain (measured on the bench's rectified pictures)
 Window = tuple[slice, slice]
 """Rows and columns of a picture."""
 
@@ -45,11 +46,12 @@ def decode(image: Picture | bytes) -> Picture:
 
 
 def encode(image: Picture, limit_bytes: int) -> bytes:
-    """JPEG of at most `limit_bytes`: quality goes down first, then size. Raises PictureError where even that does not
-    fit."""
+    """JPEG of at most `limit_bytes`: quality goes down first, then size; the best quality is tried where powder would
+    fit with it. Raises PictureError where nothing does."""
     for scale in (1.0, 0.7, 0.5, 0.35):
         small = image if scale == 1.0 else cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        for quality in (80, 65, 50, 38):
+        is_small = small.shape[0] * small.shape[1] * POWDER_BYTES_PER_PX < limit_bytes
+        for quality in (80, 65, 50, 38) if is_small else (65, 50, 38):
             done, packed = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])
             if done and packed.size <= limit_bytes:
                 return packed.tobytes()
@@ -102,6 +104,14 @@ def apply_homography(matrix: NDArray[np.float64], points: NDArray[np.float64]) -
     """(n, 2) through a (3, 3) homography."""
     lifted = np.column_stack([points, np.ones(len(points))]) @ matrix.T
     return lifted[:, :2] / lifted[:, 2:]
+
+
+def resampled(image: Picture, u_px: NDArray[np.float32], v_px: NDArray[np.float32]) -> Picture:
+    """The BGR picture whose pixels are those of `image` at columns u and rows v, straight between its own; black beyond
+    it. OpenCV looks up four channels in less than half the time of three."""
+    four = cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)
+    found = cv2.remap(four, u_px, v_px, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    return np.asarray(cv2.cvtColor(found, cv2.COLOR_BGRA2BGR), np.uint8)
 
 
 def fill_loops(shape: tuple[int, int], loops_px: Sequence[NDArray[np.float64]]) -> NDArray[np.bool_]:

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from vision.brightness import flat_field, plane_light, tone_of
 from vision.camera_model import BENCH_CAMERA, CameraModel
 from vision.fiducials import Fiducials, find_fiducials
-from vision.opencv import Picture, PictureError, apply_homography, decode, fit_homography
+from vision.opencv import Picture, PictureError, apply_homography, decode, fit_homography, resampled
 
 # Corners are found to 0.07 px rms; a good plate leaves at most 0.09 mm (24 rendered mountings). 0.25 mm is a bent
 # lens, a dirty or a moved marker.
@@ -169,13 +169,12 @@ def _rectified(image: Picture, plate: PlateGeometry) -> Rectified:
             f"{shear / 0.0036:.1f} mm at one marker); see that no marker was moved, then calibrate the camera again"
         )
     u, v = _lookup(np.asarray(np.linalg.inv(homography), np.float64), plate)
-    straight = cv2.remap(image, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-    if min(u.min(), v.min()) < 0 or u.max() > columns - 1 or v.max() > rows - 1:
+    (u_min, u_max, *_), (v_min, v_max, *_) = cv2.minMaxLoc(u), cv2.minMaxLoc(v)
+    if min(u_min, v_min) < 0 or u_max > columns - 1 or v_max > rows - 1:
         raise PictureError("a part of the build plate lies outside the picture; look at the camera's place")
     rms = float(np.sqrt((off**2).mean()))
     light = plane_light(np.array(list(plate.fiducials.values()), float), marks.white, plate.shape, plate.mm_per_px)
-    image = np.asarray(straight, np.uint8)
-    return Rectified(plate, image, light, rms, float(off.max()), marks.edge_px, homography, marks)
+    return Rectified(plate, resampled(image, u, v), light, rms, float(off.max()), marks.edge_px, homography, marks)
 
 
 def _check_light_and_focus(marks: Fiducials) -> None:
