@@ -110,9 +110,14 @@ def machine_file(machine: str | Path, urls: dict[str, str] | None = None) -> str
     Raises:
         ConfigError: no such machine, not usable, or a URL for a wire that it does not have.
     """
-    config = load_machine(machine)
+    return _machine_of(machine, urls)[1]
+
+
+def _machine_of(machine: str | Path, urls: dict[str, str] | None) -> tuple[MachineConfig, str]:
+    """A machine file, read and checked, and its text; both with the wires at the places that `urls` names."""
+    config = load_machine(machine).with_urls(urls or {})
     text = machine_path(machine).read_text(encoding="utf-8")
-    return text if urls is None else machine_text_with_urls(text, config.with_urls(urls).urls)
+    return config, text if urls is None else machine_text_with_urls(text, config.urls)
 
 
 async def print_host(
@@ -132,8 +137,7 @@ async def print_host(
             nothing was opened then. What the world does during the run is told in the outcome instead.
     """
     run_dir = Path(run_dir)
-    machine_text = machine_file(machine_toml, urls)
-    config = load_machine(machine_toml).with_urls(urls or {})
+    config, machine_text = _machine_of(machine_toml, urls)
     with Job.open(job) as opened:
         opened.verify()
         check_covers(config, opened)

@@ -164,7 +164,9 @@ def print_virtual(
             if world_machine is not None:
                 twin = run_dir / "world.toml"
                 twin.write_text(world_machine((MACHINES / f"{bench}.toml").read_text(encoding="utf-8")), "utf-8")
-            world = await build_world(twin, settings=bed_settings(scenario, job), faults=scenario.schedule(), seed=seed)
+            world = await build_world(
+                twin, settings=bed_settings(scenario, twin, job), faults=scenario.schedule(), seed=seed
+            )
             bystander = Bystander(loop, world, Operator())
             outcome, error = None, None
             try:

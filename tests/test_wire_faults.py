@@ -155,6 +155,68 @@ def test_two_windows_of_overrun_have_a_ring_each_and_what_is_lost_is_counted() -
     assert run_virtual(main) == (b"abab", 4)
 
 
+# ---- what a wire knows of its faults
+
+
+def shown_by(*faults: Fault) -> tuple[set[Fault], list[Any]]:
+    """The faults that the wire says had something heard otherwise, and all that was heard on it."""
+
+    async def main(loop: VirtualLoop) -> tuple[set[Fault], list[Any]]:
+        heard: list[Any] = []
+        running = Faults(FaultSchedule(faults))
+        tapped = lambda t_s, point, data: heard.append((t_s, point, data))  # noqa: E731
+        await lay_virtual("bus", Echo(), latency_s=0.001, baud=19200, faults=running, tap=tapped)
+        transport = await open_transport("sim:bus", Listener())
+        for at_s, chunk in THREE:
+            await asyncio.sleep(at_s - loop.time())
+            if transport.is_open:
+                transport.write(chunk)
+        await asyncio.sleep(20)
+        return running.shown, heard
+
+    return run_virtual(main)
+
+
+PASSING = sorted({kind for kind, row in STREAM_KINDS.items() if row.counted} - {"disconnect", "replug"})
+
+
+@given(
+    st.lists(
+        st.builds(
+            Fault,
+            st.sampled_from(PASSING),
+            st.sampled_from(["bus.to_device", "bus.to_host"]),
+            at_chunk=st.integers(0, 2),
+            count=st.integers(1, 2),
+        ),
+        min_size=1,
+        max_size=3,
+        unique=True,
+    )
+)
+def test_a_wire_that_says_that_a_fault_showed_carries_something_else_without_it(faults: list[Fault]) -> None:
+    shown, heard = shown_by(*faults)
+    for fault in shown:
+        assert shown_by(*(other for other in faults if other != fault))[1] != heard
+
+
+@pytest.mark.parametrize(
+    ("faults", "is_shown"),
+    [
+        ([to_device("truncate", at_chunk=1)], True),
+        ([to_device("delay", at_chunk=1)], True),
+        ([to_device("swap", at_chunk=1)], True),
+        ([to_device("stall", at_s=0.9, for_s=1.0)], True),
+        ([to_device("strip_eol", at_chunk=1)], False),  # it has none
+        ([to_device("split", at_chunk=0)], False),  # a chunk of one byte
+        ([to_device("overrun", at_s=5.0, for_s=1.0)], False),  # nothing passes then
+        ([to_device("drop", at_chunk=1), to_device("truncate", at_chunk=1)], False),  # the other would have struck
+    ],
+)
+def test_a_wire_says_which_faults_showed(faults: list[Fault], is_shown: bool) -> None:
+    assert bool(shown_by(*faults)[0]) == is_shown
+
+
 class Mute(Echo):
     """Takes down what it hears and says nothing of its own accord."""
 

@@ -180,7 +180,7 @@ def serve(
     _usage(lambda: refuse_strange(Faults(chosen.schedule()), fault_points(load_machine_spec(twin))))
     job = Job.open(job_path) if job_path is not None else None
     try:
-        settings = _usage(lambda: bed_settings(chosen, job))
+        settings = _usage(lambda: bed_settings(chosen, twin, job))
         folder = asyncio.run(
             serve_world(
                 machine,

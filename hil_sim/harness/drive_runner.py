@@ -106,6 +106,7 @@ class DriveResult(FaredRun):
     ended_s: float = 0.0
     timers: int = 0
     struck: tuple[tuple[float, Fault], ...] = ()
+    shown: frozenset[Fault] = frozenset()
     events: Mapping[str, int] = field(default_factory=dict)
     log: tuple[Chunk, ...] = ()
     expectations: list[Expectation] = field(default_factory=list)
@@ -241,6 +242,7 @@ async def simulate_drive(
         ended_s,
         getattr(loop, "fired", 0),
         tuple((t_s, fault) for t_s, _, fault in strikes),
+        frozenset(world.faults.shown),
         world.faults.counts,
         tuple(heard.log or ()),
         fared,

@@ -121,6 +121,7 @@ class DriveSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
                 for held in (() if result.outcome is None else result.outcome.held)
                 if held.action in ("HOLD", "BACK_OUT")
             ),
+            shown=result.shown,
         )
 
     def _host(self) -> Callable[..., Any]:

@@ -171,7 +171,8 @@ class MotionSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag
         events = Counter({wire.to_device.name: wire.to_device.chunks, wire.to_host.name: wire.to_host.chunks})
         if heard.log is not None:
             events = Counter(chunk.point for chunk in heard.log if chunk.t_s <= job_end_s)
-        return Run(verdict, reasons, digest, struck, ended_s, job_end_s, loop.fired, events, 0, tuple(heard.log or ()))
+        log, shown = tuple(heard.log or ()), frozenset(faults.shown)
+        return Run(verdict, reasons, digest, struck, ended_s, job_end_s, loop.fired, events, log=log, shown=shown)
 
     async def _judged(
         self,

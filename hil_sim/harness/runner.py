@@ -57,6 +57,8 @@ class RunResult(FaredRun):
     timers: int
     digest: Digest
     struck: tuple[tuple[float, Fault], ...] = ()
+    shown: frozenset[Fault] = frozenset()
+    """See `world.faults.schedule.Faults`."""
     events: Mapping[str, int] = field(default_factory=dict)
     layers: int = 0
     log: tuple[Chunk, ...] = ()
@@ -132,11 +134,12 @@ async def simulate(
     if scenario.drive is not None:
         raise ScenarioError(f"scenario {scenario.name} is a rover's: it takes a route, and prints nothing")
     with Job.open(job_path) as job:
-        settings = bed_settings(scenario, job)
+        twin = twin_of(scenario.machine, scenario.world)
+        settings = bed_settings(scenario, twin, job)
         run_dir.mkdir(parents=True, exist_ok=True)
         with standing(loop):
             world = await build_world(
-                twin_of(scenario.machine, scenario.world),
+                twin,
                 lay=lay,
                 directory=run_dir.resolve(),
                 settings=settings,
@@ -202,6 +205,7 @@ async def simulate(
         getattr(loop, "fired", 0),
         digest,
         struck=tuple((t_s, fault) for t_s, _, fault in world.faults.strikes),
+        shown=frozenset(world.faults.shown),
         events=world.faults.counts,
         layers=world.faults.layers,
         expectations=fared,
@@ -217,9 +221,9 @@ def twin_of(machine: str, world: str | None = None) -> str:
     return world or machine_name(machine)
 
 
-def bed_settings(scenario: Scenario, job: Job | None) -> BedSettings:
-    """The bed for a scenario, fitted to the job's recipe and height where the scenario says so."""
-    given = scenario.bed or load_machine_spec(twin_of(scenario.machine, scenario.world)).bed
+def bed_settings(scenario: Scenario, twin: str | Path, job: Job | None) -> BedSettings:
+    """The bed of a scenario's `twin_of`, fitted to the job's recipe and height where the scenario says so."""
+    given = scenario.bed or load_machine_spec(twin).bed
     settings = msgspec.structs.replace(given, cell_xy_mm=scenario.cell_xy_mm) if scenario.bed is None else given
     if job is None or not scenario.fit_bed_to_job:
         return settings

@@ -80,7 +80,8 @@ def _counted(generator: Generator, ground: Ground, runs: _Runs) -> Judged:
         if trial.run.verdict is Verdict.DETECTED:
             found, unmended = _traced_back(found, trial.run, may_idle, runs)
         if found.trial.is_good:
-            unclear = [f for f in may_idle if f in found.schedule.faults and f != unmended]
+            clear = trial.run.shown if found.trial is trial else frozenset()
+            unclear = [f for f in may_idle if f in found.schedule.faults and f != unmended and f not in clear]
             found = _without_idle(found, unclear, heard.marks, runs)
         if found.schedule.faults:
             return found

@@ -56,7 +56,7 @@ class Run:
     the level of its job; None: it has none. late_s: by how much timers were late at most, in real time. held: (from,
     to) of each time in which the host let the machine wait for something to end, and then went on or gave up.
     noticed_s: of a print, loop time from which on its machine's state was FAULT or SAFE; None: not known, or the host
-    has no such state.
+    has no such state. shown: faults of which it is certain already that the run would be another without them.
     """
 
     verdict: Verdict
@@ -75,6 +75,7 @@ class Run:
     late_s: float = 0.0
     held: tuple[tuple[float, float], ...] = ()
     noticed_s: float | None = None
+    shown: frozenset[Fault] = frozenset()
 
 
 class Subject(Protocol):
@@ -220,6 +221,7 @@ class PrintSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
             came_to,
             result.late_s,
             noticed_s=noticed_s,
+            shown=result.shown,
         )
 
     def to_dict(self) -> dict[str, Any]:

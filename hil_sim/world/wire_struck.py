@@ -53,6 +53,7 @@ class Struck:
         self._aside_timer: asyncio.TimerHandle | None = None
         self._ring: tuple[Fault, int] | None = None  # an overrun, and how full its ring is
         self._until_s = 0.0
+        self._came: bytes | None = None  # the chunk that is being struck, until it is handed over as it is
 
     @property
     def until_s(self) -> float:
@@ -69,16 +70,25 @@ class Struck:
         before = self._take_aside()
         if fault is None or (fault.kind == "swap" and before is not None):
             self._pass(chunk, len(chunk), late_s)
-        elif fault.kind == "swap":
-            self._put_aside(chunk, float(fault.arg("wait_s", SWAP_WAIT_S)))
         else:
-            self._strike(fault, chunk, late_s)
+            self._strike_seen(fault, chunk, late_s)
         if before is not None:
             self._pass(before, len(before), late_s)
+
+    def _strike_seen(self, fault: Fault, chunk: bytes, late_s: float) -> None:
+        """Strike, and note whether the chunk, which would have been handed over now, was not, or not as it came."""
+        is_next = late_s <= 0.0 and not self._held and self._until_s <= self._loop.time()
+        self._came = chunk
+        self._strike(fault, chunk, late_s)
+        if is_next and self._came is not None:
+            self._faults.show(fault)
+        self._came = None
 
     def _strike(self, fault: Fault, chunk: bytes, late_s: float) -> None:
         count = len(chunk)
         match fault.kind:
+            case "swap":
+                self._put_aside(chunk, float(fault.arg("wait_s", SWAP_WAIT_S)))
             case "disconnect" | "replug":
                 self._ends.hand_over(b"", count)
                 self._ends.cut(fault)
@@ -134,6 +144,8 @@ class Struck:
         now_s = self._loop.time()
         at_s = max(now_s + late_s, self._until_s)
         if at_s <= now_s and not self._held:
+            if chunk == self._came:
+                self._came = None
             self._ends.hand_over(chunk, sent)
             return
         self._until_s = at_s

@@ -173,6 +173,8 @@ class Faults:
         """(loop time, point, fault), bounded; of a window its first moment only."""
         self._began_s: dict[tuple[str, int], float] = {}  # by anchor and layer
         self._counts: dict[str, int] = {}
+        self.shown: set[Fault] = set()
+        """Faults without which a wire would surely have carried something else; of others nobody knows."""
         self._windows_struck: set[Fault] = set()
         self._on_begin: list[Callable[[str, int, float], None]] = []
 
@@ -226,6 +228,11 @@ class Faults:
         if fault not in self._windows_struck:
             self._windows_struck.add(fault)
             self._note(now_s, fault.point, fault)
+
+    def show(self, fault: Fault) -> None:
+        """Note that a wire carries what it would not without this fault, unless another could have struck instead."""
+        if sum(other.point == fault.point for other in self.schedule.faults) == 1:
+            self.shown.add(fault)
 
     def ends_s(self, fault: Fault) -> float:
         """When the window of a fault ends, loop time. ValueError for one whose layer has not begun, or that counts."""
