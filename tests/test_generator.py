@@ -64,12 +64,41 @@ def test_the_first_schedules_of_this_version_are_these() -> None:
     assert (shipped.version, found) == (VERSION, FIRST)
 
 
-VERSION = 5
+VERSION = 6
 FIRST = [
     [("duplicate", "motion.to_device", 12)],
     [("noise", "motion.to_host", None), ("streak", "recoater.feed", 0)],
     [("swap", "motion.to_host", 42)],
 ]
+
+
+def test_a_kind_is_drawn_as_often_as_its_row_allows_and_others_instead(tmp_path: Path) -> None:
+    with_two = generator(tmp_path, SMALL.replace("[1]", "[4]").replace("weight", "most = 2\nweight") + FLIP)
+    for seed in range(50):
+        kinds = [fault.kind for fault in drawn(with_two, GROUND, seed, 0).faults]
+        assert len(kinds) == 4 and kinds.count("drop") <= 2
+    alone = generator(tmp_path, SMALL.replace("[1]", "[4]").replace("weight", "most = 2\nweight"))
+    assert len(drawn(alone, GROUND, 0, 0).faults) == 2
+
+
+def test_a_rule_leaves_the_seeds_alone_that_keep_to_it(tmp_path: Path) -> None:
+    free = generator(tmp_path, SMALL.replace("[1]", "[1, 2, 3]") + FLIP)
+    ruled_text = SMALL.replace("[1]", "[1, 2, 3]").replace("version = 3", "version = 4\nstream = 3")
+    ruled = generator(tmp_path, ruled_text.replace("weight", "most = 1\nweight") + FLIP)
+    changed = 0
+    for seed in range(100):
+        before, after = (drawn(g, GROUND, seed, 0) for g in (free, ruled))
+        keeps_to_it = [f.kind for f in before.faults].count("drop") <= 1
+        assert (before == after) == keeps_to_it
+        changed += not keeps_to_it
+    assert 10 < changed < 90
+
+
+FLIP = """
+[kinds.flip]
+weight = 1.0
+anchors = ["at_chunk"]
+"""
 
 
 def test_every_kind_of_the_file_is_drawn_sooner_or_later() -> None:

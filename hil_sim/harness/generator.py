@@ -75,6 +75,7 @@ class KindRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     weight: Annotated[float, Meta(gt=0, le=WEIGHT_MAX)]
     anchors: list[str]
+    most: Annotated[int, Meta(ge=1)] | None = None
     points: list[str] = []
     count: tuple[Struck, Struck] = (1, 1)
     for_s: Span = (0.5, 5.0)
@@ -105,6 +106,8 @@ class Generator(msgspec.Struct, frozen=True, forbid_unknown_fields=True, eq=Fals
     draw: Draw
     kinds: dict[str, KindRow]
     left_out: dict[str, str] = {}
+    stream: Annotated[int, Meta(ge=1)] | None = None
+    """Names the random numbers; None: the version does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,12 +183,20 @@ def drawn(generator: Generator, ground: Ground, seed: int, attempt: int) -> Faul
     Raises:
         GeneratorError: this world has no place for any kind of the file.
     """
-    rng = Random(f"moonkiln schedule {generator.version} {seed} {attempt}")
+    rng = Random(f"moonkiln schedule {generator.stream or generator.version} {seed} {attempt}")
     places = _places(generator, ground)
     names, weights = list(places), [generator.kinds[name].weight for name in places]
-    faults = []
+    left = {name: row.most for name in places if (row := generator.kinds[name]).most is not None}
+    faults: list[Fault] = []
     for _ in range(rng.choice(generator.draw.faults)):
         name = rng.choices(names, weights)[0]
+        if left.get(name) == 0:
+            others = [other for other in names if left.get(other) != 0]
+            if not others:
+                break
+            name = rng.choices(others, [generator.kinds[other].weight for other in others])[0]
+        if name in left:
+            left[name] -= 1
         point = rng.choices(places[name], [_weight(generator.draw, p) for p in places[name]])[0]
         faults.append(_fault(name, generator.kinds[name], point, ground, rng))
     schedule = FaultSchedule(tuple(sorted(faults, key=lambda f: (f.point, str(f.to_dict())))))
