@@ -26,6 +26,7 @@ class Scripted:
     length: int = 40
     name: str = "scripted"
     own_seed: int = 0
+    has_faults: bool = False
 
     def shorter(self, length: int) -> Scripted:
         return replace(self, length=length)

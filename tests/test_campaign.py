@@ -21,6 +21,7 @@ from hil_sim.harness.campaign import (
     Row,
     Task,
     Twice,
+    ground_of,
     judge_batch,
     judge_seed,
     merged,
@@ -95,6 +96,15 @@ def test_a_strike_that_changes_nothing_does_not_count(tmp_path: Path) -> None:
     rows = [judge_seed(checked, seed) for seed in range(20)]
     assert all(row.kinds == ["drop"] for row in rows)
     assert any(row.attempt > 0 for row in rows) and any(row.runs > row.attempt + 1 for row in rows)
+
+
+def test_a_subject_whose_own_faults_stop_it_is_taken_and_one_that_they_fool_is_not() -> None:
+    def struck(verdict: Verdict) -> Scripted:
+        return dataclasses.replace(scripted(lambda faults, length: (verdict, "the door is open")), has_faults=True)
+
+    assert ground_of(struck(Verdict.DETECTED), load_generator()).end_s > 0.0
+    with pytest.raises(SubjectError, match="comes out SILENT with its own faults alone"):
+        ground_of(struck(Verdict.SILENT), load_generator())
 
 
 def test_a_subject_that_fails_by_itself_is_refused() -> None:

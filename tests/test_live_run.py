@@ -226,6 +226,28 @@ def test_a_host_that_waits_for_nothing_is_a_hang(make: Make) -> None:
     assert case.verdict == "HANG"
 
 
+async def polls_for_ever(job: Path, machine_toml: Path, run_dir: Path) -> Outcome:
+    """A host that never ends and never lets the machine do anything."""
+    while True:
+        await asyncio.sleep(60.0)
+
+
+def test_a_host_under_which_nothing_happens_for_a_day_is_given_up(make: Make) -> None:
+    case = make(polls_for_ever)
+    case.host.print()
+    case.run()
+    assert case.verdict == "HANG" and case.clock.now_s < 1.2 * 86400.0
+    told = case.judgement.reasons[0]
+    assert re.match(r"the machine had done nothing for 86400 s, .* it waited at polls_for_ever \(", told), told
+
+
+def test_a_machine_may_stand_still_as_long_as_its_test_lets_it(make: Make) -> None:
+    case = make(sleeper)
+    case.clock.advance("3 d")
+    case.host.print()
+    assert case.run() is not None and case.verdict == "detected"
+
+
 def test_the_operator_of_our_host_is_heard(make: Make, tmp_path: Path) -> None:
     case = make()
     case.host.print(write_small_job(tmp_path / "two.kiln", 2))

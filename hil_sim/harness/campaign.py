@@ -262,12 +262,14 @@ def merged(task: Task, rows: Iterable[Row], twice: Iterable[Twice], *, cut: str 
 
 
 def ground_of(subject: Subject, generator: Generator) -> Ground:
-    """What a run without faults shows. Raises SubjectError: it does not come out exact."""
+    """What a run shows in which no seed has drawn anything. Raises SubjectError: it does not come out exact, nor, with
+    faults of its own, well."""
     points = subject.points()
     run = subject.run(probe(points, generator), 0, heard=RunDigest(keep=True))
-    if run.verdict is not Verdict.EXACT:
+    if not (run.verdict.is_good if subject.has_faults else run.verdict is Verdict.EXACT):
+        why = "with its own faults alone" if subject.has_faults else "though nothing goes wrong"
         raise SubjectError(
-            f"{subject.name} comes out {run.verdict.value} though nothing goes wrong ({'; '.join(run.reasons[:2])}):"
+            f"{subject.name} comes out {run.verdict.value} {why} ({'; '.join(run.reasons[:2])}):"
             " a campaign would count that in every run. Mend it first"
         )
     return Ground(tuple(points), run.events, run.job_end_s, run.layers)

@@ -20,6 +20,7 @@ from hil_sim.harness.digest import Chunk, Digest, RunDigest
 from hil_sim.harness.drive_oracle import DriveJudgement, Track, judge_drive
 from hil_sim.harness.expectations import Expect, Expectation, FaredRun, judge_expectations, signals_of
 from hil_sim.harness.host_process import HostStory, is_struck, run_hosts, simulated
+from hil_sim.harness.hung import with_place
 from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.scenario import Mode, Scenario, ScenarioError, refuse_untold, time_of
 from hil_sim.harness.truth_signals import rover_signals
@@ -193,6 +194,7 @@ async def simulate_drive(
         refuse_untold(scenario.expect, machine_text)
         machine_toml.write_text(machine_text, encoding="utf-8")
         outcome: DriveOutcome | None = None
+        hung: str | None = None
         story = HostStory()
         try:
             async with asyncio.timeout(scenario.sim_s_max):
@@ -201,8 +203,9 @@ async def simulate_drive(
                     outcome = await run_hosts(simulated(loop), world.faults, host, None, where, story=story)
                 else:
                     outcome = await host(route_path, machine_toml, run_dir)
-        except TimeoutError:
-            pass  # the oracle finds no outcome
+        except TimeoutError as error:
+            late = f"the host had not ended after {scenario.sim_s_max:g} simulated seconds"
+            hung = str(error) or with_place(late, error)
         # What follows a death is the rover's own doing, and must be a stop.
         ended_s = story.died_at_s[-1] if story.died_at_s else loop.time()
         await asyncio.sleep(AFTER_S)
@@ -216,6 +219,8 @@ async def simulate_drive(
     )
     if story.died_at_s and judgement.verdict is Verdict.HANG:
         judgement = replace(judgement, verdict=Verdict.DETECTED, reasons=(*story.said, "the rover stands"))
+    if hung is not None:
+        judgement = replace(judgement, reasons=(hung, *judgement.reasons))
     write_track(truth, run_dir, judgement)
     signals = {
         **rover_signals(truth),

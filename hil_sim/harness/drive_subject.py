@@ -65,6 +65,11 @@ class DriveSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
         return len(packed_route(Path(self.job_path)).waypoints) - 1
 
     @property
+    def has_faults(self) -> bool:
+        """Whether the scenario has any of its own."""
+        return bool(self.scenario.faults)
+
+    @property
     def own_seed(self) -> int:
         """The scenario's."""
         return self.scenario.seed

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from hil_sim.harness.hung import with_place
+from hil_sim.harness.hung import given_up_when_still, with_place
 from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.runner import Host, RunResult, simulate
 from hil_sim.harness.scenario import Mode, Scenario
@@ -207,6 +207,10 @@ class LiveSim(ABC, Generic[W, R]):
     async def _simulate(self, lay: Literal["virtual", "wire"]) -> R:
         """The whole run: world, `_gated` host, judgement; `_meet` is told of the world."""
 
+    def _doings(self) -> Any:
+        """What is another whenever the machine has done something; None: it may stand as long as its host likes."""
+        return None
+
     async def _until_laid(self) -> None:
         assert self._task is not None
         laid = asyncio.ensure_future(self._laid.wait())
@@ -246,7 +250,15 @@ class LiveSim(ABC, Generic[W, R]):
 
     async def _to_the_end(self, within_s: float) -> R:
         assert self._task is not None
-        await asyncio.wait({self._task}, timeout=within_s)
+
+        def give_up(sentence: str) -> None:
+            self._gave_up = sentence
+            if self._bound is not None:
+                self._bound.reschedule(self.loop.time())
+
+        still_s_max = None if self._doings() is None else self._scenario.still_s_max
+        with given_up_when_still(self._doings, give_up, still_s_max):
+            await asyncio.wait({self._task}, timeout=within_s)
         if not self._task.done():
             self._gave_up = f"the host had not ended within {within_s:g} s"
             if self._bound is None:
@@ -289,3 +301,7 @@ class LiveRun(LiveSim[World, RunResult]):
         return await simulate(
             self.loop, self._scenario, self._job_path, self._run_dir, host, lay=lay, meddle=self._meet
         )
+
+    def _doings(self) -> Any:
+        """See `LiveSim`."""
+        return None if self._world is None else self._world.doings(self.loop.time())

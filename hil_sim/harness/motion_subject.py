@@ -84,6 +84,11 @@ class MotionSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag
         return self.vectors
 
     @property
+    def has_faults(self) -> bool:
+        """It has none."""
+        return False
+
+    @property
     def own_seed(self) -> int:
         """0: it comes out the same under any."""
         return 0

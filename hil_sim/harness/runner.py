@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -18,7 +19,7 @@ from hil_sim.harness.belief import outcome_signals, telemetry_signals
 from hil_sim.harness.digest import Chunk, Digest, RunDigest
 from hil_sim.harness.expectations import Expectation, FaredRun, judge_expectations, signals_of
 from hil_sim.harness.host_process import Host, HostStory, is_struck, resume_here, run_hosts, simulated
-from hil_sim.harness.hung import with_place
+from hil_sim.harness.hung import given_up_when_still, with_place
 from hil_sim.harness.invariants import breaches, watched
 from hil_sim.harness.oracle import Judgement, Verdict, judge
 from hil_sim.harness.scenario import Mode, Scenario, ScenarioError, refuse_untold, time_of
@@ -99,12 +100,11 @@ def run_scenario(
         hil_sim.virtual_time.SimError: everybody waited for what could not come.
     """
     mode, held_to = time_of(scenario.mode, scenario.pace, mode, pace)
+    options: dict[str, Any] = {"resume": resume, "heard": heard, "still_s_max": scenario.still_s_max}
     if mode == "wire":
-        return run_on_wire(
-            lambda loop: simulate(loop, scenario, job_path, run_dir, host, lay="wire", resume=resume, heard=heard)
-        )
+        return run_on_wire(lambda loop: simulate(loop, scenario, job_path, run_dir, host, lay="wire", **options))
     return run_virtual(
-        lambda loop: simulate(loop, scenario, job_path, run_dir, host, resume=resume, heard=heard),
+        lambda loop: simulate(loop, scenario, job_path, run_dir, host, **options),
         seed=scenario.seed,
         pace=held_to,
         tie_shuffle=tie_shuffle,
@@ -122,11 +122,13 @@ async def simulate(
     meddle: Meddle | None = None,
     resume: Host = resume_here,
     heard: RunDigest | None = None,
+    still_s_max: float | None = None,
 ) -> RunResult:
     """The same on a loop that runs already.
 
     `lay="wire"` lays real ptys and TCP in `run_dir`, on a stock loop. `meddle(world)` runs beside the host, from before
-    it until the world is closed, and may do to the world what it likes. A host's TimeoutError says why it hung.
+    it until the world is closed, and may do to the world what it likes. A host's TimeoutError says why it hung; one
+    whose machine does nothing for `still_s_max` has.
     `sim_s` of the answer is what the host took; the world is watched a little longer.
     """
     heard = heard or RunDigest()
@@ -158,15 +160,25 @@ async def simulate(
             machine_toml.write_text(machine_text, encoding="utf-8")
             outcome: Outcome | None = None
             hung: str | None = None
+            late = f"the host had not ended after {scenario.sim_s_max:g} simulated seconds"
+
+            def give_up(sentence: str) -> None:
+                nonlocal late
+                late = sentence
+                limit.reschedule(loop.time())
+
+            def doings() -> Any:
+                return world.doings(loop.time())
+
             try:
-                async with asyncio.timeout(scenario.sim_s_max):
-                    if is_struck(world.faults):
+                async with asyncio.timeout(scenario.sim_s_max) as limit:
+                    with given_up_when_still(doings, give_up, still_s_max):
                         where = job_path, machine_toml, run_dir
-                        outcome = await run_hosts(simulated(loop), world.faults, host, resume, where, story=story)
-                    else:
-                        outcome = await host(job_path, machine_toml, run_dir)
+                        if is_struck(world.faults):
+                            outcome = await run_hosts(simulated(loop), world.faults, host, resume, where, story=story)
+                        else:
+                            outcome = await host(*where)
             except TimeoutError as error:
-                late = f"the host had not ended after {scenario.sim_s_max:g} simulated seconds"
                 hung = str(error) or with_place(late, error)
             ended_s, died = loop.time(), outcome is None
             await asyncio.sleep(AFTER_S)

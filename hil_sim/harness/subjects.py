@@ -93,6 +93,10 @@ class Subject(Protocol):
     def own_seed(self) -> int:
         """Of a run for which nobody names one."""
 
+    @property
+    def has_faults(self) -> bool:
+        """Whether something goes wrong in every run of it, whatever a seed draws."""
+
     def shorter(self, length: int) -> Subject:
         """The same with only the first `length` layers, vectors or legs."""
 
@@ -149,6 +153,11 @@ class PrintSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
     def own_seed(self) -> int:
         """The scenario's."""
         return self.scenario.seed
+
+    @property
+    def has_faults(self) -> bool:
+        """Whether the scenario has any of its own."""
+        return bool(self.scenario.faults)
 
     def shorter(self, length: int) -> PrintSubject:
         """The same with the first `length` layers; its job is written beside the whole one."""

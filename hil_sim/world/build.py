@@ -294,6 +294,12 @@ class World:
             },
         )
 
+    def doings(self, t_s: float) -> tuple[Any, ...]:
+        """Numbers of which one is another whenever gantry, blade or piston have moved, powder was laid or a picture
+        taken."""
+        place = self.recoater.blade_x_mm(t_s), self.recoater.plane_drop_mm(t_s)
+        return self.gantry.position_at(t_s), place, len(self.laid), self._shots
+
     def wire(self, name: str) -> Wire:
         """One of the laid wires: what passed on it, and a way to cut it."""
         return self._wiring.wire(name)
