@@ -107,6 +107,23 @@ def test_a_subject_whose_own_faults_stop_it_is_taken_and_one_that_they_fool_is_n
         ground_of(struck(Verdict.SILENT), load_generator())
 
 
+@pytest.mark.parametrize("has_faults", [True, False])
+def test_what_a_subjects_own_faults_stop_anyhow_is_blamed_on_nothing_that_was_drawn(
+    tmp_path: Path, has_faults: bool
+) -> None:
+    stopped = dataclasses.replace(
+        scripted(lambda faults, length: (Verdict.DETECTED, "the door is open")), has_faults=True
+    )
+    task = Task(
+        dataclasses.replace(stopped, has_faults=has_faults),
+        generator(tmp_path, ONE_DROP),
+        ground_of(stopped, load_generator()),
+    )
+    row = judge_seed(task, 0)
+    assert (row.verdict, row.kinds) == ("detected", ["drop"])
+    assert (row.cause is None) == has_faults
+
+
 def test_a_subject_that_fails_by_itself_is_refused() -> None:
     broken = scripted(lambda faults, length: (Verdict.DETECTED, "it never works"))
     with pytest.raises(SubjectError, match="comes out detected though nothing goes wrong"):

@@ -238,7 +238,9 @@ def test_a_host_under_which_nothing_happens_for_a_day_is_given_up(make: Make) ->
     case.run()
     assert case.verdict == "HANG" and case.clock.now_s < 1.2 * 86400.0
     told = case.judgement.reasons[0]
-    assert re.match(r"the machine had done nothing for 86400 s, .* it waited at polls_for_ever \(", told), told
+    assert re.match(
+        r"the printer had neither moved nor taken a picture for 86400 s, .* it waited at polls_for_ever \(", told
+    ), told
 
 
 def test_a_machine_may_stand_still_as_long_as_its_test_lets_it(make: Make) -> None:

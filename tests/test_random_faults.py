@@ -66,6 +66,10 @@ def test_without_a_wish_a_seed_draws_what_it_always_drew() -> None:
         (RandomFaults(kinds=("drop", "torn_write")), r"'torn_write' fits no kind .* draws \(the same\)"),
         (RandomFaults(points=("motoin.to_host",)), r"random\.points: .* did you mean 'motion\.to_host'\?"),
         (RandomFaults(points=("wheels.*",)), r"'wheels\.\*' fits no point of this world; there are bus0\.to_host, "),
+        (
+            RandomFaults(kinds=("missed_steps",), count=(3, 3)),
+            r"asks for 3 faults; the generator draws 1 of missed_steps",
+        ),
         (RandomFaults(from_s=20.0), r"random\.from_s is 20, and the job ends at 20 s"),
     ],
 )

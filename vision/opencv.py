@@ -46,8 +46,8 @@ def decode(image: Picture | bytes) -> Picture:
 
 
 def encode(image: Picture, limit_bytes: int) -> bytes:
-    """JPEG of at most `limit_bytes`: quality goes down first, then size; the best quality is tried where powder would
-    fit with it. Raises PictureError where nothing does."""
+    """JPEG of at most `limit_bytes`: quality goes down first, then size; the best is tried where powder would fit with
+    it, so that a smooth picture may be packed coarser than it need be. Raises PictureError where nothing does."""
     for scale in (1.0, 0.7, 0.5, 0.35):
         small = image if scale == 1.0 else cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         is_small = small.shape[0] * small.shape[1] * POWDER_BYTES_PER_PX < limit_bytes

@@ -20,7 +20,7 @@ from hil_sim.harness.digest import Chunk, Digest, RunDigest
 from hil_sim.harness.drive_oracle import DriveJudgement, Track, judge_drive
 from hil_sim.harness.expectations import Expect, Expectation, FaredRun, judge_expectations, signals_of
 from hil_sim.harness.host_process import HostStory, is_struck, run_hosts, simulated
-from hil_sim.harness.hung import with_place
+from hil_sim.harness.hung import HostBound
 from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.scenario import Mode, Scenario, ScenarioError, refuse_untold, time_of
 from hil_sim.harness.truth_signals import rover_signals
@@ -197,15 +197,15 @@ async def simulate_drive(
         hung: str | None = None
         story = HostStory()
         try:
-            async with asyncio.timeout(scenario.sim_s_max):
+            late = f"the host had not ended after {scenario.sim_s_max:g} simulated seconds"
+            async with HostBound().around(scenario.sim_s_max, late):
                 if is_struck(world.faults):  # a drive is not resumed: nobody follows a host that dies
                     where = route_path, machine_toml, run_dir
                     outcome = await run_hosts(simulated(loop), world.faults, host, None, where, story=story)
                 else:
                     outcome = await host(route_path, machine_toml, run_dir)
         except TimeoutError as error:
-            late = f"the host had not ended after {scenario.sim_s_max:g} simulated seconds"
-            hung = str(error) or with_place(late, error)
+            hung = str(error)
         # What follows a death is the rover's own doing, and must be a stop.
         ended_s = story.died_at_s[-1] if story.died_at_s else loop.time()
         await asyncio.sleep(AFTER_S)

@@ -192,7 +192,7 @@ def drawn(generator: Generator, ground: Ground, seed: int, attempt: int) -> Faul
         name = rng.choices(names, weights)[0]
         if left.get(name) == 0:
             others = [other for other in names if left.get(other) != 0]
-            if not others:
+            if not others:  # every kind that this world has a place for has been drawn as often as it may
                 break
             name = rng.choices(others, [generator.kinds[other].weight for other in others])[0]
         if name in left:

@@ -4,22 +4,58 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+LOOKS = 8  # at a machine in the time that it may stand still: a host is given up by two of them too late at most
 _ASYNCIO = Path(asyncio.__file__).parent
 
-LOOKS = 8  # at a machine, in that time
+
+class HostBound:
+    """The bound on one host: it is given up once, for one reason, and only while it works.
+
+    bound = HostBound()
+    async with bound.around(600.0, "it had not ended after 600 s"):
+        await host()
+    """
+
+    def __init__(self) -> None:
+        self._limit: asyncio.Timeout | None = None
+        self._reason = ""
+
+    @asynccontextmanager
+    async def around(self, most_s: float | None = None, late: str = "") -> AsyncIterator[None]:
+        """A host's work. Raises TimeoutError with the reason and the place where it waited, `late` if it took `most_s`;
+        one of its own with a sentence goes through as it is."""
+        try:
+            async with asyncio.timeout(most_s) as self._limit:
+                yield
+        except TimeoutError as error:
+            reason = self._reason or late
+            if str(error) or not reason:
+                raise
+            raise TimeoutError(with_place(reason, error)) from error
+        finally:
+            self._limit = None
+
+    def give_up(self, reason: str) -> bool:
+        """Have the host cut off where it waits. False: it does not work yet or any more, or has been given up."""
+        limit = self._limit
+        if limit is None or self._reason or limit.expired():
+            return False
+        self._reason = reason
+        limit.reschedule(asyncio.get_running_loop().time())
+        return True
 
 
 @contextmanager
 def given_up_when_still(
-    doings: Callable[[], Any], give_up: Callable[[str], None], still_s_max: float | None
+    doings: Callable[[], Any], give_up: Callable[[str], bool], still_s_max: float | None
 ) -> Iterator[None]:
-    """Meanwhile `give_up(sentence)` is called, once, when `doings()` has been the same for `still_s_max` of loop time;
-    None: never."""
+    """Meanwhile `give_up(sentence)` is called whenever `doings()` has been the same for `still_s_max` of loop time,
+    until it says True; None: never."""
     if still_s_max is None:
         yield
         return
@@ -32,8 +68,9 @@ def given_up_when_still(
         now = doings()
         if now != said:
             said, since_s = now, loop.time()
-        elif loop.time() - since_s >= still_s_max:
-            give_up(f"the machine had done nothing for {still_s_max:g} s, and the host had not ended")
+        elif loop.time() - since_s >= still_s_max and give_up(
+            f"the printer had neither moved nor taken a picture for {still_s_max:g} s, and the host had not ended"
+        ):
             return
         timer = loop.call_later(still_s_max / LOOKS, look)
 

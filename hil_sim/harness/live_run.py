@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from hil_sim.harness.hung import given_up_when_still, with_place
+from hil_sim.harness.hung import HostBound, given_up_when_still
 from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.runner import Host, RunResult, simulate
 from hil_sim.harness.scenario import Mode, Scenario
@@ -92,8 +92,7 @@ class LiveSim(ABC, Generic[W, R]):
         self._on_world = on_world
         self._world: W | None = None
         self._laid, self._begun = asyncio.Event(), asyncio.Event()
-        self._bound: asyncio.Timeout | None = None
-        self._gave_up = ""
+        self._bound = HostBound()
         self._task: asyncio.Task[R] | None = None
         self._raised: list[BaseException] = []
 
@@ -207,8 +206,13 @@ class LiveSim(ABC, Generic[W, R]):
     async def _simulate(self, lay: Literal["virtual", "wire"]) -> R:
         """The whole run: world, `_gated` host, judgement; `_meet` is told of the world."""
 
+    @property
+    def _still_s_max(self) -> float | None:
+        """How long the machine may do nothing before its host is given up; None: as long as that one likes."""
+        return None
+
     def _doings(self) -> Any:
-        """What is another whenever the machine has done something; None: it may stand as long as its host likes."""
+        """What is another whenever the machine has done something."""
         return None
 
     async def _until_laid(self) -> None:
@@ -226,13 +230,8 @@ class LiveSim(ABC, Generic[W, R]):
 
     async def _gated(self, job: Path, machine_toml: Path, run_dir: Path) -> Any:
         await self._begun.wait()
-        try:
-            async with asyncio.timeout(None) as self._bound:
-                return await self._host(job, machine_toml, run_dir)
-        except TimeoutError as error:
-            if self._gave_up:
-                raise TimeoutError(with_place(self._gave_up, error)) from None
-            raise
+        async with self._bound.around():
+            return await self._host(job, machine_toml, run_dir)
 
     async def _until(self, ready: Callable[[], bool], within_s: float) -> None:
         assert self._task is not None
@@ -250,23 +249,16 @@ class LiveSim(ABC, Generic[W, R]):
 
     async def _to_the_end(self, within_s: float) -> R:
         assert self._task is not None
-
-        def give_up(sentence: str) -> None:
-            self._gave_up = sentence
-            if self._bound is not None:
-                self._bound.reschedule(self.loop.time())
-
-        still_s_max = None if self._doings() is None else self._scenario.still_s_max
-        with given_up_when_still(self._doings, give_up, still_s_max):
+        with given_up_when_still(self._doings, self._bound.give_up, self._still_s_max):
             await asyncio.wait({self._task}, timeout=within_s)
         if not self._task.done():
-            self._gave_up = f"the host had not ended within {within_s:g} s"
-            if self._bound is None:
+            late = f"the host had not ended within {within_s:g} s"
+            if not self._begun.is_set():
                 raise LiveRunError("no host was begun, so that none can end: call host.print(JOB) first")
-            self._bound.reschedule(self.loop.time())
+            self._bound.give_up(late)
             await asyncio.wait({self._task}, timeout=CLOSING_S_MAX)
             if not self._task.done():
-                raise LiveRunError(f"{self._gave_up}, and {CLOSING_S_MAX:g} s after it was cancelled it still runs")
+                raise LiveRunError(f"{late}, and {CLOSING_S_MAX:g} s after it was cancelled it still runs")
         return self._conclude()
 
     def _conclude(self) -> R:
@@ -301,6 +293,11 @@ class LiveRun(LiveSim[World, RunResult]):
         return await simulate(
             self.loop, self._scenario, self._job_path, self._run_dir, host, lay=lay, meddle=self._meet
         )
+
+    @property
+    def _still_s_max(self) -> float:
+        """The scenario's."""
+        return self._scenario.still_s_max
 
     def _doings(self) -> Any:
         """See `LiveSim`."""

@@ -20,7 +20,7 @@ def narrowed_generator(generator: Generator, wanted: RandomFaults) -> Generator:
     """The generator with the kinds that are wanted alone, and as many faults in a schedule, each number as likely.
 
     Raises:
-        GeneratorError: a pattern fits no kind that is drawn.
+        GeneratorError: a pattern fits no kind that is drawn, or there are fewer than `count` of those that do.
     """
     for pattern in wanted.kinds:
         if not _fit(generator.kinds, [pattern]):
@@ -29,6 +29,11 @@ def narrowed_generator(generator: Generator, wanted: RandomFaults) -> Generator:
             raise GeneratorError(f"random.kinds: {pattern!r} fits no kind that the generator draws{why}")
     kept = set(_fit(generator.kinds, wanted.kinds))
     least, most = wanted.count
+    allowed = [generator.kinds[name].most for name in kept]
+    if None not in allowed and (at_most := sum(filter(None, allowed))) < least:
+        raise GeneratorError(
+            f"random.count asks for {least} faults; the generator draws {at_most} of {', '.join(sorted(kept))} at most"
+        )
     return msgspec.structs.replace(
         generator,
         draw=msgspec.structs.replace(generator.draw, faults=list(range(least, most + 1))),

@@ -19,7 +19,7 @@ from hil_sim.harness.belief import outcome_signals, telemetry_signals
 from hil_sim.harness.digest import Chunk, Digest, RunDigest
 from hil_sim.harness.expectations import Expectation, FaredRun, judge_expectations, signals_of
 from hil_sim.harness.host_process import Host, HostStory, is_struck, resume_here, run_hosts, simulated
-from hil_sim.harness.hung import given_up_when_still, with_place
+from hil_sim.harness.hung import HostBound, given_up_when_still
 from hil_sim.harness.invariants import breaches, watched
 from hil_sim.harness.oracle import Judgement, Verdict, judge
 from hil_sim.harness.scenario import Mode, Scenario, ScenarioError, refuse_untold, time_of
@@ -161,25 +161,21 @@ async def simulate(
             outcome: Outcome | None = None
             hung: str | None = None
             late = f"the host had not ended after {scenario.sim_s_max:g} simulated seconds"
-
-            def give_up(sentence: str) -> None:
-                nonlocal late
-                late = sentence
-                limit.reschedule(loop.time())
+            bound = HostBound()
 
             def doings() -> Any:
                 return world.doings(loop.time())
 
             try:
-                async with asyncio.timeout(scenario.sim_s_max) as limit:
-                    with given_up_when_still(doings, give_up, still_s_max):
+                async with bound.around(scenario.sim_s_max, late):
+                    with given_up_when_still(doings, bound.give_up, still_s_max):
                         where = job_path, machine_toml, run_dir
                         if is_struck(world.faults):
                             outcome = await run_hosts(simulated(loop), world.faults, host, resume, where, story=story)
                         else:
                             outcome = await host(*where)
             except TimeoutError as error:
-                hung = str(error) or with_place(late, error)
+                hung = str(error)
             ended_s, died = loop.time(), outcome is None
             await asyncio.sleep(AFTER_S)
 

@@ -78,10 +78,10 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     `machine` is the host's machine file, by name or path; `world` the emulated twin's, None: the one of the same name.
     `bed` None takes the emulated machine's, with `cell_xy_mm`; `fit_bed_to_job` then sets spot, absorptivity,
     atmosphere and layer height from the job's recipe. `sim_s_max` bounds the run in simulated seconds: a host that
-    hangs is told apart from one that is slow; so does `still_s_max` the time in which a printer neither moves nor lays
-    powder nor takes a picture. `faults`: rows of `FaultRow`. `drive` makes it a rover's, and then it
-    takes a route instead of a job. `mode` is the time that it runs in where nobody says otherwise; `pace`, of a paced
-    one, how many times faster than real time (None: as fast).
+    hangs is told apart from one that is slow; `still_s_max` bounds the time in which a printer (not a rover) neither
+    moves nor takes a picture. `faults`: rows of `FaultRow`. `drive` makes it a rover's, and then it takes a route
+    instead of a job. `mode` is the time that it runs in where nobody says otherwise; `pace`, of a paced one, how many
+    times faster than real time (None: as fast).
     """
 
     schema_version: Annotated[int, Meta(ge=1, le=SCHEMA_VERSION)]

@@ -72,12 +72,12 @@ def _counted(generator: Generator, ground: Ground, runs: _Runs) -> Judged:
         trial = runs.made(schedule, heard=heard)
         if trial.run is None or not trial.is_good:  # no bad run is ever left out; all of its schedule is suspect
             return Judged(trial, schedule, attempt)
-        if any(t_s > trial.run.job_end_s for t_s, _ in trial.run.struck):
+        if any(t_s > trial.run.job_end_s for t_s, fault in trial.run.struck if fault in schedule.faults):
             continue
         found = Judged(trial, _that_struck(schedule, trial.run), attempt)
         may_idle = [f for f in found.schedule.faults if generator.kinds[f.kind].may_idle]
         unmended = None
-        if trial.run.verdict is Verdict.DETECTED:
+        if trial.run.verdict is Verdict.DETECTED and not _stops_anyhow(trial.run, runs):
             found, unmended = _traced_back(found, trial.run, may_idle, runs)
         if found.trial.is_good:
             clear = trial.run.shown if found.trial is trial else frozenset()
@@ -89,6 +89,14 @@ def _counted(generator: Generator, ground: Ground, runs: _Runs) -> Judged:
         f"seed {runs.seed} draws no schedule of {runs.subject.name} in {ATTEMPTS_MAX} attempts that strikes before the"
         " job's end: widen the ranges of the generator"
     )
+
+
+def _stops_anyhow(run: Run, runs: _Runs) -> bool:
+    """Whether the subject's own faults alone stop it as soon as a run was stopped with what a seed drew."""
+    if not runs.subject.has_faults:
+        return False
+    alone = runs.made_unless(FaultSchedule(), until_s=run.sim_s + STOPPED_WITHIN_S)
+    return alone is not None and alone.verdict == Verdict.DETECTED.value
 
 
 def _traced_back(found: Judged, run: Run, may_idle: Sequence[Fault], runs: _Runs) -> tuple[Judged, Fault | None]:

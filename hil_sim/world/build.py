@@ -294,11 +294,10 @@ class World:
             },
         )
 
-    def doings(self, t_s: float) -> tuple[Any, ...]:
-        """Numbers of which one is another whenever gantry, blade or piston have moved, powder was laid or a picture
-        taken."""
-        place = self.recoater.blade_x_mm(t_s), self.recoater.plane_drop_mm(t_s)
-        return self.gantry.position_at(t_s), place, len(self.laid), self._shots
+    def doings(self, t_s: float) -> tuple[float, ...]:
+        """Numbers of which one is another whenever gantry, blade or piston have been moved, or a picture was taken."""
+        self.gantry.advance_to(t_s)
+        return self.gantry.moves_run, self.blade.phases[0].t_s, self.piston.phases[0].t_s, self._shots
 
     def wire(self, name: str) -> Wire:
         """One of the laid wires: what passed on it, and a way to cut it."""

@@ -15,11 +15,34 @@ KEPT = 16
 """Pictures; a campaign's print takes four or five, one whose camera fails up to three times as many."""
 
 
-@lru_cache(maxsize=KEPT)
+class _Negative:
+    """Maps to be drawn, known by their digest: the cache does not keep what they held."""
+
+    def __init__(self, maps: SceneMaps) -> None:
+        self.maps: SceneMaps | None = maps
+        self._digest = maps.digest()
+
+    def __hash__(self) -> int:
+        return hash(self._digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Negative) and self._digest == other._digest
+
+
 def developed(scene: Scene, maps: SceneMaps, shot: int, powder: int, blade_x_mm: float | None, how: Shot) -> bytes:
     """The file of one picture; see `Scene.picture` for the arguments."""
+    negative = _Negative(maps)
+    try:
+        return _file_of(scene, negative, shot, powder, blade_x_mm, how)
+    finally:
+        negative.maps = None
+
+
+@lru_cache(maxsize=KEPT)
+def _file_of(scene: Scene, negative: _Negative, shot: int, powder: int, blade_x_mm: float | None, how: Shot) -> bytes:
+    assert negative.maps is not None, "given up only when its picture is done"
     picture = scene.picture(
-        maps,
+        negative.maps,
         shot=shot,
         powder=powder,
         blade_x_mm=blade_x_mm,

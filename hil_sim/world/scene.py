@@ -15,7 +15,7 @@ first pixel, u to the right, v down, and the picture shows +x to the right and +
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from hashlib import blake2b
 
 import cv2
@@ -124,10 +124,10 @@ class Lighting:
     glare: tuple[float, float, float, float] | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class SceneMaps:
     """The truth on a grid of square cells, row 0 at the smallest y. Outside the grid there is level, loose, cold
-    powder. Maps of the same values are the same.
+    powder.
 
     height_mm: surface relative to the build plane (0 level, negative low). temp_c: of the surface.
     sintered: 0 loose powder .. 1 dense, of the first consolidated (or bare plate) material met from above.
@@ -156,18 +156,12 @@ class SceneMaps:
             if given is not None and not np.isfinite(given).all():
                 raise ValueError(f"scene map {name} holds a value that is not finite")
 
-    @cached_property
-    def _content(self) -> bytes:
+    def digest(self) -> bytes:
+        """The same for maps of the same values, another for any others."""
         said = blake2b(repr((np.shape(self.height_mm), self.origin_mm, self.pitch_mm)).encode(), digest_size=16)
         for given in (self.height_mm, self.temp_c, self.sintered, self.cover_mm):
             said.update(b"none" if given is None else np.ascontiguousarray(given, np.float64).tobytes())
         return said.digest()
-
-    def __hash__(self) -> int:
-        return hash(self._content)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, SceneMaps) and self._content == other._content
 
 
 @dataclass(frozen=True)
