@@ -60,7 +60,7 @@ static void wait_for(int fd) {
 
 static void serve(modbus_t *ctx, int is_tcp) {
     uint8_t query[MODBUS_TCP_MAX_ADU_LENGTH];
-    const struct timespec pause = {0, 500000000};
+    const struct timespec pause = {1, 0};
     int header = modbus_get_header_length(ctx);
     for (;;) {
         wait_for(modbus_get_socket(ctx));

@@ -16,7 +16,7 @@ from modbus_tk import defines as fc
 from modbus_tk import hooks, modbus_rtu, modbus_tcp
 
 SIZE = 200
-SLOW, PAUSE_S = 150, 0.5
+SLOW, PAUSE_S = 150, 1.0
 METER = {0x00: 230.5, 0x06: 1.25, 0x0C: 287.5, 0x46: 50.0, 0x48: 12.75}
 
 
