@@ -124,6 +124,16 @@ def test_what_a_subjects_own_faults_stop_anyhow_is_blamed_on_nothing_that_was_dr
     assert (row.cause is None) == has_faults
 
 
+def test_a_subject_that_its_own_faults_fool_under_a_seed_is_told(tmp_path: Path) -> None:
+    def rule(faults: tuple[Fault, ...], length: int) -> tuple[Verdict, str]:
+        return (Verdict.DETECTED, "it stops") if faults else (Verdict.SILENT, "a block is missing")
+
+    fooled = dataclasses.replace(scripted(rule), has_faults=True)
+    ground = prepare(scripted(lambda faults, length: (Verdict.EXACT, "fine")), load_generator()).ground
+    row = judge_seed(Task(fooled, generator(tmp_path, ONE_DROP), ground), 0)
+    assert (row.verdict, row.faults, row.is_good) == ("SILENT", [], False)
+
+
 def test_a_subject_that_fails_by_itself_is_refused() -> None:
     broken = scripted(lambda faults, length: (Verdict.DETECTED, "it never works"))
     with pytest.raises(SubjectError, match="comes out detected though nothing goes wrong"):

@@ -77,8 +77,12 @@ def _counted(generator: Generator, ground: Ground, runs: _Runs) -> Judged:
         found = Judged(trial, _that_struck(schedule, trial.run), attempt)
         may_idle = [f for f in found.schedule.faults if generator.kinds[f.kind].may_idle]
         unmended = None
-        if trial.run.verdict is Verdict.DETECTED and not _stops_anyhow(trial.run, runs):
-            found, unmended = _traced_back(found, trial.run, may_idle, runs)
+        if trial.run.verdict is Verdict.DETECTED:
+            alone = _by_its_own(trial.run, runs)
+            if alone is not None and not alone.is_good:
+                return Judged(alone, FaultSchedule(), attempt)
+            if alone is None or alone.verdict != Verdict.DETECTED.value:
+                found, unmended = _traced_back(found, trial.run, may_idle, runs)
         if found.trial.is_good:
             clear = trial.run.shown if found.trial is trial else frozenset()
             unclear = [f for f in may_idle if f in found.schedule.faults and f != unmended and f not in clear]
@@ -91,12 +95,12 @@ def _counted(generator: Generator, ground: Ground, runs: _Runs) -> Judged:
     )
 
 
-def _stops_anyhow(run: Run, runs: _Runs) -> bool:
-    """Whether the subject's own faults alone stop it as soon as a run was stopped with what a seed drew."""
+def _by_its_own(run: Run, runs: _Runs) -> Trial | None:
+    """What the subject's own faults alone come to by when a run was stopped with those that a seed drew; None: it has
+    none, or goes on."""
     if not runs.subject.has_faults:
-        return False
-    alone = runs.made_unless(FaultSchedule(), until_s=run.sim_s + STOPPED_WITHIN_S)
-    return alone is not None and alone.verdict == Verdict.DETECTED.value
+        return None
+    return runs.made_unless(FaultSchedule(), until_s=run.sim_s + STOPPED_WITHIN_S)
 
 
 def _traced_back(found: Judged, run: Run, may_idle: Sequence[Fault], runs: _Runs) -> tuple[Judged, Fault | None]:
