@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from held_up import HeldUp
 from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -27,6 +28,10 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"shared data folder {folder} is absent; set MOONKILN_DATA")
     return folder
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(HeldUp(), "held_up")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

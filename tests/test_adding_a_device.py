@@ -133,6 +133,7 @@ def test_emulator_and_driver_share_nothing_and_the_driver_knows_no_simulator() -
 # ---- on the bench ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.real_time
 def test_the_device_command_works_on_the_served_emulator(project: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": f"{project}{os.pathsep}{REPOSITORY}", "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, str(project / "df100_emulator.py"), str(tmp_path)]

@@ -17,9 +17,12 @@ from peer_tools import WAIT_S, environment, run_peer
 
 from hil_sim.harness.trace import read_truth
 
-pytestmark = [  # looked for, never loaded here
-    pytest.mark.skipif(importlib.util.find_spec(package) is None, reason=f"{package} is not installed: make setup")
-    for package in ("pyModbusTCP", "printrun")
+pytestmark = [
+    pytest.mark.real_time,
+    *(  # looked for, never loaded here
+        pytest.mark.skipif(importlib.util.find_spec(package) is None, reason=f"{package} is not installed: make setup")
+        for package in ("pyModbusTCP", "printrun")
+    ),
 ]
 
 POWER_W = 100.0

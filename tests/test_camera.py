@@ -69,6 +69,7 @@ def test_the_driver_takes_pictures_of_the_scene_at_the_moment_of_exposure():
     run_virtual(main)
 
 
+@pytest.mark.real_time
 def test_over_a_real_socket():
     async def main() -> None:
         big = TINY[:-2] + b"\0" * 3_000_000 + b"\xff\xd9"

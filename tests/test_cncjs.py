@@ -18,6 +18,8 @@ from board_helpers import check_truth, program, served_board
 from octoprint_server import wait
 from peer_tools import NODE_MODULES, PEERS, WAIT_S, environment, needs_node_package, run_peer
 
+pytestmark = pytest.mark.real_time
+
 SECRET = "moonkiln"
 
 

@@ -85,6 +85,7 @@ def is_shown(shown: list[str], said: list[str]) -> bool:
     return True
 
 
+@pytest.mark.real_time
 @pytest.mark.parametrize(
     "prints", [False, pytest.param(True, marks=[pytest.mark.soak, pytest.mark.timeout(600)])], ids=["up to", "with"]
 )

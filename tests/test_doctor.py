@@ -54,6 +54,7 @@ def test_json_is_one_object_and_the_exit_code_follows(monkeypatch: pytest.Monkey
     assert "1 problem to solve" in result.stdout
 
 
+@pytest.mark.real_time
 def test_wires_that_answer_open_and_get_no_byte(tmp_path: Path) -> None:
     async def try_it() -> tuple[list[Check], bytes]:
         heard = bytearray()

@@ -72,6 +72,7 @@ def served(folder: Path) -> Iterator[Path]:
         process.communicate(timeout=30)
 
 
+@pytest.mark.real_time
 @pytest.mark.skipif(sys.platform == "win32", reason="wires need ptys")
 def test_all_is_well_with_a_served_rover_and_what_is_not_is_named(tmp_path: Path) -> None:
     with served(tmp_path / "D") as machine:

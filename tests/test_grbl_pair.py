@@ -192,6 +192,7 @@ def said(*words: str | Path) -> tuple[int, str]:
     return host.returncode, out + err
 
 
+@pytest.mark.real_time
 def test_home_and_jog_on_a_pty(tmp_path: Path) -> None:
     with served_bench(tmp_path / "D", machine=MACHINE) as bench:
         machine = ("--machine", bench.machine_toml)
@@ -205,6 +206,7 @@ def test_home_and_jog_on_a_pty(tmp_path: Path) -> None:
         bench.end()
 
 
+@pytest.mark.real_time
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("resets", ["off", "on"])

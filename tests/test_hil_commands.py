@@ -323,6 +323,7 @@ def test_a_paced_run_has_the_digest_of_a_virtual_one(tmp_path: Path) -> None:
     assert len({row["digest"] for row in ran}) == 1
 
 
+@pytest.mark.real_time
 def test_a_run_on_the_wire_is_kept_and_compared_at_job_level_in_virtual_time(tmp_path: Path) -> None:
     mine = scenario_file(tmp_path, HALTS_AT_ONCE)
     told = json.loads(moonkiln("run", mine, "--mode", "wire", "--runs", tmp_path / "runs", "--json").stdout)

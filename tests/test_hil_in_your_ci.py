@@ -118,6 +118,7 @@ def test_a_host_that_forgets_its_rule_is_found(repository: Path) -> None:
     assert "pytest 'test_second.py::test_the_shift_ends_before_the_part[seed1]' --hil-seed 1" in done.stdout
 
 
+@pytest.mark.real_time
 @pytest.mark.soak
 def test_the_wire_command_runs_green_too(repository: Path) -> None:
     done = shell(repository, github_commands()[5])

@@ -20,6 +20,8 @@ from hil_sim.harness.oracle import Plan, Verdict, judge, match_blocks
 from hil_sim.harness.trace import read_truth
 from slicer.job import Job
 
+pytestmark = pytest.mark.real_time
+
 SIDE_BY_SIDE = 8
 LATEST_KILL_S = 75.0  # the whole job takes about 100 s on the wire
 WINDOW_BLOCKS = 16 + 4 + 16  # planned in the machine, queued in it, and one journalled group

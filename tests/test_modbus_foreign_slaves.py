@@ -23,6 +23,8 @@ from firmware_bridge.register_map import load_map
 
 pytest.importorskip("termios", reason="ptys need a Unix")
 
+pytestmark = pytest.mark.real_time
+
 BAUD = 115200
 START = [3 * address + 1 for address in range(200)]
 SLAVES = [
@@ -185,7 +187,8 @@ def test_a_late_answer_is_nobodys_value(slave: Slave) -> None:
 def test_a_broadcast_is_obeyed_and_an_absent_unit_is_silence(slave: Slave) -> None:
     async def questions(link: ModbusLink) -> None:
         await link.write(0, 8, [77, 78])
-        assert await link.read(1, 3, 8, 2) == [77, 78]
+        # a slave that was held up takes broadcast and question for one frame with a wrong CRC
+        assert await link.read(1, 3, 8, 2, retries=2) == [77, 78]
         with pytest.raises(LinkTimeout):
             await link.read(9, 3, 8, 1)
         # libmodbus waits for unit 9's answer and takes the next request for it

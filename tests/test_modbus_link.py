@@ -380,6 +380,7 @@ def test_tcp_pieces_and_foreign_frames() -> None:
     virtually(main)
 
 
+@pytest.mark.real_time
 def test_a_bus_that_a_raw_tcp_port_serves_is_read_as_one_on_a_serial_port() -> None:
     """What a serial server on another computer does (docs/decisions/0012): RTU frames, in pieces, over plain TCP."""
 

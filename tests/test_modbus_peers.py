@@ -157,6 +157,8 @@ PYMODBUSTCP = """
 import json, sys
 from pyModbusTCP.client import ModbusClient
 
+pytestmark = pytest.mark.real_time
+
 def client():
     return ModbusClient(host="127.0.0.1", port=int(sys.argv[1]), unit_id=1, timeout=5.0, auto_open=True)
 

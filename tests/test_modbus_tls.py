@@ -23,7 +23,10 @@ from firmware_bridge.transport_tcp import connect
 from firmware_bridge.transport_tls import TlsTransport, refusal
 from hil_sim.virtual_time import run_virtual
 
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+pytestmark = [
+    pytest.mark.real_time,
+    pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed"),
+]
 
 
 def openssl(folder: Path, *words: str) -> None:

@@ -13,7 +13,7 @@ from peer_tools import needs_octoprint
 
 from hil_sim.world.faults.schedule import Fault
 
-pytestmark = [needs_octoprint, pytest.mark.soak, pytest.mark.timeout(300)]
+pytestmark = [needs_octoprint, pytest.mark.real_time, pytest.mark.soak, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

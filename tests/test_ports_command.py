@@ -352,6 +352,7 @@ def test_babble_is_nobody_and_kept_within_bounds():
     assert probed(Babble()) == []
 
 
+@pytest.mark.real_time
 def test_the_right_baud_rate_is_found_on_a_real_pty_and_ports_are_asked_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(probing, "BOOT_S", 0.3)
 
@@ -371,6 +372,7 @@ def test_the_right_baud_rate_is_found_on_a_real_pty_and_ports_are_asked_at_once(
     assert said["motion"] == [Answer("grbl", 115200, "Grbl 1.1h.20190825")]
 
 
+@pytest.mark.real_time
 def test_a_wrong_baud_rate_is_never_named_however_soon_the_port_is_opened_again(tmp_path, monkeypatch):
     """Each of the probe's opens falls between the line's noticing that the last host left and what it does then."""
     for name in ("BOOT_S", "LISTEN_S", "TEXT_S", "ROBOCLAW_S"):

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from board_helpers import HERE, check_truth, program, served_board
 
+pytestmark = pytest.mark.real_time
+
 
 def stream_with_printcore(folder: Path, lines: int, seconds: float, *options: str) -> None:
     commands, points = program(lines)

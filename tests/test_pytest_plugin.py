@@ -384,6 +384,7 @@ def test_it(hil, host, trace):
 """
 
 
+@pytest.mark.real_time
 def test_time_begins_at_zero_on_the_wire_too(run: Run) -> None:
     source = QUICK.replace("def test_it(hil, host):", "def test_it(hil, host, faults, clock, truth):").replace(
         "    host.print()",
@@ -427,6 +428,7 @@ def test_a_host_of_which_no_device_ever_heard_is_no_test(run: Run, project: Path
     assert done.returncode == 1 and "nothing was tested\n" in done.stdout, done.stdout
 
 
+@pytest.mark.real_time
 @pytest.mark.parametrize(
     ("mode", "pace"), [pytest.param("wire", None, marks=pytest.mark.soak), pytest.param("paced", "1000")]
 )

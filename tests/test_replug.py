@@ -20,6 +20,8 @@ from hil_sim.harness.oracle import Verdict, judge
 from hil_sim.harness.trace import read_truth
 from slicer.job import Job
 
+pytestmark = pytest.mark.real_time
+
 STOPS_S, RESUMES_S = 120.0, 300.0
 BACK_S = 20.0
 PULLED = """\

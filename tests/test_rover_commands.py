@@ -78,6 +78,7 @@ def test_serve_refuses_what_it_would_not_do(words: list[str], option: str, tmp_p
     assert code == 2 and option in err
 
 
+@pytest.mark.real_time
 @pytest.mark.skipif(sys.platform == "win32", reason="wires need ptys")
 def test_a_served_rover_announces_its_wires_and_leaves_its_track(route: Path, tmp_path: Path) -> None:
     """By a machine file of one's own: its twin is the shipped one of its `name`."""

@@ -532,6 +532,7 @@ def test_a_slow_adapter_is_waited_for_and_a_fast_line_is_not() -> None:
 # ---- a real terminal line, in real time -----------------------------------------------------------------------------
 
 
+@pytest.mark.real_time
 def test_the_same_link_speaks_over_a_pty(tmp_path: Path) -> None:
     async def main() -> None:
         line = make_line(0x80, 0x81)

@@ -19,7 +19,11 @@ from rover_drive_helpers import mapped_lane
 
 from hil_sim.harness.drive_runner import DriveScenario, run_drive
 
-pytestmark = [pytest.mark.soak, pytest.mark.skipif(sys.platform == "win32", reason="wires need ptys")]
+pytestmark = [
+    pytest.mark.soak,
+    pytest.mark.real_time,
+    pytest.mark.skipif(sys.platform == "win32", reason="wires need ptys"),
+]
 REPOSITORY = Path(__file__).resolve().parent.parent
 MOONKILN = [sys.executable, "-m", "control.cli"]
 

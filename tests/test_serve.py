@@ -29,6 +29,8 @@ import json, sys, time
 import minimalmodbus
 from pyModbusTCP.client import ModbusClient
 
+pytestmark = pytest.mark.real_time
+
 bus0, port = sys.argv[1], int(sys.argv[2])
 heater = minimalmodbus.Instrument(bus0, 1)
 heater.serial.baudrate, heater.serial.timeout = 9600, 2.0

@@ -28,6 +28,8 @@ from firmware_bridge.recording import Ending, Recorder, Way, read_recording
 from firmware_bridge.transport import open_transport
 from hil_sim.world.wire import lay_pty, lay_tcp
 
+pytestmark = pytest.mark.real_time
+
 TO_DEVICE, TO_HOST = Way.TO_DEVICE, Way.TO_HOST
 
 

@@ -23,6 +23,8 @@ from firmware_bridge.errors import BridgeError, TransportError
 from firmware_bridge.transport import WRITE_QUEUE_BYTES, Transport, open_transport, register_scheme
 from hil_sim.virtual_time import run_virtual
 
+pytestmark = pytest.mark.real_time
+
 
 async def refusal(url: str, **settings) -> str:
     listener = Listener()

@@ -164,6 +164,7 @@ def test_a_write_of_the_future_counts_until_the_clock_has_passed_it(tmp_path: Pa
         session(tmp_path, 23)
 
 
+@pytest.mark.real_time
 def test_hosts_that_write_at_the_same_time_lose_no_count(tmp_path: Path) -> None:
     async def main() -> list[int]:
         records = [WearFile(URL, tmp_path) for _ in range(8)]

@@ -263,6 +263,7 @@ def tcp_story(lay):
     return main
 
 
+@pytest.mark.real_time
 def test_tcp_serves_several_hosts_on_a_real_loop_and_in_memory():
     asyncio.run(tcp_story(lay_tcp)())
     run_virtual(tcp_story(lay_tcp))
@@ -300,6 +301,7 @@ def test_a_device_that_takes_no_more_connections_refuses_them_in_virtual_time() 
     run_virtual(main)
 
 
+@pytest.mark.real_time
 def test_a_device_that_takes_no_more_connections_refuses_them_on_tcp() -> None:
     class Full:
         def attach(self, send: object) -> None:

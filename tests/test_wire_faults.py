@@ -428,6 +428,7 @@ def test_a_listener_that_refuses_lets_those_that_stand_go_on(lay: str) -> None:
     on_network(lay, story, Fault("refuse", "bus.listener", at_event=1))
 
 
+@pytest.mark.real_time
 def test_a_reset_on_a_real_socket_is_a_reset() -> None:
     async def main() -> None:
         fault = Fault("reset_connection", "beam.connection", at_chunk=1)
@@ -472,6 +473,7 @@ def on_pty(folder: Any, story: Any, *faults: Fault, echo: Echo | None = None) ->
     asyncio.run(main())
 
 
+@pytest.mark.real_time
 def test_a_pty_that_is_plugged_in_elsewhere_has_another_number_under_its_old_name(tmp_path: Any) -> None:
     async def story(wire: Any, echo: Echo) -> None:
         before, listener = wire.port, Listener()
@@ -492,6 +494,7 @@ def test_a_pty_that_is_plugged_in_elsewhere_has_another_number_under_its_old_nam
     on_pty(tmp_path, story, fault)
 
 
+@pytest.mark.real_time
 def test_a_pty_that_never_comes_back_leaves_nothing_open(tmp_path: Any) -> None:
     before = len(os.listdir("/proc/self/fd"))
 
@@ -504,6 +507,7 @@ def test_a_pty_that_never_comes_back_leaves_nothing_open(tmp_path: Any) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+@pytest.mark.real_time
 @pytest.mark.parametrize(
     ("fault", "answer"),
     [

@@ -15,6 +15,8 @@ from hil_sim.harness.scenario import load_scenario
 from hil_sim.harness.trace import Record, read_truth
 from slicer.job import Job
 
+pytestmark = pytest.mark.real_time
+
 
 def energy_by_layer(job: Job, record: Record) -> np.ndarray:
     """Joules that truly left the head, by the layer that they belong to."""

@@ -18,6 +18,8 @@ from hil_sim.world.pty_speed import is_other_speed, set_speed, speed_of
 from hil_sim.world.wire import lay_pty
 from hil_sim.world.wire_pty import PtyWire
 
+pytestmark = pytest.mark.real_time
+
 
 def on_pty(story, **settings):
     """Run `story(wire, echo)` on a stock loop with a wire at `motion`, 115200 baud."""
