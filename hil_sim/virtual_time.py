@@ -219,8 +219,11 @@ class VirtualLoop(base_events.BaseEventLoop):
                         continue  # a signal has brought work before that time
                     self._now = when  # exact: no rounding adds up
                     self._passes = 0
-                if ties is None:
-                    lone = heappop(timers)
+                lone = heappop(timers)
+                if ties is not None and timers and timers[0][_WHEN] <= self._now:
+                    heappush(timers, lone)  # not alone: who comes first is drawn
+                    lone = None
+                else:
                     lone[_NUMBER] = 0
                     self.fired += 1
             self._passes += 1
