@@ -12,11 +12,11 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
-from control.host import drive_host, is_rover_file, rover_name
+from control.host import DriveOutcome, drive_host, is_rover_file, rover_name
 from hil_sim.harness.digest import RunDigest
 from hil_sim.harness.drive_runner import DriveScenario, places_of, run_drive
 from hil_sim.harness.scenario import DriveSettings, Scenario
@@ -30,6 +30,7 @@ from hil_sim.harness.small_route import (
     unpack_route,
 )
 from hil_sim.harness.subjects import Run, SubjectError, counted_until, scratch_folder, struck_by, until
+from hil_sim.harness.user_host import Kind, user_host
 from hil_sim.world.faults import FaultSchedule
 from hil_sim.world.plant.soil import draw_soil
 
@@ -47,12 +48,15 @@ class DriveSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
     """A drive under a scenario: its faults come first, a campaign's behind them.
 
     job_path: the packed route. hold_s_max: how long a held rover waits for its hold to end; None: as long as a real
-    one.
+    one. host: of the user's, as `PrintSubject` has it; of those nobody knows how long they hold.
     """
 
     scenario: Scenario
     job_path: str
     hold_s_max: float | None = None
+    host: str | None = None
+
+    LEAVES: ClassVar[Kind] = DriveOutcome
 
     @property
     def name(self) -> str:
@@ -130,6 +134,8 @@ class DriveSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
         )
 
     def _host(self) -> Callable[..., Any]:
+        if self.host is not None:
+            return user_host(self.host, Path.cwd(), self.LEAVES).run
         return drive_host if self.hold_s_max is None else functools.partial(drive_host, hold_s_max=self.hold_s_max)
 
     def to_dict(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from control.host import DriveOutcome, Outcome, print_host
 from control.operator import Intent, Operator
 from hil_sim.harness.drive_oracle import DriveJudgement
 from hil_sim.harness.fault_builder import FaultBuilder
+from hil_sim.harness.host_process import resume_here
 from hil_sim.harness.live_devices import DEVICES, Device
 from hil_sim.harness.live_run import LiveRun, LiveRunError, Mode
 from hil_sim.harness.live_views import Clock, Trace, TruthView
@@ -199,6 +200,7 @@ class HilCase:
             mode=self.mode,
             pace=self.settings.pace,
             on_world=self.trace.listen,
+            resume=resume_here if self._user_host is None else None,
         )
 
     @property

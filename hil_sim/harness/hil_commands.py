@@ -42,6 +42,11 @@ JOB = click.option(
     help="The job to print, or the route to drive.  [default: the scenario's own part; of `bench` a plate of 10 x 5 mm;"
     " of a rover a short lane]",
 )
+HOST = click.option(
+    "--host",
+    metavar="MODULE:NAME|COMMAND",
+    help="A host of yours: a callable, or (with --mode wire) a command.  [default: moonkiln's]",
+)
 
 
 @click.group()
@@ -57,6 +62,8 @@ Examples:
   moonkiln hil run short_feed --mode wire      (real time, on ptys and TCP)
   moonkiln hil run my_scenario.toml --job part.kiln --seed 7 --junit run.xml
   moonkiln hil run rover_bus_cut --job route.json
+  moonkiln hil run short_feed --host my_host:print_part
+  moonkiln hil run short_feed --mode wire --host "./my_host {job} {machine} {run_dir}"
 
 Of a scenario with [random] it draws what `campaign` draws for that seed, which takes a few runs more.
 0 unless an expectation of the scenario fails, one of its faults never strikes (and does not say may_idle), the oracle
@@ -64,6 +71,7 @@ says SILENT, HANG or UNSAFE, or the run crashes. DIR/run.mcap is for replay, shr
 )
 @click.argument("scenario", metavar="SCENARIO|FILE.toml")
 @JOB
+@HOST
 @click.option("--seed", type=click.IntRange(0), help="Another seed than the scenario's.")
 @click.option("--mode", type=click.Choice(["virtual", "paced", "wire"]), help="[default: the scenario's own, virtual]")
 @click.option("--pace", type=PACE, help="Of paced time: so many times real time.  [default: the scenario's own, 1]")
@@ -73,6 +81,7 @@ says SILENT, HANG or UNSAFE, or the run crashes. DIR/run.mcap is for replay, shr
 def run(
     scenario: str,
     job: Path | None,
+    host: str | None,
     seed: int | None,
     mode: Mode | None,
     pace: float | None,
@@ -88,13 +97,14 @@ def run(
     from hil_sim.harness.keeping import run_and_keep
     from hil_sim.harness.pool import timed
     from hil_sim.harness.report_files import ReportFiles
-    from hil_sim.harness.subjects import in_time, lifted
+    from hil_sim.harness.subjects import in_time, lifted, with_host
 
     files = ReportFiles(junit, None, None, None, runs)
     files.check()
     run_dir = new_run_dir(runs, run_id())
     with subject_named(scenario, job) as named, nothing_left(run_dir):
-        subject, mode, pace = or_usage(lambda: in_time(named, mode, pace))
+        timed_subject, mode, pace = or_usage(lambda: in_time(named, mode, pace))
+        subject = or_usage(lambda: with_host(timed_subject, host))
         chosen = subject.own_seed if seed is None else seed
         bare, schedule = lifted(*or_usage(lambda: with_drawn(subject, load_generator(), chosen)))
         path = run_dir / "run.mcap"
@@ -134,6 +144,7 @@ Examples:
   moonkiln hil campaign bench -n 2000 -j 2 --junit bench.xml --html bench.html
   moonkiln hil campaign rover -n 500 -j 2
   moonkiln hil campaign my_scenario.toml --job part.kiln -n 100
+  moonkiln hil campaign bench --host my_host:print_part -n 200 -j 2
   moonkiln hil campaign bench -n 20000 --cluster tcp://10.0.0.1:8786
 
 WHAT is `motion` (a 40-line program to the motion board alone), `bench` (a whole print of a small plate), `rover` (a
@@ -142,6 +153,7 @@ drive of a few metres), or a scenario.
 )
 @click.argument("what", metavar="WHAT")
 @JOB
+@HOST
 @click.option("--machine", help="Of `motion`, `bench` and `rover`.  [default: bench; osr]")
 @click.option("-n", "count", type=click.IntRange(1), default=100, show_default=True, help="How many seeds.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help="Processes.")
@@ -160,6 +172,7 @@ drive of a few metres), or a scenario.
 def campaign(
     what: str,
     job: Path | None,
+    host: str | None,
     machine: str | None,
     count: int,
     jobs: int,
@@ -179,7 +192,7 @@ def campaign(
     from hil_sim.harness.cluster import check_cluster
     from hil_sim.harness.generator import SHIPPED, load_generator
     from hil_sim.harness.report_files import ReportFiles
-    from hil_sim.harness.subjects import in_virtual_time
+    from hil_sim.harness.subjects import in_virtual_time, with_host
 
     if jobs > 1 and cluster is not None:
         raise UsageError(f"-j {jobs} and --cluster {cluster}: the cluster's workers judge, so leave -j")
@@ -190,10 +203,11 @@ def campaign(
     files.check()
     words = ["moonkiln", "hil", "campaign", what, *(["--job", str(job)] if job else [])]
     words += ["--machine", machine] if machine else []
+    words += ["--host", host] if host else []
     words += ["--generator", str(generator_path)] if generator_path else []
     again = shlex.join(words)
     with subject_named(what, job, machine) as named, Progress("judging", quiet=as_json) as line:
-        subject = in_virtual_time(named)
+        subject = or_usage(lambda: with_host(in_virtual_time(named), host))
 
         def show(done: int, total: int, bad: int) -> None:
             line.update(done, total, f"{bad} bad" if bad else "")

@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
+from hil_sim.harness.host_process import resume_here
 from hil_sim.harness.hung import HostBound, given_up_when_still
 from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.runner import Host, RunResult, simulate
@@ -79,8 +80,11 @@ class LiveSim(ABC, Generic[W, R]):
         mode: Mode = "virtual",
         pace: float = 1.0,
         on_world: Callable[[W], None] = lambda world: None,
+        resume: Callable[[Path, Path, Path], Awaitable[Any]] | None = resume_here,
     ) -> None:
-        """`on_world` is called once, when every wire is laid and before the host begins."""
+        """`on_world` is called once, when every wire is laid and before the host begins. `resume` goes on with a print
+        whose host was killed; None: nobody can.
+        """
         self.mode = mode
         self.result: R | None = None
         self.loop: VirtualLoop | WireLoop
@@ -89,7 +93,7 @@ class LiveSim(ABC, Generic[W, R]):
         else:
             self.loop = VirtualLoop(seed=scenario.seed, pace=pace if mode == "paced" else None, tie_shuffle=True)
         self._scenario, self._job_path, self._run_dir, self._host = scenario, job_path, run_dir, host
-        self._on_world = on_world
+        self._on_world, self._resume = on_world, resume
         self._world: W | None = None
         self._laid, self._begun = asyncio.Event(), asyncio.Event()
         self._bound = HostBound()
@@ -291,7 +295,14 @@ class LiveRun(LiveSim[World, RunResult]):
     async def _simulate(self, lay: Literal["virtual", "wire"]) -> RunResult:
         host: Host = self._gated
         return await simulate(
-            self.loop, self._scenario, self._job_path, self._run_dir, host, lay=lay, meddle=self._meet
+            self.loop,
+            self._scenario,
+            self._job_path,
+            self._run_dir,
+            host,
+            lay=lay,
+            meddle=self._meet,
+            resume=self._resume,
         )
 
     @property

@@ -25,7 +25,7 @@ from hil_sim.harness.drive_subject import DriveSubject
 from hil_sim.harness.job_truth import JobTruth
 from hil_sim.harness.machine_files import ROLES, MachineFile, renamed, sha256
 from hil_sim.harness.motion_subject import MotionSubject
-from hil_sim.harness.subjects import PrintSubject, Subject, in_virtual_time
+from hil_sim.harness.subjects import PrintSubject, Subject, host_of, in_virtual_time
 from hil_sim.virtual_time import RUN_START_EPOCH_NS
 from hil_sim.world.faults import schedule_of
 from slicer.whole_file import whole_file
@@ -83,9 +83,11 @@ class KeptRun:
 
     def subject(self, folder: Path) -> Subject:
         """The subject that was run, job and machine files written into `folder`; in virtual time, whatever it was run
-        in.
+        in. Raises SubjectError: its host cannot be had, or is a process of its own.
         """
-        return in_virtual_time(subject_of(self.about.subject, self.job, folder, self.files))
+        subject = in_virtual_time(subject_of(self.about.subject, self.job, folder, self.files))
+        host_of(subject)
+        return subject
 
 
 def subject_of(

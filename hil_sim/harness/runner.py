@@ -80,7 +80,7 @@ def run_scenario(
     host: Host = print_host,
     mode: Mode | None = None,
     pace: float | None = None,
-    resume: Host = resume_here,
+    resume: Host | None = resume_here,
     tie_shuffle: bool = False,
     heard: RunDigest | None = None,
 ) -> RunResult:
@@ -90,7 +90,7 @@ def run_scenario(
         mode: virtual time, the same held back to `pace` times real time, or real time on ptys and TCP that are laid in
             `run_dir`. None: paced if there is a `pace`, else the scenario's own.
         pace: of paced time; None: the scenario's, else 1.
-        resume: called in place of `host` after each death that the schedule lets another host follow.
+        resume: called in place of `host` after each death that the schedule lets another host follow; None: none can.
         tie_shuffle: draw the order of timers of one instant from the scenario's seed.
         heard: takes the run's chunks; None: one that keeps no log.
 
@@ -120,7 +120,7 @@ async def simulate(
     *,
     lay: Lay = "virtual",
     meddle: Meddle | None = None,
-    resume: Host = resume_here,
+    resume: Host | None = resume_here,
     heard: RunDigest | None = None,
     still_s_max: float | None = None,
 ) -> RunResult:

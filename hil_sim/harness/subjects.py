@@ -15,19 +15,21 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
-from control.host import Status, print_host
+from control.host import Outcome, Status, print_host
 from hil_sim.harness.belief import left_work_s
 from hil_sim.harness.digest import Chunk, Digest, RunDigest
 from hil_sim.harness.expectations import Expectation
+from hil_sim.harness.host_process import resume_here
 from hil_sim.harness.job_truth import JobTruth, job_truth
 from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.runner import run_scenario, twin_of
 from hil_sim.harness.scenario import Mode, Scenario, time_of
 from hil_sim.harness.trace import MCAP_NAME
+from hil_sim.harness.user_host import HostContractError, Kind, UserHost, user_host
 from hil_sim.virtual_time import RUN_START_EPOCH_NS, run_virtual
 from hil_sim.world.build import build_world
 from hil_sim.world.faults import Fault, FaultSchedule
@@ -133,10 +135,16 @@ class Subject(Protocol):
 
 
 class PrintSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="print", tag_field="subject"):
-    """A whole print of a job under a scenario: its faults come first, a campaign's behind them."""
+    """A whole print of a job under a scenario: its faults come first, a campaign's behind them.
+
+    host: of the user's, "package.module:name", or a command line, which lives in real time alone; None: moonkiln's.
+    """
 
     scenario: Scenario
     job_path: str
+    host: str | None = None
+
+    LEAVES: ClassVar[Kind] = Outcome
 
     @property
     def name(self) -> str:
@@ -200,8 +208,9 @@ class PrintSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
                 scenario,
                 Path(self.job_path),
                 run_dir,
-                host=until(print_host, until_s),
+                host=until(print_host if self.host is None else user_host(self.host, Path.cwd()).run, until_s),
                 pace=pace,
+                resume=resume_here if self.host is None else None,
                 tie_shuffle=True,
                 heard=heard,
             )
@@ -286,6 +295,43 @@ def in_time(subject: Subject, mode: Mode | None, pace: float | None) -> tuple[Su
     own, own_pace = ("virtual", None) if scenario is None else (scenario.mode, scenario.pace)
     mode, held_to = time_of(own, own_pace, mode, pace)
     return subject if scenario is None else _with_scenario(subject, mode=mode, pace=held_to), mode, held_to
+
+
+def with_host(subject: Subject, host: str | None) -> Subject:
+    """The same with a host of the user's; None: as it is.
+
+    Raises:
+        SubjectError: as `host_of`.
+    """
+    if host is None:
+        return subject
+    if scenario_of(subject) is None:
+        raise SubjectError(f"{subject.name} streams a program by moonkiln's own host: leave --host")
+    hosted: Any = msgspec.structs.replace(subject, host=host)  # type: ignore[type-var]
+    host_of(hosted)
+    return hosted
+
+
+def host_of(subject: Subject) -> UserHost | None:
+    """The user's host that a subject runs; None: it runs moonkiln's.
+
+    Raises:
+        SubjectError: it cannot be had, or is a command in a time of which it would know nothing.
+    """
+    given = getattr(subject, "host", None)
+    if given is None:
+        return None
+    try:
+        host = user_host(given, Path.cwd(), subject.LEAVES)  # type: ignore[attr-defined]
+    except HostContractError as error:
+        raise SubjectError(str(error)) from error
+    scenario = scenario_of(subject)
+    if host.is_command and scenario is not None and scenario.mode != "wire":
+        raise SubjectError(
+            f"the host {host.name!r} is a process of its own and lives in real time: "
+            "`hil run --mode wire` runs it; a callable, package.module:name, runs in any time"
+        )
+    return host
 
 
 def scenario_of(subject: Subject) -> Scenario | None:

@@ -13,6 +13,7 @@ import importlib
 import inspect
 import re
 import shlex
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,6 +145,8 @@ def _refuse_two_words(left: Left, said: Left, name: str) -> None:
 
 def _imported(entry: str) -> Callable[..., Any]:
     module, _, name = entry.partition(":")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # a command of ours is not begun there, as `python -m` is
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:

@@ -1,0 +1,150 @@
+"""A host of the user's under `moonkiln hil run`, `campaign`, `replay` and `shrink`: is it the one that is judged?"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from control.cli import cli
+
+pytestmark = pytest.mark.timeout(400)  # the first print of a fresh checkout waits for its kernels to be compiled
+
+HOSTS = """
+import msgspec
+from control.host import Status, drive_host, print_host
+
+
+async def print_part(job, machine_toml, run_dir):
+    (run_dir / "mine").write_text("was here")
+    return await print_host(job, machine_toml, run_dir)
+
+
+async def liar(job, machine_toml, run_dir):
+    outcome = await print_host(job, machine_toml, run_dir / "own")
+    (run_dir / "own" / "outcome.json").unlink()
+    return msgspec.structs.replace(outcome, status=Status.DONE, exit_code=0)
+
+
+async def idler(job, machine_toml, run_dir):
+    return None
+
+
+async def drive(route, machine_toml, run_dir):
+    (run_dir / "mine").write_text("was here")
+    return await drive_host(route, machine_toml, run_dir, hold_s_max=20.0)
+"""
+KILLED = """
+schema_version = 1
+name = "killed"
+machine = "bench"
+cell_xy_mm = 10.0
+
+[[faults]]
+kind = "crash"
+point = "host.journal"
+at_event = 12
+args = { back_after_s = 1.0 }
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the user stands: the hosts' module lies there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "lab_hosts.py").write_text(HOSTS)
+    yield tmp_path
+    sys.modules.pop("lab_hosts", None)
+
+
+def hil(*words: str | Path) -> Result:
+    return CliRunner().invoke(cli, ["hil", *map(str, words)])
+
+
+def test_a_campaign_judges_it_in_other_processes_too(folder: Path) -> None:
+    words = ["campaign", "bench", "-n", "2", "--json"]
+    mine = hil(*words, "--host", "lab_hosts:print_part", "-j", "2", "--keep", folder / "bad")
+    assert mine.exit_code == 0, mine.output
+    assert json.loads(mine.stdout)["verdicts"] == json.loads(hil(*words).stdout)["verdicts"]
+
+
+def test_one_that_lies_is_found_kept_repeated_and_made_smaller(folder: Path) -> None:
+    done = hil("campaign", "bench", "--host", "lab_hosts:liar", "-n", "3", "--keep", folder / "bad", "--json")
+    told = json.loads(done.stdout)
+    assert done.exit_code == 1 and {one["verdict"] for one in told["bad"]} == {"SILENT"}, told
+    run = folder / "bad" / f"seed-{told['bad'][0]['seed']}.mcap"
+
+    again = hil("replay", run, "--json")
+    assert again.exit_code == 0 and json.loads(again.stdout)["verdict"] == "SILENT"
+    small = hil("shrink", run, "--runs", "12", "--json")
+    assert small.exit_code == 0 and json.loads(small.stdout)["verdict"] == "SILENT"
+
+
+def test_the_line_that_repeats_a_seed_names_it(folder: Path) -> None:
+    words = "campaign", "bench", "--host", "lab_hosts:liar", "-n", "3", "--keep", folder / "bad", "--junit", "r.xml"
+    assert hil(*words).exit_code == 1
+    assert "--host lab_hosts:liar" in (folder / "r.xml").read_text()
+
+
+def test_a_kept_run_whose_host_is_gone_is_a_sentence(folder: Path, tmp_path: Path) -> None:
+    assert hil("run", "print", "--host", "lab_hosts:print_part", "--runs", "runs").exit_code == 0
+    (run,) = Path("runs").glob("*/run.mcap")
+    assert (run.parent / "mine").exists()
+    (folder / "lab_hosts.py").unlink()
+    sys.modules.pop("lab_hosts")
+    for command in ("replay", "shrink"):
+        done = hil(command, run)
+        assert done.exit_code == 2 and "lab_hosts:print_part cannot be imported" in done.output
+
+
+def test_one_that_is_killed_is_not_gone_on_with_by_ours(folder: Path) -> None:
+    (folder / "killed.toml").write_text(KILLED)
+    done = hil("run", "killed.toml", "--host", "lab_hosts:print_part", "--runs", "runs", "--json")
+    told = json.loads(done.stdout)
+    assert told["verdict"] == "detected" and any("host 1 died" in reason for reason in told["reasons"]), told
+    assert not any("host 2" in reason for reason in told["reasons"])
+
+
+def test_a_rovers_host_drives(folder: Path) -> None:
+    done = hil("run", "rover_bus_cut", "--host", "lab_hosts:drive", "--runs", "runs")
+    assert done.exit_code == 0, done.output
+    assert list(Path("runs").glob("*/mine"))
+
+
+def test_one_that_does_nothing_has_no_campaign(folder: Path) -> None:
+    done = hil("campaign", "bench", "--host", "lab_hosts:idler", "-n", "2")
+    assert done.exit_code == 2 and "though nothing goes wrong" in done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["campaign", "motion", "--host", "lab_hosts:liar"], "streams a program by moonkiln's own host: leave --host"),
+        (["campaign", "bench", "--host", "./host {job}"], "is a process of its own and lives in real time"),
+        (["run", "print", "--host", "./host {job}"], "`hil run --mode wire` runs it"),
+        (["run", "print", "--host", "lab_hosts:nobody"], "cannot be imported"),
+        (["run", "rover_bus_cut", "--host", "lab_host:drive"], "No module named 'lab_host'"),
+        (["run", "print", "--host", ""], "is no host: give a callable"),
+    ],
+)
+def test_what_can_be_no_host_there_is_a_sentence_and_leaves_nothing(
+    folder: Path, words: list[str], sentence: str
+) -> None:
+    done = hil(*words, *(["--runs", "runs"] if words[0] == "run" else []))
+    assert done.exit_code == 2 and sentence in done.output, done.output
+    assert not Path("runs").exists()
+
+
+@pytest.mark.real_time
+def test_a_command_prints_on_the_wire_and_is_not_made_again_in_virtual_time(folder: Path) -> None:
+    command = f"{sys.executable} -m control.cli print {{job}} --machine {{machine}} --runs {{run_dir}}"
+    done = hil("run", "print", "--mode", "wire", "--host", command, "--runs", "runs", "--json")
+    told = json.loads(done.stdout)
+    assert done.exit_code == 0 and told["verdict"] == "exact", told
+    assert list(Path("runs").glob("*/host.log"))
+    again = hil("replay", told["run"])
+    assert again.exit_code == 2 and "lives in real time" in again.output
