@@ -37,17 +37,19 @@ async def drive(route, machine_toml, run_dir):
     (run_dir / "mine").write_text("was here")
     return await drive_host(route, machine_toml, run_dir, hold_s_max=20.0)
 """
-KILLED = """
+SMALL = """
 schema_version = 1
-name = "killed"
-machine = "bench"
+name = "small"
 cell_xy_mm = 10.0
+part = { x_mm = 10, y_mm = 5, layers = 1 }
+"""
+KILLED = f"""{SMALL}
 
 [[faults]]
 kind = "crash"
 point = "host.journal"
 at_event = 12
-args = { back_after_s = 1.0 }
+args = {{ back_after_s = 1.0 }}
 """
 
 
@@ -142,7 +144,8 @@ def test_what_can_be_no_host_there_is_a_sentence_and_leaves_nothing(
 @pytest.mark.real_time
 def test_a_command_prints_on_the_wire_and_is_not_made_again_in_virtual_time(folder: Path) -> None:
     command = f"{sys.executable} -m control.cli print {{job}} --machine {{machine}} --runs {{run_dir}}"
-    done = hil("run", "print", "--mode", "wire", "--host", command, "--runs", "runs", "--json")
+    (folder / "small.toml").write_text(SMALL)
+    done = hil("run", "small.toml", "--mode", "wire", "--host", command, "--runs", "runs", "--json")
     told = json.loads(done.stdout)
     assert done.exit_code == 0 and told["verdict"] == "exact", told
     assert list(Path("runs").glob("*/host.log"))
