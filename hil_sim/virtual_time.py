@@ -279,6 +279,11 @@ class VirtualLoop(base_events.BaseEventLoop):
         """Run callbacks that were kept back while their process was held, in their order; cancelled ones are not."""
         self._ready.extend(handles)
 
+    def living_tasks(self) -> list[asyncio.Task[Any]]:
+        """Those that are not done, in the order of their names: of a dead process none would ever end."""
+        dead = [process for process in self.processes if process.is_dead]
+        return _in_name_order(task for task in asyncio.all_tasks(self) if not any(p.owns(task) for p in dead))
+
     def forget_generator(self, generator: Any) -> None:
         """Do not end an asynchronous generator of a dead process when the loop shuts down."""
         self._asyncgens.discard(generator)
@@ -493,8 +498,7 @@ def _clean_up(loop: VirtualLoop) -> None:
     """Cancel what is left and let it finish. What fails here joins `loop.failures` behind what failed before."""
     earlier, loop.failures = loop.failures, []
     try:
-        dead = [process for process in loop.processes if process.is_dead]
-        tasks = _in_name_order(task for task in asyncio.all_tasks(loop) if not any(p.owns(task) for p in dead))
+        tasks = loop.living_tasks()
         for task in tasks:
             task.cancel()
         if tasks:

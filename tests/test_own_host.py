@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from bench_helpers import slice_plate
 from click.testing import CliRunner, Result
 
 from control.cli import cli
+from control.host import Outcome, Status, print_host
+from hil_sim.harness.hil_case import CaseSettings, HilCase
 
 pytestmark = pytest.mark.timeout(400)  # the first print of a fresh checkout waits for its kernels to be compiled
 
@@ -151,3 +155,22 @@ def test_a_command_prints_on_the_wire_and_is_not_made_again_in_virtual_time(fold
     assert list(Path("runs").glob("*/host.log"))
     again = hil("replay", told["run"])
     assert again.exit_code == 2 and "lives in real time" in again.output
+
+
+async def mine(job: Path, machine_toml: Path, run_dir: Path) -> Outcome:
+    return await print_host(job, machine_toml, run_dir)
+
+
+@pytest.mark.parametrize(("host", "goes_on"), [(None, True), (mine, False)], ids=["ours", "mine"])
+def test_in_a_test_ours_goes_on_when_it_was_killed_and_another_does_not(
+    host: Any, goes_on: bool, tmp_path: Path
+) -> None:
+    job = slice_plate(tmp_path, 1)
+    case = HilCase(CaseSettings(run_dir=tmp_path / "run", host=host, cell_xy_mm=10.0, job=str(job)))
+    case.faults.at(event=12).crash("host.journal", back_after_s=1.0)
+    case.host.print()
+    case.run(within="1 h")
+    case.live.close()  # what is left of the dead one does not keep it
+    assert "host 1 died" in case.live.ended().judgement.reasons[0]
+    outcome = case.host.outcome
+    assert (outcome is not None and outcome.status is Status.DONE) == goes_on

@@ -180,7 +180,7 @@ class LiveSim(ABC, Generic[W, R]):
         if self._task is not None and not self._task.done():
             self._task.cancel()
         try:
-            tasks = sorted((t for t in asyncio.all_tasks(loop) if not t.done()), key=lambda task: task.get_name())
+            tasks = loop.living_tasks()
             for task in tasks:
                 task.cancel()
             ended = loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True)) if tasks else []

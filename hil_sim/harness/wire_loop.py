@@ -56,6 +56,10 @@ class WireLoop(asyncio.SelectorEventLoop):
 
         self.call_at(due_s, look)
 
+    def living_tasks(self) -> list[asyncio.Task[Any]]:
+        """Those that are not done, by name."""
+        return sorted((task for task in asyncio.all_tasks(self) if not task.done()), key=lambda task: task.get_name())
+
     def _note(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self.failures.append(context.get("exception") or RuntimeError(context["message"]))
         if self.stops_on_failure:
@@ -99,7 +103,7 @@ async def _await(awaitable: Awaitable[T]) -> T:
 def _clean_up(loop: WireLoop) -> None:
     """Cancel what is left and let it finish. What fails here joins `loop.failures` behind what failed before."""
     loop.stops_on_failure = False
-    tasks = sorted((t for t in asyncio.all_tasks(loop) if not t.done()), key=lambda task: task.get_name())
+    tasks = loop.living_tasks()
     for task in tasks:
         task.cancel()
     if tasks:
