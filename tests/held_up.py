@@ -25,7 +25,8 @@ PROPERTY = "held up"
 
 WATCH = """\
 import os, sys, time
-os.sched_setaffinity(0, {int(sys.argv[1])})
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {int(sys.argv[1])})
 with open(sys.argv[2], "ab", buffering=0) as log:
     before = time.monotonic()
     while os.getppid() == int(sys.argv[3]):
@@ -50,9 +51,9 @@ class HeldUp:
         """One watch a core, from the first test of real time on."""
         if not self._watches:
             words = self._log.name, str(os.getpid()), str(HELD_UP_S)
+            cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
             self._watches = [
-                subprocess.Popen([sys.executable, "-S", "-c", WATCH, str(core), *words])
-                for core in sorted(os.sched_getaffinity(0))
+                subprocess.Popen([sys.executable, "-S", "-c", WATCH, str(core), *words]) for core in sorted(cores)
             ]
 
     def longest_s(self, since_s: float) -> float:
