@@ -30,8 +30,18 @@ from hil_sim.harness.narrowing import narrowed_generator, narrowed_ground
 from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.pool import timed
 from hil_sim.harness.seed_judging import judged
-from hil_sim.harness.subjects import Subject, SubjectError, in_virtual_time, scenario_of, scratch_folder, settled
-from hil_sim.harness.trials import Trial, unwarned
+from hil_sim.harness.subjects import (
+    Run,
+    Subject,
+    SubjectError,
+    host_of,
+    in_virtual_time,
+    scenario_of,
+    scratch_folder,
+    settled,
+)
+from hil_sim.harness.trials import Trial, is_mistake, unwarned
+from hil_sim.harness.user_host import HostContractError
 from hil_sim.world.faults import Fault, FaultSchedule
 from slicer.job import software_version
 
@@ -241,8 +251,12 @@ def with_drawn(subject: Subject, generator: Generator, seed: int) -> tuple[Subje
     scenario = scenario_of(subject)
     if scenario is None or scenario.random is None:
         return subject, FaultSchedule()
+    virtual: Any = in_virtual_time(subject)
+    mine = host_of(subject)
+    if mine is not None and mine.is_command:  # it knows no virtual time: drawn is by what moonkiln's own host does
+        virtual = msgspec.structs.replace(virtual, host=None)
     with unwarned():
-        row = judge_seed(prepare(in_virtual_time(subject), generator), seed)
+        row = judge_seed(prepare(virtual, generator), seed)
     return settled(subject), row.schedule()
 
 
@@ -265,7 +279,7 @@ def ground_of(subject: Subject, generator: Generator) -> Ground:
     """What a run shows in which no seed has drawn anything. Raises SubjectError: it does not come out exact, nor, with
     faults of its own, well."""
     points = subject.points()
-    run = subject.run(probe(points, generator), 0, heard=RunDigest(keep=True))
+    run = _first_run(subject, probe(points, generator))
     if not (run.verdict.is_good if subject.has_faults else run.verdict is Verdict.EXACT):
         why = "with its own faults alone" if subject.has_faults else "though nothing goes wrong"
         raise SubjectError(
@@ -273,6 +287,17 @@ def ground_of(subject: Subject, generator: Generator) -> Ground:
             " a campaign would count that in every run. Mend it first"
         )
     return Ground(tuple(points), run.events, run.job_end_s, run.layers)
+
+
+def _first_run(subject: Subject, schedule: FaultSchedule) -> Run:
+    mine = host_of(subject)
+    try:
+        return subject.run(schedule, 0, heard=RunDigest(keep=True))
+    except Exception as error:
+        if mine is None or is_mistake(error):
+            raise
+        what = str(error) if isinstance(error, HostContractError) else f"{type(error).__name__}: {error}"
+        raise SubjectError(f"the host {mine.name} breaks though nothing goes wrong: {what}") from error
 
 
 def judge_batch(task: Task, seeds: Sequence[int]) -> list[Row]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 import statistics
 from collections import Counter
 from collections.abc import Mapping
@@ -45,10 +46,16 @@ def replay_command(report: Report, row: Row, kept: Mapping[int, Path], again: st
         again: the campaign's own command, without seeds; or one that takes a single seed, with {seed} in its place.
     """
     if row.seed in kept:
-        return f"moonkiln hil replay {kept[row.seed]}"
+        return replay_line(kept[row.seed], report.subject)
     if "{seed}" in again:
         return again.replace("{seed}", str(row.seed))
     return f"{again} --first {row.seed} -n 1"
+
+
+def replay_line(path: Path, subject: Mapping[str, Any]) -> str:
+    """The command that makes a kept run again, with the host that it was run with."""
+    host = subject.get("host")
+    return f"moonkiln hil replay {path}" + ("" if host is None else f" --host {shlex.quote(host)}")
 
 
 def write_junit(report: Report, path: Path, *, kept: Mapping[int, Path], again: str) -> None:

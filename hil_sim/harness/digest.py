@@ -78,6 +78,11 @@ class RunDigest:
         self._waiting.clear()
 
     @property
+    def heard_host(self) -> bool:
+        """Whether a byte has come to any device: whether a host has said anything."""
+        return any(point.endswith(".to_device") for point in self._points)
+
+    @property
     def log_is_whole(self) -> bool:
         """Whether `log` holds all that passed: it is cut at LOG_CHUNKS_MAX."""
         return self.log is not None and len(self.log) == self.chunks

@@ -29,8 +29,18 @@ from hil_sim.harness.small_route import (
     small_route,
     unpack_route,
 )
-from hil_sim.harness.subjects import Run, SubjectError, counted_until, scratch_folder, struck_by, until
-from hil_sim.harness.user_host import Kind, user_host
+from hil_sim.harness.subjects import (
+    Run,
+    SubjectError,
+    counted_until,
+    host_of,
+    plain_of,
+    refuse_idle,
+    scratch_folder,
+    struck_by,
+    until,
+)
+from hil_sim.harness.user_host import Kind
 from hil_sim.world.faults import FaultSchedule
 from hil_sim.world.plant.soil import draw_soil
 
@@ -100,6 +110,7 @@ class DriveSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
     ) -> Run:
         """See `Subject.run`; in the scenario's own mode, or paced if there is a pace."""
         heard = heard or RunDigest()
+        mine = host_of(self)
         scenario = struck_by(self.scenario, schedule, seed)
         with contextlib.ExitStack() as stack:
             route = unpack_route(Path(self.job_path), stack.enter_context(scratch_folder()))
@@ -107,11 +118,12 @@ class DriveSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
                 _on_a_soil(DriveScenario.of(scenario)),
                 route,
                 folder or stack.enter_context(scratch_folder()) / "run",
-                host=until(self._host(), until_s),
+                host=until(self._host() if mine is None else mine.run, until_s),
                 pace=pace,
                 tie_shuffle=True,
                 heard=heard,
             )
+        refuse_idle(mine, result.outcome, result.struck, heard)
         return Run(
             result.verdict,
             result.judgement.reasons,
@@ -134,13 +146,11 @@ class DriveSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
         )
 
     def _host(self) -> Callable[..., Any]:
-        if self.host is not None:
-            return user_host(self.host, Path.cwd(), self.LEAVES).run
         return drive_host if self.hold_s_max is None else functools.partial(drive_host, hold_s_max=self.hold_s_max)
 
     def to_dict(self) -> dict[str, Any]:
         """See `Subject.to_dict`."""
-        return msgspec.to_builtins(self)
+        return plain_of(self)
 
     def job_bytes(self) -> bytes | None:
         """The packed route."""

@@ -93,6 +93,7 @@ def run(
     from control.clock import run_id
     from control.run_command import new_run_dir
     from hil_sim.harness.campaign import row_of, with_drawn
+    from hil_sim.harness.campaign_report import replay_line
     from hil_sim.harness.generator import load_generator
     from hil_sim.harness.keeping import run_and_keep
     from hil_sim.harness.pool import timed
@@ -129,7 +130,7 @@ def run(
         elif trial.run is not None:  # nothing repeats those bytes
             click.echo(f"timers were late by at most {trial.run.late_s:.3f} s")
         if kept:
-            click.echo(f"replay: moonkiln hil replay {path}")
+            click.echo(f"replay: {replay_line(path, subject.to_dict())}")
     for sentence in failed:
         click.echo(f"moonkiln: {sentence}", err=True)
     if failed:
@@ -264,10 +265,11 @@ Examples:
 must come to the same at the level of its job: verdict, reason, layers, blocks, energy."""
 )
 @click.argument("run_path", metavar="RUN.mcap", type=FILE)
+@HOST
 @click.option("--until", "until_s", type=UNTIL, help="Stop at that simulated second.")
 @click.option("--pace", type=PACE, help="Hold the clock to N times real time.")
 @json_option
-def replay(run_path: Path, until_s: float | None, pace: float | None, as_json: bool) -> int:
+def replay(run_path: Path, host: str | None, until_s: float | None, pace: float | None, as_json: bool) -> int:
     """Make a kept run again, and say whether the same comes out."""
     from hil_sim.harness.keeping import made_again
     from hil_sim.harness.machine_files import changed
@@ -275,7 +277,7 @@ def replay(run_path: Path, until_s: float | None, pace: float | None, as_json: b
 
     kept = or_usage(lambda: read_run(run_path))
     other = changed(kept.about.files)
-    again = or_usage(lambda: made_again(kept, until_s=until_s, pace=pace))
+    again = or_usage(lambda: made_again(kept, until_s=until_s, pace=pace, host=host))
     found: dict[str, Any] = {
         "same": again.is_same,
         "chunks": len(again.chunks),
@@ -306,11 +308,13 @@ Examples:
   moonkiln hil shrink runs/hil/seed-686.mcap -o small.mcap --runs 1000"""
 )
 @click.argument("run_path", metavar="RUN.mcap", type=FILE)
+@HOST
 @click.option("-o", "--output", type=FILE, help="Where the small run goes.  [default: RUN-small.mcap]")
 @click.option("--runs", "runs_max", type=click.IntRange(2), default=300, show_default=True, help="At most so many.")
 @json_option
-def shrink(run_path: Path, output: Path | None, runs_max: int, as_json: bool) -> int:
+def shrink(run_path: Path, host: str | None, output: Path | None, runs_max: int, as_json: bool) -> int:
     """Look for the fewest and plainest faults, and the shortest job, that show what a kept run showed."""
+    from hil_sim.harness.campaign_report import replay_line
     from hil_sim.harness.keeping import run_and_keep, schedule_of
     from hil_sim.harness.machine_files import changed
     from hil_sim.harness.report_files import check_run_file
@@ -324,7 +328,7 @@ def shrink(run_path: Path, output: Path | None, runs_max: int, as_json: bool) ->
     for sentence in changed(kept.about.files):
         click.echo(sentence, err=True)
     with scratch_folder() as folder, Progress("shrinking", quiet=as_json) as line:
-        subject = or_usage(lambda: kept.subject(folder))
+        subject = or_usage(lambda: kept.subject(folder, host))
         small = or_usage(
             lambda: shrunk_of(
                 subject,
@@ -354,7 +358,7 @@ def shrink(run_path: Path, output: Path | None, runs_max: int, as_json: bool) ->
     if failed:
         click.echo(f"moonkiln: {failed[0]}", err=True)
         return ExitCode.BAD_INPUT
-    click.echo(f"replay: moonkiln hil replay {target}")
+    click.echo(f"replay: {replay_line(target, small.subject.to_dict())}")
     return ExitCode.OK
 
 

@@ -127,17 +127,20 @@ def schedule_of(kept: KeptRun) -> FaultSchedule:
         raise RunFileError(f"the run's schedule cannot be used: {error}") from error
 
 
-def made_again(kept: KeptRun, *, until_s: float | None = None, pace: float | None = None) -> Again:
+def made_again(
+    kept: KeptRun, *, until_s: float | None = None, pace: float | None = None, host: str | None = None
+) -> Again:
     """Make a kept run again: the same subject, schedule and seed.
 
     Args:
         until_s: stop at that simulated time, and show what passed on the wires until then.
         pace: hold it to so many times real time.
+        host: as `KeptRun.subject` has it.
     """
     heard = RunDigest(keep=True)
     schedule = schedule_of(kept)
     with scratch_folder() as folder:
-        subject = kept.subject(folder)
+        subject = kept.subject(folder, host)
         if until_s is not None:
             try:
                 subject.run(schedule, kept.about.seed, heard=heard, until_s=until_s, pace=pace)

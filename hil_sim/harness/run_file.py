@@ -8,6 +8,7 @@ user's own machine files.
 from __future__ import annotations
 
 import io
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ from hil_sim.harness.drive_subject import DriveSubject
 from hil_sim.harness.job_truth import JobTruth
 from hil_sim.harness.machine_files import ROLES, MachineFile, renamed, sha256
 from hil_sim.harness.motion_subject import MotionSubject
-from hil_sim.harness.subjects import PrintSubject, Subject, host_of, in_virtual_time
+from hil_sim.harness.subjects import PrintSubject, Subject, SubjectError, in_virtual_time, with_host
 from hil_sim.virtual_time import RUN_START_EPOCH_NS
 from hil_sim.world.faults import schedule_of
 from slicer.whole_file import whole_file
@@ -81,13 +82,21 @@ class KeptRun:
     job: bytes | None
     files: Mapping[str, bytes] = field(default_factory=dict)
 
-    def subject(self, folder: Path) -> Subject:
+    def subject(self, folder: Path, host: str | None = None) -> Subject:
         """The subject that was run, job and machine files written into `folder`; in virtual time, whatever it was run
-        in. Raises SubjectError: its host cannot be had, or is a process of its own.
+        in. host: whose name is called; a file alone names no code that is run.
+
+        Raises:
+            SubjectError: it was run with a host of somebody's and none is named, or that one cannot be had.
         """
         subject = in_virtual_time(subject_of(self.about.subject, self.job, folder, self.files))
-        host_of(subject)
-        return subject
+        theirs = getattr(subject, "host", None)
+        if theirs is not None and host is None:
+            raise SubjectError(
+                f"it was run with the host {theirs}, whose code is not in the file: --host {shlex.quote(theirs)} calls"
+                " what has that name here, --host another one"
+            )
+        return with_host(subject, host)
 
 
 def subject_of(

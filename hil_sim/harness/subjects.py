@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -201,6 +202,7 @@ class PrintSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
     ) -> Run:
         """See `Subject.run`; in the scenario's own mode, or paced if there is a pace."""
         heard = heard or RunDigest()
+        mine = host_of(self)
         scenario = struck_by(self.scenario, schedule, seed)
         with contextlib.ExitStack() as stack:
             run_dir = folder or stack.enter_context(scratch_folder()) / "run"
@@ -208,12 +210,13 @@ class PrintSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
                 scenario,
                 Path(self.job_path),
                 run_dir,
-                host=until(print_host if self.host is None else user_host(self.host, Path.cwd()).run, until_s),
+                host=until(print_host if mine is None else mine.run, until_s),
                 pace=pace,
-                resume=resume_here if self.host is None else None,
+                resume=resume_here if mine is None else None,
                 tie_shuffle=True,
                 heard=heard,
             )
+            refuse_idle(mine, result.outcome, result.struck, heard)
             is_stopped = result.verdict is Verdict.DETECTED
             noticed_s = left_work_s(run_dir, RUN_START_EPOCH_NS) if is_stopped else None
             mcap = (run_dir / MCAP_NAME).read_bytes() if heard.log is not None else None
@@ -244,7 +247,7 @@ class PrintSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
 
     def to_dict(self) -> dict[str, Any]:
         """See `Subject.to_dict`."""
-        return msgspec.to_builtins(self)
+        return plain_of(self)
 
     def job_bytes(self) -> bytes | None:
         """The job file whole."""
@@ -312,6 +315,28 @@ def with_host(subject: Subject, host: str | None) -> Subject:
     return hosted
 
 
+def plain_of(subject: Any) -> dict[str, Any]:
+    """A subject as plain data; without the word for a host where it is moonkiln's, as runs were kept before there was
+    another.
+    """
+    data: dict[str, Any] = msgspec.to_builtins(subject)
+    if data["host"] is None:
+        del data["host"]
+    return data
+
+
+def refuse_idle(host: UserHost | None, outcome: Any, struck: Sequence[Any], heard: RunDigest) -> None:
+    """Raises HostContractError for a user's host that has ended without an outcome, and of which no device ever heard
+    though nothing had gone wrong: a command with a typo must not pass for one that stopped.
+    """
+    if host is None or outcome is not None or struck or heard.heard_host:
+        return
+    how = "" if host.ended is None else f"; {host.ended()}"
+    raise HostContractError(
+        f"the host {host.name} left no outcome, and not one byte of it came to a device: nothing was tested{how}"
+    )
+
+
 def host_of(subject: Subject) -> UserHost | None:
     """The user's host that a subject runs; None: it runs moonkiln's.
 
@@ -321,6 +346,8 @@ def host_of(subject: Subject) -> UserHost | None:
     given = getattr(subject, "host", None)
     if given is None:
         return None
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)  # as `python -m` does: our own command is not begun in the user's folder
     try:
         host = user_host(given, Path.cwd(), subject.LEAVES)  # type: ignore[attr-defined]
     except HostContractError as error:

@@ -9,11 +9,11 @@ that the outcome names.
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import inspect
 import re
 import shlex
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ OUTCOME_NAME = "outcome.json"
 LOG_NAME = "host.log"
 PLACES = ("{job}", "{machine}", "{run_dir}")
 END_S = 10.0  # how long a command that was told to end may take
-_ENTRY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_ENTRY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
 class HostContractError(Exception):
@@ -108,7 +108,12 @@ def _held(host: Callable[..., Any], name: str, kind: Kind) -> Host:
                 f"the host {name} must be `async def host(job, machine_toml, run_dir)`: what it gave back when it was "
                 f"called, {type(answer).__name__}, cannot be awaited"
             )
-        returned = await answer
+        try:
+            returned = await answer
+        except SystemExit as error:  # it would end us, and nobody would be judged
+            raise HostContractError(
+                f"the host {name} ended its process ({error.code!r}): it must return, or raise what went wrong"
+            ) from error
         if returned is not None and not isinstance(returned, kind):
             raise HostContractError(
                 f"the host {name} returned {type(returned).__name__}: it must be its {kind.__name__}, or None where "
@@ -145,12 +150,12 @@ def _refuse_two_words(left: Left, said: Left, name: str) -> None:
 
 def _imported(entry: str) -> Callable[..., Any]:
     module, _, name = entry.partition(":")
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)  # a command of ours is not begun there, as `python -m` is
     try:
-        found = getattr(importlib.import_module(module), name)
+        found = functools.reduce(getattr, name.split("."), importlib.import_module(module))
     except (ImportError, AttributeError) as error:
         raise HostContractError(f"the host {entry} cannot be imported: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever its module does when it is loaded
+        raise HostContractError(f"the host {entry} cannot be imported: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise HostContractError(f"the host {entry} is {type(found).__name__}, which cannot be called")
     return found
