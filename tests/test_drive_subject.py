@@ -12,6 +12,7 @@ import pytest
 from test_hil_commands import moonkiln
 
 from control.host import Route, ground_of, read_route
+from control.rover import drive_run
 from control.rover.drive.guard import Action, Decision
 from hil_sim.harness.campaign import judge_seed, prepare
 from hil_sim.harness.digest import RunDigest
@@ -53,6 +54,25 @@ def test_wheels_that_are_cut_off_end_the_drive_and_say_so(rover: DriveSubject) -
     assert found.verdict is Verdict.DETECTED and "wheel" in found.reasons[0], found.reasons
     assert [fault.kind for _, fault in found.struck] == ["disconnect"]
     assert found.struck[0][0] <= found.job_end_s == found.sim_s
+
+
+def test_a_gyro_that_drifts_on_slipping_wheels_does_not_lead_the_rover_astray(rover: DriveSubject) -> None:
+    """Seed 4677 of the campaign: the host said done 0.39 m from the goal, knowing its place to 1.4 m."""
+    drift = Fault("drift", "imu.gyro_z", at_s=8.92, for_s=11.92, args={"per_s": 0.02})
+    slip = Fault("wheel_slip", "wheels.fr", at_s=3.04, for_s=8.57, args={"fraction": 0.151})
+    found = run(rover, drift, slip, seed=4677)
+    assert found.verdict is Verdict.EXACT, found.reasons
+
+
+def test_who_does_not_know_where_it_is_has_not_reached_the_goal(
+    rover: DriveSubject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = run(rover)
+    monkeypatch.setattr(drive_run, "ARRIVED_SIGMA_M", 0.001)
+    found = run(rover)
+    assert found.verdict is Verdict.DETECTED, found.reasons
+    assert "at the end of the way the position is known to 0.0" in found.reasons[0]
+    assert known.sim_s + drive_run.TOLD_WITHIN_S <= found.sim_s < known.sim_s + 2 * drive_run.TOLD_WITHIN_S
 
 
 def test_a_scenarios_own_faults_come_first(rover: DriveSubject) -> None:

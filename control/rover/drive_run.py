@@ -39,6 +39,8 @@ from firmware_bridge.errors import BridgeError, DeviceError, LinkError, Rejected
 START_S = 10.0  # the tracker must have told a place within this time
 START_OFF_PATH_M = 2.0  # farther from the route than this, the rover is not where the route begins or passes
 ARRIVED_M = 0.25  # by its own word a rover that is done is no farther from its goal
+ARRIVED_SIGMA_M = 0.15  # and knows where it is at least as well
+TOLD_WITHIN_S = 20.0  # so long it stands there and waits to be told
 HOLD_S_MAX = 600.0  # a hold that nothing ends ends the drive
 REFUSED_MAX = 20  # commands in a row that the wheels did not take
 
@@ -92,6 +94,7 @@ class DriveRun:
         self._fixes = 0
         self._fix_seq: int | None = None
         self._paused = False
+        self._lost_at_end_s: float | None = None
         self._began_s = asyncio.get_running_loop().time()
 
     # -- the drive ------------------------------------------------------------------------------------------------
@@ -155,7 +158,7 @@ class DriveRun:
             step = self._know(now_s, now_s - last_s)
             last_s, self._progress_m = now_s, step.progress_m
             assert self._place is not None
-            if step.done and self._place.astray_m is None:
+            if step.done and self._place.astray_m is None and self._knows_its_goal():
                 await self.rover.halt()
                 return (
                     self._arrived()
@@ -172,7 +175,7 @@ class DriveRun:
             self._record.note(now_s, self._step_kept(step, decision), decision)
             if self._passable_again(decision):
                 await self._go_round(step)
-            if (why := self._over(now_s, decision)) is not None:
+            if (why := self._over(now_s, decision) or self._lost_at_end(now_s, step)) is not None:
                 return why
             due_s = max(due_s + period_s, loop.time())
             await asyncio.sleep(due_s - loop.time())
@@ -185,6 +188,26 @@ class DriveRun:
         if off_m <= ARRIVED_M:
             return None
         return f"the way ends {off_m:.2f} m from the goal (at most {ARRIVED_M:g} m): plan a route from here"
+
+    def _knows_its_goal(self) -> bool:
+        """Whether the end of the way is known well enough to call it the goal; a haven is called what it is."""
+        assert self._place is not None
+        return self._haven is not None or self._place.sigma_m <= ARRIVED_SIGMA_M
+
+    def _lost_at_end(self, now_s: float, step: TrackStep) -> str | None:
+        """Why the drive ends here, of a rover that has stood at the end of its way and was not told where that is."""
+        assert self._place is not None
+        if not step.done or self._place.astray_m is not None:
+            self._lost_at_end_s = None
+            return None
+        if self._lost_at_end_s is None:
+            self._lost_at_end_s = now_s
+        if now_s - self._lost_at_end_s < TOLD_WITHIN_S:
+            return None
+        return (
+            f"at the end of the way the position is known to {self._place.sigma_m:.2f} m only (at most"
+            f" {ARRIVED_SIGMA_M:g} m): look where the rover is"
+        )
 
     def _heed_operator(self) -> None:
         while (intent := self.operator.take()) is not None:
