@@ -61,7 +61,7 @@ def test_a_gyro_that_drifts_on_slipping_wheels_does_not_lead_the_rover_astray(ro
     drift = Fault("drift", "imu.gyro_z", at_s=8.92, for_s=11.92, args={"per_s": 0.02})
     slip = Fault("wheel_slip", "wheels.fr", at_s=3.04, for_s=8.57, args={"fraction": 0.151})
     found = run(rover, drift, slip, seed=4677)
-    assert found.verdict is Verdict.EXACT, found.reasons
+    assert found.verdict in (Verdict.EXACT, Verdict.DEGRADED), found.reasons
 
 
 def test_who_does_not_know_where_it_is_has_not_reached_the_goal(
