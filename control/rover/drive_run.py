@@ -39,8 +39,8 @@ from firmware_bridge.errors import BridgeError, DeviceError, LinkError, Rejected
 START_S = 10.0  # the tracker must have told a place within this time
 START_OFF_PATH_M = 2.0  # farther from the route than this, the rover is not where the route begins or passes
 ARRIVED_M = 0.25  # by its own word a rover that is done is no farther from its goal
-ARRIVED_SIGMA_M = 0.15  # and knows where it is at least as well
-TOLD_WITHIN_S = 20.0  # so long it stands there and waits to be told
+SURELY_M = 0.30  # two sigmas of its place lie within this of the goal, or nobody may call it reached
+TOLD_WITHIN_S = 20.0  # so long it stands at the end of its way and waits to be told where that is
 HOLD_S_MAX = 600.0  # a hold that nothing ends ends the drive
 REFUSED_MAX = 20  # commands in a row that the wheels did not take
 
@@ -94,7 +94,7 @@ class DriveRun:
         self._fixes = 0
         self._fix_seq: int | None = None
         self._paused = False
-        self._lost_at_end_s: float | None = None
+        self._lost_at_end_s = 0.0
         self._began_s = asyncio.get_running_loop().time()
 
     # -- the drive ------------------------------------------------------------------------------------------------
@@ -155,10 +155,11 @@ class DriveRun:
         while True:
             self._heed_operator()
             now_s = loop.time()
-            step = self._know(now_s, now_s - last_s)
+            dt_s = now_s - last_s
+            step = self._know(now_s, dt_s)
             last_s, self._progress_m = now_s, step.progress_m
             assert self._place is not None
-            if step.done and self._place.astray_m is None and self._knows_its_goal():
+            if step.done and self._place.astray_m is None and self._is_sure():
                 await self.rover.halt()
                 return (
                     self._arrived()
@@ -175,38 +176,44 @@ class DriveRun:
             self._record.note(now_s, self._step_kept(step, decision), decision)
             if self._passable_again(decision):
                 await self._go_round(step)
-            if (why := self._over(now_s, decision) or self._lost_at_end(now_s, step)) is not None:
+            if (why := self._over(now_s, decision) or self._lost_at_end(dt_s, step, decision)) is not None:
                 return why
             due_s = max(due_s + period_s, loop.time())
             await asyncio.sleep(due_s - loop.time())
 
-    def _arrived(self) -> str | None:
-        """None at the goal; else why the end of the way is not the goal: the rover came past it, or beside it."""
+    def _is_sure(self) -> bool:
+        """Whether it is known well enough where the way ends: surely at the goal, or plainly beside it. A haven is
+        called one anyhow.
+        """
+        assert self._place is not None
+        two_sigmas_m = 2 * self._place.sigma_m
+        return self._haven is not None or min(self._goal_m(), ARRIVED_M) + two_sigmas_m <= SURELY_M
+
+    def _goal_m(self) -> float:
+        """How far the goal is, by the rover's own word."""
         assert self._place is not None
         pose, (x_m, y_m) = self._place.pose, self.route.goal_m
-        off_m = math.hypot(pose.x_m - x_m, pose.y_m - y_m)
+        return math.hypot(pose.x_m - x_m, pose.y_m - y_m)
+
+    def _arrived(self) -> str | None:
+        """None at the goal; else why the end of the way is not the goal: the rover came past it, or beside it."""
+        off_m = self._goal_m()
         if off_m <= ARRIVED_M:
             return None
         return f"the way ends {off_m:.2f} m from the goal (at most {ARRIVED_M:g} m): plan a route from here"
 
-    def _knows_its_goal(self) -> bool:
-        """Whether the end of the way is known well enough to call it the goal; a haven is called what it is."""
+    def _lost_at_end(self, dt_s: float, step: TrackStep, decision: Decision) -> str | None:
+        """Why the drive ends here, of a rover that stood at the end of its way, free to go, and was not told where that
+        is; of all such times together, so that a place that flickers keeps it from nothing.
+        """
         assert self._place is not None
-        return self._haven is not None or self._place.sigma_m <= ARRIVED_SIGMA_M
-
-    def _lost_at_end(self, now_s: float, step: TrackStep) -> str | None:
-        """Why the drive ends here, of a rover that has stood at the end of its way and was not told where that is."""
-        assert self._place is not None
-        if not step.done or self._place.astray_m is not None:
-            self._lost_at_end_s = None
-            return None
-        if self._lost_at_end_s is None:
-            self._lost_at_end_s = now_s
-        if now_s - self._lost_at_end_s < TOLD_WITHIN_S:
+        if step.done and self._place.astray_m is None and decision.may_move and not self._paused:
+            self._lost_at_end_s += dt_s
+        if self._lost_at_end_s < TOLD_WITHIN_S:
             return None
         return (
-            f"at the end of the way the position is known to {self._place.sigma_m:.2f} m only (at most"
-            f" {ARRIVED_SIGMA_M:g} m): look where the rover is"
+            f"at the end of the way the goal is {self._goal_m():.2f} m away, give or take"
+            f" {2 * self._place.sigma_m:.2f} m: not surely within {SURELY_M:g} m; look where the rover is"
         )
 
     def _heed_operator(self) -> None:
@@ -359,6 +366,7 @@ class DriveRun:
             return False
         before, gone_m = self._track, self._progress_m or 0.0
         assert before is not None
+        self._lost_at_end_s = 0.0
         track = self._track = Tracker(way.waypoints_m, way.speed_m_s, self.geometry)
         track.observer.slip, track.observer.drift = before.observer.slip, before.observer.drift
         # what was to be waited for is waited for at the same share of what is left

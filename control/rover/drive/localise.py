@@ -18,7 +18,6 @@ import numpy as np
 from control.rover.drive.kinematics import Floats, KinematicsError, Pose2D, Twist2D, wrapped
 
 REACH_M, REACH_SHARE = 0.3, 1.5  # a rover may truly be so far from its filter: this, and of what its wheels have rolled
-HEADING_REACH_RAD = 0.5  # a gyro may truly have gone astray by so much before there is a doubt
 STRETCH_SIGMAS, STRETCH_CHANGE = 3.0, 0.05  # of slip and drift from one stretch to the next
 CHI2_999 = {1: 10.83, 2: 13.82, 3: 16.27}
 """99.9 % of a chi-square distribution by degrees of freedom."""
@@ -263,8 +262,7 @@ class Localiser:
             self.counters.gated += 1
             self._gated_in_a_row += place
             if place and self._gated_in_a_row >= self.settings.doubt_after:
-                turned_rad = abs(float(wrong[HEADING])) if len(wrong) > HEADING else 0.0
-                self._doubt(float(np.abs(wrong[: min(2, len(wrong))]).max()), turned_rad)
+                self._doubt(float(np.abs(wrong[: min(2, len(wrong))]).max()))
             return False
         gain = (weight @ told).T
         self._x = self._x + gain @ wrong
@@ -278,10 +276,8 @@ class Localiser:
             self._gated_in_a_row, self._rolled_m, self.astray_m = 0, 0.0, None
         return True
 
-    def _doubt(self, off_m: float, turned_rad: float) -> None:
-        """All that came for a while was left out: believe oneself less, by as much as they are off, if that can be. A
-        heading that is a little off may be the gyro's fault, and its bias another; one that is far off is not believed.
-        """
+    def _doubt(self, off_m: float) -> None:
+        """All that came for a while was left out: believe oneself less, by as much as they are off, if that can be."""
         if off_m > REACH_M + REACH_SHARE * self._rolled_m + 3.0 * self.sigma_m:
             self.astray_m = off_m
             return
@@ -290,7 +286,4 @@ class Localiser:
         self._p[X, X] += off_m**2
         self._p[Y, Y] += off_m**2
         self._p[HEADING, HEADING] += self.settings.heading0_rad**2
-        if turned_rad <= HEADING_REACH_RAD:
-            self._p[HEADING, HEADING] += turned_rad**2
-            self._p[BIAS, BIAS] += self.settings.bias0_rad_s**2
         self._p[SLIP, SLIP] += self.settings.slip0**2
