@@ -25,6 +25,7 @@ def timeless(rows: Sequence[Row]) -> list[Row]:
     return [msgspec.structs.replace(row, wall_s=0.0) for row in rows]
 
 
+@pytest.mark.real_time
 def test_a_campaign_on_a_cluster_that_loses_a_worker_gives_the_rows_of_one_process(tmp_path: Path) -> None:
     pytest.importorskip("distributed", reason="no Dask here: pip install 'moonkiln[cluster]'")
     from dask_cluster import dask_cluster
@@ -39,6 +40,7 @@ def test_a_campaign_on_a_cluster_that_loses_a_worker_gives_the_rows_of_one_proce
     assert timeless(far.rows) == timeless(run_campaign(SHORT, load_generator(), range(120)).rows)
 
 
+@pytest.mark.real_time
 @pytest.mark.timeout(300)  # a whole print, and its kernels are compiled the first time
 def test_a_cluster_is_sent_the_job_of_a_print(tmp_path: Path) -> None:
     pytest.importorskip("distributed", reason="no Dask here: pip install 'moonkiln[cluster]'")

@@ -22,6 +22,8 @@ from peer_tools import (
     run_peer,
 )
 
+pytestmark = pytest.mark.real_time
+
 pytest.importorskip("termios", reason="ptys need a Unix")
 
 TESTS = Path(__file__).resolve().parent
@@ -156,8 +158,6 @@ def test_minimalmodbus_on_both_serial_buses(bench: Bench) -> None:
 PYMODBUSTCP = """
 import json, sys
 from pyModbusTCP.client import ModbusClient
-
-pytestmark = pytest.mark.real_time
 
 def client():
     return ModbusClient(host="127.0.0.1", port=int(sys.argv[1]), unit_id=1, timeout=5.0, auto_open=True)

@@ -18,6 +18,8 @@ from control.cli import cli
 from control.config import MACHINES, load_machine
 from hil_sim.harness.trace import read_truth
 
+pytestmark = pytest.mark.real_time
+
 HERE = Path(__file__).resolve().parent
 WAIT_S = 120
 MBPOLL = ["mbpoll", "-a", "1", "-0", "-c", "1", "-t", "4:hex", "-1"]
@@ -28,8 +30,6 @@ MODBUS_MASTERS = """
 import json, sys, time
 import minimalmodbus
 from pyModbusTCP.client import ModbusClient
-
-pytestmark = pytest.mark.real_time
 
 bus0, port = sys.argv[1], int(sys.argv[2])
 heater = minimalmodbus.Instrument(bus0, 1)

@@ -12,6 +12,8 @@ from control.errors import MoonkilnError, UsageError
 from control.shards import LostItemError, ShardError, run_items
 from hil_sim.harness.cluster import in_batches
 
+pytestmark = pytest.mark.real_time  # a scheduler and its workers are timed by their own heartbeats
+
 HERE = Path(__file__).parent
 
 DASK_ONLY = pytest.importorskip("distributed", reason="no Dask here: pip install 'moonkiln[cluster]'")
