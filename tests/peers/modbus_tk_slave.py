@@ -7,6 +7,7 @@ its standard input and prints its holding registers.
 from __future__ import annotations
 
 import json
+import socket
 import struct
 import sys
 import time
@@ -24,6 +25,10 @@ def pause(words: tuple) -> None:
     _slave, request = words
     if struct.unpack_from(">H", request, 1)[0] == SLOW:
         time.sleep(PAUSE_S)
+
+
+def is_listening(sock: socket.socket | None) -> bool:
+    return sock is not None and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) != 0
 
 
 def main(kind: str, *line: str) -> None:
@@ -47,7 +52,7 @@ def main(kind: str, *line: str) -> None:
     server.start()
     port = 0
     if kind == "tcp":
-        while not getattr(server, "_sock", None):
+        while not is_listening(getattr(server, "_sock", None)):  # its thread makes, binds and opens it one by one
             time.sleep(0.01)
         port = server._sock.getsockname()[1]
     print(json.dumps({"port": port}), flush=True)
