@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hil_sim.harness.belief import left_work_s, outcome_signals, telemetry_signals
+from hil_sim.harness.belief import Told, left_work_s, outcome_signals, telemetry
 from hil_sim.harness.expectations import Always, AtEnd, Eventually, Expect
 from hil_sim.harness.parts import make_part
 from hil_sim.harness.runner import RunResult, run_scenario
@@ -59,7 +59,7 @@ def test_truth_and_belief_are_held_against_each_other(run: RunResult) -> None:
 
 
 def test_the_machines_states_and_progress_are_in_order(run: RunResult) -> None:
-    found = telemetry_signals(run.run_dir, epoch_ns(), NAMES)
+    found = telemetry(run.run_dir, epoch_ns(), NAMES).signals
     assert set(found) == set(NAMES)
     state = found["host.state"]
     assert state.words is not None
@@ -72,8 +72,15 @@ def test_the_machines_states_and_progress_are_in_order(run: RunResult) -> None:
     assert not len(found["host.no.such_c"].values)
 
 
+def test_a_field_that_a_told_topic_does_not_have_is_named(run: RunResult) -> None:
+    names = ["host.heater.bed_tmp_c", "host.heater.bed_temp_c", "host.no.such_c", "host.state", "host.doing"]
+    fieldless = telemetry(run.run_dir, epoch_ns(), names).fieldless
+    assert list(fieldless) == ["host.heater.bed_tmp_c"]
+    assert "did you mean 'bed_temp_c'?" in fieldless["host.heater.bed_tmp_c"]
+
+
 def test_a_print_leaves_work_when_its_last_state_of_rest_begins(run: RunResult) -> None:
-    state = telemetry_signals(run.run_dir, epoch_ns(), ["host.state"])["host.state"]
+    state = telemetry(run.run_dir, epoch_ns(), ["host.state"]).signals["host.state"]
     left_s = left_work_s(run.run_dir, epoch_ns())
     assert left_s is not None and 0.0 < left_s <= run.sim_s and state.value_at(left_s) == "safe"
     assert state.value_at(left_s - 0.01) not in ("safe", "fault")
@@ -94,7 +101,7 @@ def test_rest_that_work_follows_is_no_end_of_it(
 ) -> None:
     rows = [(float(t_s), state) for t_s, state in enumerate(states.split())]
     found = {"host.state": texts("host.state", rows)}
-    monkeypatch.setattr("hil_sim.harness.belief.telemetry_signals", lambda *words: found)
+    monkeypatch.setattr("hil_sim.harness.belief.telemetry", lambda *words: Told(found, {}))
     assert left_work_s(tmp_path, 0) == left_s
 
 
@@ -104,7 +111,7 @@ def test_a_record_that_is_cut_short_tells_what_it_told_up_to_there(run: RunResul
     counts = []
     for cut in [*range(0, len(whole), max(1, len(whole) // 60)), len(whole) - 1, len(whole)]:
         (tmp_path / "telemetry.mcap").write_bytes(whole[:cut])
-        found = telemetry_signals(tmp_path, epoch_ns(), ["host.heater.bed_temp_c"])
+        found = telemetry(tmp_path, epoch_ns(), ["host.heater.bed_temp_c"]).signals
         counts.append(len(found["host.heater.bed_temp_c"].values))
     assert counts[0] == 0 and counts == sorted(counts) and counts[-1] > 20
 
@@ -114,7 +121,7 @@ def test_a_record_with_a_damaged_middle_is_read_up_to_it(run: RunResult, tmp_pat
     for place in range(40, len(whole), max(1, len(whole) // 40)):
         damaged = bytes(whole[:place]) + bytes([whole[place] ^ 0xFF]) + bytes(whole[place + 1 :])
         (tmp_path / "telemetry.mcap").write_bytes(damaged)
-        telemetry_signals(tmp_path, epoch_ns(), ["host.heater.bed_temp_c", "host.state"])
+        telemetry(tmp_path, epoch_ns(), ["host.heater.bed_temp_c", "host.state"])
 
 
 def test_the_sessions_of_a_run_are_one_record(run: RunResult, tmp_path: Path) -> None:
@@ -122,12 +129,12 @@ def test_the_sessions_of_a_run_are_one_record(run: RunResult, tmp_path: Path) ->
     names = ["host.heater.bed_temp_c"]
     for name in ("telemetry.2.mcap", "telemetry.10.mcap", "telemetry.mcap", "telemetry.old.mcap"):
         (tmp_path / name).write_bytes(whole)
-    once = len(telemetry_signals(run.run_dir, epoch_ns(), names)[names[0]].values)
-    assert once > 0 and len(telemetry_signals(tmp_path, epoch_ns(), names)[names[0]].values) == 3 * once
+    once = len(telemetry(run.run_dir, epoch_ns(), names).signals[names[0]].values)
+    assert once > 0 and len(telemetry(tmp_path, epoch_ns(), names).signals[names[0]].values) == 3 * once
 
 
 def test_a_run_without_a_record_believed_nothing(tmp_path: Path) -> None:
-    assert telemetry_signals(tmp_path, 0, ["host.heater.bed_temp_c"]) == {}
+    assert telemetry(tmp_path, 0, ["host.heater.bed_temp_c"]).signals == {}
 
 
 def test_a_host_that_left_no_outcome_has_the_status_none() -> None:

@@ -200,6 +200,15 @@ def test_what_nobody_can_know_is_no_success() -> None:
     assert not fared(Eventually("host.reason == nothing"))[0]
 
 
+def test_a_field_that_the_host_never_tells_fails_what_the_rest_would_decide() -> None:
+    """The rest of it is true whatever the field says: nothing else would ever tell."""
+    one = Always("door.closed or not door.closed or host.heater.bed_tmp_c > 3 degC")
+    signals = {**SIGNALS, "host.heater.bed_tmp_c": steps("host.heater.bed_tmp_c", "degC", [])}
+    (held,) = judge_expectations(Expect(always=[one]), signals, 20.0)
+    (mistaken,) = judge_expectations(Expect(always=[one]), signals, 20.0, {"host.heater.bed_tmp_c": "there is none"})
+    assert held.held and not mistaken.held and mistaken.sentence == "there is none"
+
+
 def test_a_mistake_is_named_before_anything_runs() -> None:
     expect = Expect(
         always=[Always("plate.temp < 80 degC", until="beam.live or")],

@@ -10,6 +10,7 @@ import math
 import re
 import struct
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ from mcap.records import Channel, Message, Schema
 from mcap.stream_reader import StreamReader
 from mcap_protobuf.decoder import DecoderFactory
 
+from hil_sim.harness.expression_check import hint
 from hil_sim.harness.series import Series, steps, texts
 from hil_sim.harness.signals import COMMON, TEXT_FIELDS, unit_of_field
 
@@ -62,27 +64,52 @@ def outcome_signals(outcome: Ended | None, verdict: str, ended_s: float, end_s: 
     return found
 
 
-def telemetry_signals(run_dir: Path, start_ns: int, wanted: Iterable[str]) -> dict[str, Series]:
-    """Of `wanted`, the signals that the telemetry in `run_dir` holds; `start_ns` is the log time of loop time 0."""
+@dataclass(frozen=True)
+class Told:
+    """What a host's telemetry says. signals: by name, empty where nothing was said. fieldless: sentences, by name, for
+    signals whose topic was told without a field of that name: no run of this host can ever tell them."""
+
+    signals: dict[str, Series]
+    fieldless: dict[str, str]
+
+
+def telemetry(run_dir: Path, start_ns: int, wanted: Iterable[str]) -> Told:
+    """Of `wanted`, what the telemetry in `run_dir` holds; `start_ns` is the log time of loop time 0."""
     names = {name for name in wanted if _is_telemetry(name)}
     sessions = _sessions(run_dir)
     if not names or not sessions:
-        return {}
+        return Told({}, {})
     rows: dict[str, list[tuple[float, Any]]] = {name: [] for name in names}
+    fields: dict[str, dict[str, None]] = {}  # of every topic that was told, in their order
     rows.update({"host.state": [(0.0, "fault")]} if "host.state" in names else {})  # a machine boots in FAULT
     for path in sessions:
+        seen: set[str] = set()  # a session may tell other fields than the one before
         for topic, time_ns, message in _messages(path, _topics(names)):
+            if topic not in seen:
+                seen.add(topic)
+                fields.setdefault(topic, {}).update((field.name, None) for field in message.DESCRIPTOR.fields)
             for name, value in _said(topic, message, names):
                 if len(rows[name]) < ROWS_MAX:
                     rows[name].append(((time_ns - start_ns) * 1e-9, value))
-    return {name: _series(name, kept) for name, kept in rows.items()}
+    return Told({name: _series(name, kept) for name, kept in rows.items()}, _fieldless(names, fields))
+
+
+def _fieldless(names: Iterable[str], fields: dict[str, dict[str, None]]) -> dict[str, str]:
+    """Sentences for the names whose field is in none of their topics, although one of these was told."""
+    found = {}
+    for name in names:
+        told = [(field, fields[topic]) for topic, field in _places(name) if topic in fields]
+        if told and not any(field in known for field, known in told):
+            field, known = told[0]
+            found[name] = f"there is no signal {name!r}: the host tells no {field!r} there{hint(field, known)}"
+    return found
 
 
 def left_work_s(run_dir: Path, start_ns: int) -> float | None:
     """Loop time from which on the machine of a print was in FAULT or SAFE to the end, as its own telemetry says; None:
     it never was in anything else, or nothing is recorded. start_ns: as above.
     """
-    series = telemetry_signals(run_dir, start_ns, ["host.state"]).get("host.state")
+    series = telemetry(run_dir, start_ns, ["host.state"]).signals.get("host.state")
     if series is None or series.words is None:
         return None
     found: float | None = None

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from control.clock import run_start_ns
 from control.host import DriveOutcome, GroundMap, Route, drive_host, ground_of, read_route, rover_file, rover_name
-from hil_sim.harness.belief import outcome_signals, telemetry_signals
+from hil_sim.harness.belief import outcome_signals, telemetry
 from hil_sim.harness.digest import Chunk, Digest, RunDigest
 from hil_sim.harness.drive_oracle import DriveJudgement, Track, judge_drive
 from hil_sim.harness.expectations import Expect, Expectation, FaredRun, judge_expectations, signals_of
@@ -222,12 +222,13 @@ async def simulate_drive(
     if hung is not None:
         judgement = replace(judgement, reasons=(hung, *judgement.reasons))
     write_track(truth, run_dir, judgement)
+    told = telemetry(run_dir, start_ns, signals_of(scenario.expect))
     signals = {
         **rover_signals(truth),
-        **telemetry_signals(run_dir, start_ns, signals_of(scenario.expect)),
+        **told.signals,
         **outcome_signals(outcome, judgement.verdict.value, ended_s, truth.end_s),
     }
-    fared = judge_expectations(scenario.expect, signals, truth.end_s)
+    fared = judge_expectations(scenario.expect, signals, truth.end_s, told.fieldless)
     strikes = world.faults.strikes
     t = truth.track
     rows = np.column_stack((t.t_s, t.x_m, t.y_m, t.z_m, t.roll_rad, t.pitch_rad, t.yaw_rad, t.slip, t.power_w))

@@ -118,18 +118,25 @@ def check_expectations(expect: Expect, *, is_rover: bool | None = None) -> list[
 
 def signals_of(expect: Expect) -> set[str]:
     """The names of every signal that expectations speak of (and of words, which are none)."""
-    sources = [s for one in expect.each() for s in (one.that, getattr(one, "after", None), getattr(one, "until", None))]
+    return {name for one in expect.each() for name in _names_of(one)}
+
+
+def _names_of(one: Always | Eventually | AtEnd) -> set[str]:
+    sources = (one.that, getattr(one, "after", None), getattr(one, "until", None))
     return {name for source in sources if source is not None for name in names_in(parse(source))}
 
 
-def judge_expectations(expect: Expect, signals: Mapping[str, Series], end_s: float) -> list[Expectation]:
+def judge_expectations(
+    expect: Expect, signals: Mapping[str, Series], end_s: float, fieldless: Mapping[str, str] | None = None
+) -> list[Expectation]:
     """Hold every expectation against a run that lasted from 0 to `end_s`.
 
-    Raises ExpectationError: an expectation that `check_expectations` would have refused.
+    fieldless: sentences for signals that no run can ever have: an expectation that speaks of one does not hold, however
+    the rest of it may be decided. Raises ExpectationError: an expectation that `check_expectations` would have refused.
     """
     if sentences := check_expectations(expect):
         raise ExpectationError(" ".join(sentences))
-    return [_judge(one, signals, end_s) for one in expect.each()]
+    return [_judge(one, signals, end_s, fieldless or {}) for one in expect.each()]
 
 
 def judge_strikes(schedule: FaultSchedule, struck: Iterable[tuple[float, Fault]]) -> list[Expectation]:
@@ -178,7 +185,9 @@ class FaredRun:
         return [str(e) for e in self.expectations if not e.held]
 
 
-def _judge(one: Always | Eventually | AtEnd, signals: Mapping[str, Series], end_s: float) -> Expectation:
+def _judge(
+    one: Always | Eventually | AtEnd, signals: Mapping[str, Series], end_s: float, fieldless: Mapping[str, str]
+) -> Expectation:
     kind = _kind(one)
     node = _understood(one.that)
     here = _with_unknown(node, signals)
@@ -186,6 +195,8 @@ def _judge(one: Always | Eventually | AtEnd, signals: Mapping[str, Series], end_
     def fared(held: bool, at_s: float | None, sentence: str) -> Expectation:
         return Expectation(kind, one.that, held, at_s, f"{sentence} ({one.why})" if one.why and not held else sentence)
 
+    if mistaken := sorted(fieldless[name] for name in _names_of(one) if name in fieldless):
+        return fared(False, None, "; ".join(mistaken))
     if isinstance(one, AtEnd):
         truth = truth_of(node, here, end_s, end_s)
         if truth.true_at[-1]:

@@ -15,7 +15,7 @@ import msgspec
 
 from control.clock import run_start_ns
 from control.host import Outcome, machine_file, machine_name, print_host
-from hil_sim.harness.belief import outcome_signals, telemetry_signals
+from hil_sim.harness.belief import outcome_signals, telemetry
 from hil_sim.harness.digest import Chunk, Digest, RunDigest
 from hil_sim.harness.expectations import Expectation, FaredRun, judge_expectations, signals_of
 from hil_sim.harness.host_process import Host, HostStory, is_struck, resume_here, run_hosts, simulated
@@ -194,12 +194,13 @@ async def simulate(
         verdict = judgement.verdict if judgement.verdict is Verdict.UNSAFE else Verdict.HANG
         judgement = replace(judgement, verdict=verdict, reasons=(hung, *judgement.reasons))
     wanted, end_s = signals_of(scenario.expect), record.end.end_s
+    told = telemetry(run_dir, start_ns, wanted)
     signals = {
         **printer_signals(world, end_s, wanted),
-        **telemetry_signals(run_dir, start_ns, wanted),
+        **told.signals,
         **outcome_signals(outcome, judgement.verdict.value, ended_s, end_s),
     }
-    fared = judge_expectations(scenario.expect, signals, end_s)
+    fared = judge_expectations(scenario.expect, signals, end_s, told.fieldless)
     writes = {point: count for point in HOST_POINTS if (count := world.faults.events_of(point))}
     digest = heard.close(
         msgspec.structs.replace(record, faults=[]), record.faults, outcome, hidden=(str(run_dir), str(job_path))
