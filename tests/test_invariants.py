@@ -11,8 +11,8 @@ import pytest
 from hil_sim.harness.invariants import RULES, Watched, breaches
 from hil_sim.harness.outline import Outline, outside
 from hil_sim.harness.powder import fill_under
-from hil_sim.world.histories import Histories
-from hil_sim.world.plant.gantry import Gantry, Move
+from hil_sim.world.histories import Histories, positions_at, ranges_over
+from hil_sim.world.plant.gantry import Gantry, Move, Run
 from hil_sim.world.plant.linear_axis import LinearAxis, Phase
 from hil_sim.world.plant.optics import NO_BLOCK
 from hil_sim.world.plant.recoater import Laid
@@ -145,6 +145,32 @@ def test_a_blade_in_the_beam_is_seen() -> None:
     assert rules(w) == []
 
 
+def sweeps(t_s: float, *to_mm: float) -> Histories:
+    """A blade that rests at 0 mm until it goes from place to place at `t_s`, 400 mm/s fast, without a rest between."""
+    w = watch()
+    axis = LinearAxis("blade", travel_mm=(-2.0, 325.0))
+    w.histories.follow(axis)
+    for target_mm in to_mm:
+        t_s = axis.move(t_s, target_mm, 400.0, 4000.0, 4000.0)
+    w.histories.close(100.0)
+    return w.histories
+
+
+@pytest.mark.parametrize("to_mm", [(200.0,), (200.0, 0.0), (45.0, 0.0)], ids=["stays beyond", "comes back", "touches"])
+def test_a_blade_that_comes_into_the_beam_after_it_went_on_is_seen(to_mm: tuple[float, ...]) -> None:
+    """Neither when the light goes on nor when it goes out is the blade anywhere near."""
+    at_20 = row(5.0, 6.5, (19.0, 11.0), (21.0, 11.0))
+    assert rules(watch(at_20, histories=sweeps(5.1, *to_mm))) == ["blade"]
+    for when_s in (1.0, 7.0):
+        if to_mm[-1] == 0.0:
+            assert rules(watch(at_20, histories=sweeps(when_s, *to_mm))) == [], "it was back, or came later"
+
+
+def test_a_blade_that_turns_before_the_beam_is_not_in_it() -> None:
+    at_20 = row(5.0, 6.5, (19.0, 11.0), (21.0, 11.0))
+    assert rules(watch(at_20, histories=sweeps(5.1, 41.0, 0.0))) == [], "2.5 mm and a half before x = 19"
+
+
 def gantry_at(x_mm: float, t_s: float) -> Histories:
     """A gantry that goes 20 mm along x from `x_mm` at `t_s`."""
     w = watch()
@@ -168,6 +194,33 @@ def test_a_blade_that_passes_through_while_the_gantry_moves_is_seen() -> None:
     meets = gantry_at(100.0, 5.0)
     meets.phases["blade"] = [Phase(0.0, 25.0, 0.0, 0.0), Phase(5.0, 25.0, 500.0, 0.0)]
     assert rules(watch(histories=meets)) == ["collision"]
+
+
+def test_a_blade_that_strokes_and_is_back_while_the_gantry_moves_is_seen() -> None:
+    """The move takes 0.5 s, and so long does the blade of 10 m/s2 to come out to 200 mm and go home again."""
+    for stroke_s, broken in ((5.02, ["collision"]), (1.0, []), (5.6, [])):
+        meets = gantry_at(50.0, 5.0)
+        (run,) = (entry for entry in meets.motion if isinstance(entry, Run))
+        assert 5.4 < run.t1_s < 5.55
+        turn_s = stroke_s + 0.2  # one parabola: 200 mm out in 0.2 s, and 0.2 s back
+        meets.phases["blade"] = [
+            Phase(0.0, 0.0, 0.0, 0.0), Phase(stroke_s, 0.0, 2000.0, -10000.0), Phase(turn_s + 0.2, 0.0, 0.0, 0.0),
+        ]  # fmt: skip
+        assert rules(watch(histories=meets)) == broken, stroke_s
+
+
+def test_the_range_of_an_axis_is_that_of_a_thousand_looks() -> None:
+    axis, histories = LinearAxis("blade", travel_mm=(-2.0, 325.0)), Histories()
+    histories.follow(axis)
+    for t_s, target_mm in ((1.0, 300.0), (2.0, 40.0), (2.9, 200.0), (6.0, 0.0)):
+        axis.move(t_s, target_mm, 250.0, 500.0, 900.0)
+    histories.close(20.0)
+    phases = histories.phases["blade"]
+    spans = np.sort(np.random.default_rng(0).uniform(0.0, 10.0, (300, 2)), axis=1)
+    low_mm, high_mm = ranges_over(phases, spans[:, 0], spans[:, 1])
+    for (from_s, to_s), low, high in zip(spans, low_mm, high_mm, strict=True):
+        looks_mm = positions_at(phases, np.linspace(from_s, to_s, 1000))
+        assert low - 1e-9 <= looks_mm.min() < low + 0.5 and high - 0.5 < looks_mm.max() <= high + 1e-9
 
 
 def test_an_axis_that_runs_into_its_end_is_seen() -> None:

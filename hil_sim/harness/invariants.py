@@ -165,15 +165,15 @@ def beam_after_the_host(w: Lit) -> Iterable[Breach]:
 
 
 def beam_on_blade(w: Watched) -> Iterable[Breach]:
-    """A beam that hits the recoater's blade."""
+    """A beam that hits the recoater's blade: their ways within a row of exposure meet, whoever came first."""
     emits = np.flatnonzero(_emits(w.rows))
     if not len(emits):
         return
     rows = w.rows[emits]
-    blade_mm = w.histories.blade_mm(rows[:, 0]) + w.blade_zero_mm
+    blade_low, blade_high = (mm + w.blade_zero_mm for mm in w.histories.blade_range_mm(rows[:, 0], rows[:, 1]))
     reach_mm = BLADE_REACH_MM + SPOT_SHARE * w.spot_mm
-    near = (blade_mm > np.minimum(rows[:, 2], rows[:, 4]) - reach_mm) & (
-        blade_mm < np.maximum(rows[:, 2], rows[:, 4]) + reach_mm
+    near = (blade_high > np.minimum(rows[:, 2], rows[:, 4]) - reach_mm) & (
+        blade_low < np.maximum(rows[:, 2], rows[:, 4]) + reach_mm
     )
     hit = np.zeros(len(w.rows), bool)
     hit[emits[near]] = True
@@ -181,22 +181,22 @@ def beam_on_blade(w: Watched) -> Iterable[Breach]:
 
 
 def gantry_meets_blade(w: Watched) -> Iterable[Breach]:
-    """The gantry moving across a blade that is over the bed. The blade may pass under a carriage that stands."""
+    """The gantry moving across a blade that is over the bed: their ways within a move meet, whoever came first. The
+    blade may pass under a carriage that stands."""
     runs = [entry for entry in w.histories.motion if isinstance(entry, Run) and entry.duration_s > 0.0]
     if not runs:
         return
     t0 = np.array([run.t0_s for run in runs])
     t1 = np.array([run.t1_s for run in runs])
     low, high = np.sort(np.array([[run.start_mm[0], run.end_mm[0]] for run in runs]), axis=1).T
-    begins, ends = (w.histories.blade_mm(t) + w.blade_zero_mm for t in (t0, t1))
-    over = np.maximum(begins, ends) > 0.0
+    blade_low, blade_high = (mm + w.blade_zero_mm for mm in w.histories.blade_range_mm(t0, t1))
     reach = w.safety.head_half_width_mm
-    meets = over & (np.maximum(begins, ends) > low - reach) & (np.minimum(begins, ends) < high + reach)
+    meets = (blade_high > np.maximum(low - reach, 0.0)) & (blade_low < high + reach)
     for n in np.flatnonzero(meets)[:1]:
         yield Breach(
             float(t0[n]), float(t1[n]), "collision",
-            f"the gantry moved at {t0[n]:.2f} s over x {low[n]:.0f} to {high[n]:.0f} mm, and the blade stood at"
-            f" {begins[n]:.0f} mm",
+            f"the gantry moved at {t0[n]:.2f} s over x {low[n]:.0f} to {high[n]:.0f} mm, and the blade was"
+            f" at {blade_low[n]:.0f} to {blade_high[n]:.0f} mm",
         )  # fmt: skip
 
 

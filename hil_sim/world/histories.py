@@ -98,9 +98,11 @@ class Histories:
         """Every row of exposure, (n, 9) f8 in time order: t0_s, t1_s, x0, y0, x1, y1 (mm), p0_w, p1_w, block."""
         return np.concatenate(self.exposures) if self.exposures else np.empty((0, 9))
 
-    def blade_mm(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Where the blade's axis stood at each time, mm."""
-        return positions_at(self.phases["blade"], times_s)
+    def blade_range_mm(
+        self, from_s: NDArray[np.float64], to_s: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The least and the greatest position of the blade's axis within each interval from..to, mm."""
+        return ranges_over(self.phases["blade"], from_s, to_s)
 
     def plane_drop_mm(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
         """How deep the plate truly was below the first plane at each time, mm: the piston less what it slipped."""
@@ -115,10 +117,41 @@ class Histories:
 
 def positions_at(phases: Sequence[Phase], times_s: NDArray[np.float64]) -> NDArray[np.float64]:
     """Where an axis stood at each time, by the phases that it did, mm; before the first one: where that begins."""
-    t, p, v, a = (
-        np.array([getattr(phase, field) for phase in phases])
-        for field in ("t_s", "position_mm", "velocity_mm_s", "acceleration_mm_s2")
-    )
+    t, p, v, a = _columns(phases)
     n = np.maximum(np.searchsorted(t, times_s, side="right") - 1, 0)
     span_s = np.maximum(times_s - t[n], 0.0)
     return np.asarray(p[n] + span_s * (v[n] + 0.5 * a[n] * span_s), np.float64)
+
+
+def ranges_over(
+    phases: Sequence[Phase], from_s: NDArray[np.float64], to_s: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The least and the greatest position of an axis within each interval from..to, mm; nothing is sampled."""
+    t, p, v, a = _columns(phases)
+    first = np.maximum(np.searchsorted(t, from_s, side="right") - 1, 0)
+    last = np.searchsorted(t, to_s, side="left") - 1
+    low_mm, high_mm = p[first], p[first]
+    # An axis mostly rests: only the intervals in which it moves are looked into.
+    moves = np.flatnonzero((last > first) | (v[first] != 0.0) | (a[first] != 0.0))
+    if not len(moves):
+        return low_mm, high_mm
+    from_s, to_s = from_s[moves], to_s[moves]
+    ends_mm = np.array([positions_at(phases, from_s), positions_at(phases, to_s)])
+    low_mm[moves], high_mm[moves] = ends_mm.min(axis=0), ends_mm.max(axis=0)
+    # Within an interval a piece of constant acceleration is extreme where it ends, or where its speed passes zero.
+    turn_s = t - np.divide(v, a, out=np.zeros_like(v), where=a != 0.0)
+    knots_s = np.sort(np.concatenate([t, turn_s[(turn_s > t) & (turn_s < np.append(t[1:], np.inf))]]))
+    begin, end = np.searchsorted(knots_s, from_s, side="right"), np.searchsorted(knots_s, to_s, side="left")
+    has = end > begin
+    if has.any():
+        moves, pairs = moves[has], np.column_stack([begin[has], end[has]]).ravel()
+        knots_mm = np.append(positions_at(phases, knots_s), 0.0)  # reduceat wants an entry where the last slice ends
+        low_mm[moves] = np.minimum(low_mm[moves], np.minimum.reduceat(knots_mm, pairs)[::2])
+        high_mm[moves] = np.maximum(high_mm[moves], np.maximum.reduceat(knots_mm, pairs)[::2])
+    return low_mm, high_mm
+
+
+def _columns(phases: Sequence[Phase]) -> tuple[NDArray[np.float64], ...]:
+    """Times, positions, velocities and accelerations."""
+    fields = ("t_s", "position_mm", "velocity_mm_s", "acceleration_mm_s2")
+    return tuple(np.array([getattr(phase, field) for phase in phases], np.float64) for field in fields)
