@@ -11,14 +11,15 @@ from crash_helpers import NEVER, blindfold, crash, run_faulty, small_job
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from control.clock import run_start_ns
 from control.files import FileError, FolderBusy, sole_use, working_with, write_atomically
 from control.host import Outcome, Status, print_host, read_outcome
 from control.journal import Declaration, Journal
 from hil_sim.harness.host_files import FaultyFiles
-from hil_sim.harness.host_process import resume_here
+from hil_sim.harness.host_process import HostStory, resume_here, run_hosts
 from hil_sim.harness.oracle import Verdict
 from hil_sim.virtual_process import VirtualProcess
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_time import RUN_START_EPOCH_NS, VirtualLoop, run_virtual
 from hil_sim.world.build import build_world
 from hil_sim.world.faults import Fault, Faults, FaultSchedule
 from hil_sim.world.wiring import WorldError
@@ -137,6 +138,34 @@ def test_whole_files_are_whole_or_as_before(tmp_path: Path) -> None:
     assert run_virtual(lambda loop: main(loop, "slow_disk")) == b"after, and longer"
 
 
+def test_a_whole_file_on_a_slow_disk_holds_up_the_host_and_nobody_else(tmp_path: Path) -> None:
+    """Nobody writes it beside the loop: the host goes on when it is written, and the world meanwhile."""
+
+    async def main(loop: VirtualLoop) -> tuple[float, float]:
+        fault = Fault("slow_disk", "host.files", at_event=0, args={"delay_s": 0.7})
+        process = VirtualProcess(loop, "host")
+        disk = FaultyFiles(Faults(FaultSchedule((fault,))), process)
+
+        async def host() -> float:
+            with working_with(disk):
+                write_atomically(tmp_path / "first", b"slow")
+                await asyncio.sleep(0.0)
+                first_s = loop.time()
+                write_atomically(tmp_path / "second", b"as fast as ever")
+                await asyncio.sleep(0.0)
+                assert loop.time() == first_s
+                return first_s
+
+        async def world() -> float:
+            await asyncio.sleep(0.1)
+            return loop.time()
+
+        beside = loop.create_task(world())
+        return await process.start(host(), "host"), await beside
+
+    assert run_virtual(main) == (pytest.approx(0.7), pytest.approx(0.1))
+
+
 @settings(max_examples=60)
 @given(cut=st.integers(0, 20_000), commits=st.integers(0, 30))
 def test_a_torn_write_is_as_if_it_had_never_been_begun(
@@ -249,6 +278,26 @@ def test_a_host_that_resumes_under_a_wrong_clock_completes_the_part(job: Path, t
     faults = window("clock_jump", "host", 1.0, 1e6), crash(25)
     ended = run_faulty(job, tmp_path, *faults)
     ended.assert_whole()
+
+
+def test_a_clock_that_jumps_shows_in_the_labels_of_its_window_alone(tmp_path: Path) -> None:
+    fault = Fault("clock_jump", "host", at_s=10.0, for_s=20.0, args={"to_s": 1000.0})
+
+    async def host(*_where: Path) -> list[int]:
+        """What a wall clock shows at 5, 15, 25 and 35 s."""
+        labels_ns = []
+        for _ in range(4):
+            await asyncio.sleep(5.0 if not labels_ns else 10.0)
+            labels_ns.append(run_start_ns() + round(asyncio.get_running_loop().time() * 1e9))
+        return labels_ns
+
+    async def main(loop: VirtualLoop) -> list[int] | None:
+        where = (tmp_path, tmp_path, tmp_path)
+        return await run_hosts(loop, Faults(FaultSchedule((fault,))), host, None, where, story=HostStory())
+
+    before_ns, jumped_ns, later_ns, after_ns = run_virtual(main) or []
+    assert (before_ns, after_ns) == (RUN_START_EPOCH_NS + 5 * 10**9, RUN_START_EPOCH_NS + 35 * 10**9)
+    assert (jumped_ns / 1e9, later_ns / 1e9) == (pytest.approx(1005.0, abs=0.02), pytest.approx(1015.0, abs=0.02))
 
 
 def test_a_world_without_a_simulated_host_refuses_faults_of_one() -> None:

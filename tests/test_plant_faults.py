@@ -425,3 +425,33 @@ def test_a_brownout_resets_what_hangs_on_the_feeder(kind: str) -> None:
         assert b"FIRMWARE_NAME" in b"".join(said)
 
     in_a_world(work, kind, "power.feeder")
+
+
+CRC_LINES = b"".join(
+    b"%s*%05d\n" % (line, binascii.crc_hqx(line, 0)) for line in (b"N1 M564 S0 H0", b"N2 G91", b"N3 G1 X100 F1200")
+)
+
+
+@pytest.mark.parametrize("kind", ["brownout", "outage"])
+@pytest.mark.parametrize(
+    ("machine", "lines"),
+    [("bench", b"G91\nG1 X100 F1200\n"), ("bench_grbl", b"$X\n$20=0\nG91\nG1 X100 F1200\n"), ("bench_rrf", CRC_LINES)],
+)
+def test_a_gantry_without_power_stands_where_it_was(machine: str, lines: bytes, kind: str) -> None:
+    async def work(world: World, loop: VirtualLoop) -> None:
+        def x_mm() -> float:
+            return world.gantry.position_at(loop.time())[0]
+
+        session = world.motion_board.attach(lambda data: None)
+        await until(loop, AT_S - 2.0)
+        session.received(lines)
+        await until(loop, AT_S - 0.2)
+        earlier_mm = x_mm()
+        await until(loop, AT_S - 0.1)
+        before_mm = x_mm()
+        assert before_mm - earlier_mm == pytest.approx(2.0), "it is to be on its way, with 20 mm/s"
+        for later_s in (0.001, 0.5, FOR_S - 0.5, FOR_S + 10.0):
+            await until(loop, AT_S + later_s)
+            assert x_mm() == pytest.approx(before_mm + 2.0), later_s
+
+    in_a_world(work, kind, "power.feeder", machine)
