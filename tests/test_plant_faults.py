@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import binascii
+import math
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from typing import Any
@@ -427,7 +428,7 @@ def test_a_brownout_resets_what_hangs_on_the_feeder(kind: str) -> None:
     in_a_world(work, kind, "power.feeder")
 
 
-CRC_LINES = b"".join(
+G1_CRC = b"".join(
     b"%s*%05d\n" % (line, binascii.crc_hqx(line, 0)) for line in (b"N1 M564 S0 H0", b"N2 G91", b"N3 G1 X100 F1200")
 )
 
@@ -435,23 +436,31 @@ CRC_LINES = b"".join(
 @pytest.mark.parametrize("kind", ["brownout", "outage"])
 @pytest.mark.parametrize(
     ("machine", "lines"),
-    [("bench", b"G91\nG1 X100 F1200\n"), ("bench_grbl", b"$X\n$20=0\nG91\nG1 X100 F1200\n"), ("bench_rrf", CRC_LINES)],
+    [
+        ("bench", b"G91\nG1 X100 F1200\n"),
+        ("bench_grbl", b"$X\n$20=0\nG91\nG1 X100 F1200\n"),
+        ("bench_rrf", G1_CRC),
+        ("bench", b"G28\n"),
+        ("bench_grbl", b"$H\n"),  # no move of its planner
+        ("bench_rrf", G28_CRC),
+    ],
+    ids=["marlin", "grbl", "rrf", "marlin homing", "grbl homing", "rrf homing"],
 )
 def test_a_gantry_without_power_stands_where_it_was(machine: str, lines: bytes, kind: str) -> None:
     async def work(world: World, loop: VirtualLoop) -> None:
-        def x_mm() -> float:
-            return world.gantry.position_at(loop.time())[0]
+        async def place_at(time_s: float) -> tuple[float, float, float]:
+            await until(loop, time_s)
+            return world.gantry.position_at(loop.time())
 
         session = world.motion_board.attach(lambda data: None)
-        await until(loop, AT_S - 2.0)
+        await until(loop, AT_S - 0.16)
         session.received(lines)
-        await until(loop, AT_S - 0.2)
-        earlier_mm = x_mm()
-        await until(loop, AT_S - 0.1)
-        before_mm = x_mm()
-        assert before_mm - earlier_mm == pytest.approx(2.0), "it is to be on its way, with 20 mm/s"
-        for later_s in (0.001, 0.5, FOR_S - 0.5, FOR_S + 10.0):
-            await until(loop, AT_S + later_s)
-            assert x_mm() == pytest.approx(before_mm + 2.0), later_s
+        earlier, before = await place_at(AT_S - 0.02), await place_at(AT_S - 0.01)
+        stood = await place_at(AT_S + 0.001)
+        step_mm = math.dist(earlier, before)
+        assert step_mm > 0.05, "it is to be on its way"
+        assert 0.5 * step_mm < math.dist(before, stood) < 1.5 * step_mm, "it went on until the power was gone"
+        for later_s in (0.01, 0.5, FOR_S - 0.5, FOR_S + 10.0):
+            assert await place_at(AT_S + later_s) == stood, later_s
 
     in_a_world(work, kind, "power.feeder", machine)
