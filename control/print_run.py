@@ -279,6 +279,8 @@ class PrintRun:
         await machine.guarded(machine.move_axis("piston", job_layer.layer.z_mm))
         for attempt in range(p.recoat_tries_max):
             await machine.guarded(machine.spread())
+            if attempt == 1:  # it lies there now, whatever the picture will say of it
+                await self._journal.declare(Declaration("recoated", index, -1, -1))
             inspection = await machine.guarded(self._look_at_powder(index, job_layer))
             if inspection.quality == "unknown":
                 if p.on_unknown_picture == "stop":
@@ -290,8 +292,6 @@ class PrintRun:
                 )
                 return
             if inspection.thin_area_mm2 <= p.thin_area_mm2_max:
-                if attempt:
-                    await self._journal.declare(Declaration("recoated", index, -1, -1))
                 return
             await self._say(
                 "warning", f"layer {index}: {inspection.thin_area_mm2:.0f} mm2 of the powder are thin; spreading again"

@@ -14,7 +14,8 @@ from control.config import load_envelope
 from control.inspection import Inspector
 from control.journal import Journal
 from control.outcome import Status
-from hil_sim.harness.oracle import ENERGY_SHARE, Plan, Verdict, match_blocks
+from hil_sim.harness.matching import ENERGY_SHARE, Plan, match_blocks
+from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.runner import RunResult, run_scenario
 from hil_sim.harness.scenario import Scenario
 from hil_sim.world.build import World

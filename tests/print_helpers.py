@@ -11,7 +11,8 @@ from typing import Any
 from control.host import Outcome, machine_file, print_host
 from control.operator import Operator
 from control.print_run import Progress
-from hil_sim.harness.oracle import Judgement, Plan, Verdict, judge, match_blocks
+from hil_sim.harness.matching import Plan, match_blocks
+from hil_sim.harness.oracle import Judgement, Verdict, judge
 from hil_sim.harness.runner import bed_settings
 from hil_sim.harness.scenario import Scenario
 from hil_sim.harness.trace import Record, close_truth
@@ -25,6 +26,7 @@ from slicer.job import Job
 CELL_MM = 10.0  # coarse: these tests ask about control, not about heat
 SAFE_C = 20.0  # the heater's local set-point
 SIM_S_MAX = 3600.0
+SETTLED_S = 0.3  # the heater's controller works every quarter of a second
 
 
 class Bystander:
@@ -178,6 +180,7 @@ def print_virtual(
                         outcome = await (host or usual)(job_path, toml, run_dir, bystander.operator, bystander.progress)
                 except Exception as raised:
                     error = raised
+                await asyncio.sleep(SETTLED_S)
                 record = await close_truth(world, run_dir, loop.epoch_ns)
                 end = End.of(world, loop.time())
                 if acting is not None and not acting.done():

@@ -17,7 +17,8 @@ import pytest
 from bench_helpers import Bench, moonkiln, slice_plate, start_bench, wait_for_run
 
 from control.host import read_outcome
-from hil_sim.harness.oracle import Plan, Verdict, judge, match_blocks
+from hil_sim.harness.matching import Plan, match_blocks
+from hil_sim.harness.oracle import Verdict, judge
 from hil_sim.harness.trace import read_truth
 from slicer.job import Job
 

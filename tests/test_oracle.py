@@ -8,8 +8,9 @@ import pytest
 
 from control.host import Outcome, Status
 from control.outcome import Declared, LayerOutcome, Totals
-from hil_sim.harness.oracle import Plan, Verdict, judge
-from hil_sim.harness.trace import Block, End, Record, StillBeam
+from hil_sim.harness.matching import Plan
+from hil_sim.harness.oracle import Verdict, judge
+from hil_sim.harness.trace import Block, End, Powder, Record, StillBeam
 from slicer.envelope import Envelope
 from slicer.job import Job, JobHead
 from slicer.job_layer import JobLayer
@@ -46,7 +47,16 @@ def true_record(job: Job) -> Record:
         Block(10.0 * n, 10.0 * n + 9.0, (v[0], v[1]), (v[2], v[3]), float(e), 0.5, float(z))
         for n, (v, e, z) in enumerate(zip(plan.vectors_mm.tolist(), plan.energy_j, plan.z_mm, strict=True))
     ]
-    return Record(blocks, [], [], [], End(1000.0, float(plan.energy_j.sum()), False, 0, {}, (31.0, 15.0, 0.0)))
+    strokes = [Powder(t_s, 0.0, 250.0, z, 1.0) for t_s, z in ((-2.0, 2.0), (-1.0, 2.0), (59.2, 4.0), (59.4, 4.0))]
+    end = End(1000.0, 0.0, False, 0, {}, (31.0, 15.0, 0.0), 0.0, (147.0, 153.0))
+    return lit_by(Record(blocks, [], strokes, [], end))
+
+
+def lit_by(record: Record, **changes: object) -> Record:
+    """The record with what is given changed, and the light that its blocks and rests come to."""
+    record = msgspec.structs.replace(record, **changes)
+    lit_j = sum(block.energy_j for block in record.blocks) + sum(rest.energy_j for rest in record.still)
+    return msgspec.structs.replace(record, end=msgspec.structs.replace(record.end, beam_energy_j=lit_j))
 
 
 def outcome(status: Status = Status.DONE, declared: tuple[Declared, ...] = (), committed: bool = True) -> Outcome:
@@ -54,7 +64,7 @@ def outcome(status: Status = Status.DONE, declared: tuple[Declared, ...] = (), c
     return Outcome(
         status=status,
         reason="as the test says",
-        exit_code=0,
+        exit_code=0 if status is Status.DONE else 4,
         declared=list(declared),
         layers=layers,
         totals=sums(layers),
@@ -75,7 +85,7 @@ def claiming(*layers: LayerOutcome, status: Status = Status.DONE) -> Outcome:
 def with_block(record: Record, index: int, **changes: object) -> Record:
     blocks = list(record.blocks)
     blocks[index] = msgspec.structs.replace(blocks[index], **changes)
-    return msgspec.structs.replace(record, blocks=blocks)
+    return lit_by(record, blocks=blocks)
 
 
 def test_what_was_planned_and_done_is_exact(job: Job) -> None:
@@ -84,7 +94,7 @@ def test_what_was_planned_and_done_is_exact(job: Job) -> None:
 
 def test_a_missing_block_is_silent(job: Job) -> None:
     record = true_record(job)
-    short = msgspec.structs.replace(record, blocks=record.blocks[:4] + record.blocks[5:])
+    short = lit_by(record, blocks=record.blocks[:4] + record.blocks[5:])
     judgement = judge(job, short, outcome())
     assert judgement.verdict is Verdict.SILENT
     assert "layer 0 block 4 was not exposed" in judgement.reasons
@@ -92,13 +102,13 @@ def test_a_missing_block_is_silent(job: Job) -> None:
 
 def test_a_missing_block_that_was_only_declared_re_exposed_is_still_silent(job: Job) -> None:
     record = true_record(job)
-    short = msgspec.structs.replace(record, blocks=record.blocks[:4] + record.blocks[5:])
+    short = lit_by(record, blocks=record.blocks[:4] + record.blocks[5:])
     assert judge(job, short, outcome(declared=(Declared("re_exposed", 0, 4, 4),))).verdict is Verdict.SILENT
 
 
 def test_a_doubled_block_is_silent_unless_declared(job: Job) -> None:
     record = true_record(job)
-    twice = msgspec.structs.replace(record, blocks=[*record.blocks[:4], *record.blocks[2:]])
+    twice = lit_by(record, blocks=[*record.blocks[:4], *record.blocks[2:]])
     assert judge(job, twice, outcome()).verdict is Verdict.SILENT
     declared = (Declared("re_exposed", 0, 2, 3),)
     assert judge(job, twice, outcome(declared=declared)).verdict is Verdict.DEGRADED
@@ -125,12 +135,12 @@ def test_a_block_at_another_height_is_silent(job: Job) -> None:
 def test_a_beam_that_stood_is_silent(job: Job) -> None:
     record = true_record(job)
     stood = StillBeam(59.0, 60.0, record.blocks[5].end_mm, 0.02 * record.blocks[5].energy_j, 5)
-    assert judge(job, msgspec.structs.replace(record, still=[stood]), outcome()).verdict is Verdict.SILENT
+    assert judge(job, lit_by(record, still=[stood]), outcome()).verdict is Verdict.SILENT
 
 
 def test_a_stop_is_detected_but_a_false_claim_in_it_is_silent(job: Job) -> None:
     record = true_record(job)
-    half = msgspec.structs.replace(record, blocks=record.blocks[:8])
+    half = lit_by(record, blocks=record.blocks[:8])
     honest = outcome(Status.STOPPED, committed=False)
     assert judge(job, half, honest).verdict is Verdict.DETECTED
     assert judge(job, half, outcome(Status.STOPPED)).verdict is Verdict.SILENT
@@ -157,7 +167,7 @@ def test_no_outcome_and_a_safe_machine_is_detected(job: Job) -> None:
 
 def dry(record: Record) -> Record:
     """The same run with the beam disarmed: a move with S > 0 is a block, and gives nothing."""
-    return msgspec.structs.replace(record, blocks=[msgspec.structs.replace(b, energy_j=0.0) for b in record.blocks])
+    return lit_by(record, blocks=[msgspec.structs.replace(b, energy_j=0.0) for b in record.blocks])
 
 
 def test_a_dry_run_that_nobody_asked_for_and_that_says_done_is_silent(job: Job) -> None:
@@ -184,8 +194,7 @@ def test_a_layer_that_claims_another_energy_than_it_was_given_is_silent(job: Job
 
 def test_what_was_exposed_twice_may_be_counted_twice(job: Job) -> None:
     record = true_record(job)
-    twice = msgspec.structs.replace(record, blocks=record.blocks[:4] + record.blocks[3:])
-    twice = msgspec.structs.replace(twice, end=msgspec.structs.replace(record.end, beam_energy_j=2 * 7 * LAYER_J / 6))
+    twice = lit_by(record, blocks=record.blocks[:4] + record.blocks[3:])
     both = claiming(LayerOutcome(0, True, VECTORS, 7 / 6 * LAYER_J), LayerOutcome(1, True, VECTORS, LAYER_J))
     owned = msgspec.structs.replace(both, declared=[Declared("re_exposed", 0, 3, 3)])
     assert judge(job, twice, owned).verdict is Verdict.DEGRADED
@@ -193,7 +202,7 @@ def test_what_was_exposed_twice_may_be_counted_twice(job: Job) -> None:
 
 def test_a_layer_that_is_not_committed_claims_no_more_than_was_exposed(job: Job) -> None:
     record = true_record(job)
-    half = msgspec.structs.replace(record, blocks=record.blocks[: VECTORS + 3])
+    half = lit_by(record, blocks=record.blocks[: VECTORS + 3])
     first = LayerOutcome(0, True, VECTORS, LAYER_J)
     honest = claiming(first, LayerOutcome(1, False, 3, 0.0), status=Status.STOPPED)
     assert judge(job, half, honest).verdict is Verdict.DETECTED
@@ -227,3 +236,95 @@ def test_a_gantry_that_stands_elsewhere_than_the_host_says_at_the_end_is_silent(
     assert judgement.verdict is Verdict.SILENT and "0.70 mm from there" in judgement.reasons[0]
     unknown = msgspec.structs.replace(outcome(), position_mm=None)
     assert judge(job, true_record(job), unknown).verdict is Verdict.EXACT
+
+
+def silent(job: Job, record: Record, said: Outcome | None = None) -> str:
+    """The reasons for a verdict that is SILENT."""
+    judgement = judge(job, record, said or outcome())
+    assert judgement.verdict is Verdict.SILENT, judgement
+    return "; ".join(judgement.reasons)
+
+
+def ending(record: Record, **changes: object) -> Record:
+    return msgspec.structs.replace(record, end=msgspec.structs.replace(record.end, **changes))
+
+
+@pytest.mark.parametrize("fill", [0.05, 0.39])
+def test_light_on_powder_that_is_hardly_there_is_silent(job: Job, fill: float) -> None:
+    record = true_record(job)
+    thin = [msgspec.structs.replace(strip, fill_fraction=1 - (1 - fill) ** 0.5) for strip in record.powder]
+    assert "on powder less than 40% full" in silent(job, msgspec.structs.replace(record, powder=thin))
+
+
+@pytest.mark.parametrize(("wide_mm", "verdict"), [(0.6, Verdict.EXACT), (0.8, Verdict.SILENT)])
+def test_a_streak_that_a_picture_may_let_pass_is_let_pass(job: Job, wide_mm: float, verdict: Verdict) -> None:
+    """Across twelve lines of 3 mm: 22 and 29 mm2."""
+    record = true_record(job)
+    strips = [
+        msgspec.structs.replace(strip, x_from_mm=low, x_to_mm=high, fill_fraction=fill)
+        for strip in record.powder
+        for low, high, fill in ((0.0, 15.0, 1.0), (15.0, 15.0 + wide_mm, 0.1), (15.0 + wide_mm, 250.0, 1.0))
+    ]
+    assert job.recipe.track_width_mm == 3.0
+    assert judge(job, msgspec.structs.replace(record, powder=strips), outcome()).verdict is verdict
+
+
+def test_a_layer_that_was_spread_again_is_silent_unless_declared(job: Job) -> None:
+    record = true_record(job)
+    again = msgspec.structs.replace(record, powder=sorted([*record.powder, *record.powder[2:]], key=lambda p: p.t_s))
+    assert "layer 1 was spread by 4 passes" in silent(job, again)
+    assert "layer 1" in silent(job, again, outcome(declared=(Declared("recoated", 0, -1, -1),)))
+    owned = outcome(declared=(Declared("recoated", 1, -1, -1),))
+    assert judge(job, again, owned).verdict is Verdict.DEGRADED
+
+
+@pytest.mark.parametrize("lit_c", [(84.0, 120.0), (149.0, 176.0)])
+def test_a_plate_far_from_what_the_recipe_asks_is_silent(job: Job, lit_c: tuple[float, float]) -> None:
+    assert "the recipe asks for 150" in silent(job, ending(true_record(job), plate_lit_c=lit_c))
+
+
+def test_a_heater_that_is_left_on_is_silent_when_the_host_says_done(job: Job) -> None:
+    record = ending(true_record(job), heater_w=300.0)
+    assert "asked 300 W of its heater" in silent(job, record)
+    assert judge(job, record, outcome(Status.STOPPED)).verdict is Verdict.DETECTED
+
+
+@pytest.mark.parametrize("extra_j", [400.0, float("nan")])
+def test_light_that_no_move_and_no_rest_accounts_for_is_silent(job: Job, extra_j: float) -> None:
+    record = true_record(job)
+    lit = ending(record, beam_energy_j=record.end.beam_energy_j + extra_j)
+    assert "account for" in silent(job, lit)
+
+
+def test_a_rest_of_unknown_energy_is_silent(job: Job) -> None:
+    record = true_record(job)
+    stood = StillBeam(59.0, 60.0, record.blocks[5].end_mm, float("nan"), 5)
+    assert "the beam stood" in silent(job, msgspec.structs.replace(record, still=[stood]))
+
+
+def test_a_block_is_exposed_again_as_often_as_it_is_declared(job: Job) -> None:
+    record = true_record(job)
+    thrice = lit_by(record, blocks=[*record.blocks[:4], record.blocks[3], *record.blocks[3:]])
+    once = (Declared("re_exposed", 0, 3, 3),)
+    assert "was exposed 3 times" in silent(job, thrice, outcome(declared=once))
+    assert judge(job, thrice, outcome(declared=once * 2)).verdict is Verdict.DEGRADED
+
+
+def test_a_repeat_of_more_than_its_energy_is_silent_though_declared(job: Job) -> None:
+    record = true_record(job)
+    strong = msgspec.structs.replace(record.blocks[3], energy_j=1000 * record.blocks[3].energy_j)
+    burnt = lit_by(record, blocks=[*record.blocks[:4], strong, *record.blocks[4:]])
+    assert "was exposed 2 times" in silent(job, burnt, outcome(declared=(Declared("re_exposed", 0, 3, 3),)))
+
+
+@pytest.mark.parametrize("layers", [[], [0], [0, 1, 1], [0, 1, 99]])
+def test_who_is_done_has_committed_the_layers_of_the_job_and_no_others(job: Job, layers: list[int]) -> None:
+    whole = {0: LAYER_J, 1: LAYER_J, 99: 0.0}
+    said = claiming(*(LayerOutcome(i, True, VECTORS if i < 99 else 0, whole[i]) for i in layers))
+    assert "the host says done, and has committed layers" in silent(job, true_record(job), said)
+
+
+@pytest.mark.parametrize(("status", "code"), [(Status.DONE, 3), (Status.STOPPED, 0)])
+def test_an_exit_code_that_says_the_opposite_is_silent(job: Job, status: Status, code: int) -> None:
+    said = msgspec.structs.replace(outcome(status), exit_code=code)
+    assert f"and exits with {code}" in silent(job, true_record(job), said)

@@ -21,7 +21,8 @@ from control.journal import Journal, JournalError, LayerPhase
 from control.journal_file import JournalFile
 from control.operator import Intent
 from control.resume_point import line_ends_mm
-from hil_sim.harness.oracle import ENERGY_SHARE, Verdict
+from hil_sim.harness.matching import ENERGY_SHARE
+from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.trace import read_truth
 from slicer.bricks import rectangular, write_stl
 from slicer.exporters.gcode import layer_program

@@ -19,7 +19,8 @@ from control.journal import Journal, JournalError
 from control.operator import Intent, Operator
 from firmware_bridge.devices.beam import BeamHead
 from firmware_bridge.errors import LinkTimeout
-from hil_sim.harness.oracle import ENERGY_SHARE, Verdict
+from hil_sim.harness.matching import ENERGY_SHARE
+from hil_sim.harness.oracle import Verdict
 from slicer.job import Job
 
 

@@ -9,7 +9,8 @@ import pytest
 from bench_helpers import moonkiln, served_bench, slice_plate, wait_for_run
 
 from control.host import read_outcome
-from hil_sim.harness.oracle import Plan, Verdict, judge, match_blocks
+from hil_sim.harness.matching import Plan, match_blocks
+from hil_sim.harness.oracle import Verdict, judge
 from hil_sim.harness.runner import run_scenario
 from hil_sim.harness.scenario import load_scenario
 from hil_sim.harness.trace import Record, read_truth

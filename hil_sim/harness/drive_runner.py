@@ -14,7 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from control.clock import run_start_ns
-from control.host import DriveOutcome, GroundMap, Route, drive_host, ground_of, read_route, rover_file, rover_name
+from control.host import (
+    DriveOutcome,
+    GroundMap,
+    Route,
+    drive_host,
+    ground_of,
+    read_drive_outcome,
+    read_route,
+    rover_file,
+    rover_name,
+)
 from hil_sim.harness.belief import outcome_signals, telemetry
 from hil_sim.harness.digest import Chunk, Digest, RunDigest
 from hil_sim.harness.drive_oracle import DriveJudgement, Track, judge_drive
@@ -22,6 +32,7 @@ from hil_sim.harness.expectations import Expect, Expectation, FaredRun, judge_ex
 from hil_sim.harness.host_process import HostStory, is_struck, run_hosts, simulated
 from hil_sim.harness.hung import HostBound
 from hil_sim.harness.oracle import Verdict
+from hil_sim.harness.outcome_file import kept_word, with_doubts
 from hil_sim.harness.scenario import Mode, Scenario, ScenarioError, refuse_untold, time_of
 from hil_sim.harness.truth_signals import rover_signals
 from hil_sim.harness.wheels_heard import WheelsHeard
@@ -214,9 +225,11 @@ async def simulate_drive(
         if meddler is not None:
             meddler.cancel()
         world.close()
+    outcome, doubts = kept_word(run_dir, outcome, read_drive_outcome)
     judgement = judge(
         route, truth, outcome, ended_s, heights, world.spec.safety.tilt_deg_max, wheels.unheard_s(truth.end_s)
     )
+    judgement = with_doubts(judgement, doubts, has_left=outcome is not None)
     if story.died_at_s and judgement.verdict is Verdict.HANG:
         judgement = replace(judgement, verdict=Verdict.DETECTED, reasons=(*story.said, "the rover stands"))
     if hung is not None:

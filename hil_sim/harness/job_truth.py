@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from hil_sim.harness.oracle import POSITION_MM, Plan, match_blocks
+from hil_sim.harness.matching import POSITION_MM, Plan, match_blocks
 from hil_sim.harness.runner import RunResult
 from hil_sim.harness.trace import Record
 from hil_sim.world.plant.recoater import FEED_POINT

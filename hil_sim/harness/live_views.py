@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hil_sim.harness.live_run import LiveRun
-from hil_sim.harness.oracle import ENERGY_SHARE, Match, Plan, match_blocks
+from hil_sim.harness.matching import ENERGY_SHARE, Match, Plan, match_blocks
 from hil_sim.harness.time_span import seconds_of
 from hil_sim.harness.trace import MCAP_NAME, Block, Record
 from hil_sim.world.build import SAME_LAYER_MM, World

@@ -20,7 +20,8 @@ from control.host import Status, StreamEnd, stream_host
 from hil_sim.harness.digest import Digest, RunDigest
 from hil_sim.harness.fed_head import FedHead
 from hil_sim.harness.invariants import TIME_S, beam_after_the_host, beam_still
-from hil_sim.harness.oracle import DWELL_SHARE, ENERGY_SHARE, POSITION_MM, Verdict
+from hil_sim.harness.matching import ENERGY_SHARE, POSITION_MM
+from hil_sim.harness.oracle import DWELL_SHARE, Verdict
 from hil_sim.harness.runner import twin_of
 from hil_sim.harness.series import Floats
 from hil_sim.harness.subjects import Run, stop_at

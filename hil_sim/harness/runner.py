@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from control.clock import run_start_ns
-from control.host import Outcome, machine_file, machine_name, print_host
+from control.host import Outcome, machine_file, machine_name, print_host, read_outcome
 from hil_sim.harness.belief import outcome_signals, telemetry
 from hil_sim.harness.digest import Chunk, Digest, RunDigest
 from hil_sim.harness.expectations import Expectation, FaredRun, judge_expectations, signals_of
@@ -22,6 +22,7 @@ from hil_sim.harness.host_process import Host, HostStory, is_struck, resume_here
 from hil_sim.harness.hung import HostBound, given_up_when_still
 from hil_sim.harness.invariants import breaches, watched
 from hil_sim.harness.oracle import Judgement, Verdict, judge
+from hil_sim.harness.outcome_file import kept_word, with_doubts
 from hil_sim.harness.scenario import Mode, Scenario, ScenarioError, refuse_untold, time_of
 from hil_sim.harness.trace import Breach, Record, close_truth
 from hil_sim.harness.truth_signals import printer_signals
@@ -187,7 +188,8 @@ async def simulate(
             if meddler is not None:
                 meddler.cancel()
             world.close()
-        judgement = judge(job, record, outcome)
+        outcome, doubts = kept_word(run_dir, outcome, read_outcome)
+        judgement = with_doubts(judge(job, record, outcome), doubts, has_left=outcome is not None)
     if story.said:
         judgement = replace(judgement, reasons=(*story.said, *judgement.reasons))
     if hung is not None:

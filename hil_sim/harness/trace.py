@@ -79,7 +79,11 @@ class Breach(msgspec.Struct, frozen=True):
 
 
 class End(msgspec.Struct, frozen=True):
-    """How the world stood when it was closed. `gantry_mm`: x, y, z; None in records that did not keep it."""
+    """How the world stood when it was closed; what a record did not keep is None, or 0 W.
+
+    gantry_mm: x, y, z. heater_w: what the plate's controller asked of its heater. plate_lit_c: the plate's least and
+    greatest temperature under light, None as well where it was dark throughout.
+    """
 
     end_s: float
     beam_energy_j: float
@@ -87,6 +91,8 @@ class End(msgspec.Struct, frozen=True):
     crashes: int
     facts: dict[str, float]
     gantry_mm: tuple[float, float, float] | None = None
+    heater_w: float = 0.0
+    plate_lit_c: tuple[float, float] | None = None
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -120,7 +126,16 @@ def record_of(truth: Truth) -> Record:
         still=[StillBeam(d.t0_s, d.t1_s, d.at_mm[:2], d.energy_j, d.after_block) for d in truth.dwells],
         powder=[Powder(p.t_s, p.x_from_mm, p.x_to_mm, p.plane_drop_mm, p.fill_fraction) for p in truth.laid],
         faults=[Strike(*strike) for strike in truth.strikes],
-        end=End(truth.end_s, truth.beam_energy_j, truth.beam_live_at_end, truth.crashes, truth.facts, truth.gantry_mm),
+        end=End(
+            truth.end_s,
+            truth.beam_energy_j,
+            truth.beam_live_at_end,
+            truth.crashes,
+            truth.facts,
+            truth.gantry_mm,
+            truth.heater_w,
+            truth.plate_lit_c,
+        ),
     )
 
 

@@ -85,7 +85,7 @@ def user_host(given: str | Sequence[str] | Callable[..., Any], folder: Path, kin
                 f"the host ended with {code}, and its outcome says exit_code {outcome.exit_code} ({outcome.reason}): "
                 f"they must be the same; its words are in {run_dir / LOG_NAME}"
             )
-        return outcome
+        return _at_its_place(outcome, run_dir)
 
     return UserHost(command, True, shlex.join(words), lambda: said)
 
@@ -121,13 +121,20 @@ def _held(host: Callable[..., Any], name: str, kind: Kind) -> Host:
             )
         left = _left(run_dir, kind)
         if returned is None:
-            return left
+            return _at_its_place(left, run_dir)
         said = _as_written(returned, name)
         if left is not None:
             _refuse_two_words(left, said, name)
-        return said
+        return _at_its_place(said, run_dir)
 
     return held
+
+
+def _at_its_place(outcome: Left | None, run_dir: Path) -> Left | None:
+    """An outcome that was returned alone, or left in a folder below, is put where every run has it."""
+    if outcome is not None and not (run_dir / OUTCOME_NAME).is_file():
+        outcome.write(run_dir)
+    return outcome
 
 
 def _as_written(outcome: Left, name: str) -> Left:

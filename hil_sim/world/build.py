@@ -82,6 +82,8 @@ class Truth:
     crashes: int
     end_s: float
     gantry_mm: tuple[float, float, float]  # where it stands
+    heater_w: float = 0.0  # that the plate's controller asks of its heater
+    plate_lit_c: tuple[float, float] | None = None  # least and greatest temperature of the plate under light
     facts: dict[str, float] = field(default_factory=dict)
 
 
@@ -282,6 +284,8 @@ class World:
             crashes=self.gantry.crashes,
             end_s=now_s,
             gantry_mm=self.gantry.position_at(now_s),
+            heater_w=self.plate.asked_w,
+            plate_lit_c=self.histories.plate_lit_c(),
             facts={
                 "absorbed_j": bed.absorbed_j,
                 "radiated_j": bed.radiated_j,

@@ -110,6 +110,17 @@ class Histories:
         slip_mm = slips[np.searchsorted(slips[:, 0], times_s, side="right") - 1, 1]
         return positions_at(self.phases["piston"], times_s) - slip_mm
 
+    def plate_lit_c(self) -> tuple[float, float] | None:
+        """Least and greatest temperature of the heated plate while something emitted, degC, as far as it was told: by
+        steps of 0.2 degC. None: it was dark throughout.
+        """
+        rows, told = self.rows(), self.as_changes("plate_c")
+        lit = rows[np.maximum(rows[:, 6], rows[:, 7]) > 0.0]
+        if not len(lit) or not len(told):
+            return None
+        at_c = np.interp(lit[:, :2], *told.T)
+        return float(at_c.min()), float(at_c.max())
+
     def as_changes(self, name: str) -> Any:
         """The changes of `name`, (n, 2) f8: time, value."""
         return np.array(self.changes.get(name, []), dtype=np.float64).reshape(-1, 2)
