@@ -104,6 +104,12 @@ def test_a_share_is_compared_in_per_cent_from_either_side() -> None:
         assert truth_of(parse(source), share, 0.0, 10.0).first(true=True) == pytest.approx(4.0), source
 
 
+def test_what_is_infinite_equals_no_number() -> None:
+    hot = {"plate.temp_c": steps("plate.temp_c", "degC", [(0.0, math.inf), (5.0, 20.0)])}
+    assert truth_of(parse("plate.temp_c == 20"), hot, 0.0, 10.0).first(true=True) == 5.0
+    assert truth_of(parse("plate.temp_c > 20"), hot, 0.0, 10.0).first(true=True) == 0.0
+
+
 knots = st.lists(st.tuples(st.integers(0, 20), st.integers(-3, 3)), min_size=1, max_size=6).map(sorted)
 SOURCES = [
     "a < b", "a <= b", "a == b", "a != 1", "abs(a) > 2", "abs(abs(a - b) - 1) < 1", "not a < b or b > 0",

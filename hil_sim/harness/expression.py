@@ -11,6 +11,7 @@ taken as it stands. A bare word beside `==`, `!=` or in `{}` is a text. Mistakes
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -202,6 +203,14 @@ def _tokens(source: str) -> Iterator[_Token]:
         yield _Token("keyword" if kind == "word" and text in _KEYWORDS else kind, text, column, unit)
 
 
+def _finite(token: _Token) -> Number:
+    """A number as it stands there: one beyond all floats would be infinite, and no signal is told from that."""
+    value = float(token.text)
+    if not math.isfinite(value * UNITS[token.unit][1]):
+        raise ExpressionError(f"column {token.column}: {token.text!r} is beyond every number that a signal can have")
+    return Number(value, token.unit, token.column)
+
+
 class _Parser:
     """Recursive descent, one method a level; `_deeper` bounds the recursion."""
 
@@ -305,7 +314,7 @@ class _Parser:
             raise ExpressionError(f"column {self._end_column}: something is missing at the end")
         self._at += 1
         if token.kind == "number":
-            return Number(float(token.text), token.unit, token.column)
+            return _finite(token)
         if token.kind == "word":
             return Name(token.text, token.column)
         if token.kind == "text":

@@ -219,7 +219,7 @@ class _Evaluation:
         def apart(a: Floats, b: Floats) -> Floats:
             with np.errstate(invalid="ignore"):
                 gap = a - b
-                near = np.abs(gap) <= ROUNDING * np.maximum(np.abs(a), np.abs(b))
+                near = np.isfinite(gap) & (np.abs(gap) <= ROUNDING * np.maximum(np.abs(a), np.abs(b)))
             return np.where(near, 0.0, gap)
 
         gaps = Span(apart(left.at, right.at), apart(left.begins, right.begins), apart(left.ends, right.ends), left.unit)
