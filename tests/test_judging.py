@@ -227,6 +227,20 @@ def test_a_mistake_is_named_before_anything_runs() -> None:
         judge_expectations(expect, SIGNALS, 1.0)
 
 
+@pytest.mark.parametrize("source", ["1", "true", "1 < 2", "not 1 < 2"])
+@pytest.mark.parametrize("field", ["that", "after", "until"])
+def test_an_expectation_without_a_signal_is_refused(source: str, field: str) -> None:
+    one = Always(**{"that": "door.closed", field: source})
+    (sentence,) = check_expectations(Expect(always=[one]))
+    assert sentence.startswith(f"expect.always: {field} = {source!r}: column ")
+    assert "it says the same of every run" in sentence
+
+
+def test_a_sum_is_not_something_that_is_true_or_false() -> None:
+    (sentence,) = check_expectations(Expect(always=[Always("bed.layer + 1")]))
+    assert "this is a number, not something that is true or false" in sentence
+
+
 @pytest.mark.parametrize(
     "expect",
     [

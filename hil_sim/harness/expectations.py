@@ -27,7 +27,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from hil_sim.harness.expression import ExpressionError, Node, names_in, parse
+from hil_sim.harness.expression import ExpressionError, Name, Node, names_in, parse
 from hil_sim.harness.expression_check import Meaning, check
 from hil_sim.harness.judging import truth_of
 from hil_sim.harness.oracle import Verdict
@@ -253,7 +253,9 @@ def _understood(source: str, *, is_over: bool = True, elsewhere: Collection[str]
 
     node = parse(source)
     found = check(node, meant, lambda: sorted(set(CATALOGUE) - set(elsewhere)), is_over=is_over)
-    is_switch = found.kind == "number" and found.unit in (None, "")
+    if not any(names_in(node)):
+        raise ExpressionError("column 1: no signal is in it: it says the same of every run")
+    is_switch = isinstance(node, Name) and found.kind == "number" and found.unit in (None, "")
     if found.kind != "truth" and not is_switch:
         raise ExpressionError(f"column 1: this is a {found.kind}, not something that is true or false")
     return node

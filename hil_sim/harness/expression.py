@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 LENGTH_MAX = 1000
@@ -39,7 +39,7 @@ class ExpressionError(ValueError):
     """An expression that cannot be understood: what, and at which column."""
 
 
-# ---- the tree
+# ---- the tree (two parts that say the same are equal, wherever they stand)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Name:
     """A signal. `column` from 1."""
 
     name: str
-    column: int
+    column: int = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Number:
 
     value: float
     unit: str
-    column: int
+    column: int = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Text:
     """A word or a quoted text."""
 
     text: str
-    column: int
+    column: int = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Abs:
     """A number without its sign."""
 
     of: Node
-    column: int
+    column: int = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Sum:
     left: Node
     right: Node
     sign: int
-    column: int
+    column: int = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Compare:
     op: Comparison
     left: Node
     right: Node
-    column: int
+    column: int = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class OneOf:
 
     left: Node
     choices: tuple[Number | Text, ...]
-    column: int
+    column: int = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Contains:
 
     left: Node
     words: str
-    column: int
+    column: int = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Not:
     """`not of`."""
 
     of: Node
-    column: int
+    column: int = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Both:
     op: Literal["and", "or", "->"]
     left: Node
     right: Node
-    column: int
+    column: int = field(compare=False)
 
 
 Node = Name | Number | Text | Abs | Sum | Compare | OneOf | Contains | Not | Both
