@@ -16,11 +16,13 @@ from hil_sim.harness.expectations import (
     Expect,
     ExpectationError,
     check_expectations,
+    has_passed,
     judge_expectations,
     signals_of,
 )
 from hil_sim.harness.expression import parse
 from hil_sim.harness.judging import Truth, truth_of
+from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.series import Series, lines, steps, texts
 
 RAMP = lines("plate.temp_c", "degC", [0.0, 10.0, 20.0], [0.0, 100.0, 0.0])
@@ -194,6 +196,27 @@ def test_the_end_is_the_end() -> None:
     assert fared(AtEnd("host.status == stopped and plate.temp_c < 1 degC"))[0]
     held, at_s, sentence = fared(AtEnd("host.status == done"))
     assert (held, at_s) == (False, 20.0) and sentence == "it did not end so: host.status was stopped"
+
+
+@pytest.mark.parametrize(
+    ("source", "may_pass"),
+    [
+        ("verdict == HANG", True),
+        ("verdict in {HANG} and host.exit_code == 3", True),
+        ("not (verdict != HANG or host.exit_code == 0)", True),
+        ("verdict != HANG -> host.exit_code == 0", False),
+        ("verdict == HANG or host.exit_code == 3", False),
+        ("verdict in {HANG, exact}", False),
+        ("host.exit_code == 3", False),
+    ],
+)
+def test_a_bad_verdict_passes_only_where_an_end_is_false_of_every_other(source: str, may_pass: bool) -> None:
+    signals = {
+        "verdict": texts("verdict", [(20.0, "HANG")]),
+        "host.exit_code": steps("host.exit_code", "", [(20.0, 3.0)]),
+    }
+    ended = judge_expectations(Expect(end=[AtEnd(source)]), signals, 20.0)
+    assert ended[0].held and has_passed(Verdict.HANG, ended) is may_pass
 
 
 def test_what_nobody_can_know_is_no_success() -> None:

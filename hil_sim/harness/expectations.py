@@ -18,7 +18,6 @@ fault of the scenario strikes is expected without a word, unless the fault says 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -31,7 +30,7 @@ from hil_sim.harness.expression import ExpressionError, Name, Node, names_in, pa
 from hil_sim.harness.expression_check import Meaning, check
 from hil_sim.harness.judging import truth_of
 from hil_sim.harness.oracle import Verdict
-from hil_sim.harness.series import Series
+from hil_sim.harness.series import Series, texts
 from hil_sim.harness.signals import CATALOGUE, PRINTER, ROVER, meaning_of
 from hil_sim.world.faults import Fault, FaultSchedule
 
@@ -155,11 +154,17 @@ def judge_strikes(schedule: FaultSchedule, struck: Iterable[tuple[float, Fault]]
 
 
 def has_passed(verdict: Verdict, fared: Sequence[Expectation]) -> bool:
-    """Whether a run may pass: all that was expected came, and its verdict is a good one or the one that was named."""
-    named = any(
-        e.held and e.kind == "end" and {"verdict", verdict.value} <= set(re.findall(r"\w+", e.that)) for e in fared
-    )
-    return all(e.held for e in fared) and (verdict.is_good or named)
+    """Whether a run may pass: all that was expected came, and its verdict is good or one that an `end` requires."""
+    required = any(e.held and e.kind == "end" and _requires(e.that, verdict) for e in fared)
+    return all(e.held for e in fared) and (verdict.is_good or required)
+
+
+def _requires(source: str, verdict: Verdict) -> bool:
+    """Whether an `end` is false with each other verdict, whatever else is so: all but the verdict is left unknown. To
+    name one is not to require it: `verdict != HANG -> host.exit_code == 0` is true of every HANG."""
+    node = parse(source)
+    others = [{"verdict": texts("verdict", [(0.0, other.value)])} for other in Verdict if other is not verdict]
+    return all(truth_of(node, _with_unknown(node, other), 0.0, 0.0).false_at[-1] for other in others)
 
 
 class FaredRun:
