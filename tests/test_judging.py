@@ -221,12 +221,34 @@ def test_a_bad_verdict_passes_only_where_an_end_is_false_of_every_other(source: 
 
 def test_what_nobody_can_know_is_no_success() -> None:
     assert fared(Always("host.camera.age_s < 5 s")) == (
-        False, 0.0, "nobody ever knew: its signals said nothing in that time"
+        False, 0.0, "nobody ever knew: what it hung on said nothing in that time"
     )  # fmt: skip
     assert not fared(AtEnd("host.exit_code == 0"))[0]
     held, at_s, sentence = fared(Always("door.closed", after="plate.temp_c > 200 degC"))
     assert (held, at_s) == (False, None) and "never came" in sentence
     assert not fared(Eventually("host.reason == nothing"))[0]
+
+
+@pytest.mark.parametrize(
+    ("source", "held"),
+    [
+        ("not door.closed -> host.vision.powder.iou > 1", False),
+        ("door.closed or host.vision.powder.iou > 1", False),
+        ("host.vision.powder.iou > 1 or door.closed", False),
+        ("not (not door.closed and host.vision.powder.iou > 1)", False),
+        ("host.vision.powder.iou > 1 -> door.closed", False),
+        ("plate.temp_c > 1 -> not door.closed -> host.vision.powder.iou > 1", False),
+        ("plate.temp_c >= 0 and (door.closed or host.vision.powder.iou > 1)", False),
+        ("door.closed or host.vision.powder.iou > 1 or host.vision.exposed.iou > 1", False),
+        ("plate.temp_c > 200 degC -> host.vision.powder.iou > 1", True),
+        ("plate.temp_c < 200 degC or host.vision.powder.iou > 1", True),
+        ("plate.temp_c < 200 degC -> host.heater.bed_temp_c >= 10 degC", True),
+        ("not door.closed -> host.heater.bed_temp_c >= 10 degC", True),
+    ],
+)
+def test_an_always_that_hung_on_what_nobody_told_does_not_hold(source: str, held: bool) -> None:
+    """What was unknown only for a while, as at the start, and what nothing ever hung on, is passed over."""
+    assert fared(Always(source))[0] is held
 
 
 def test_a_field_that_the_host_never_tells_fails_what_the_rest_would_decide() -> None:

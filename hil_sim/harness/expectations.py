@@ -28,7 +28,7 @@ from msgspec import Meta
 
 from hil_sim.harness.expression import ExpressionError, Name, Node, names_in, parse
 from hil_sim.harness.expression_check import Meaning, check
-from hil_sim.harness.judging import truth_of
+from hil_sim.harness.judging import is_told, truth_of
 from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.series import Series, texts
 from hil_sim.harness.signals import CATALOGUE, PRINTER, ROVER, meaning_of
@@ -213,12 +213,12 @@ def _judge(
         return fared(False, None, f"{one.after!r} never came, behind which it was to be")
     if isinstance(one, Always):
         until_s = None if one.until is None else _first(one.until, signals, from_s, end_s)
-        truth = truth_of(node, here, from_s, end_s if until_s is None else until_s)
-        false_s = truth.first(true=False)
+        to_s = end_s if until_s is None else until_s
+        false_s = truth_of(node, here, from_s, to_s).first(true=False)
         if false_s is not None:
             return fared(False, false_s, f"not so at {false_s:.3f} s: {_said(node, here, false_s)}")
-        if not truth.is_ever_known():
-            return fared(False, from_s, "nobody ever knew: its signals said nothing in that time")
+        if not is_told(node, here, from_s, to_s):
+            return fared(False, from_s, "nobody ever knew: what it hung on said nothing in that time")
         return fared(True, None, "held")
     last_s = end_s if one.within_s is None else min(end_s, from_s + one.within_s)
     true_s = truth_of(node, here, from_s, last_s).first(true=True)
