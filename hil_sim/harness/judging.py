@@ -256,7 +256,8 @@ class _Evaluation:
         fails = np.array([asked & self.truth(side).false for side in sides])
         if any(where.any() and not (where & known).any() for where in fails):
             return False
-        return all(self.is_told(side, np.delete(fails, n, axis=0).all(axis=0)) for n, side in enumerate(sides))
+        alone = [np.logical_and.reduce(np.delete(fails, n, axis=0)) for n in range(len(sides))]
+        return all(self.is_told(side, where) for side, where in zip(sides, alone, strict=True))
 
     def _not(self, of: Truth) -> Truth:
         return Truth(self._times_s, of.false_at, of.true_at, of.false_in, of.true_in)
