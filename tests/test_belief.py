@@ -79,6 +79,22 @@ def test_a_field_that_a_told_topic_does_not_have_is_named(run: RunResult) -> Non
     assert "did you mean 'bed_temp_c'?" in fieldless["host.heater.bed_tmp_c"]
 
 
+def test_a_topic_of_what_pictures_showed_that_the_host_does_not_have_is_named(run: RunResult) -> None:
+    names = ["host.vision.powdr.iou", "host.vision.powder.iou", "host.vision.exposed.iou", "host.drive.sigma_m"]
+    fieldless = telemetry(run.run_dir, epoch_ns(), names).fieldless
+    assert list(fieldless) == ["host.vision.powdr.iou"]
+    assert "the host tells no '/vision/powdr'; did you mean '/vision/powder'?" in fieldless["host.vision.powdr.iou"]
+
+
+@pytest.mark.parametrize("is_empty_file", [False, True])
+def test_where_no_telemetry_was_left_no_signal_of_it_can_be_told(is_empty_file: bool, tmp_path: Path) -> None:
+    if is_empty_file:
+        (tmp_path / "telemetry.mcap").touch()
+    fieldless = telemetry(tmp_path, 0, ["host.heater.bed_temp_c", "host.status", "plate.temp_c"]).fieldless
+    sentence = "the host left no telemetry, and nothing else tells 'host.heater.bed_temp_c'"
+    assert fieldless == {"host.heater.bed_temp_c": sentence}
+
+
 def test_a_print_leaves_work_when_its_last_state_of_rest_begins(run: RunResult) -> None:
     state = telemetry(run.run_dir, epoch_ns(), ["host.state"]).signals["host.state"]
     left_s = left_work_s(run.run_dir, epoch_ns())

@@ -16,11 +16,13 @@ from hil_sim.harness.expectations import (
     Expect,
     ExpectationError,
     check_expectations,
+    has_passed,
     judge_expectations,
     signals_of,
 )
 from hil_sim.harness.expression import parse
 from hil_sim.harness.judging import Truth, truth_of
+from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.series import Series, lines, steps, texts
 
 RAMP = lines("plate.temp_c", "degC", [0.0, 10.0, 20.0], [0.0, 100.0, 0.0])
@@ -102,6 +104,12 @@ def test_a_share_is_compared_in_per_cent_from_either_side() -> None:
     share = {"rover.slip": lines("rover.slip", "", [0.0, 10.0], [0.0, 1.0])}
     for source in ("rover.slip > 40 %", "40 % < rover.slip", "rover.slip > 0.4"):
         assert truth_of(parse(source), share, 0.0, 10.0).first(true=True) == pytest.approx(4.0), source
+
+
+def test_what_is_infinite_equals_no_number() -> None:
+    hot = {"plate.temp_c": steps("plate.temp_c", "degC", [(0.0, math.inf), (5.0, 20.0)])}
+    assert truth_of(parse("plate.temp_c == 20"), hot, 0.0, 10.0).first(true=True) == 5.0
+    assert truth_of(parse("plate.temp_c > 20"), hot, 0.0, 10.0).first(true=True) == 0.0
 
 
 knots = st.lists(st.tuples(st.integers(0, 20), st.integers(-3, 3)), min_size=1, max_size=6).map(sorted)
@@ -190,14 +198,57 @@ def test_the_end_is_the_end() -> None:
     assert (held, at_s) == (False, 20.0) and sentence == "it did not end so: host.status was stopped"
 
 
+@pytest.mark.parametrize(
+    ("source", "may_pass"),
+    [
+        ("verdict == HANG", True),
+        ("verdict in {HANG} and host.exit_code == 3", True),
+        ("not (verdict != HANG or host.exit_code == 0)", True),
+        ("verdict != HANG -> host.exit_code == 0", False),
+        ("verdict == HANG or host.exit_code == 3", False),
+        ("verdict in {HANG, exact}", False),
+        ("host.exit_code == 3", False),
+    ],
+)
+def test_a_bad_verdict_passes_only_where_an_end_is_false_of_every_other(source: str, may_pass: bool) -> None:
+    signals = {
+        "verdict": texts("verdict", [(20.0, "HANG")]),
+        "host.exit_code": steps("host.exit_code", "", [(20.0, 3.0)]),
+    }
+    ended = judge_expectations(Expect(end=[AtEnd(source)]), signals, 20.0)
+    assert ended[0].held and has_passed(Verdict.HANG, ended) is may_pass
+
+
 def test_what_nobody_can_know_is_no_success() -> None:
     assert fared(Always("host.camera.age_s < 5 s")) == (
-        False, 0.0, "nobody ever knew: its signals said nothing in that time"
+        False, 0.0, "nobody ever knew: what it hung on said nothing in that time"
     )  # fmt: skip
     assert not fared(AtEnd("host.exit_code == 0"))[0]
     held, at_s, sentence = fared(Always("door.closed", after="plate.temp_c > 200 degC"))
     assert (held, at_s) == (False, None) and "never came" in sentence
     assert not fared(Eventually("host.reason == nothing"))[0]
+
+
+@pytest.mark.parametrize(
+    ("source", "held"),
+    [
+        ("not door.closed -> host.vision.powder.iou > 1", False),
+        ("door.closed or host.vision.powder.iou > 1", False),
+        ("host.vision.powder.iou > 1 or door.closed", False),
+        ("not (not door.closed and host.vision.powder.iou > 1)", False),
+        ("host.vision.powder.iou > 1 -> door.closed", False),
+        ("plate.temp_c > 1 -> not door.closed -> host.vision.powder.iou > 1", False),
+        ("plate.temp_c >= 0 and (door.closed or host.vision.powder.iou > 1)", False),
+        ("door.closed or host.vision.powder.iou > 1 or host.vision.exposed.iou > 1", False),
+        ("plate.temp_c > 200 degC -> host.vision.powder.iou > 1", True),
+        ("plate.temp_c < 200 degC or host.vision.powder.iou > 1", True),
+        ("plate.temp_c < 200 degC -> host.heater.bed_temp_c >= 10 degC", True),
+        ("not door.closed -> host.heater.bed_temp_c >= 10 degC", True),
+    ],
+)
+def test_an_always_that_hung_on_what_nobody_told_does_not_hold(source: str, held: bool) -> None:
+    """What was unknown only for a while, as at the start, and what nothing ever hung on, is passed over."""
+    assert fared(Always(source))[0] is held
 
 
 def test_a_field_that_the_host_never_tells_fails_what_the_rest_would_decide() -> None:
@@ -219,6 +270,20 @@ def test_a_mistake_is_named_before_anything_runs() -> None:
     assert "expect.always: that = 'plate.temp < 80 degC': column 1: there is no signal 'plate.temp'" in sentences[0]
     with pytest.raises(ExpectationError, match=r"plate\.temp_c"):
         judge_expectations(expect, SIGNALS, 1.0)
+
+
+@pytest.mark.parametrize("source", ["1", "true", "1 < 2", "not 1 < 2"])
+@pytest.mark.parametrize("field", ["that", "after", "until"])
+def test_an_expectation_without_a_signal_is_refused(source: str, field: str) -> None:
+    one = Always(**{"that": "door.closed", field: source})
+    (sentence,) = check_expectations(Expect(always=[one]))
+    assert sentence.startswith(f"expect.always: {field} = {source!r}: column ")
+    assert "it says the same of every run" in sentence
+
+
+def test_a_sum_is_not_something_that_is_true_or_false() -> None:
+    (sentence,) = check_expectations(Expect(always=[Always("bed.layer + 1")]))
+    assert "this is a number, not something that is true or false" in sentence
 
 
 @pytest.mark.parametrize(

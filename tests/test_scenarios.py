@@ -16,7 +16,7 @@ from hil_sim.harness.invariants import RULES
 from hil_sim.harness.parts import make_part
 from hil_sim.harness.runner import run_scenario
 from hil_sim.harness.scenario import SCENARIOS, FaultRow, Part, Scenario, ScenarioError, load_scenario, schema_json
-from hil_sim.harness.signals import CATALOGUE
+from hil_sim.harness.signals import CATALOGUE, untold
 from hil_sim.world.faults import KINDS
 from hil_sim.world.faults.schedule import Fault
 
@@ -162,6 +162,24 @@ def test_telemetry_of_a_device_that_is_not_there_is_refused_before_the_host_runs
             run_drive(DriveScenario.of(scenario), route, tmp_path / "run", host=host, ground=HILLS)
         else:
             run_scenario(scenario, make_part(scenario, tmp_path), tmp_path / "run", host=host)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_rover", "sentence"),
+    [
+        ("host.drive.sigma_m", False, "no 'drive'"),
+        ("host.rover.heater.bed_temp_c", False, "this machine is no rover: say 'host.heater...'"),
+        ("host.progress.share", True, "no 'progress'"),
+        ("host.vision.powder.iou", True, "no 'vision'"),
+        ("host.printer.heater.bed_temp_c", True, "this machine is no printer: say 'host.heater...'"),
+        ("host.layers_done", True, "only a print tells it"),
+    ],
+)
+def test_telemetry_that_only_the_other_world_tells_is_no_signal(name: str, is_rover: bool, sentence: str) -> None:
+    (found,) = untold([name], ["heater"], is_rover=is_rover)
+    assert found.startswith(f"there is no signal {name!r}: ") and sentence in found
+    told = [name] if is_rover else ["host.printer.heater.bed_temp_c"]
+    assert untold(told, ["heater"], is_rover=False) == []
 
 
 def test_a_drive_takes_no_job_and_a_print_no_route(tmp_path: Path) -> None:

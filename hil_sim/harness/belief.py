@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ from mcap_protobuf.decoder import DecoderFactory
 
 from hil_sim.harness.expression_check import hint
 from hil_sim.harness.series import Series, steps, texts
-from hil_sim.harness.signals import COMMON, TEXT_FIELDS, unit_of_field
+from hil_sim.harness.signals import COMMON, TEXT_FIELDS, VISION_TOPICS, unit_of_field
 
 TELEMETRY_NAME = "telemetry.mcap"
 ROWS_MAX = 2_000_000
@@ -67,7 +67,8 @@ def outcome_signals(outcome: Ended | None, verdict: str, ended_s: float, end_s: 
 @dataclass(frozen=True)
 class Told:
     """What a host's telemetry says. signals: by name, empty where nothing was said. fieldless: sentences, by name, for
-    signals whose topic was told without a field of that name: no run of this host can ever tell them."""
+    signals that no run of this host can ever tell: it left no telemetry, has no such topic, or tells another field in
+    it."""
 
     signals: dict[str, Series]
     fieldless: dict[str, str]
@@ -77,21 +78,34 @@ def telemetry(run_dir: Path, start_ns: int, wanted: Iterable[str]) -> Told:
     """Of `wanted`, what the telemetry in `run_dir` holds; `start_ns` is the log time of loop time 0."""
     names = {name for name in wanted if _is_telemetry(name)}
     sessions = _sessions(run_dir)
-    if not names or not sessions:
-        return Told({}, {})
     rows: dict[str, list[tuple[float, Any]]] = {name: [] for name in names}
     fields: dict[str, dict[str, None]] = {}  # of every topic that was told, in their order
     rows.update({"host.state": [(0.0, "fault")]} if "host.state" in names else {})  # a machine boots in FAULT
+    heard: set[str] = set()  # topics of which anything was told, wanted or not
     for path in sessions:
         seen: set[str] = set()  # a session may tell other fields than the one before
-        for topic, time_ns, message in _messages(path, _topics(names)):
+        for topic, time_ns, message in _messages(path, _topics(names), heard):
             if topic not in seen:
                 seen.add(topic)
                 fields.setdefault(topic, {}).update((field.name, None) for field in message.DESCRIPTOR.fields)
             for name, value in _said(topic, message, names):
                 if len(rows[name]) < ROWS_MAX:
                     rows[name].append(((time_ns - start_ns) * 1e-9, value))
-    return Told({name: _series(name, kept) for name, kept in rows.items()}, _fieldless(names, fields))
+    signals = {name: _series(name, kept) for name, kept in rows.items()} if sessions else {}
+    if not heard:
+        return Told(signals, {name: f"the host left no telemetry, and nothing else tells {name!r}" for name in names})
+    return Told(signals, _topicless(names, heard) | _fieldless(names, fields))
+
+
+def _topicless(names: Iterable[str], heard: Collection[str]) -> dict[str, str]:
+    """Sentences for the names of what pictures showed whose topic was not told and is none that a print may tell."""
+    found = {}
+    for name in names:
+        topic = _places(name)[0][0]
+        known = {*VISION_TOPICS, *(each for each in heard if each.startswith("/vision/"))}
+        if name.startswith("host.vision.") and topic not in known:
+            found[name] = f"there is no signal {name!r}: the host tells no {topic!r}{hint(topic, sorted(known))}"
+    return found
 
 
 def _fieldless(names: Iterable[str], fields: dict[str, dict[str, None]]) -> dict[str, str]:
@@ -163,8 +177,9 @@ def _said(topic: str, message: Any, names: Iterable[str]) -> Iterable[tuple[str,
     return found
 
 
-def _messages(path: Path, topics: set[str]) -> Iterable[tuple[str, int, Any]]:
-    """(topic, log time in ns, decoded message) of some topics, up to where the file ends or breaks."""
+def _messages(path: Path, topics: set[str], heard: set[str]) -> Iterable[tuple[str, int, Any]]:
+    """(topic, log time in ns, decoded message) of some topics, up to where the file ends or breaks. heard: takes the
+    name of every topic of which there is a message."""
     factory = DecoderFactory()
     schemas: dict[int, Schema] = {}
     channels: dict[int, Channel] = {}
@@ -178,6 +193,7 @@ def _messages(path: Path, topics: set[str]) -> Iterable[tuple[str, int, Any]]:
                     channels[record.id] = record
                 elif isinstance(record, Message):
                     channel = channels[record.channel_id]
+                    heard.add(channel.topic)
                     if channel.topic not in topics:
                         continue
                     if record.channel_id not in decoders:

@@ -18,7 +18,6 @@ fault of the scenario strikes is expected without a word, unless the fault says 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -27,11 +26,11 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from hil_sim.harness.expression import ExpressionError, Node, names_in, parse
+from hil_sim.harness.expression import ExpressionError, Name, Node, names_in, parse
 from hil_sim.harness.expression_check import Meaning, check
-from hil_sim.harness.judging import truth_of
+from hil_sim.harness.judging import is_told, truth_of
 from hil_sim.harness.oracle import Verdict
-from hil_sim.harness.series import Series
+from hil_sim.harness.series import Series, texts
 from hil_sim.harness.signals import CATALOGUE, PRINTER, ROVER, meaning_of
 from hil_sim.world.faults import Fault, FaultSchedule
 
@@ -155,11 +154,17 @@ def judge_strikes(schedule: FaultSchedule, struck: Iterable[tuple[float, Fault]]
 
 
 def has_passed(verdict: Verdict, fared: Sequence[Expectation]) -> bool:
-    """Whether a run may pass: all that was expected came, and its verdict is a good one or the one that was named."""
-    named = any(
-        e.held and e.kind == "end" and {"verdict", verdict.value} <= set(re.findall(r"\w+", e.that)) for e in fared
-    )
-    return all(e.held for e in fared) and (verdict.is_good or named)
+    """Whether a run may pass: all that was expected came, and its verdict is good or one that an `end` requires."""
+    required = any(e.held and e.kind == "end" and _requires(e.that, verdict) for e in fared)
+    return all(e.held for e in fared) and (verdict.is_good or required)
+
+
+def _requires(source: str, verdict: Verdict) -> bool:
+    """Whether an `end` is false with each other verdict, whatever else is so: all but the verdict is left unknown. To
+    name one is not to require it: `verdict != HANG -> host.exit_code == 0` is true of every HANG."""
+    node = parse(source)
+    others = [{"verdict": texts("verdict", [(0.0, other.value)])} for other in Verdict if other is not verdict]
+    return all(truth_of(node, _with_unknown(node, other), 0.0, 0.0).false_at[-1] for other in others)
 
 
 class FaredRun:
@@ -208,12 +213,12 @@ def _judge(
         return fared(False, None, f"{one.after!r} never came, behind which it was to be")
     if isinstance(one, Always):
         until_s = None if one.until is None else _first(one.until, signals, from_s, end_s)
-        truth = truth_of(node, here, from_s, end_s if until_s is None else until_s)
-        false_s = truth.first(true=False)
+        to_s = end_s if until_s is None else until_s
+        false_s = truth_of(node, here, from_s, to_s).first(true=False)
         if false_s is not None:
             return fared(False, false_s, f"not so at {false_s:.3f} s: {_said(node, here, false_s)}")
-        if not truth.is_ever_known():
-            return fared(False, from_s, "nobody ever knew: its signals said nothing in that time")
+        if not is_told(node, here, from_s, to_s):
+            return fared(False, from_s, "nobody ever knew: what it hung on said nothing in that time")
         return fared(True, None, "held")
     last_s = end_s if one.within_s is None else min(end_s, from_s + one.within_s)
     true_s = truth_of(node, here, from_s, last_s).first(true=True)
@@ -253,7 +258,9 @@ def _understood(source: str, *, is_over: bool = True, elsewhere: Collection[str]
 
     node = parse(source)
     found = check(node, meant, lambda: sorted(set(CATALOGUE) - set(elsewhere)), is_over=is_over)
-    is_switch = found.kind == "number" and found.unit in (None, "")
+    if not any(names_in(node)):
+        raise ExpressionError("column 1: no signal is in it: it says the same of every run")
+    is_switch = isinstance(node, Name) and found.kind == "number" and found.unit in (None, "")
     if found.kind != "truth" and not is_switch:
         raise ExpressionError(f"column 1: this is a {found.kind}, not something that is true or false")
     return node

@@ -11,9 +11,10 @@ taken as it stands. A bare word beside `==`, `!=` or in `{}` is a text. Mistakes
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 LENGTH_MAX = 1000
@@ -38,7 +39,7 @@ class ExpressionError(ValueError):
     """An expression that cannot be understood: what, and at which column."""
 
 
-# ---- the tree
+# ---- the tree (two parts that say the same are equal, wherever they stand)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Name:
     """A signal. `column` from 1."""
 
     name: str
-    column: int
+    column: int = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Number:
 
     value: float
     unit: str
-    column: int
+    column: int = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Text:
     """A word or a quoted text."""
 
     text: str
-    column: int
+    column: int = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Abs:
     """A number without its sign."""
 
     of: Node
-    column: int
+    column: int = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Sum:
     left: Node
     right: Node
     sign: int
-    column: int
+    column: int = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class Compare:
     op: Comparison
     left: Node
     right: Node
-    column: int
+    column: int = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class OneOf:
 
     left: Node
     choices: tuple[Number | Text, ...]
-    column: int
+    column: int = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class Contains:
 
     left: Node
     words: str
-    column: int
+    column: int = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ class Not:
     """`not of`."""
 
     of: Node
-    column: int
+    column: int = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ class Both:
     op: Literal["and", "or", "->"]
     left: Node
     right: Node
-    column: int
+    column: int = field(compare=False)
 
 
 Node = Name | Number | Text | Abs | Sum | Compare | OneOf | Contains | Not | Both
@@ -200,6 +201,14 @@ def _tokens(source: str) -> Iterator[_Token]:
                         f"column {given.start(1) + 1}: {unit!r} is no unit; known are {', '.join(filter(None, UNITS))}"
                     )
         yield _Token("keyword" if kind == "word" and text in _KEYWORDS else kind, text, column, unit)
+
+
+def _finite(token: _Token) -> Number:
+    """A number as it stands there: one beyond all floats would be infinite, and no signal is told from that."""
+    value = float(token.text)
+    if not math.isfinite(value * UNITS[token.unit][1]):
+        raise ExpressionError(f"column {token.column}: {token.text!r} is beyond every number that a signal can have")
+    return Number(value, token.unit, token.column)
 
 
 class _Parser:
@@ -305,7 +314,7 @@ class _Parser:
             raise ExpressionError(f"column {self._end_column}: something is missing at the end")
         self._at += 1
         if token.kind == "number":
-            return Number(float(token.text), token.unit, token.column)
+            return _finite(token)
         if token.kind == "word":
             return Name(token.text, token.column)
         if token.kind == "text":

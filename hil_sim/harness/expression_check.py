@@ -20,6 +20,7 @@ from hil_sim.harness.expression import (
     OneOf,
     Sum,
     Text,
+    names_in,
 )
 
 Kind = Literal["number", "text", "truth"]
@@ -114,6 +115,8 @@ class _Checker:
 
     def _comparison(self, node: Compare | OneOf | Contains) -> None:
         if isinstance(node, Contains):
+            if not node.words:
+                raise ExpressionError(f'column {node.column}: every text holds "": say what it is to contain')
             asked = self.meaning(node.left)
             if asked.kind != "text":
                 raise ExpressionError(f"column {node.left.column}: `contains` asks about a text")
@@ -122,6 +125,8 @@ class _Checker:
                     f"column {node.column}: no word of it holds {node.words!r}{hint('', asked.words)}"
                 )
             return
+        if isinstance(node, Compare) and node.left == node.right:
+            raise ExpressionError(f"column {node.column}: both sides are the same, which tells nothing of a run")
         rights = node.choices if isinstance(node, OneOf) else (node.right,)
         left = self.meaning(node.left)
         for right_node in rights:
@@ -146,6 +151,8 @@ class _Checker:
             if (left.kind, right.kind) != ("number", "number"):
                 raise ExpressionError(f"column {node.column}: a {left.kind} cannot be compared with a {right.kind}")
             self._together(left, right, right_node.column)
+        if not any(names_in(node)):
+            raise ExpressionError(f"column {node.column}: no signal is compared: it says the same of every run")
 
     @staticmethod
     def _can_say(text: Meaning, word: Name | Text) -> None:

@@ -67,19 +67,40 @@ class Truth:
         found = [float(self.times_s[where[0]]) for where in (points, spans) if len(where)]
         return min(found) if found else None
 
-    def is_ever_known(self) -> bool:
-        """Whether it was true or false at any moment."""
-        return bool((self.true_at | self.false_at).any() or (self.true_in | self.false_in).any())
+    @property
+    def true(self) -> Bools:
+        """(2n - 1,) of all points, then of all spans: where it is true."""
+        return np.concatenate((self.true_at, self.true_in))
+
+    @property
+    def false(self) -> Bools:
+        """(2n - 1,) of all points, then of all spans: where it is false."""
+        return np.concatenate((self.false_at, self.false_in))
 
 
 def truth_of(node: Node, signals: Mapping[str, Series], from_s: float, to_s: float) -> Truth:
     """When `node` is true in [from_s, to_s]. The expression has been checked; every signal that it names is there."""
+    return _evaluation(node, signals, from_s, to_s).truth(node)
+
+
+def is_told(node: Node, signals: Mapping[str, Series], from_s: float, to_s: float) -> bool:
+    """Whether each part of `node` on which it hung at some moment of [from_s, to_s] was known at one of those moments.
+
+    `a or b` hangs on `b` where `a` is false, on `a` where `b` is; `a -> b` is `not a or b`; `a and b` hangs on both.
+    What is unknown only for a while, as before a first message, is told.
+    """
+    evaluation = _evaluation(node, signals, from_s, to_s)
+    return evaluation.is_told(node, np.ones_like(evaluation.truth(node).true))
+
+
+def _evaluation(node: Node, signals: Mapping[str, Series], from_s: float, to_s: float) -> _Evaluation:
+    """What can be asked of an expression in [from_s, to_s], cut wherever anything in it changes."""
     used = {name: signals[name] for name in names_in(node) if name in signals}
     knots = [series.times_s[(series.times_s > from_s) & (series.times_s < to_s)] for series in used.values()]
     times_s = np.unique(np.concatenate([np.array([from_s, max(to_s, from_s)]), *knots]))
     for part in _bends(node, used):  # inner ones first: each cut makes what stands around it straight
         times_s = _cut(part, used, times_s)
-    return _Evaluation(used, times_s).truth(node)
+    return _Evaluation(used, times_s)
 
 
 def _bends(node: Node, signals: Mapping[str, Series]) -> list[Node]:
@@ -102,6 +123,34 @@ def _children(node: Node) -> tuple[Node, ...]:
     if isinstance(node, (Sum, Compare, Both)):
         return (node.left, node.right)
     return (node.left,) if isinstance(node, (OneOf, Contains)) else ()
+
+
+def _demands(node: Node) -> list[Node]:
+    """Parts that must all be true for `node` to be: itself, where it is no `and`."""
+    match node:
+        case Both("and", left, right):
+            return _demands(left) + _demands(right)
+        case Not(Both("or", left, right)):
+            return _demands(Not(left, node.column)) + _demands(Not(right, node.column))
+        case Not(Both("->", left, right)):
+            return _demands(left) + _demands(Not(right, node.column))
+        case Not(Not(of)):
+            return _demands(of)
+    return [node]
+
+
+def _alternatives(node: Node) -> list[Node]:
+    """Parts of which one must be true for `node` to be: itself, where it is no `or` and no arrow."""
+    match node:
+        case Both("or", left, right):
+            return _alternatives(left) + _alternatives(right)
+        case Both("->", left, right):
+            return _alternatives(Not(left, node.column)) + _alternatives(right)
+        case Not(Both("and", left, right)):
+            return _alternatives(Not(left, node.column)) + _alternatives(Not(right, node.column))
+        case Not(Not(of)):
+            return _alternatives(of)
+    return [node]
 
 
 def _is_text(node: Node, signals: Mapping[str, Series]) -> bool:
@@ -194,6 +243,22 @@ class _Evaluation:
             return self._not(self._or(self._not(left), self._not(right)))
         return self._or(left if node.op == "or" else self._not(left), right)
 
+    def is_told(self, node: Node, asked: Bools) -> bool:
+        """As above. asked: where all hangs on `node`."""
+        truth = self.truth(node)
+        known = truth.true | truth.false
+        if asked.any() and not (asked & known).any():
+            return False
+        if len(demands := _demands(node)) > 1:
+            return all(self.is_told(demand, asked) for demand in demands)
+        if len(sides := _alternatives(node)) == 1:
+            return True
+        fails = np.array([asked & self.truth(side).false for side in sides])
+        if any(where.any() and not (where & known).any() for where in fails):
+            return False
+        alone = [np.logical_and.reduce(np.delete(fails, n, axis=0)) for n in range(len(sides))]
+        return all(self.is_told(side, where) for side, where in zip(sides, alone, strict=True))
+
     def _not(self, of: Truth) -> Truth:
         return Truth(self._times_s, of.false_at, of.true_at, of.false_in, of.true_in)
 
@@ -219,7 +284,7 @@ class _Evaluation:
         def apart(a: Floats, b: Floats) -> Floats:
             with np.errstate(invalid="ignore"):
                 gap = a - b
-                near = np.abs(gap) <= ROUNDING * np.maximum(np.abs(a), np.abs(b))
+                near = np.isfinite(gap) & (np.abs(gap) <= ROUNDING * np.maximum(np.abs(a), np.abs(b)))
             return np.where(near, 0.0, gap)
 
         gaps = Span(apart(left.at, right.at), apart(left.begins, right.begins), apart(left.ends, right.ends), left.unit)

@@ -118,8 +118,10 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
 
 def refuse_untold(expect: Expect, machine_toml: str) -> None:
-    """Raises ScenarioError for an expectation of telemetry that the machine of that file's text has no device for."""
-    if sentences := untold(signals_of(expect), tomllib.loads(machine_toml)["devices"]):
+    """Raises ScenarioError for an expectation of telemetry that no host tells of the machine of that file's text."""
+    machine = tomllib.loads(machine_toml)
+    is_rover = machine.get("kind") == "rover"
+    if sentences := untold(signals_of(expect), machine["devices"], is_rover=is_rover):
         raise ScenarioError(f"expect: {' '.join(sentences)}")
 
 

@@ -107,20 +107,32 @@ def meaning_of(name: str) -> Meaning | None:
     return None
 
 
-OWN_TOPICS = ("progress", "camera", "vision", "drive", "events")
-"""What a host's telemetry may hold beside its devices."""
+PRINTER_TOPICS = ("progress", "camera", "vision", "events")
+"""What the telemetry of a print may hold beside its devices."""
+ROVER_TOPICS = ("drive", "events")
+"""What the telemetry of a drive may hold beside its devices."""
+VISION_TOPICS = ("/vision/powder", "/vision/exposed")
+"""Where a print tells what its pictures showed, if it comes to take any; a host of the user's may have others."""
+PRINT_ONLY = frozenset({"host.state", "host.doing", "host.layers_done"})
 
 
-def untold(names: Iterable[str], devices: Iterable[str]) -> list[str]:
-    """Sentences for telemetry of devices that a machine does not have: nobody would ever know what they say."""
-    known = {*devices, *OWN_TOPICS}
+def untold(names: Iterable[str], devices: Iterable[str], *, is_rover: bool) -> list[str]:
+    """Sentences for telemetry that no host of this world tells, of devices that its machine does not have or of another
+    world's topics: nobody would ever know what it says."""
+    known = {*devices, *(ROVER_TOPICS if is_rover else PRINTER_TOPICS)}
+    ours, theirs = ("rover", "printer") if is_rover else ("printer", "rover")
     found = []
     for name in sorted(set(names)):
+        if is_rover and name in PRINT_ONLY:
+            found.append(f"there is no signal {name!r}: only a print tells it, and this is a drive.")
         parts = name.split(".")
         if parts[0] != "host" or len(parts) < 3 or name in CATALOGUE:
             continue
-        place = parts[2] if parts[1] in ("printer", "rover") and len(parts) > 3 else parts[1]
-        if place not in known:
+        has_world = parts[1] in (ours, theirs) and len(parts) > 3
+        place = parts[2] if has_world else parts[1]
+        if has_world and parts[1] == theirs:
+            found.append(f"there is no signal {name!r}: this machine is no {theirs}: say 'host.{place}...'.")
+        elif place not in known:
             found.append(f"there is no signal {name!r}: this machine has no {place!r}{hint(place, sorted(known))}.")
     return found
 
