@@ -241,6 +241,24 @@ def test_what_can_be_no_host_there_is_a_sentence_and_leaves_nothing(
     assert not Path("runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("command", "where"), [("./nosuch {job}", "in /"), ("./lab_hosts.py", "in /"), ("no-such-program", "on the PATH")]
+)
+def test_a_command_that_cannot_be_started_is_a_mistake_and_no_finding(folder: Path, command: str, where: str) -> None:
+    (folder / "small.toml").write_text(SMALL)
+    done = hil("run", "small.toml", "--mode", "wire", "--host", command, "--runs", "runs")
+    assert done.exit_code == 2 and "cannot be started: there is no program" in done.output, done.output
+    assert where in done.output and not Path("runs").exists()
+
+
+@pytest.mark.real_time
+def test_no_replay_that_would_be_refused_is_told_of_a_command(folder: Path) -> None:
+    (folder / "small.toml").write_text(SMALL)
+    done = hil("run", "small.toml", "--mode", "wire", "--host", "false", "--runs", "runs", "--junit", "r.xml")
+    assert "moonkiln hil replay" not in done.stdout + (folder / "r.xml").read_text(), done.stdout
+    assert "replay: none, for a command lives in real time: run it once more on the wire" in done.stdout
+
+
 @pytest.mark.real_time
 def test_a_command_prints_on_the_wire_and_is_not_made_again_in_virtual_time(folder: Path) -> None:
     command = f"{sys.executable} -m control.cli print {{job}} --machine {{machine}} --runs {{run_dir}}"

@@ -69,7 +69,7 @@ def subject_named(what: str, job: Path | None, machine: str | None = None) -> It
 
 
 def files_read(what: str, *others: Path | str | None) -> list[Path | str | None]:
-    """What a run of `what` reads, as `check_output` takes it: a scenario's file, its machine and world, and `others`."""
+    """What a run of `what` reads, as `check_output` takes it: a scenario with its machine and world, and `others`."""
     from hil_sim.harness.scenario import load_scenario
 
     if what in (MOTION, BENCH, ROVER):

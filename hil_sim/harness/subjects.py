@@ -30,7 +30,7 @@ from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.runner import run_scenario, twin_of
 from hil_sim.harness.scenario import Mode, Scenario, time_of
 from hil_sim.harness.trace import MCAP_NAME
-from hil_sim.harness.user_host import HostContractError, Kind, UserHost, user_host
+from hil_sim.harness.user_host import HostContractError, Kind, UserHost, check_program, user_host
 from hil_sim.virtual_time import RUN_START_EPOCH_NS, run_virtual
 from hil_sim.world.build import build_world
 from hil_sim.world.faults import FAMILIES, Fault, FaultSchedule
@@ -355,7 +355,7 @@ def host_of(subject: Subject) -> UserHost | None:
     """The user's host that a subject runs; None: it runs moonkiln's.
 
     Raises:
-        SubjectError: it cannot be had, or is a command in a time of which it would know nothing.
+        SubjectError: it cannot be had, or is a command that is no program, or in a time of which it would know nothing.
     """
     given = getattr(subject, "host", None)
     if given is None:
@@ -364,14 +364,16 @@ def host_of(subject: Subject) -> UserHost | None:
         sys.path.insert(0, here)  # as `python -m` does: our own command is not begun in the user's folder
     try:
         host = user_host(given, Path.cwd(), subject.LEAVES)  # type: ignore[attr-defined]
+        scenario = scenario_of(subject)
+        if host.is_command and scenario is not None and scenario.mode != "wire":
+            raise SubjectError(
+                f"the host {host.name!r} is a process of its own and lives in real time: "
+                "`hil run --mode wire` runs it; a callable, package.module:name, runs in any time"
+            )
+        if host.is_command:
+            check_program(host, Path.cwd())
     except HostContractError as error:
         raise SubjectError(str(error)) from error
-    scenario = scenario_of(subject)
-    if host.is_command and scenario is not None and scenario.mode != "wire":
-        raise SubjectError(
-            f"the host {host.name!r} is a process of its own and lives in real time: "
-            "`hil run --mode wire` runs it; a callable, package.module:name, runs in any time"
-        )
     return host
 
 
