@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from mcap.writer import Writer
 
 from control.command_line import MoonkilnGroup, Settings
+from control.config import machine_path
 from control.errors import MoonkilnError
 from hil_sim.harness.generator import SHIPPED
 from hil_sim.harness.hil_commands import hil
@@ -63,6 +64,52 @@ def test_a_folder_of_other_runs_stays(no_job: Path, tmp_path: Path) -> None:
     (tmp_path / "runs" / "other").mkdir(parents=True)
     moonkiln("run", "print", "--job", no_job, "--runs", tmp_path / "runs")
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["other"]
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("run", "s.toml"),
+        ("run", "world.toml"),
+        ("campaign", "s.toml"),
+        ("campaign", "part.kiln"),
+        ("campaign", "machine.toml"),
+        ("campaign", "generator.toml"),
+    ],
+)
+def test_a_report_does_not_take_the_place_of_a_file_that_is_read(
+    command: str, name: str, tmp_path: Path, no_job: Path
+) -> None:
+    (tmp_path / "machine.toml").write_bytes(machine_path("bench").read_bytes())
+    (tmp_path / "world.toml").write_bytes((SHIPPED.parents[1] / "world" / "machines" / "bench.toml").read_bytes())
+    (tmp_path / "generator.toml").write_bytes(SHIPPED.read_bytes())
+    path = scenario(tmp_path, f'machine = "{tmp_path}/machine.toml"\nworld = "{tmp_path}/world.toml"')
+    before = (tmp_path / name).read_bytes()
+    own = {"run": ["--runs", tmp_path / "runs"], "campaign": ["--generator", tmp_path / "generator.toml"]}[command]
+    done = moonkiln(command, path, "--job", no_job, "--junit", tmp_path / "." / name, *own)
+    assert_usage(done, f"{name} is the file that is read")
+    assert (tmp_path / name).read_bytes() == before and not (tmp_path / "runs").exists()
+
+
+def test_a_scenario_is_not_overwritten_by_its_own_report(tmp_path: Path) -> None:
+    path = scenario(tmp_path, "cell_xy_mm = 10.0\npart = { x_mm = 10, y_mm = 5, layers = 1 }")
+    before = path.read_bytes()
+    done = moonkiln("run", path, "--junit", path, "--runs", tmp_path / "runs")
+    assert path.read_bytes() == before, "the report is there instead"
+    assert_usage(done, "s.toml is the file that is read")
+
+
+def test_two_reports_of_one_place_are_refused_before_one_is_lost(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    words = ["--junit", tmp_path / "same", "--html", tmp_path / "folder" / ".." / "same"]
+    done = moonkiln("campaign", "motion", "-n", "1", *words)
+    assert_usage(done, "--junit and --html both name")
+    assert not (tmp_path / "same").exists()
+
+
+@pytest.mark.parametrize("words", [["-n", "99999999999999999999"], ["-n", "2", "--first", "9223372036854775807"]])
+def test_more_seeds_than_anybody_can_judge_are_refused(words: list[str]) -> None:
+    assert_usage(moonkiln("campaign", "motion", *words), "is not in the range")
 
 
 def test_a_campaign_of_a_job_that_is_none_is_refused(no_job: Path) -> None:

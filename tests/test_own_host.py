@@ -20,6 +20,7 @@ from hil_sim.harness.small_job import bench_subject
 pytestmark = pytest.mark.timeout(400)  # the first print of a fresh checkout waits for its kernels to be compiled
 
 HOSTS = """
+import asyncio
 import msgspec
 from control.host import Status, drive_host, print_host
 
@@ -37,6 +38,10 @@ async def liar(job, machine_toml, run_dir):
 
 async def idler(job, machine_toml, run_dir):
     return None
+
+
+async def sleeper(job, machine_toml, run_dir):
+    await asyncio.sleep(60)
 
 
 async def leaver(job, machine_toml, run_dir):
@@ -74,6 +79,13 @@ kind = "crash"
 point = "host.journal"
 at_event = 12
 args = {{ back_after_s = 1.0 }}
+"""
+AT_ONCE = """
+[[faults]]
+kind = "{kind}"
+point = "{point}"
+at_s = 0.0
+for_s = 3.0
 """
 
 
@@ -173,6 +185,35 @@ def test_a_rovers_host_drives(folder: Path) -> None:
     assert list(Path("runs").glob("*/mine"))
 
 
+@pytest.mark.parametrize("host", ["idler", "sleeper"])
+def test_one_that_does_nothing_is_not_tested_by_a_fault_that_it_never_met(folder: Path, host: str) -> None:
+    (folder / "door.toml").write_text(SMALL + AT_ONCE.format(kind="door_open", point="interlock.door"))
+    done = hil("run", "door.toml", "--host", f"lab_hosts:{host}", "--runs", "runs", "--json")
+    told = json.loads(done.stdout)
+    assert done.exit_code == 1 and told["verdict"] == "CRASHED" and "nothing was tested" in told["reasons"][0], told
+
+
+@pytest.mark.parametrize(
+    ("kind", "point", "why"),
+    [
+        ("door_open", "interlock.door", "lab_hosts:sleeper breaks with its own faults alone"),
+        ("outage", "power.feeder", "the host of small leaves no outcome with its own faults alone"),
+    ],
+)
+def test_one_that_leaves_no_outcome_has_no_campaign_whatever_its_scenario_does(
+    folder: Path, kind: str, point: str, why: str
+) -> None:
+    (folder / "struck.toml").write_text(SMALL + AT_ONCE.format(kind=kind, point=point))
+    done = hil("campaign", "struck.toml", "--host", "lab_hosts:sleeper", "-n", "1")
+    assert done.exit_code == 2 and why in done.output, done.output
+
+
+def test_one_that_its_scenario_kills_has_a_campaign(folder: Path) -> None:
+    (folder / "killed.toml").write_text(KILLED)
+    done = hil("campaign", "killed.toml", "--host", "lab_hosts:print_part", "-n", "1")
+    assert done.exit_code == 0 and "1 detected" in done.output, done.output
+
+
 def test_one_that_does_nothing_has_no_campaign(folder: Path) -> None:
     done = hil("campaign", "bench", "--host", "lab_hosts:idler", "-n", "2")
     assert done.exit_code == 2 and "though nothing goes wrong" in done.output
@@ -198,6 +239,24 @@ def test_what_can_be_no_host_there_is_a_sentence_and_leaves_nothing(
     done = hil(*words, *(["--runs", "runs"] if words[0] == "run" else []))
     assert done.exit_code == 2 and sentence in done.output, done.output
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "where"), [("./nosuch {job}", "in /"), ("./lab_hosts.py", "in /"), ("no-such-program", "on the PATH")]
+)
+def test_a_command_that_cannot_be_started_is_a_mistake_and_no_finding(folder: Path, command: str, where: str) -> None:
+    (folder / "small.toml").write_text(SMALL)
+    done = hil("run", "small.toml", "--mode", "wire", "--host", command, "--runs", "runs")
+    assert done.exit_code == 2 and "cannot be started: there is no program" in done.output, done.output
+    assert where in done.output and not Path("runs").exists()
+
+
+@pytest.mark.real_time
+def test_no_replay_that_would_be_refused_is_told_of_a_command(folder: Path) -> None:
+    (folder / "small.toml").write_text(SMALL)
+    done = hil("run", "small.toml", "--mode", "wire", "--host", "false", "--runs", "runs", "--junit", "r.xml")
+    assert "moonkiln hil replay" not in done.stdout + (folder / "r.xml").read_text(), done.stdout
+    assert "replay: none, for a command lives in real time: run it once more on the wire" in done.stdout
 
 
 @pytest.mark.real_time

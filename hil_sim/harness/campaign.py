@@ -31,6 +31,7 @@ from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.pool import timed
 from hil_sim.harness.seed_judging import judged
 from hil_sim.harness.subjects import (
+    KILLING,
     Run,
     Subject,
     SubjectError,
@@ -277,14 +278,19 @@ def merged(task: Task, rows: Iterable[Row], twice: Iterable[Twice], *, cut: str 
 
 def ground_of(subject: Subject, generator: Generator) -> Ground:
     """What a run shows in which no seed has drawn anything. Raises SubjectError: it does not come out exact, nor, with
-    faults of its own, well."""
+    faults of its own, well, and with an outcome unless one of them kills the host."""
     points = subject.points()
     run = _first_run(subject, probe(points, generator))
     if not (run.verdict.is_good if subject.has_faults else run.verdict is Verdict.EXACT):
-        why = "with its own faults alone" if subject.has_faults else "though nothing goes wrong"
         raise SubjectError(
-            f"{subject.name} comes out {run.verdict.value} {why} ({'; '.join(run.reasons[:2])}):"
+            f"{subject.name} comes out {run.verdict.value} {_when(subject)} ({'; '.join(run.reasons[:2])}):"
             " a campaign would count that in every run. Mend it first"
+        )
+    is_killed = any(fault.kind in KILLING for _, fault in run.struck)
+    if not (run.has_outcome or is_killed):  # a machine that nobody moved is safe, and stays so whatever a seed draws
+        raise SubjectError(
+            f"the host of {subject.name} leaves no outcome {_when(subject)} ({'; '.join(run.reasons[:2])}): a campaign"
+            " would judge that in every run. Mend the host first"
         )
     return Ground(tuple(points), run.events, run.job_end_s, run.layers)
 
@@ -297,7 +303,11 @@ def _first_run(subject: Subject, schedule: FaultSchedule) -> Run:
         if mine is None or is_mistake(error):
             raise
         what = str(error) if isinstance(error, HostContractError) else f"{type(error).__name__}: {error}"
-        raise SubjectError(f"the host {mine.name} breaks though nothing goes wrong: {what}") from error
+        raise SubjectError(f"the host {mine.name} breaks {_when(subject)}: {what}") from error
+
+
+def _when(subject: Subject) -> str:
+    return "with its own faults alone" if subject.has_faults else "though nothing goes wrong"
 
 
 def judge_batch(task: Task, seeds: Sequence[int]) -> list[Row]:

@@ -24,6 +24,7 @@ from hil_sim.harness.campaign import Report, Row
 from hil_sim.harness.expectations import Expectation
 from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.trials import CRASHED
+from hil_sim.harness.user_host import is_command
 from hil_sim.world.faults import FAMILIES, KINDS
 from slicer.whole_file import whole_file
 
@@ -53,8 +54,15 @@ def replay_command(report: Report, row: Row, kept: Mapping[int, Path], again: st
 
 
 def replay_line(path: Path, subject: Mapping[str, Any]) -> str:
-    """The command that makes a kept run again, with the host that it was run with."""
+    """The command that makes a kept run again, with the host that it was run with; of a command, which a replay's
+    virtual time refuses, a sentence that says what to do instead.
+    """
     host = subject.get("host")
+    if host is not None and is_command(host):
+        return (
+            f"none, for a command lives in real time: run it once more on the wire, or let a callable make {path} again"
+            " by `hil replay` with --host package.module:name"
+        )
     return f"moonkiln hil replay {path}" + ("" if host is None else f" --host {shlex.quote(host)}")
 
 

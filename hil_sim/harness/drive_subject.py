@@ -143,6 +143,7 @@ class DriveSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
                 if held.action in ("HOLD", "BACK_OUT")
             ),
             shown=result.shown,
+            has_outcome=result.outcome is not None,
         )
 
     def _host(self) -> Callable[..., Any]:

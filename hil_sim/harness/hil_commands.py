@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,8 @@ from control.errors import UsageError
 from hil_sim.harness.hil_shared import (
     FRAMES_SHOWN,
     KEPT_MAX,
+    campaign_line,
+    files_read,
     how_same,
     idle_faults,
     keep_bad,
@@ -30,7 +31,7 @@ from hil_sim.harness.hil_shared import (
     subject_named,
     told,
 )
-from hil_sim.harness.options import PACE, UNTIL
+from hil_sim.harness.options import FIRST_MAX, PACE, SEEDS_MAX, UNTIL
 
 if TYPE_CHECKING:
     from hil_sim.harness.scenario import Mode
@@ -101,7 +102,7 @@ def run(
     from hil_sim.harness.subjects import in_time, lifted, with_host
 
     files = ReportFiles(junit, None, None, None, runs)
-    files.check()
+    files.check(files_read(scenario, job))
     run_dir = new_run_dir(runs, run_id())
     with subject_named(scenario, job) as named, nothing_left(run_dir):
         timed_subject, mode, pace = or_usage(lambda: in_time(named, mode, pace))
@@ -156,10 +157,10 @@ drive of a few metres), or a scenario.
 @JOB
 @HOST
 @click.option("--machine", help="Of `motion`, `bench` and `rover`.  [default: bench; osr]")
-@click.option("-n", "count", type=click.IntRange(1), default=100, show_default=True, help="How many seeds.")
+@click.option("-n", "count", type=click.IntRange(1, SEEDS_MAX), default=100, show_default=True, help="How many seeds.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help="Processes.")
 @click.option("--cluster", metavar="tcp://HOST:PORT", help="A Dask scheduler whose workers judge the seeds.")
-@click.option("--first", type=click.IntRange(0), default=0, show_default=True, help="The first seed.")
+@click.option("--first", type=click.IntRange(0, FIRST_MAX), default=0, show_default=True, help="The first seed.")
 @click.option("--generator", "generator_path", type=FILE, help="Kinds and weights.  [default: the shipped ones]")
 @click.option("--twice-every", type=click.IntRange(1), default=100, show_default=True, help="Run one in N twice.")
 @click.option("--junit", type=FILE, help="Write JUnit XML there.")
@@ -201,12 +202,8 @@ def campaign(
         check_cluster(cluster)
     generator = or_usage(lambda: load_generator(generator_path or SHIPPED))
     files = ReportFiles(junit, html, parquet, kinds, keep)
-    files.check()
-    words = ["moonkiln", "hil", "campaign", what, *(["--job", str(job)] if job else [])]
-    words += ["--machine", machine] if machine else []
-    words += ["--host", host] if host else []
-    words += ["--generator", str(generator_path)] if generator_path else []
-    again = shlex.join(words)
+    files.check(files_read(what, job, machine, generator_path))
+    again = campaign_line(what, job=job, machine=machine, host=host, generator=generator_path)
     with subject_named(what, job, machine) as named, Progress("judging", quiet=as_json) as line:
         subject = or_usage(lambda: with_host(in_virtual_time(named), host))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -65,6 +66,23 @@ def subject_named(what: str, job: Path | None, machine: str | None = None) -> It
             yield or_usage(lambda: driven_scenario(scenario, job, folder))
         else:
             yield or_usage(lambda: scenario_subject(scenario, job, folder))
+
+
+def files_read(what: str, *others: Path | str | None) -> list[Path | str | None]:
+    """What a run of `what` reads, as `check_output` takes it: a scenario with its machine and world, and `others`."""
+    from hil_sim.harness.scenario import load_scenario
+
+    if what in (MOTION, BENCH, ROVER):
+        return [*others]
+    scenario = or_usage(lambda: load_scenario(what))
+    return [what, scenario.machine, scenario.world, *others]
+
+
+def campaign_line(what: str, *, job: Path | None, machine: str | None, host: str | None, generator: Path | None) -> str:
+    """The command of a campaign, without its seeds."""
+    options = {"--job": job, "--machine": machine, "--host": host, "--generator": generator}
+    given = [(option, str(value)) for option, value in options.items() if value]
+    return shlex.join(["moonkiln", "hil", "campaign", what, *(word for pair in given for word in pair)])
 
 
 @contextlib.contextmanager

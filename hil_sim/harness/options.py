@@ -1,4 +1,4 @@
-"""What several commands of the simulator take: paces and times that a clock can keep."""
+"""What several commands of the simulator take: paces and times that a clock can keep, and how many seeds."""
 
 from __future__ import annotations
 
@@ -23,3 +23,7 @@ class Finite(click.FloatRange):
 
 PACE = Finite(min=0, min_open=True, max=PACE_MAX)
 UNTIL = Finite(min=0, min_open=True)
+SEEDS_MAX = 1_000_000
+"""Seeds of one campaign, whose rows are held in memory until it ends."""
+FIRST_MAX = 2**63 - SEEDS_MAX
+"""So that every seed behind the first one is still a number that tables hold, 64 bits with its sign."""

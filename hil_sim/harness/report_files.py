@@ -26,12 +26,20 @@ class ReportFiles:
     kinds: Path | None
     keep: Path
 
-    def check(self) -> None:
-        """Raise UsageError, MoonkilnError or OSError: one of them could not be written at the end either."""
-        for path in (self.junit, self.html, self.parquet, self.kinds):
-            if path is not None:
-                check_output(path)
-                _check_writable(path, path.parent)
+    def check(self, read: Iterable[Path | str | None]) -> None:
+        """Raise UsageError, MoonkilnError or OSError: one of them could not be written at the end either, lies where
+        another is to, or where one lies that is `read` (as `check_output` takes them).
+        """
+        options = {"--junit": self.junit, "--html": self.html, "--parquet": self.parquet, "--kinds": self.kinds}
+        inputs, taken = tuple(read), dict[Path, str]()
+        for option, path in options.items():
+            if path is None:
+                continue
+            check_output(path, inputs=inputs)
+            _check_writable(path, path.parent)
+            other = taken.setdefault(path.resolve(), option)
+            if other != option:
+                raise UsageError(f"{other} and {option} both name {path}, and one would be lost: name two files")
         _check_folder(self.keep, self.keep)
         if self.parquet is not None:
             from hil_sim.harness.campaign_report import parquet_writer

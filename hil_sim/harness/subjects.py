@@ -30,14 +30,25 @@ from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.runner import run_scenario, twin_of
 from hil_sim.harness.scenario import Mode, Scenario, time_of
 from hil_sim.harness.trace import MCAP_NAME
-from hil_sim.harness.user_host import HostContractError, Kind, UserHost, user_host
+from hil_sim.harness.user_host import HostContractError, Kind, UserHost, check_program, user_host
 from hil_sim.virtual_time import RUN_START_EPOCH_NS, run_virtual
 from hil_sim.world.build import build_world
-from hil_sim.world.faults import Fault, FaultSchedule
+from hil_sim.world.faults import FAMILIES, Fault, FaultSchedule
 from slicer.job import Job, JobHead
 from slicer.job_writing import write_job
 
 MEMORY_DISK = Path("/dev/shm")
+KILLING = frozenset({"crash", "torn_write"})
+"""Kinds of fault of which a host dies, and can leave no outcome."""
+SILENCING = frozenset(
+    {
+        *(kind for family in ("stream", "comms", "modbus") for kind in FAMILIES[family]),  # somebody had connected
+        *("brownout", "outage"),  # nothing takes a connection
+        *("enospc", "eio"),  # there is no journal to begin with
+        *KILLING,
+    }
+)
+"""Kinds of fault that can end a host, or keep its bytes from the devices, before the first has come to one."""
 
 
 class SubjectError(ValueError):
@@ -60,6 +71,7 @@ class Run:
     to) of each time in which the host let the machine wait for something to end, and then went on or gave up.
     noticed_s: of a print, loop time from which on its machine's state was FAULT or SAFE; None: not known, or the host
     has no such state. shown: faults of which it is certain already that the run would be another without them.
+    has_outcome: whether the host left one; of a program's, which leaves none, it is not asked.
     """
 
     verdict: Verdict
@@ -79,6 +91,7 @@ class Run:
     held: tuple[tuple[float, float], ...] = ()
     noticed_s: float | None = None
     shown: frozenset[Fault] = frozenset()
+    has_outcome: bool = True
 
 
 class Subject(Protocol):
@@ -243,6 +256,7 @@ class PrintSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
             result.late_s,
             noticed_s=noticed_s,
             shown=result.shown,
+            has_outcome=result.outcome is not None,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -325,11 +339,11 @@ def plain_of(subject: Any) -> dict[str, Any]:
     return data
 
 
-def refuse_idle(host: UserHost | None, outcome: Any, struck: Sequence[Any], heard: RunDigest) -> None:
+def refuse_idle(host: UserHost | None, outcome: Any, struck: Sequence[tuple[float, Fault]], heard: RunDigest) -> None:
     """Raises HostContractError for a user's host that has ended without an outcome, and of which no device ever heard
-    though nothing had gone wrong: a command with a typo must not pass for one that stopped.
+    though nothing had kept it from speaking: a command with a typo must not pass for one that stopped.
     """
-    if host is None or outcome is not None or struck or heard.heard_host:
+    if host is None or outcome is not None or heard.heard_host or any(fault.kind in SILENCING for _, fault in struck):
         return
     how = "" if host.ended is None else f"; {host.ended()}"
     raise HostContractError(
@@ -341,7 +355,7 @@ def host_of(subject: Subject) -> UserHost | None:
     """The user's host that a subject runs; None: it runs moonkiln's.
 
     Raises:
-        SubjectError: it cannot be had, or is a command in a time of which it would know nothing.
+        SubjectError: it cannot be had, or is a command that is no program, or in a time of which it would know nothing.
     """
     given = getattr(subject, "host", None)
     if given is None:
@@ -350,14 +364,16 @@ def host_of(subject: Subject) -> UserHost | None:
         sys.path.insert(0, here)  # as `python -m` does: our own command is not begun in the user's folder
     try:
         host = user_host(given, Path.cwd(), subject.LEAVES)  # type: ignore[attr-defined]
+        scenario = scenario_of(subject)
+        if host.is_command and scenario is not None and scenario.mode != "wire":
+            raise SubjectError(
+                f"the host {host.name!r} is a process of its own and lives in real time: "
+                "`hil run --mode wire` runs it; a callable, package.module:name, runs in any time"
+            )
+        if host.is_command:
+            check_program(host, Path.cwd())
     except HostContractError as error:
         raise SubjectError(str(error)) from error
-    scenario = scenario_of(subject)
-    if host.is_command and scenario is not None and scenario.mode != "wire":
-        raise SubjectError(
-            f"the host {host.name!r} is a process of its own and lives in real time: "
-            "`hil run --mode wire` runs it; a callable, package.module:name, runs in any time"
-        )
     return host
 
 

@@ -14,6 +14,7 @@ import importlib
 import inspect
 import re
 import shlex
+import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ def user_host(given: str | Sequence[str] | Callable[..., Any], folder: Path, kin
     if callable(given):
         name = getattr(given, "__qualname__", repr(given))
         return UserHost(_held(given, name, kind), False, name)
-    if isinstance(given, str) and _ENTRY.fullmatch(given):
+    if isinstance(given, str) and not is_command(given):
         return UserHost(_held(_imported(given), given, kind), False, given)
     words = shlex.split(given) if isinstance(given, str) else list(given)
     if not words or not all(isinstance(word, str) for word in words):
@@ -88,6 +89,26 @@ def user_host(given: str | Sequence[str] | Callable[..., Any], folder: Path, kin
         return _at_its_place(outcome, run_dir)
 
     return UserHost(command, True, shlex.join(words), lambda: said)
+
+
+def is_command(given: str) -> bool:
+    """Whether a host's name is a command line, and not "package.module:name"."""
+    return not _ENTRY.fullmatch(given)
+
+
+def check_program(host: UserHost, folder: Path) -> None:
+    """Raises HostContractError for a command, to be run in `folder`, whose first word is no program: a run would tell
+    of it only when its world stands, and as if the host had been judged.
+    """
+    word = shlex.split(host.name)[0]
+    if any(place in word for place in PLACES):  # the run alone knows where that is
+        return
+    if shutil.which(folder / word if "/" in word else word) is None:
+        where = f"in {folder}" if "/" in word else "on the PATH"
+        raise HostContractError(
+            f"the host {host.name!r} cannot be started: there is no program {word!r} {where} that may be run; name one,"
+            " or a callable as package.module:name"
+        )
 
 
 def _held(host: Callable[..., Any], name: str, kind: Kind) -> Host:
