@@ -73,3 +73,28 @@ def test_a_wider_fixture_that_was_left_for_a_second_run_is_taken_down(run: Run) 
     fixture = "@pytest.fixture(scope='module')\ndef peer():\n    yield\n    raise OSError('the peer hung up')\n\n\n"
     done = run(fixture + hil_test("assert False", fixtures="hil, host, peer"), "-q", "--hil-twice-every", "1")
     assert "1 failed, 1 error in" in done.stdout and "OSError: the peer hung up" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("forgotten", "named"),
+    [
+        ("faults.at(layer=0, after=2.0)", "faults.at(layer=0, after=2.0): lays no fault"),
+        ("faults.at(1.0).disconnect", "faults.at(1.0).disconnect: lays no fault"),
+    ],
+)
+def test_an_anchor_of_which_no_kind_is_called_is_named_when_the_run_begins(
+    run: Run, forgotten: str, named: str
+) -> None:
+    done = run(hil_test(f"{forgotten}; host.print(); hil.run()", fixtures="hil, host, faults"), "-q")
+    assert "1 failed" in done.stdout and named in done.stdout, done.stdout
+
+
+def test_an_anchor_whose_fault_was_refused_has_been_told_of(run: Run) -> None:
+    refused = "with pytest.raises(ValueError): faults.at(1.0).drop('nowhere.to_host', for_s=1)"
+    done = run(hil_test(f"{refused}; host.print(); hil.run()", fixtures="hil, host, faults"), "-q")
+    assert done.returncode == 0, done.stdout
+
+
+def test_an_anchor_in_a_run_that_has_begun_is_refused(run: Run) -> None:
+    done = run(hil_test("host.print(); hil.run(); faults.at(1.0)", fixtures="hil, host, faults"), "-q")
+    assert "1 failed" in done.stdout and "FaultError: the run has begun" in done.stdout, done.stdout
