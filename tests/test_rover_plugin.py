@@ -89,7 +89,7 @@ def test_stalled(hil, host, faults, truth):
     hil.run(within="15 min")
     assert hil.verdict in ("degraded", "detected") and truth.strikes[0][1:] == ("wheels.fl", "wheel_stall")
 
-@pytest.mark.hil(machine="osr")
+@pytest.mark.hil(machine="osr", allow="none")
 def test_a_printers_place_is_refused(hil, faults):
     with pytest.raises(ValueError, match="no point"):
         faults.at(5.0).stuck("heater.temp", for_s=3.0)
@@ -143,7 +143,7 @@ def test_it(hil, host):
 
 def test_a_rovers_scenario_is_the_base_of_a_test(run: Run) -> None:
     done = run("""
-@pytest.mark.hil(scenario="rover_imu_lost", allow_idle=True)
+@pytest.mark.hil(scenario="rover_imu_lost", allow_idle=True, allow="none")
 def test_it(hil, faults):
     assert [fault.kind for fault in faults.laid] == ["drop"] and hil.scenario.drive is not None
     assert hil.is_rover
@@ -174,7 +174,7 @@ def test_a_rovers_test_is_skipped_on_the_wire_and_says_why(run: Run) -> None:
 def test_a_projects_host_that_prints_is_not_given_to_a_rover(run: Run, project: Path) -> None:
     (project / "pytest.ini").write_text("[pytest]\npythonpath = .\nhil_host = hosts:nobody\n")
     done = run("""
-@pytest.mark.hil(machine="osr", job="route.json")
+@pytest.mark.hil(machine="osr", job="route.json", allow="none")
 def test_it(hil, host):
     assert hil.settings.host is None
 """)

@@ -27,6 +27,7 @@ class FaultBuilder:
         self.laid: list[Fault] = list(given)
         self._points = None if points is None else list(points)
         self._closed: str | None = None
+        self._open: list[Anchor] = []  # of which no kind was called yet
 
     def at(
         self,
@@ -52,6 +53,7 @@ class FaultBuilder:
             "at_request": request,
             "at_event": event,
         }
+        self._refuse_if_closed()
         chosen = {name: value for name, value in anchor.items() if value is not None}
         if len(chosen) != 1:
             raise FaultError(
@@ -60,21 +62,36 @@ class FaultBuilder:
         after_s = seconds_of(after)
         if after_s and layer is None and light is None:
             raise FaultError("`after` belongs to a layer or its light: at(layer=3, after=2.0)")
-        return Anchor(self, {**chosen, **({"after_s": after_s} if after_s else {})})
+        opened = Anchor(self, {**chosen, **({"after_s": after_s} if after_s else {})})
+        self._open.append(opened)
+        return opened
 
     def add(self, fault: Fault) -> Fault:
         """Lay a fault. Raises FaultError where nothing would carry it out, or when the run has begun."""
-        if self._closed is not None:
-            raise FaultError(self._closed)
+        self._refuse_if_closed()
         is_host = fault.point.partition(".")[0] == "host"  # whose places the world does not know; the runner does
         if sentences := check_faults(FaultSchedule((fault,)), None if is_host else self._points):
             raise FaultError(" ".join(sentences))
         self.laid.append(fault)
         return fault
 
+    def called(self, anchor: Anchor) -> None:
+        """A kind of this anchor was called: whatever comes of it is told there."""
+        if anchor in self._open:
+            self._open.remove(anchor)
+
     def close(self, why: str) -> None:
-        """From now on `add` refuses, with this sentence."""
+        """From now on `at` and `add` refuse, with this sentence. Raises FaultError for an anchor that lays nothing."""
+        if self._open:
+            raise FaultError(
+                f"{'; '.join(f'faults.{anchor}' for anchor in self._open)}: lays no fault, because no kind of it was "
+                'called: write it with one and its place, as .disconnect("motion.to_device", back_after_s=2.0)'
+            )
         self._closed = why
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed is not None:
+            raise FaultError(self._closed)
 
 
 class Anchor:
@@ -83,6 +100,12 @@ class Anchor:
     def __init__(self, faults: FaultBuilder, anchor: dict[str, Any]) -> None:
         self._faults = faults
         self._anchor = anchor
+        self._kind = ""  # the one that was last looked up, perhaps without being called
+
+    def __str__(self) -> str:
+        """As a test wrote it down, without its units."""
+        words = [f"{name.removeprefix('at_').removesuffix('_s')}={value}" for name, value in self._anchor.items()]
+        return f"at({', '.join(words).removeprefix('s=')}){self._kind and '.' + self._kind}"
 
     def __getattr__(self, kind: str) -> Callable[..., Fault]:
         if kind not in KINDS:
@@ -91,6 +114,7 @@ class Anchor:
             raise AttributeError(f"{kind!r} is no kind of fault{hint}")
 
         def lay(point: str, for_s: float | str | None = None, *, count: int | None = None, **args: Any) -> Fault:
+            self._faults.called(self)
             is_counted = any(name in COUNTED for name in self._anchor)
             if is_counted and for_s is not None:
                 raise FaultError(f"{kind} at the n-th event has a count and no for_s: give count=N")
@@ -103,4 +127,5 @@ class Anchor:
                 raise FaultError(str(error)) from error
             return self._faults.add(fault)
 
+        self._kind = kind
         return lay

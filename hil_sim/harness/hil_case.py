@@ -72,7 +72,7 @@ class CaseSettings:
         for folder in self.folders:
             if (folder / name).is_file():
                 return str(folder / name)
-        return name
+        return str(name)
 
 
 class HostView:
@@ -276,6 +276,22 @@ class HilCase:
     def was_forgotten(self) -> bool:
         """Whether a print was asked for that was never run."""
         return self._is_printing and not self._was_run
+
+    @property
+    def was_begun(self) -> bool:
+        """Whether the host was told to work."""
+        return self._is_printing
+
+    @property
+    def was_looked_into(self) -> bool:
+        """Whether there is a run at all: the host at work, time that passed, or a look at a device."""
+        return self._live is not None
+
+    @property
+    def ended_with(self) -> str | None:
+        """The verdict; None: the run has not come to its end."""
+        result = None if self._live is None else self._live.result
+        return None if result is None else str(result.verdict.value)
 
     @property
     def was_left(self) -> bool:

@@ -5,44 +5,61 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from collections.abc import Collection
 from typing import Any
 
 import pytest
 
 from hil_sim.harness.hil_case import LAST_FRAMES, HilCase
-
-BAD_VERDICTS = ("SILENT", "HANG", "UNSAFE")
-UNJUDGED = "none"
-"""The verdict of a run that did not come to its end; a mark allows with it that nothing was judged."""
+from hil_sim.harness.pytest_mark import BAD_VERDICTS, UNJUDGED, allowed
 
 
-def why_it_fails(case: HilCase, marked: dict[str, Any], test: str) -> str | None:
-    """What a test that came to its end has overlooked, a sentence; None: nothing."""
+def why_it_fails(case: HilCase, mark: dict[str, Any], fixtures: Collection[str]) -> str | None:
+    """What a test that came to its end has overlooked, a sentence; None: nothing. `fixtures`: what it asked for."""
+    called = "host.drive(ROUTE)" if case.is_rover else "host.print(JOB)"
     if case.was_forgotten:
-        called = "drive(ROUTE)" if case.is_rover else "print(JOB)"
-        return f"host.{called} was called and hil.run() was not: nothing was tested"
-    verdict = case.record(test)["verdict"]
-    allow = marked.get("allow", ())
-    allowed = (allow,) if isinstance(allow, str) else tuple(allow)
-    if verdict in BAD_VERDICTS and not case.was_expected and verdict not in allowed:
-        reasons = "; ".join(case.judgement.reasons[:5])
-        return f"{verdict}: {reasons}\n(a test that is meant to end so says pytest.mark.hil(allow={verdict!r}))"
-    if case.was_left and UNJUDGED not in allowed:
+        return f"{called} was called and hil.run() was not: nothing was tested"
+    is_judged = UNJUDGED not in allowed(mark)
+    if is_judged and not case.was_begun and ("host" in fixtures or not case.was_looked_into):
+        return (
+            f"{called} was never called, so that no run began: nothing was tested\n"
+            f"(a test that only looks at what it is given says pytest.mark.hil(allow={UNJUDGED!r}))"
+        )
+    if sentence := _bad_verdict(case, mark):
+        return sentence
+    if case.was_left and is_judged:
         return (
             "the run was left before its end, so that nobody judged it: end with hil.run(), which goes on until the "
             f"host has ended\n(a test that is meant to leave says pytest.mark.hil(allow={UNJUDGED!r}))"
         )
-    if case.never_worked is not None and verdict not in BAD_VERDICTS and UNJUDGED not in allowed:
+    if case.never_worked is not None and case.ended_with not in BAD_VERDICTS and is_judged:
         return f"{case.never_worked}\n(a test of a host that does nothing says pytest.mark.hil(allow={UNJUDGED!r}))"
-    if case.unmet:
-        return f"scenario {case.scenario.name}: " + "; ".join(case.unmet)
+    if sentence := _unmet(case):
+        return sentence
     idle = [json.dumps(fault.to_dict()) for fault in case.must_strike]
-    if idle and not marked.get("allow_idle", False):
+    if idle and not mark.get("allow_idle", False):
         return (
             f"{'; '.join(idle)}: never struck, so that the test has not seen what it is about: anchor it where the run "
             "comes by\n(where it may pass the run by, say pytest.mark.hil(allow_idle=True))"
         )
     return None
+
+
+def why_it_ended_badly(case: HilCase, mark: dict[str, Any]) -> str | None:
+    """What a run that came to its end shows, a sentence, whatever its test says behind it; None: nothing bad."""
+    return _bad_verdict(case, mark) or _unmet(case)
+
+
+def _bad_verdict(case: HilCase, mark: dict[str, Any]) -> str | None:
+    verdict = case.ended_with
+    if verdict not in BAD_VERDICTS or case.was_expected or verdict in allowed(mark):
+        return None
+    reasons = "; ".join(case.judgement.reasons[:5])
+    return f"{verdict}: {reasons}\n(a test that is meant to end so says pytest.mark.hil(allow={verdict!r}))"
+
+
+def _unmet(case: HilCase) -> str | None:
+    return f"scenario {case.scenario.name}: {'; '.join(case.unmet)}" if case.unmet else None
 
 
 def replay_command(item: pytest.Item, case: HilCase, *, is_replay: bool) -> str:

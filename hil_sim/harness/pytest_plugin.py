@@ -14,15 +14,15 @@ so it imports nothing beyond pytest until a test asks for a fixture.
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from dataclasses import replace
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from hil_sim.harness.pytest_mark import SEEDS_MAX, marked, marked_seeds
 
 if TYPE_CHECKING:
     from hil_sim.harness.fault_builder import FaultBuilder
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from hil_sim.harness.live_views import Clock, Trace, TruthView
 
 MODES = ("virtual", "paced", "wire")
-MARK_KEYS = ("machine", "world", "scenario", "job", "host", "seeds", "limit", "cell_xy_mm", "allow", "allow_idle")
-SEEDS_MAX = 1_000_000
 CASE = pytest.StashKey["HilCase"]()
 REPLAY = pytest.StashKey["dict[str, Any]"]()
 TWICE = pytest.StashKey[bool]()
@@ -66,8 +64,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "hil(machine=, world=, scenario=, job=, host=, seeds=, limit=, cell_xy_mm=, allow=, allow_idle=): a test of "
         "a host on an emulated machine, once for each seed; allow: verdicts of SILENT, HANG, UNSAFE that it may end "
-        "with, or 'none' for a run that is left before its end or a host that does nothing; allow_idle: its "
-        "faults need not strike",
+        "with, or 'none' for a run that is never begun or left before its end, or a host that does nothing; "
+        "allow_idle: its faults need not strike",
     )
     option = config.option
     from hil_sim.harness.time_span import PACE_MAX
@@ -92,36 +90,24 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that uses a run is run once for each seed."""
-    marks = list(metafunc.definition.iter_markers("hil"))
     if "hil_seed" not in metafunc.fixturenames:
-        if marks:
+        if metafunc.definition.get_closest_marker("hil"):
             raise pytest.UsageError(
                 f"{metafunc.definition.nodeid} is marked hil and asks for no fixture of it (hil, host, motion, ...): "
                 "nothing would be run"
             )
         return
-    seeds = _seeds(metafunc.config, _marked(marks).get("seeds", 1), metafunc.definition.nodeid)
+    seeds = _seeds(metafunc.config, marked(metafunc.definition))
     metafunc.parametrize("hil_seed", seeds, ids=[f"seed{seed}" for seed in seeds], scope="function")
 
 
-def _seeds(config: pytest.Config, marked: int | Sequence[int], test: str) -> list[int]:
+def _seeds(config: pytest.Config, mark: dict[str, Any]) -> list[int]:
     option = config.option
     if REPLAY in config.stash:
         return [int(config.stash[REPLAY]["seed"])]
     if option.hil_seed is not None:
         return [option.hil_seed]
-    if option.hil_seeds is not None:
-        return _span(option.hil_seeds)
-    if isinstance(marked, int):
-        if not 1 <= marked <= SEEDS_MAX:
-            raise pytest.UsageError(f"{test}: seeds={marked}; give 1 or more, or a list of them")
-        return list(range(marked))
-    seeds = list(marked)
-    if odd := [seed for seed in seeds if not isinstance(seed, Integral) or seed < 0]:
-        raise pytest.UsageError(
-            f"{test}: seeds={marked!r}; a seed is a whole number, 0 or more, and {odd[0]!r} is none"
-        )
-    return [int(seed) for seed in seeds]
+    return marked_seeds(mark) if option.hil_seeds is None else _span(option.hil_seeds)
 
 
 def _span(text: str) -> list[int]:
@@ -205,21 +191,6 @@ def _repeatable_digest(item: pytest.Item) -> str:
 # ---- what a run is made of
 
 
-def _marked(marks: Sequence[pytest.Mark]) -> dict[str, Any]:
-    """The marks of a test together; the nearest one wins."""
-    found: dict[str, Any] = {}
-    for mark in reversed(marks):
-        if mark.args:
-            raise pytest.UsageError(f"pytest.mark.hil takes keywords alone: {', '.join(MARK_KEYS)}")
-        for key in mark.kwargs:
-            if key not in MARK_KEYS:
-                near = difflib.get_close_matches(key, MARK_KEYS, 1)
-                hint = f" (did you mean {near[0]}?)" if near else f"; it knows {', '.join(MARK_KEYS)}"
-                raise pytest.UsageError(f"pytest.mark.hil does not know {key!r}{hint}")
-        found |= mark.kwargs
-    return found
-
-
 def _new_case(request: pytest.FixtureRequest, seed: int, run_dir: Path) -> HilCase:
     from hil_sim.harness.hil_case import CaseSettings
     from hil_sim.harness.rover_case import drives, make_case
@@ -227,30 +198,30 @@ def _new_case(request: pytest.FixtureRequest, seed: int, run_dir: Path) -> HilCa
     from hil_sim.world.faults import Fault
 
     config, node = request.config, request.node
-    marked = _marked(list(node.iter_markers("hil")))
+    mark = marked(node)
     replayed = config.stash.get(REPLAY, None)
     pace = config.option.hil_pace
     mode: Any = config.option.hil_mode or ("paced" if pace is not None else None)
     if replayed is not None and mode is None:
         mode = replayed["mode"]
-    host = marked.get("host", config.getini("hil_host") or None)
-    scenario = marked.get("scenario")
+    host = mark.get("host", config.getini("hil_host") or None)
+    scenario = mark.get("scenario")
     settings = CaseSettings(
         run_dir=run_dir,
-        machine=marked.get("machine", None if scenario else config.getini("hil_machine")),
-        world=marked.get("world", None if scenario or "machine" in marked else config.getini("hil_world") or None),
+        machine=mark.get("machine", None if scenario else config.getini("hil_machine")),
+        world=mark.get("world", None if scenario or "machine" in mark else config.getini("hil_world") or None),
         scenario=scenario,
-        job=marked.get("job"),
+        job=mark.get("job"),
         host=host,
         seed=seed,
         mode=mode,
         pace=pace or 10.0,
-        limit=marked.get("limit"),
-        cell_xy_mm=marked.get("cell_xy_mm"),
+        limit=mark.get("limit"),
+        cell_xy_mm=mark.get("cell_xy_mm"),
         folders=(node.path.parent, config.rootpath),
         faults=None if replayed is None else tuple(Fault.from_dict(row) for row in replayed["faults"]),
     )
-    if "host" not in marked and drives(settings) and not is_rover(settings.find(config.getini("hil_machine"))):
+    if "host" not in mark and drives(settings) and not is_rover(settings.find(config.getini("hil_machine"))):
         settings = replace(settings, host=None)  # the project's host prints
     return make_case(settings)
 
@@ -381,19 +352,29 @@ def camera(hil: HilCase) -> Device | Camera:
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
     """A test whose run ended badly, or never was, does not pass because it forgot to look."""
-    done = yield
-    case = pyfuncitem.stash.get(CASE, None)
-    if case is None:
-        return done
-    from hil_sim.harness.pytest_outcome import other_files, why_it_fails
+    try:
+        done = yield
+    except pytest.skip.Exception:
+        _judge(pyfuncitem, is_skipped=True)
+        raise
+    _judge(pyfuncitem, is_skipped=False)
+    return done
 
-    replayed = pyfuncitem.config.stash.get(REPLAY, None)
+
+def _judge(item: pytest.Function, *, is_skipped: bool) -> None:
+    """Fail a test for what it has overlooked; one that skips itself only for what its run has shown before."""
+    case = item.stash.get(CASE, None)
+    if case is None:
+        return
+    from hil_sim.harness.pytest_outcome import other_files, why_it_ended_badly, why_it_fails
+
+    replayed = item.config.stash.get(REPLAY, None)
     if replayed is not None and (other := other_files(case, replayed)) is not None:
-        pyfuncitem.warn(pytest.PytestWarning(other))  # one that passes now may have been mended by that alone
-    sentence = why_it_fails(case, _marked(list(pyfuncitem.iter_markers("hil"))), pyfuncitem.nodeid)
+        item.warn(pytest.PytestWarning(other))  # one that passes now may have been mended by that alone
+    mark = marked(item)
+    sentence = why_it_ended_badly(case, mark) if is_skipped else why_it_fails(case, mark, item.fixturenames)
     if sentence is not None:
         pytest.fail(sentence, pytrace=False)
-    return done
 
 
 @pytest.hookimpl(wrapper=True)

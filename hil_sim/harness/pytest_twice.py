@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import pytest
-from _pytest.runner import call_and_report, runtestprotocol
+from _pytest.runner import runtestprotocol
 
 TWICE_EVERY = 100
 FEW = 20
@@ -37,8 +37,8 @@ def run_twice(item: pytest.Item, nextitem: pytest.Item | None, digest: Digest) -
     again = runtestprotocol(item, nextitem=nextitem, log=False) if is_worth_it else []
     item.user_properties[:] = kept
     if not is_worth_it:
-        rest = call_and_report(item, "teardown", log=False, nextitem=nextitem)  # what was left for a second time
-        return [*reports, rest] if rest.failed else reports
+        rest = _tear_down_what_is_left(item, nextitem)
+        return reports if rest is None else [*reports, rest]
     second = digest(item)
     failed = [report.longreprtext for report in again if report.failed]
     if second == first and not failed:
@@ -53,3 +53,17 @@ def run_twice(item: pytest.Item, nextitem: pytest.Item | None, digest: Digest) -
                 " earlier run has left."
             )
     return reports
+
+
+def _tear_down_what_is_left(item: pytest.Item, nextitem: pytest.Item | None) -> pytest.TestReport | None:
+    """Take down the wider fixtures that were left for a second run, and no more: the item's own teardown was run, and
+    what other plugins put away in it is not there twice. The report of one that failed."""
+
+    def tear_down() -> None:
+        item.session._setupstate.teardown_exact(nextitem)
+
+    call = pytest.CallInfo.from_call(tear_down, when="teardown", reraise=(pytest.exit.Exception, KeyboardInterrupt))
+    if call.excinfo is None:
+        return None
+    report: pytest.TestReport = item.ihook.pytest_runtest_makereport(item=item, call=call)
+    return report
