@@ -1,12 +1,15 @@
-"""Does the oracle of a drive see a rover that leaned too far?"""
+"""Does the oracle of a drive see a rover that leaned too far, and a host that says what is not so?"""
 
 from __future__ import annotations
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 
+from control.host import DriveOutcome, Status
+from control.rover.outcome import DriveTotals
 from hil_sim.harness.drive_oracle import DriveJudgement, Track, judge_drive
 from hil_sim.harness.oracle import Verdict
 from hil_sim.world.build_rover import load_rover_spec
@@ -61,3 +64,53 @@ def test_a_row_that_is_no_number_hides_no_lean_and_is_unsafe_itself() -> None:
     leaned = on_track(np.linspace(0.0, 5.0, 50), roll)
     assert any("leaned over 30 deg at 1.0 s, 60.0 deg at most" in reason for reason in leaned.reasons)
     assert leaned.tilt_max_deg == pytest.approx(60.0)
+
+
+DONE = DriveOutcome(
+    status=Status.DONE,
+    reason="at the goal",
+    exit_code=0,
+    route_sha256="0" * 64,
+    route_length_m=5.0,
+    progress_m=5.0,
+    position_m=(5.0, 0.0),
+    heading_rad=0.0,
+    sigma_m=0.05,
+    cross_track_rms_m=0.0,
+    cross_track_max_m=0.0,
+    held=[],
+    detours=0,
+    map_watched=True,
+    haven_m=None,
+    totals=DriveTotals(500, 500, 50, 0, 50.0, 5.0, 1.0),
+)
+
+
+def said(**changes: object) -> DriveJudgement:
+    """Five metres driven, by a host that says it is done, but for the changes."""
+    t_s = np.arange(0.0, 50.0, 0.1)
+    x_m, still = np.minimum(t_s * 0.125, 5.0), np.zeros_like(t_s)
+    outcome = msgspec.structs.replace(DONE, **changes)
+    return judge_drive(WAY_M, Track(t_s, x_m, still, still, still, None), outcome, 45.0, lambda x, y: False)
+
+
+def test_a_drive_to_the_goal_is_exact() -> None:
+    assert said().verdict is Verdict.EXACT
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"position_m": (5.0, 0.5)}, "from where the host believes it"),
+        ({"position_m": (math.nan, math.nan)}, "from where the host believes it"),
+        ({"sigma_m": math.nan}, "sigma of nan m"),
+        ({"sigma_m": 1e6, "position_m": (0.0, 0.0)}, "sigma of 1000000.00 m"),
+        ({"sigma_m": 0.16}, "sigma of 0.16 m"),
+        ({"sigma_m": None}, "does not know where the rover is"),
+        ({"exit_code": 3}, "says done and exits with 3"),
+        ({"status": Status.STOPPED}, "says stopped and exits with 0"),
+    ],
+)
+def test_what_a_host_says_and_is_not_so_is_silent(changes: dict[str, object], told: str) -> None:
+    judgement = said(**changes)
+    assert judgement.verdict is Verdict.SILENT and any(told in reason for reason in judgement.reasons), judgement

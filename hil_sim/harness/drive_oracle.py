@@ -2,16 +2,16 @@
 
 It reads the route, the truth's rows and the host's outcome, nothing else. UNSAFE: it tipped, or leaned farther than
 its builder allows, entered a cell that the route's own limits block, or rolled on when it should have stood: after
-its drive, or while nobody spoke to its wheels. SILENT:
-the host says done, and the rover is not at the goal, or was farther from its believed place than the host admits. HANG:
-the host left no outcome
-(the runner, which knows whether it was killed, knows better).
+its drive, or while nobody spoke to its wheels. SILENT: the host says done, and the rover is not at the goal, is farther
+from its believed place than the host admits, or the host knows its place too badly to say so; or its exit code says
+the opposite of its status. HANG: the host left no outcome (the runner, which knows whether it was killed, knows
+better).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,7 @@ from hil_sim.harness.oracle import Verdict
 Floats = NDArray[np.float64]
 
 GOAL_M = 0.30  # how far from the goal the rover may truly stand when the host says that it is there
+SURELY_M = 0.30  # two sigmas of its place within this: a host that knows less cannot say that it is at its goal
 BELIEF_M = 0.30  # how far the believed place may be from the true one, beyond three of its own sigmas
 STANDING_M = 0.02  # it may still settle so far after the drive is over
 BESIDE_AT_ONCE = 2**18  # pairs of a point and a leg: some megabytes
@@ -124,18 +125,14 @@ def judge_drive(
     if outcome is None:
         found(Verdict.HANG, "the host left no outcome")
     elif outcome.status is Status.DONE:
-        if goal_off_m > GOAL_M:
-            found(Verdict.SILENT, f"the host says done, and the rover stands {goal_off_m:.2f} m from the goal")
-        if outcome.position_m is None or outcome.sigma_m is None:
-            found(Verdict.SILENT, "the host says done and does not know where the rover is")
-        else:
-            wrong = math.hypot(outcome.position_m[0] - track.x_m[-1], outcome.position_m[1] - track.y_m[-1])
-            if wrong > BELIEF_M + 3 * outcome.sigma_m:
-                found(Verdict.SILENT, f"the rover is {wrong:.2f} m from where the host believes it")
+        for sentence in _false_claims(track, outcome, goal_off_m):
+            found(Verdict.SILENT, sentence)
         if any(held.action in ("HOLD", "BACK_OUT") for held in outcome.held):
             found(Verdict.DEGRADED, f"held {len(outcome.held)} times, first: {outcome.held[0].sentence}")
     else:
         found(Verdict.DETECTED, f"{outcome.status.value}: {outcome.reason}")
+    if outcome is not None and (outcome.exit_code == 0) != is_done:
+        found(Verdict.SILENT, f"the host says {outcome.status.value} and exits with {outcome.exit_code}")
     return DriveJudgement(
         verdict,
         tuple(reasons) or ("the rover drove its route",),
@@ -144,6 +141,20 @@ def judge_drive(
         float(off_m.max()),
         float(np.nanmax(tilt)) if np.isfinite(tilt).any() else math.nan,
     )
+
+
+def _false_claims(track: Track, outcome: DriveOutcome, goal_off_m: float) -> Iterable[str]:
+    """What is not so of a drive that the host calls done. What is no number is not so either."""
+    if not goal_off_m <= GOAL_M:
+        yield f"the host says done, and the rover stands {goal_off_m:.2f} m from the goal"
+    if outcome.position_m is None or outcome.sigma_m is None:
+        yield "the host says done and does not know where the rover is"
+        return
+    if not 2 * outcome.sigma_m <= SURELY_M:
+        yield f"the host says done and knows its place to a sigma of {outcome.sigma_m:.2f} m"
+    wrong_m = math.hypot(outcome.position_m[0] - track.x_m[-1], outcome.position_m[1] - track.y_m[-1])
+    if not wrong_m <= BELIEF_M + 3 * outcome.sigma_m:
+        yield f"the rover is {wrong_m:.2f} m from where the host believes it"
 
 
 def _rolled_m(track: Track, since_s: float, until_s: float = math.inf) -> float:
