@@ -328,3 +328,27 @@ def test_who_is_done_has_committed_the_layers_of_the_job_and_no_others(job: Job,
 def test_an_exit_code_that_says_the_opposite_is_silent(job: Job, status: Status, code: int) -> None:
     said = msgspec.structs.replace(outcome(status), exit_code=code)
     assert f"and exits with {code}" in silent(job, true_record(job), said)
+
+
+def test_vectors_in_another_order_are_silent(job: Job) -> None:
+    record = true_record(job)
+    times = [(block.t0_s, block.t1_s) for block in record.blocks[:VECTORS]]
+    back = [
+        msgspec.structs.replace(block, t0_s=t0_s, t1_s=t1_s)
+        for block, (t0_s, t1_s) in zip(reversed(record.blocks[:VECTORS]), times, strict=True)
+    ]
+    assert "was exposed after later ones" in silent(job, lit_by(record, blocks=[*back, *record.blocks[VECTORS:]]))
+
+
+def test_a_vector_that_is_done_again_is_not_out_of_order(job: Job) -> None:
+    record = true_record(job)
+    resumed = lit_by(record, blocks=[*record.blocks[:5], *record.blocks[3:]])
+    said = outcome(declared=(Declared("re_exposed", 0, 3, 4),))
+    assert judge(job, resumed, said).verdict is Verdict.DEGRADED
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(1.3, Verdict.SILENT), (1.01, Verdict.EXACT), (0.7, Verdict.EXACT)])
+def test_faster_than_planned_is_silent_though_the_energy_is_right(job: Job, share: float, verdict: Verdict) -> None:
+    """Slower is no matter of the host's alone: a machine's limits hold what is short or turns sharply."""
+    record = true_record(job)
+    assert judge(job, with_block(record, 3, nominal_mm_s=share * 0.5), outcome()).verdict is verdict

@@ -17,15 +17,17 @@ from slicer.job import Job
 
 POSITION_MM = 0.05
 ENERGY_SHARE = 0.01
+SPEED_SHARE = 0.02  # a feed is a word with few digits; slower is what a machine's limits may ask for
 LOOK_BLOCKS = 128  # how far a repeat or a leap is looked for
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A job's vectors in order, flattened: (n, 4) mm, joules each, and the layer and block of each."""
+    """A job's vectors in order, flattened: (n, 4) mm, joules and mm/s each, and the layer and block of each."""
 
     vectors_mm: NDArray[np.float64]
     energy_j: NDArray[np.float64]
+    speed_mm_s: NDArray[np.float64]
     layer: NDArray[np.int64]
     block: NDArray[np.int64]
     z_mm: NDArray[np.float64]
@@ -33,16 +35,17 @@ class Plan:
     @classmethod
     def of(cls, job: Job) -> Plan:
         """The plan of a whole job."""
-        vectors, energy, layer, block, z_mm = [], [], [], [], []
+        vectors, energy, speed, layer, block, z_mm = [], [], [], [], [], []
         for index in range(job.manifest.layer_count):
             job_layer = job.layer(index)
             path, n = job_layer.path, len(job_layer.path)
             vectors.append(path.vectors_mm)
             energy.append(path.power_w * path.lengths_mm / path.speed_mm_s)
+            speed.append(path.speed_mm_s)
             layer.append(np.full(n, index))
             block.append(np.arange(n))
             z_mm.append(np.full(n, job_layer.layer.z_mm))
-        return cls(*(np.concatenate(parts) for parts in (vectors, energy, layer, block, z_mm)))
+        return cls(*(np.concatenate(parts) for parts in (vectors, energy, speed, layer, block, z_mm)))
 
 
 @dataclass
@@ -54,13 +57,15 @@ class Match:
     partial_j: list[float] = field(default_factory=list)  # and what each of these gave
     strays: list[int] = field(default_factory=list)  # executed blocks that no plan holds
     wrong_plane: list[int] = field(default_factory=list)  # planned blocks executed at another piston depth
+    late: list[int] = field(default_factory=list)  # planned blocks that came only when later ones were done
+    hasty: dict[int, float] = field(default_factory=dict)  # planned blocks at more than their speed: mm/s
 
 
 def match_blocks(plan: Plan, executed: list[Block]) -> Match:
     """Walk through plan and truth side by side."""
     n = len(plan.vectors_mm)
     match = Match([[] for _ in range(n)])
-    due = 0
+    due = newest = 0
     for index, done in enumerate(executed):
         ends = np.array([*done.start_mm, *done.end_mm])
         candidates = [due, *range(due - 1, max(-1, due - 1 - LOOK_BLOCKS), -1), *range(due + 1, due + 1 + LOOK_BLOCKS)]
@@ -69,10 +74,15 @@ def match_blocks(plan: Plan, executed: list[Block]) -> Match:
         at_height = [c for c in fitting if abs(plan.z_mm[c] - done.plane_drop_mm) <= POSITION_MM]
         if fitting:
             found = (at_height or fitting)[0]
+            if found < newest and not match.energies_j[found]:
+                match.late.append(found)
             match.energies_j[found].append(done.energy_j)
             if not at_height:
                 match.wrong_plane.append(found)
+            if done.nominal_mm_s > (1 + SPEED_SHARE) * plan.speed_mm_s[found]:
+                match.hasty[found] = done.nominal_mm_s
             due = found + 1
+            newest = max(newest, due)
             continue
         cut = next((c for c in candidates if 0 <= c < n and _begins(plan.vectors_mm[c], ends)), None)
         if cut is None:

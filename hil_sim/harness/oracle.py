@@ -165,6 +165,14 @@ def _deviations(plan: Plan, match: Match, record: Record, outcome: Outcome | Non
         f"layer {plan.layer[number]} block {plan.block[number]} was exposed at another height"
         for number in sorted(set(match.wrong_plane))
     ]
+    wrong += [
+        f"layer {plan.layer[number]} block {plan.block[number]} was exposed after later ones" for number in match.late
+    ]
+    wrong += [
+        f"layer {plan.layer[number]} block {plan.block[number]} was exposed at {mm_s:.4g} mm/s of"
+        f" {plan.speed_mm_s[number]:.4g}"
+        for number, mm_s in match.hasty.items()
+    ]
     for index in match.strays:
         block = record.blocks[index]
         if block.energy_j > 0:
