@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,7 +23,7 @@ def judged(lean_deg: float, tilt_deg_max: float = 30.0) -> DriveJudgement:
     t_s = np.arange(0.0, 50.0, 0.1)
     x_m = np.minimum(t_s * 0.125, 5.0)
     lean = np.where((t_s > 20.0) & (t_s < 20.35), math.radians(lean_deg), 0.0)
-    track = Track(t_s, x_m, np.zeros_like(x_m), lean, np.zeros_like(x_m), None)
+    track = Track(t_s, x_m, np.zeros_like(x_m), lean, np.zeros_like(x_m), 0.0, None)
     return judge_drive(WAY_M, track, None, 45.0, lambda x, y: False, tilt_deg_max)
 
 
@@ -45,7 +46,7 @@ def test_each_rover_has_a_limit(rover: str) -> None:
 def on_track(x_m: np.ndarray, roll_rad: np.ndarray, blocked_x_m: float = math.inf) -> DriveJudgement:
     """Driven by a host that died at the end; one cell's width around `blocked_x_m` may not be entered."""
     t_s = 0.1 * np.arange(len(x_m))
-    track = Track(t_s, x_m, np.zeros_like(x_m), roll_rad, np.zeros_like(x_m), None)
+    track = Track(t_s, x_m, np.zeros_like(x_m), roll_rad, np.zeros_like(x_m), 0.0, None)
     return judge_drive(WAY_M, track, None, t_s[-1], lambda x, y: abs(x - blocked_x_m) < 0.04, 30.0)
 
 
@@ -86,16 +87,26 @@ DONE = DriveOutcome(
 )
 
 
-def said(**changes: object) -> DriveJudgement:
-    """Five metres driven, by a host that says it is done, but for the changes."""
+def said(y_m: float = 0.0, **changes: Any) -> DriveJudgement:
+    """Five metres driven, `y_m` to the left half way, by a host that says it is done, but for the changes."""
     t_s = np.arange(0.0, 50.0, 0.1)
     x_m, still = np.minimum(t_s * 0.125, 5.0), np.zeros_like(t_s)
-    outcome = msgspec.structs.replace(DONE, **changes)
-    return judge_drive(WAY_M, Track(t_s, x_m, still, still, still, None), outcome, 45.0, lambda x, y: False)
+    track = Track(t_s, x_m, np.where((x_m > 2.0) & (x_m < 3.0), y_m, 0.0), still, still, 0.0, None)
+    return judge_drive(WAY_M, track, msgspec.structs.replace(DONE, **changes), 45.0, lambda x, y: False)
 
 
-def test_a_drive_to_the_goal_is_exact() -> None:
-    assert said().verdict is Verdict.EXACT
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"heading_rad": 2 * math.pi + 0.1},
+        {"heading_rad": None},
+        {"y_m": 0.4, "cross_track_max_m": 0.2},
+        {"y_m": 2.0, "detours": 1},
+    ],
+)
+def test_a_drive_that_came_to_its_goal_as_it_says_is_exact(changes: dict[str, Any]) -> None:
+    assert said(**changes).verdict is Verdict.EXACT
 
 
 @pytest.mark.parametrize(
@@ -107,10 +118,13 @@ def test_a_drive_to_the_goal_is_exact() -> None:
         ({"sigma_m": 1e6, "position_m": (0.0, 0.0)}, "sigma of 1000000.00 m"),
         ({"sigma_m": 0.16}, "sigma of 0.16 m"),
         ({"sigma_m": None}, "does not know where the rover is"),
+        ({"heading_rad": 3.3}, "looks 171 deg from"),
+        ({"heading_rad": math.nan}, "looks nan deg from"),
+        ({"y_m": 0.4}, "0.40 m beside its route, and the host says 0.00"),
         ({"exit_code": 3}, "says done and exits with 3"),
         ({"status": Status.STOPPED}, "says stopped and exits with 0"),
     ],
 )
-def test_what_a_host_says_and_is_not_so_is_silent(changes: dict[str, object], told: str) -> None:
+def test_what_a_host_says_and_is_not_so_is_silent(changes: dict[str, Any], told: str) -> None:
     judgement = said(**changes)
     assert judgement.verdict is Verdict.SILENT and any(told in reason for reason in judgement.reasons), judgement

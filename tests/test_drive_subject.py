@@ -191,7 +191,7 @@ def rolling(until_s: float) -> Track:
     t_s = np.arange(0.0, 10.0, 0.1)
     x_m = 0.1 * np.minimum(t_s, until_s)
     level = np.zeros_like(t_s)
-    return Track(t_s, x_m, level, level, level, None)
+    return Track(t_s, x_m, level, level, level, 0.0, None)
 
 
 @pytest.mark.parametrize(("until_s", "verdict"), [(3.0, Verdict.HANG), (6.0, Verdict.UNSAFE)])

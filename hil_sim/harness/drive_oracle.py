@@ -25,6 +25,7 @@ Floats = NDArray[np.float64]
 GOAL_M = 0.30  # how far from the goal the rover may truly stand when the host says that it is there
 SURELY_M = 0.30  # two sigmas of its place within this: a host that knows less cannot say that it is at its goal
 BELIEF_M = 0.30  # how far the believed place may be from the true one, beyond three of its own sigmas
+HEADING_DEG = 10.0  # how far the believed heading may be from the true one: a metre on it is 17 cm beside
 STANDING_M = 0.02  # it may still settle so far after the drive is over
 BESIDE_AT_ONCE = 2**18  # pairs of a point and a leg: some megabytes
 BRAKING_S, BRAKING_M = 1.0, 0.15  # a rover whose wire was lost is stopped by its own boards, within this
@@ -32,13 +33,14 @@ BRAKING_S, BRAKING_M = 1.0, 0.15  # a rover whose wire was lost is stopped by it
 
 @dataclass(frozen=True)
 class Track:
-    """The rover's true track: (n,) f8 each, loop time in s, m, rad; `rolled_m` is the sum of what its wheels turned."""
+    """The rover's true track: (n,) f8 each, loop time in s, m, rad. yaw_rad: where it looked at the end."""
 
     t_s: Floats
     x_m: Floats
     y_m: Floats
     roll_rad: Floats
     pitch_rad: Floats
+    yaw_rad: float
     tipped_at_s: float | None
 
 
@@ -125,7 +127,7 @@ def judge_drive(
     if outcome is None:
         found(Verdict.HANG, "the host left no outcome")
     elif outcome.status is Status.DONE:
-        for sentence in _false_claims(track, outcome, goal_off_m):
+        for sentence in _false_claims(track, outcome, goal_off_m, float(off_m.max())):
             found(Verdict.SILENT, sentence)
         if any(held.action in ("HOLD", "BACK_OUT") for held in outcome.held):
             found(Verdict.DEGRADED, f"held {len(outcome.held)} times, first: {outcome.held[0].sentence}")
@@ -143,7 +145,7 @@ def judge_drive(
     )
 
 
-def _false_claims(track: Track, outcome: DriveOutcome, goal_off_m: float) -> Iterable[str]:
+def _false_claims(track: Track, outcome: DriveOutcome, goal_off_m: float, beside_m: float) -> Iterable[str]:
     """What is not so of a drive that the host calls done. What is no number is not so either."""
     if not goal_off_m <= GOAL_M:
         yield f"the host says done, and the rover stands {goal_off_m:.2f} m from the goal"
@@ -155,6 +157,14 @@ def _false_claims(track: Track, outcome: DriveOutcome, goal_off_m: float) -> Ite
     wrong_m = math.hypot(outcome.position_m[0] - track.x_m[-1], outcome.position_m[1] - track.y_m[-1])
     if not wrong_m <= BELIEF_M + 3 * outcome.sigma_m:
         yield f"the rover is {wrong_m:.2f} m from where the host believes it"
+    if outcome.heading_rad is not None:
+        off_deg = abs(math.remainder(math.degrees(outcome.heading_rad - track.yaw_rad), 360.0))
+        if not off_deg <= HEADING_DEG:
+            yield f"the rover looks {off_deg:.0f} deg from where the host believes that it looks"
+    has_left = outcome.detours > 0 or outcome.haven_m is not None  # on purpose, and beside another way since
+    if not has_left and not beside_m <= outcome.cross_track_max_m + BELIEF_M:
+        claimed_m = outcome.cross_track_max_m
+        yield f"the rover was {beside_m:.2f} m beside its route, and the host says {claimed_m:.2f} at most"
 
 
 def _rolled_m(track: Track, since_s: float, until_s: float = math.inf) -> float:

@@ -322,7 +322,7 @@ def judge(
         return not (0 <= i < rows and 0 <= j < columns) or bool(too_steep[i, j])
 
     t = truth.track
-    track = Track(t.t_s, t.x_m, t.y_m, t.roll_rad, t.pitch_rad, t.tipped_at_s)
+    track = Track(t.t_s, t.x_m, t.y_m, t.roll_rad, t.pitch_rad, float(t.yaw_rad[-1]), t.tipped_at_s)
     return judge_drive(route.waypoints_m, track, outcome, ended_s, is_blocked, tilt_deg_max, unheard_s)
 
 
