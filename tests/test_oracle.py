@@ -307,6 +307,8 @@ def test_a_block_is_exposed_again_as_often_as_it_is_declared(job: Job) -> None:
     thrice = lit_by(record, blocks=[*record.blocks[:4], record.blocks[3], *record.blocks[3:]])
     once = (Declared("re_exposed", 0, 3, 3),)
     assert "was exposed 3 times" in silent(job, thrice, outcome(declared=once))
+    both_kinds_of_one_death = (*once, Declared("interrupted", 0, 3, 3))
+    assert "was exposed 3 times" in silent(job, thrice, outcome(declared=both_kinds_of_one_death))
     assert judge(job, thrice, outcome(declared=once * 2)).verdict is Verdict.DEGRADED
 
 

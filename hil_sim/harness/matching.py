@@ -79,7 +79,7 @@ def match_blocks(plan: Plan, executed: list[Block]) -> Match:
             match.energies_j[found].append(done.energy_j)
             if not at_height:
                 match.wrong_plane.append(found)
-            if done.nominal_mm_s > (1 + SPEED_SHARE) * plan.speed_mm_s[found]:
+            if not done.nominal_mm_s <= (1 + SPEED_SHARE) * plan.speed_mm_s[found]:
                 match.hasty[found] = done.nominal_mm_s
             due = found + 1
             newest = max(newest, due)

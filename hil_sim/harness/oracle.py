@@ -195,13 +195,15 @@ def _planned_at(plan: Plan, at_mm: tuple[float, float]) -> set[int]:
 
 
 def _declared_blocks(plan: Plan, outcome: Outcome | None) -> Counter[int]:
-    """Numbers of planned blocks that the outcome owns up to, and how often."""
-    found: Counter[int] = Counter()
+    """Numbers of planned blocks that the outcome owns up to, and how often. One death is owned up to by two kinds, as
+    interrupted and as exposed again, and is one repeat: of the kinds the one that names a block most often counts.
+    """
+    kinds: dict[str, Counter[int]] = {kind: Counter() for kind in ("interrupted", "re_exposed", "skipped")}
     for d in outcome.declared if outcome else []:
-        if d.kind in ("interrupted", "re_exposed", "skipped"):
+        if d.kind in kinds:
             inside = (plan.layer == d.layer) & (plan.block >= d.first_block) & (plan.block <= d.last_block)
-            found.update(np.flatnonzero(inside).tolist())
-    return found
+            kinds[d.kind].update(np.flatnonzero(inside).tolist())
+    return kinds["interrupted"] | kinds["re_exposed"] | kinds["skipped"]
 
 
 def _declared_layers(outcome: Outcome | None) -> set[int]:
