@@ -39,7 +39,7 @@ def counted_beyond_plan_j(
     """
     each_j = path.power_w[:blocks] * path.lengths_mm[:blocks] / path.speed_mm_s[:blocks]
     planned_j = float(each_j.sum())
-    slack_j = share_max * planned_j + COUNTED_J
+    slack_j = max(share_max * planned_j, COUNTED_J)
     if not planned_j - slack_j <= counted_j <= planned_j + slack_j + dwell_j:
         reason = (
             f"layer {layer} took {counted_j:.1f} J of light and its plan asks for {planned_j:.1f} J: the source is"

@@ -23,7 +23,7 @@ GOLDEN: dict[str, dict[str, Golden]] = {
         "bed_temp_c": (3, 1, [0xFFF6], -1.0), "output_percent": (3, 4, [1000], 100.0),
         "working_setpoint_c": (3, 5, [1500], 150.0), "setpoint_select": (3, 15, [1], 1), "sp1_c": (3, 24, [200], 20.0),
         "remote_setpoint_c": (3, 26, [1505], 150.5), "status": (3, 75, [32], 32), "id": (3, 122, [0xE162], 0xE162),
-        "remote": (3, 276, [1], 1),
+        "remote": (3, 276, [1], 1), "mode": (3, 199, [1], 1),
     },
     "eastron_sdm120": {
         "voltage_v": (4, 0x0000, [0x4366, 0x0000], 230.0), "current_a": (4, 0x0006, [0x3FC0, 0x0000], 1.5),

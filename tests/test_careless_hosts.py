@@ -12,6 +12,7 @@ from crash_helpers import Ended, blindfold, run_faulty, small_job
 from control.journal import Journal
 from control.machine import Machine
 from control.outcome import Outcome
+from firmware_bridge.devices.bed_heater import BedHeater
 from hil_sim.harness.oracle import Verdict
 
 LAYERS = 2
@@ -60,6 +61,23 @@ def test_who_leaves_the_heater_on_is_told(job: Path, tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(Machine, "make_safe", warm)
     assert "W of its heater when all was over" in reasons(run_faulty(job, tmp_path / "run"), Verdict.SILENT)
+
+
+SHORTED = {"kind": "short_circuit", "point": "heater.temp", "at_s": 20.0, "for_s": 1000.0}
+
+
+def test_a_heater_that_is_off_stays_off_when_its_thermocouple_shows_less_than_its_own_set_point(
+    job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told to use its local set-point of 20 degC alone, the controller heats while it is shown its terminals' 19.4."""
+    ended = run_faulty(job, tmp_path / "run", SHORTED)
+    assert ended.result.verdict is Verdict.EXACT and ended.result.record.end.heater_w == 0.0, ended.told
+
+    async def local_only(heater: BedHeater) -> None:
+        await heater._access.write_and_verify("remote", 0, urgent=True)
+
+    monkeypatch.setattr(BedHeater, "safe", local_only)
+    assert "W of its heater when all was over" in reasons(run_faulty(job, tmp_path / "local", SHORTED), Verdict.SILENT)
 
 
 def test_who_leaves_no_file_has_left_no_outcome(job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

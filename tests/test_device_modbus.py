@@ -182,9 +182,9 @@ def test_heater_streams_to_the_remote_set_point_only() -> None:
         assert {address for address, _ in writes} == {26} and slave.registers[1][26] == 1490
         await device.safe()
         await device.safe()
-        assert slave.registers[1][276] == 0
+        assert slave.registers[1][276] == 0 and slave.registers[1][199] == 1, "local, and the output off"
         await device.set_temp_c(50)
-        assert slave.registers[1][276] == 1
+        assert slave.registers[1][276] == 1 and slave.registers[1][199] == 0
         assert not {2, 24, 25} & {address for address, _ in writes}
 
     virtually(main)

@@ -14,17 +14,20 @@ from control.rover.outcome import DriveTotals
 from hil_sim.harness.drive_oracle import DriveJudgement, Track, judge_drive
 from hil_sim.harness.oracle import Verdict
 from hil_sim.world.build_rover import load_rover_spec
+from hil_sim.world.safety import RoverSafetySpec
 
 WAY_M = np.array([[0.0, 0.0], [5.0, 0.0]])
 
 
-def judged(lean_deg: float, tilt_deg_max: float = 30.0) -> DriveJudgement:
-    """Five metres driven with a lean half way, by a host that died at the end."""
+def judged(lean_deg: float, tilt_deg_max: float = 30.0, winding_c: float = 20.0) -> DriveJudgement:
+    """Five metres driven with a lean half way, and a motor as warm there, by a host that died at the end."""
     t_s = np.arange(0.0, 50.0, 0.1)
     x_m = np.minimum(t_s * 0.125, 5.0)
     lean = np.where((t_s > 20.0) & (t_s < 20.35), math.radians(lean_deg), 0.0)
-    track = Track(t_s, x_m, np.zeros_like(x_m), lean, np.zeros_like(x_m), 0.0, None)
-    return judge_drive(WAY_M, track, None, 45.0, lambda x, y: False, tilt_deg_max)
+    level, warm = np.zeros_like(x_m), np.where(lean > 0.0, winding_c, 20.0)
+    track = Track(t_s, x_m, level, lean, level, warm, 0.0, None)
+    limits = RoverSafetySpec(tilt_deg_max=tilt_deg_max)
+    return judge_drive(WAY_M, track, None, 45.0, lambda x, y: False, limits)
 
 
 def test_a_lean_over_the_limit_is_unsafe_and_says_when() -> None:
@@ -38,6 +41,15 @@ def test_a_lean_within_the_limit_is_none_of_its_business() -> None:
     assert judged(31.0, tilt_deg_max=35.0).verdict is Verdict.HANG
 
 
+@pytest.mark.parametrize(("winding_c", "verdict"), [(124.0, Verdict.HANG), (126.0, Verdict.UNSAFE)])
+def test_a_burnt_motor_is_unsafe(winding_c: float, verdict: Verdict) -> None:
+    assert judged(1.0, winding_c=winding_c).verdict is verdict
+
+
+def test_a_motor_whose_warmth_is_no_number_is_none_that_was_cool() -> None:
+    assert judged(1.0, winding_c=math.nan).verdict is Verdict.UNSAFE
+
+
 @pytest.mark.parametrize("rover", ["osr", "polar"])
 def test_each_rover_has_a_limit(rover: str) -> None:
     assert 10.0 < load_rover_spec(rover).safety.tilt_deg_max < 40.0
@@ -46,8 +58,9 @@ def test_each_rover_has_a_limit(rover: str) -> None:
 def on_track(x_m: np.ndarray, roll_rad: np.ndarray, blocked_x_m: float = math.inf) -> DriveJudgement:
     """Driven by a host that died at the end; one cell's width around `blocked_x_m` may not be entered."""
     t_s = 0.1 * np.arange(len(x_m))
-    track = Track(t_s, x_m, np.zeros_like(x_m), roll_rad, np.zeros_like(x_m), 0.0, None)
-    return judge_drive(WAY_M, track, None, t_s[-1], lambda x, y: abs(x - blocked_x_m) < 0.04, 30.0)
+    cold, level = np.full_like(x_m, 20.0), np.zeros_like(x_m)
+    track = Track(t_s, x_m, level, roll_rad, level, cold, 0.0, None)
+    return judge_drive(WAY_M, track, None, t_s[-1], lambda x, y: abs(x - blocked_x_m) < 0.04)
 
 
 @pytest.mark.parametrize("row", [0, 23, 49])
@@ -91,7 +104,7 @@ def said(y_m: float = 0.0, **changes: Any) -> DriveJudgement:
     """Five metres driven, `y_m` to the left half way, by a host that says it is done, but for the changes."""
     t_s = np.arange(0.0, 50.0, 0.1)
     x_m, still = np.minimum(t_s * 0.125, 5.0), np.zeros_like(t_s)
-    track = Track(t_s, x_m, np.where((x_m > 2.0) & (x_m < 3.0), y_m, 0.0), still, still, 0.0, None)
+    track = Track(t_s, x_m, np.where((x_m > 2.0) & (x_m < 3.0), y_m, 0.0), still, still, still, 0.0, None)
     return judge_drive(WAY_M, track, msgspec.structs.replace(DONE, **changes), 45.0, lambda x, y: False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,24 @@ def test_wheels_that_are_cut_off_end_the_drive_and_say_so(rover: DriveSubject) -
     assert found.verdict is Verdict.DETECTED and "wheel" in found.reasons[0], found.reasons
     assert [fault.kind for _, fault in found.struck] == ["disconnect"]
     assert found.struck[0][0] <= found.job_end_s == found.sim_s
+
+
+WEDGED = Fault("wheel_stall", "wheels.fl", at_s=6.0, for_s=1000.0)
+
+
+def test_a_wedged_wheel_stops_the_drive_before_its_motor_burns_and_without_the_guard_it_burns(
+    rover: DriveSubject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(rover, WEDGED).verdict is Verdict.DETECTED
+    step = drive_run.guard_step
+
+    def blind(*given: Any) -> tuple[Any, Decision]:
+        state, decision = step(*given)
+        return state, replace(decision, action=Action.GO, cause=None, causes=(), speed_factor=1.0, may_move=True)
+
+    monkeypatch.setattr(drive_run, "guard_step", blind)
+    found = run(rover, WEDGED)
+    assert found.verdict is Verdict.UNSAFE and "a drive motor was over 125 degC" in found.reasons[0], found.reasons
 
 
 def test_a_goal_that_the_host_cannot_be_sure_of_is_not_called_reached(rover: DriveSubject) -> None:
@@ -191,7 +210,7 @@ def rolling(until_s: float) -> Track:
     t_s = np.arange(0.0, 10.0, 0.1)
     x_m = 0.1 * np.minimum(t_s, until_s)
     level = np.zeros_like(t_s)
-    return Track(t_s, x_m, level, level, level, 0.0, None)
+    return Track(t_s, x_m, level, level, level, level, 0.0, None)
 
 
 @pytest.mark.parametrize(("until_s", "verdict"), [(3.0, Verdict.HANG), (6.0, Verdict.UNSAFE)])

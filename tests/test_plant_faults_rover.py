@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hil_sim.virtual_time import VirtualLoop, run_virtual
 from hil_sim.world.build_rover import build_rover_world, load_rover_spec
 from hil_sim.world.faults import Fault, FaultSchedule
 from hil_sim.world.plant.battery import Battery, BatteryConfig
-from hil_sim.world.plant.rover import OSR, RoverPlant
+from hil_sim.world.plant.rover import HOUSING_C, OSR, RoverPlant
 from hil_sim.world.plant.soil import NOMINAL
 from hil_sim.world.plant.terrain import Ground
 from hil_sim.world.wire_line import points_of
@@ -49,6 +50,29 @@ def test_a_stalled_wheel_stands_and_its_motor_draws_its_stall_current() -> None:
     motor.set_speed(11.0, -1.0, 5.0)
     rover.let_go(12.0, motor)
     assert motor.speed_rad_s(14.0) == pytest.approx(-1.0)
+
+
+def test_the_winding_of_a_motor_that_stands_and_pushes_burns_within_seconds_and_cools() -> None:
+    """By hand: 8 A through 14.4 V / 8 A for 5 s, with 4 J/K and 0.3 W/K; then 30 s without a current."""
+    rover = plant()
+    ahead(rover, 0.0)
+    rover.hold(0.0, rover.motor("fl"))
+    rover.advance_to(5.0)
+    rover.motor("fl").set_speed(5.0, 0.0, 5.0)
+    for name in rover.wheel_names:
+        rover.motor(name).set_speed(5.0, 0.0, 50.0)
+    rover.advance_to(35.0)
+    warmest_k = 8.0**2 * 1.8 / 0.3 * -math.expm1(-5.0 * 0.3 / 4.0)
+    winding_c = rover.track().winding_c
+    assert winding_c[49] == pytest.approx(HOUSING_C + warmest_k, abs=1.0) and 120.0 < winding_c[49] < 145.0
+    assert winding_c[-1] == pytest.approx(HOUSING_C + warmest_k * math.exp(-30.0 * 0.3 / 4.0), abs=1.0)
+
+
+def test_a_motor_that_drives_on_the_level_stays_cool() -> None:
+    rover = plant()
+    ahead(rover, 0.0)
+    rover.advance_to(120.0)
+    assert 20.0 < rover.track().winding_c.max() < 40.0
 
 
 def test_a_wheel_without_grip_pulls_the_rover_aside() -> None:

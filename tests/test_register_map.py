@@ -319,6 +319,6 @@ def test_the_bench_plan_fits_its_buses() -> None:
 def test_maps_name_what_no_source_confirms() -> None:
     table = load_map("eurotherm_3200")
     assert {name for name, signal in table.signals.items() if signal.unverified} == {
-        "remote_setpoint_c", "status", "id", "remote"
+        "remote_setpoint_c", "status", "id", "mode", "remote"
     }  # fmt: skip
     assert re.match("100,000 writes", table.signal("sp1_c").nonvolatile)

@@ -15,6 +15,9 @@ from vision.opencv import Picture
 # much only: a wide hollow must not be explained away as light.
 FLAT_FIELD_MAX = 0.10
 FLAT_FIELD_CELL_MM = 5.0
+# Where nothing looks like powder the light is not measured, and is held to be the markers' by so much of what a cell of
+# powder weighs: little beside powder around it, all there is where a surface would be carried far beyond its powder.
+UNMEASURED_WEIGHT = 0.05
 
 Floats = NDArray[np.float32]
 
@@ -47,8 +50,9 @@ def flat_field(tone: Floats, size_mm: tuple[float, float]) -> Floats:
     """(rows, columns) f4: the light that a plane through four markers leaves out, within 1 +- FLAT_FIELD_MAX.
 
     A second-order surface is fitted to the cells of a coarse grid that look like powder; cells far from the fit
-    (hollows, parts) lose their weight. Where less than a quarter of the plate looks like powder there is nothing to
-    fit, and 1 is returned. size_mm: of the plate, x and y.
+    (hollows, parts) lose their weight. Cells that do not look like powder hold it at 1, weakly: a surface through the
+    quarter of a bed that was filled must not explain the bare rest away as light. Where less than a quarter of the
+    plate looks like powder there is nothing to fit, and 1 is returned. size_mm: of the plate, x and y.
     """
     rows, columns = tone.shape
     grid = (max(round(size_mm[0] / FLAT_FIELD_CELL_MM), 4), max(round(size_mm[1] / FLAT_FIELD_CELL_MM), 4))
@@ -58,10 +62,12 @@ def flat_field(tone: Floats, size_mm: tuple[float, float]) -> Floats:
     if powder.mean() < 0.25:
         return np.ones((rows, columns), np.float32)
     weight = powder.astype(float)
+    bare = terms[~powder] * UNMEASURED_WEIGHT
+    held, held_at_1 = bare.T @ terms[~powder], bare.sum(axis=0)
     factors = np.zeros(6)
     for _ in range(6):
         weighted = terms * (weight * weight)[:, None]
-        factors = np.linalg.lstsq(weighted.T @ terms, weighted.T @ cells, rcond=None)[0]
+        factors = np.linalg.lstsq(weighted.T @ terms + held, weighted.T @ cells + held_at_1, rcond=None)[0]
         off = cells - terms @ factors
         spread = max(1.4826 * float(np.median(np.abs(off[powder]))), 0.004)
         weight = np.sqrt(powder * np.clip(1.0 - (off / (4.0 * spread)) ** 2, 0.0, None) ** 2)

@@ -15,6 +15,7 @@ from firmware_bridge.register_map import RegisterMap
 from firmware_bridge.signals import Quality, Reading
 
 SAFE_TEMP_C = 20.0
+NORMAL, STANDBY = 0, 1
 
 
 class Heater(Protocol):
@@ -62,6 +63,7 @@ class BedHeater(MappedUnit):
         await self._access.ensure("setpoint_select", 0)
         await self._access.write_and_verify("remote_setpoint_c", SAFE_TEMP_C)  # never wake up to an old target
         await self._access.ensure("remote", 1)
+        await self._access.ensure("mode", NORMAL)
         self._target_c = SAFE_TEMP_C
 
     async def poll(self) -> dict[str, Reading]:
@@ -83,10 +85,16 @@ class BedHeater(MappedUnit):
             return
         self._target_c = None
         await self._access.write_and_verify("remote_setpoint_c", temp_c)
-        await self._access.ensure("remote", 1)  # after safe() the local set-point is in charge
+        await self._access.ensure("remote", 1)  # after safe() the local set-point is in charge, and the output off
+        await self._access.ensure("mode", NORMAL)
         self._target_c = temp_c
 
     async def safe(self) -> None:
-        """Back to the local set-point, which is low. May be called at any time and again."""
+        """Output off, and back to the local set-point. May be called at any time and again.
+
+        The local set-point alone would not do: it is low, but a controller whose thermocouple shows less (shorted, or a
+        bed in the cold) heats towards it for as long as that lasts.
+        """
         self._target_c = None
+        await self._access.write_and_verify("mode", STANDBY, urgent=True)
         await self._access.write_and_verify("remote", 0, urgent=True)

@@ -1,11 +1,11 @@
 """The oracle of a drive: the rover's true track against the route and against what the host says of it.
 
 It reads the route, the truth's rows and the host's outcome, nothing else. UNSAFE: it tipped, or leaned farther than
-its builder allows, entered a cell that the route's own limits block, or rolled on when it should have stood: after
-its drive, or while nobody spoke to its wheels. SILENT: the host says done, and the rover is not at the goal, is farther
-from its believed place than the host admits, or the host knows its place too badly to say so; or its exit code says
-the opposite of its status. HANG: the host left no outcome (the runner, which knows whether it was killed, knows
-better).
+its builder allows, burnt a motor's winding, entered a cell that the route's own limits block, or rolled on when it
+should have stood: after its drive, or while nobody spoke to its wheels. SILENT: the host says done, and the rover is
+not at the goal, is farther from its believed place than the host admits, or the host knows its place too badly to say
+so; or its exit code says the opposite of its status. HANG: the host left no outcome (the runner, which knows whether
+it was killed, knows better).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from control.host import DriveOutcome, Status
 from hil_sim.harness.oracle import Verdict
+from hil_sim.world.safety import ROVER_SAFETY, RoverSafetySpec
 
 Floats = NDArray[np.float64]
 
@@ -33,13 +34,17 @@ BRAKING_S, BRAKING_M = 1.0, 0.15  # a rover whose wire was lost is stopped by it
 
 @dataclass(frozen=True)
 class Track:
-    """The rover's true track: (n,) f8 each, loop time in s, m, rad. yaw_rad: where it looked at the end."""
+    """The rover's true track: (n,) f8 each, loop time in s, m, rad, degC of the warmest drive motor's winding.
+
+    yaw_rad: where it looked at the end.
+    """
 
     t_s: Floats
     x_m: Floats
     y_m: Floats
     roll_rad: Floats
     pitch_rad: Floats
+    winding_c: Floats
     yaw_rad: float
     tipped_at_s: float | None
 
@@ -77,11 +82,11 @@ def judge_drive(
     outcome: DriveOutcome | None,
     ended_s: float,
     is_blocked: Callable[[float, float], bool],
-    tilt_deg_max: float = 90.0,
+    limits: RoverSafetySpec = ROVER_SAFETY,
     unheard_s: Sequence[tuple[float, float]] = (),
 ) -> DriveJudgement:
-    """What became of a drive in truth. `ended_s`: loop time at which the host was through; `tilt_deg_max`: the limit
-    of its lean; `unheard_s`: (from, to) of each time in which not one byte came to the wheels' boards.
+    """What became of a drive in truth. `ended_s`: loop time at which the host was through; `limits`: its builder's;
+    `unheard_s`: (from, to) of each time in which not one byte came to the wheels' boards.
     """
     off_m = beside(waypoints_m, track.x_m, track.y_m)
     goal = waypoints_m[-1]
@@ -112,10 +117,14 @@ def judge_drive(
             break
     if track.tipped_at_s is not None:
         found(Verdict.UNSAFE, f"the rover tipped over at {track.tipped_at_s:.1f} s")
-    leaned = np.flatnonzero(tilt > tilt_deg_max)  # a row that is no number is none of these, and hides none
+    leaned = np.flatnonzero(tilt > limits.tilt_deg_max)  # a row that is no number is none of these, and hides none
     if len(leaned):
-        when_s, most_deg = track.t_s[leaned[0]], np.nanmax(tilt)
-        found(Verdict.UNSAFE, f"it leaned over {tilt_deg_max:g} deg at {when_s:.1f} s, {most_deg:.1f} deg at most")
+        when_s, most_deg, over_deg = track.t_s[leaned[0]], np.nanmax(tilt), limits.tilt_deg_max
+        found(Verdict.UNSAFE, f"it leaned over {over_deg:g} deg at {when_s:.1f} s, {most_deg:.1f} deg at most")
+    burnt = np.flatnonzero(~(track.winding_c <= limits.winding_temp_c_max))
+    if len(burnt):
+        when_s, over_c, most_c = track.t_s[burnt[0]], limits.winding_temp_c_max, track.winding_c.max()
+        found(Verdict.UNSAFE, f"a drive motor was over {over_c:g} degC at {when_s:.1f} s, {most_c:.0f} degC at most")
     unknown = np.flatnonzero(~np.isfinite(np.column_stack((track.x_m, track.y_m, tilt))).all(axis=1))
     if len(unknown):
         when_s = track.t_s[unknown[0]]

@@ -44,6 +44,7 @@ from hil_sim.world.faults.process import POINTS as HOST_POINTS
 from hil_sim.world.faults.schedule import FaultSchedule
 from hil_sim.world.plant.soil import NOMINAL, SoilParams, draw_soil
 from hil_sim.world.plant.terrain import DetailSettings, Ground
+from hil_sim.world.safety import ROVER_SAFETY, RoverSafetySpec
 from hil_sim.world.scene_rover import SceneTag
 from hil_sim.world.wiring import Lay
 from slicer.whole_file import whole_file
@@ -226,9 +227,7 @@ async def simulate_drive(
             meddler.cancel()
         world.close()
     outcome, doubts = kept_word(run_dir, outcome, read_drive_outcome)
-    judgement = judge(
-        route, truth, outcome, ended_s, heights, world.spec.safety.tilt_deg_max, wheels.unheard_s(truth.end_s)
-    )
+    judgement = judge(route, truth, outcome, ended_s, heights, world.spec.safety, wheels.unheard_s(truth.end_s))
     judgement = with_doubts(judgement, doubts, has_left=outcome is not None)
     if story.died_at_s and judgement.verdict is Verdict.HANG:
         judgement = replace(judgement, verdict=Verdict.DETECTED, reasons=(*story.said, "the rover stands"))
@@ -310,7 +309,7 @@ def judge(
     outcome: DriveOutcome | None,
     ended_s: float,
     ground: GroundMap,
-    tilt_deg_max: float = 90.0,
+    limits: RoverSafetySpec = ROVER_SAFETY,
     unheard_s: Sequence[tuple[float, float]] = (),
 ) -> DriveJudgement:
     """The oracle's word, with the map's slopes as it works them out itself."""
@@ -322,8 +321,8 @@ def judge(
         return not (0 <= i < rows and 0 <= j < columns) or bool(too_steep[i, j])
 
     t = truth.track
-    track = Track(t.t_s, t.x_m, t.y_m, t.roll_rad, t.pitch_rad, float(t.yaw_rad[-1]), t.tipped_at_s)
-    return judge_drive(route.waypoints_m, track, outcome, ended_s, is_blocked, tilt_deg_max, unheard_s)
+    track = Track(t.t_s, t.x_m, t.y_m, t.roll_rad, t.pitch_rad, t.winding_c, float(t.yaw_rad[-1]), t.tipped_at_s)
+    return judge_drive(route.waypoints_m, track, outcome, ended_s, is_blocked, limits, unheard_s)
 
 
 def slopes_deg(heights_m: NDArray[np.float32], cell_m: float) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ import numpy as np
 from hil_sim.harness.drive_runner import DriveResult, DriveScenario, simulate_drive
 from hil_sim.harness.live_run import LiveRunError, LiveSim
 from hil_sim.world.build_rover import RoverTruth, RoverWorld
+from hil_sim.world.plant.rover import HOUSING_C
 
 T = TypeVar("T")
 
@@ -120,6 +121,11 @@ class DriveTruthView:
         track = self._now().track
         upright = np.cos(track.roll_rad) * np.cos(track.pitch_rad)
         return math.degrees(math.acos(max(-1.0, float(upright.min(initial=1.0)))))
+
+    @property
+    def winding_c_max(self) -> float:
+        """The most that the winding of a drive motor has had."""
+        return float(self._now().track.winding_c.max(initial=HOUSING_C))
 
     @property
     def energy_wh(self) -> float:

@@ -63,6 +63,7 @@ ROVER: dict[str, Entry] = {
     "rover.speed_m_s": Entry("m/s", "over the ground, from one row of the track to the next"),
     "rover.slip": Entry("", "the slip that its wheels share"),
     "rover.power_w": Entry("W", "what motors and everything else draw"),
+    "rover.winding_c": Entry("degC", "of the winding of its warmest drive motor, computed from the currents"),
 }
 STATUSES = ("running", *(status.value for status in Status), "none")
 COMMON: dict[str, Entry] = {

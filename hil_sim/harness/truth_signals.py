@@ -78,6 +78,7 @@ def rover_signals(truth: RoverTruth) -> dict[str, Series]:
         "x_m": ("m", t.x_m), "y_m": ("m", t.y_m), "z_m": ("m", t.z_m), "roll_deg": ("deg", np.degrees(t.roll_rad)),
         "pitch_deg": ("deg", np.degrees(t.pitch_rad)), "tilt_deg": ("deg", tilt),
         "yaw_deg": ("deg", np.degrees(np.unwrap(t.yaw_rad))), "slip": ("", t.slip), "power_w": ("W", t.power_w),
+        "winding_c": ("degC", t.winding_c),
     }  # fmt: skip
     found = {f"rover.{name}": lines(f"rover.{name}", unit, t.t_s, values) for name, (unit, values) in columns.items()}
     found["rover.speed_m_s"] = Series("rover.speed_m_s", "m/s", t.t_s[:-1], speed)

@@ -24,6 +24,10 @@ class SafetySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RoverSafetySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`tilt_deg_max`: how far its mast may lean from the vertical."""
+    """`tilt_deg_max`: how far its mast may lean from the vertical. `winding_temp_c_max`: of its drive motors."""
 
     tilt_deg_max: Annotated[float, Meta(gt=0, le=90)] = 30.0
+    winding_temp_c_max: Annotated[float, Meta(gt=0)] = 125.0
+
+
+ROVER_SAFETY = RoverSafetySpec()

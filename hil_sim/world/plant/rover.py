@@ -56,12 +56,17 @@ TRACE_ROWS_MAX = 4_000_000
 STEPS_AT_ONCE = 50_000
 STANDS_RAD_S2 = 1e3  # a motor that sticks stands within a step
 
+HOUSING_C = 20.0  # a motor's housing weighs ten times its winding: within a drive of minutes it hardly warms
+
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class RoverBody:
-    """What the rover is. `wheels`: name -> (x, y) in m; `steered`: those with a steering motor. SI units; V, A."""
+    """What the rover is. `wheels`: name -> (x, y) in m; `steered`: those with a steering motor. SI units; V, A.
+
+    winding_j_k, winding_w_k: a drive motor's winding takes up so much heat, and loses so much to its housing.
+    """
 
     wheels: dict[str, tuple[float, float]]
     steered: tuple[str, ...]
@@ -76,6 +81,8 @@ class RoverBody:
     steer_speed_rad_s: float = 1.0
     steer_max_rad: float = 0.85
     hotel_w: float = 6.0
+    winding_j_k: float = 4.0
+    winding_w_k: float = 0.3
 
 
 OSR = RoverBody(
@@ -90,7 +97,8 @@ OSR = RoverBody(
     free_speed_rad_s=31.0 / 60.0 * math.tau,
     stall_nm=4.0,
 )  # fmt: skip
-"""The open-source rover: geometry, wheel radius and no-load speed from its parameters; width, lugs, torque assumed."""
+"""The open-source rover: geometry, wheel radius and no-load speed from its parameters; width, lugs, torque assumed, and
+the heat of a drive motor's winding, of the order of a brushed motor of 25 mm."""
 
 POLAR = RoverBody(
     wheels={"fl": (0.45, 0.40), "rl": (-0.45, 0.40), "fr": (0.45, -0.40), "rr": (-0.45, -0.40)},
@@ -104,6 +112,8 @@ POLAR = RoverBody(
     supply_v=28.0,
     steer_max_rad=1.8,
     hotel_w=20.0,
+    winding_j_k=30.0,
+    winding_w_k=1.0,
 )
 """A four-wheel crabbing rover for the pole; all of it assumed."""
 
@@ -147,7 +157,7 @@ class MotorPort:
 
 @dataclass(frozen=True)
 class RoverTrack:
-    """The true track, 10 rows a second: (n,) f8 each; s, m, rad, 1, W."""
+    """The true track, 10 rows a second: (n,) f8 each; s, m, rad, 1, W; winding_c: of the warmest drive motor."""
 
     t_s: Floats
     x_m: Floats
@@ -158,6 +168,7 @@ class RoverTrack:
     yaw_rad: Floats
     slip: Floats
     power_w: Floats
+    winding_c: Floats
     tipped_at_s: float | None
 
 
@@ -192,7 +203,7 @@ class RoverPlant:
         self._body = np.array(
             [body.mass_kg, body.wheel.radius_m, body.height_of_mass_m, body.stall_nm, body.free_speed_rad_s,
              body.idle_a, body.stall_a, body.supply_v, self.soil.side_slip, side, reach[0],
-             np.abs(self._wheels)[:, 1].min()]
+             np.abs(self._wheels)[:, 1].min(), body.winding_j_k, body.winding_w_k]
         )  # fmt: skip
         self._state = np.zeros(STATE)
         self._state[X], self._state[Y], self._state[YAW] = self.pose0
@@ -319,8 +330,8 @@ class RoverPlant:
     def track(self) -> RoverTrack:
         """The true track up to now."""
         rows = np.concatenate(self._rows) if self._rows else np.empty((0, TRACE))
-        t_s, x, y, z, roll, pitch, yaw, slip, power = rows.T.copy()
-        return RoverTrack(t_s, x, y, z, roll, pitch, yaw, slip, power, self.tipped_at_s)
+        t_s, x, y, z, roll, pitch, yaw, slip, power, warmer_k = rows.T.copy()
+        return RoverTrack(t_s, x, y, z, roll, pitch, yaw, slip, power, HOUSING_C + warmer_k, self.tipped_at_s)
 
     # -- time -------------------------------------------------------------------------------------------------------
 

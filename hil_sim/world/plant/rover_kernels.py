@@ -16,9 +16,9 @@ MOON_G = 1.62
 IDLE, SPEED, POSITION = 0, 1, 2
 X, Y, Z, ROLL, PITCH, YAW, SLIP, SPEED_M_S, TIPPED_S, POWER_W, YAW_RATE, ROLL_RATE, PITCH_RATE, BLOCKED = range(14)
 STATE = 14
-ANGLE, RATE, TARGET, LIMIT, ACCEL, MODE, CURRENT, GRIP, STALLED = range(9)
-MOTOR = 9
-TRACE = 9  # t, x, y, z, roll, pitch, yaw, slip, power
+ANGLE, RATE, TARGET, LIMIT, ACCEL, MODE, CURRENT, GRIP, STALLED, WARMER_K = range(10)
+MOTOR = 10
+TRACE = 10  # t, x, y, z, roll, pitch, yaw, slip, power, how much warmer the warmest winding is than its housing
 
 
 @njit(cache=True)
@@ -108,6 +108,18 @@ def motors_step(motors, dt):
 
 
 @njit(cache=True)
+def windings_step(motors, n, dt, ohm, heat_j_k, loss_w_k):
+    """The first n motors' windings heated by their currents: exact over a step of constant current. The warmest, K."""
+    left = math.exp(-dt * loss_w_k / heat_j_k)
+    warmest = 0.0
+    for k in range(n):
+        settled = motors[k, CURRENT] * motors[k, CURRENT] * ohm / loss_w_k
+        motors[k, WARMER_K] = settled + (motors[k, WARMER_K] - settled) * left
+        warmest = max(warmest, motors[k, WARMER_K])
+    return warmest
+
+
+@njit(cache=True)
 def rover_steps(
     steps, dt, t0, state, motors, wheels, steer_of, body, pull, torque, loads_n, slips,
     heights, x0, y0, cell, features, start, items, rows, columns, bucket, trace, trace_every, before_steps,
@@ -118,13 +130,13 @@ def rover_steps(
     a wheel's way that the ground gives back, STALLED 1 where a motor pushes and cannot turn. steer_of (n,): the
     steering motor of a wheel, or -1. body: mass, wheel radius, height of mass, motor stall torque, no-load speed,
     no-load current, stall current, supply V, side slip, tangent of the side strength, half length and half width of the
-    support. A row of trace (t, x, y, z, roll, pitch, yaw, slip, power) falls due every `trace_every` steps, of which
-    `before_steps` have gone by since `t0`.
+    support, heat capacity (J/K) of a motor's winding and its loss to the housing (W/K). A row of trace (see TRACE) is
+    due every `trace_every` steps, of which `before_steps` have gone by since `t0`.
     """
     n = wheels.shape[0]
     mass, radius, mass_height, stall_nm, free_rad_s = body[0], body[1], body[2], body[3], body[4]
     idle_a, stall_a, volts, side_slip, side_strength = body[5], body[6], body[7], body[8], body[9]
-    half_length, half_width = body[10], body[11]
+    half_length, half_width, winding_j_k, winding_w_k = body[10], body[11], body[12], body[13]
     height, load, grade = np.empty(n), np.empty(n), np.empty(n)
     row, between = np.empty(n, np.int64), np.empty(n)  # where each load lies in the tables
     written = 0
@@ -260,11 +272,12 @@ def rover_steps(
         for m in range(n, motors.shape[0]):
             motors[m, CURRENT] = idle_a if abs(motors[m, RATE]) > 1e-9 else 0.0
             power += volts * motors[m, CURRENT]
+        warmest = windings_step(motors, n, dt, volts / stall_a, winding_j_k, winding_w_k)
         state[POWER_W] = power
         if (before_steps + step + 1) % trace_every == 0 and written < trace.shape[0]:
             trace[written, 0] = t0 + (before_steps + step + 1) * dt
             trace[written, 1], trace[written, 2], trace[written, 3] = state[X], state[Y], state[Z]
             trace[written, 4], trace[written, 5], trace[written, 6] = roll, pitch, state[YAW]
-            trace[written, 7], trace[written, 8] = slip, power
+            trace[written, 7], trace[written, 8], trace[written, 9] = slip, power, warmest
             written += 1
     return written
