@@ -107,6 +107,7 @@ def test_the_page_of_reliability_has_the_table_of_its_campaign_by_the_shipped_ge
     assert {int(row["generator_version"]) for row in rows} == {version}
     assert f"seeds of generator version {version} " in page
     assert kinds_table.table(docs / "kinds-motion.csv") in page
+    assert kinds_table.table(docs / "kinds-print.csv") in page
     assert all(int(row["bad"]) == 0 for row in rows)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import msgspec
 import pytest
 from hil_helpers import SHORT
 
@@ -92,7 +93,14 @@ def test_kinds_are_counted_by_how_their_runs_ended(report: Report) -> None:
 
 def test_a_stop_is_timed_from_its_cause_until_the_host_noticed(report: Report) -> None:
     """Of seed 1 that is the flip at 3 s, noticed at 9; of 4 and 5 the flip at 2 s, noticed at 11 and 19."""
-    assert latencies(report) == [("flip", 3, 9.0, 17.0)]
+    assert latencies(report) == [("flip", 3, 9.0, 17.0, "1 frame", None)]
+
+
+def test_stops_that_came_later_than_their_kinds_bound_are_counted(report: Report) -> None:
+    """Seed 1 stopped 6 s after its strike, 4 and 5 after 9 and 17: all that a lost plug's 2 s do not allow."""
+    rows = [msgspec.structs.replace(row, cause=row.cause and (row.cause[0], "replug")) for row in report.rows]
+    (found,) = latencies(msgspec.structs.replace(report, rows=rows))
+    assert (found.kind, found.bound, found.runs, found.late) == ("replug", "2 s", 3, 3)
 
 
 def test_kinds_are_told_with_how_their_runs_ended_and_how_soon_they_were_noticed(

@@ -38,8 +38,9 @@ def test_seeds_thousands_of_times(words: str, request: pytest.FixtureRequest, tm
     print(f"{words}: {report.verdicts} of {count}, {len(report.twice)} run twice")
     for kind, verdicts in kind_matrix(report).items():
         print(f"  {kind}: {dict(verdicts)}")
-    for kind, runs, median_s, most_s in latencies(report):
-        print(f"  {kind}: {runs} stopped {median_s:.2f} s after it (median), {most_s:.2f} s at most")
+    for kind, runs, median_s, most_s, bound, late in latencies(report):
+        later = "" if not late else f", {late} later than {bound}"
+        print(f"  {kind}: {runs} stopped {median_s:.2f} s after it (median), {most_s:.2f} s at most{later}")
     for kind, runs, median_s, most_s, held_s in holds(report):
         print(f"  {kind}: {runs} held after {median_s:.2f} s (median), {most_s:.2f} s at most, for {held_s:.1f} s")
     assert report.unrepeatable == []

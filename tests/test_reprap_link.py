@@ -19,7 +19,7 @@ from firmware_bridge.errors import (
     TransportError,
     WrongModel,
 )
-from firmware_bridge.links.reprap import RepRapLink
+from firmware_bridge.links.reprap import Expected, RepRapLink
 from firmware_bridge.links.reprap_crc16 import frame_line, unframe_line
 from hil_sim.virtual_time import VirtualLoop, run_virtual
 
@@ -205,6 +205,49 @@ def test_a_banner_stops_the_stream() -> None:
             await link.stream(lines(4), Notes())
 
     with_peer(story)
+
+
+@pytest.mark.parametrize("sign", [b"G21", b"M564", b"M452", b"M5 ", b"M409", b"G10"])
+def test_a_board_that_restarts_while_it_is_being_set_up_is_not_taken(sign: bytes) -> None:
+    """What it was told before is gone, such as the workplace that keeps a repeated line from being run twice."""
+
+    async def main(_: VirtualLoop) -> None:
+        link = RepRapLink(Expected())
+        peer = FakeReprap(link)
+
+        def restart(text: str) -> bool:
+            if text.encode().startswith(sign):
+                peer.on_line = lambda text: True
+                link.receiver.data_received(b"RepRapFirmware for Fake is up and running.\n")
+                return False
+            return True
+
+        peer.on_line = restart
+        with pytest.raises(DeviceReset, match="it says so"):
+            await link.handshake(3.0)
+
+    run_virtual(main)
+
+
+def test_the_banner_of_a_board_that_is_just_booting_belongs_to_its_boot() -> None:
+    async def main(_: VirtualLoop) -> None:
+        link = RepRapLink(Expected())
+        peer = FakeReprap(link)
+        lost = [True]
+
+        def boot(text: str) -> bool:
+            if lost and "M115" in text:
+                lost.clear()
+                link.receiver.data_received(b"RepRapFirmware for Fake is up and running.\n")
+                return False
+            return True
+
+        peer.on_line = boot
+        await link.handshake(3.0)
+        assert link.error is None
+        link.close()
+
+    run_virtual(main)
 
 
 def test_a_silent_board_is_given_up_after_repeats() -> None:

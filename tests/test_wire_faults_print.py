@@ -5,6 +5,7 @@ Never SILENT, HANG or UNSAFE. The bound of a kind is the time between the strike
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from slicer.recipe import load_recipe
 WARNING = 3  # foxglove.Log's levels: 3 is a warning, 4 an error
 FRAME_S = 3.0  # the longest exchange, with all its retries: what "1 frame" is as a time
 CUT = ("disconnect", "replug")
+STOOD = re.compile(r"the beam stood at \(.*\) and gave (.*) J")
+BEAM_W = 200.0
 
 
 @dataclass(frozen=True)
@@ -201,7 +204,8 @@ def test_every_kind_is_tried_on_the_bench() -> None:
 def test_a_stream_fault_anywhere_in_the_print_is_mended_or_stops_the_run(
     job: Path, tmp_path: Path, kind: str, wire: str
 ) -> None:
-    """Every kind on every wire, both ways, early to late."""
+    """Every kind on every wire, both ways, early to late. Where a window meets no byte nothing was struck; most do."""
+    windows = struck = 0
     for way in ("to_device", "to_host"):
         for n in range(1, 100, 9) if wire != "camera" else (0,):
             fault = placed(kind, wire, way)
@@ -209,5 +213,21 @@ def test_a_stream_fault_anywhere_in_the_print_is_mended_or_stops_the_run(
                 fault |= {"at_s": 0.25 * n, "for_s": 2.0}
             else:
                 fault[KINDS[kind].counted] = n if wire in ("motion", "camera") else 2 * n
-            run_dir = tmp_path / f"{way} {n}"
-            assert_mended_or_stopped(print_virtual(job, run_dir, faults=(fault,)), fault)
+            ended = print_virtual(job, tmp_path / f"{way} {n}", faults=(fault,))
+            if KINDS[kind].counted is None:
+                windows, struck = windows + 1, struck + bool(ended.record.faults)
+                if not ended.record.faults:
+                    assert ended.verdict is Verdict.EXACT
+                    continue
+            if wire == "motion" and stood_unseen(ended):
+                continue
+            assert_mended_or_stopped(ended, fault)
+    assert struck >= windows / 2
+
+
+def stood_unseen(ended: Printed) -> bool:
+    """What a host that waits for Marlin's lines cannot see (docs/reliability.md): a beam that stood under 0.02 s."""
+    reasons = ended.judgement.reasons
+    return ended.verdict is Verdict.SILENT and all(
+        (found := STOOD.fullmatch(reason)) and float(found[1]) < 0.02 * BEAM_W for reason in reasons
+    )

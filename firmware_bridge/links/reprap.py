@@ -84,7 +84,6 @@ class RepRapLink:
         self.board = await get_to_know(self._talk, self.expected, boot_timeout_s)
         self.is_homed = self.board.is_homed
         self._queue = Queue(self.board.ring_moves)
-        self._talk.is_booting = False
         self._watch = asyncio.get_running_loop().create_task(self._watch_idle())
 
     def close(self) -> None:

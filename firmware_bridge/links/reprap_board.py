@@ -66,6 +66,7 @@ class Board:
 async def get_to_know(talk: Talk, expected: Expected, boot_timeout_s: float) -> Board:
     """From an unknown state to a known one, at rest. See the module; raises LinkTimeout when nobody answers."""
     fields = await _hello(talk, boot_timeout_s)
+    talk.is_booting = False  # a banner behind the answer is another restart, and takes what is set below with it
     name = fields.get("FIRMWARE_NAME", "")
     release = version(fields)
     if not name.startswith("RepRapFirmware") or release is None:

@@ -210,12 +210,10 @@ class KindRow(NamedTuple):
 def kind_rows(report: Report) -> list[KindRow]:
     """Detection and recovery, kind by kind of those that struck."""
     ends: dict[str, Counter[str]] = {}
-    waits: dict[str, list[float]] = {}
     for row in report.rows:
         for kind in {kind for _, kind in row.struck}:
             ends.setdefault(kind, Counter())[row.verdict] += 1
-        if row.cause is not None and (seconds := row.latency_s) is not None:
-            waits.setdefault(row.cause[1], []).append(seconds)
+    stops = {found.kind: found for found in latencies(report)}
     good = [verdict.value for verdict in Verdict if verdict.is_good]
     return [
         KindRow(
@@ -225,9 +223,9 @@ def kind_rows(report: Report) -> list[KindRow]:
             counts[Verdict.DEGRADED.value],
             counts[Verdict.DETECTED.value],
             counts.total() - sum(counts[verdict] for verdict in good),
-            len(found := waits.get(kind, [])),
-            statistics.median(found) if found else None,
-            max(found, default=None),
+            0 if (stop := stops.get(kind)) is None else stop.runs,
+            None if stop is None else stop.median_s,
+            None if stop is None else stop.most_s,
         )
         for kind, counts in sorted(ends.items())
     ]
@@ -247,13 +245,31 @@ def write_kinds(report: Report, path: Path) -> None:
         text.detach()
 
 
-def latencies(report: Report) -> list[tuple[str, int, float, float]]:
-    """(kind, runs stopped for it, median and most simulated seconds from its strike until the host noticed)."""
-    return [
-        (row.kind, row.stopped_by, row.median_s, row.most_s)
-        for row in kind_rows(report)
-        if row.median_s is not None and row.most_s is not None
-    ]
+class Latency(NamedTuple):
+    """How long hosts took to notice a kind. runs: stopped for it; median_s, most_s: simulated seconds from its strike;
+    bound: the catalogue's; late: how many took longer, None where the bound is no time.
+    """
+
+    kind: str
+    runs: int
+    median_s: float
+    most_s: float
+    bound: str
+    late: int | None
+
+
+def latencies(report: Report) -> list[Latency]:
+    """Of each kind that a run was stopped for."""
+    waits: dict[str, list[float]] = {}
+    for row in report.rows:
+        if row.cause is not None and (seconds := row.latency_s) is not None:
+            waits.setdefault(row.cause[1], []).append(seconds)
+    found = []
+    for name, took_s in sorted(waits.items()):
+        kind = KINDS[name]
+        late = None if kind.bound_s is None else sum(seconds > kind.bound_s for seconds in took_s)
+        found.append(Latency(name, len(took_s), statistics.median(took_s), max(took_s), kind.bound, late))
+    return found
 
 
 def holds(report: Report) -> list[tuple[str, int, float, float, float]]:

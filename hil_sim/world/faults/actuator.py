@@ -55,7 +55,8 @@ KINDS: dict[str, Kind] = {
         "a crust or a chip on the bed stops the blade",
         (BLADE,),
         {"x_mm": number("where it lies over the bed, mm", 125, -_FAR_MM, _FAR_MM)},
-        "the drive loses the motor, lets go and says so; the stroke is not tried again and the run stops",
+        "the blade meets it, its drive loses the motor, lets go and says so; the stroke is not tried again and the run"
+        " stops",
         "5 s",
         _PLANT + "test_a_jam_stops_the_blade_and_its_drive_alarms",
     ),

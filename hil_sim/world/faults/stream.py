@@ -40,6 +40,7 @@ KINDS: dict[str, Kind] = {
     "baud": _kind(
         "the chunk is heard at another baud rate than it was sent with, and is another text altogether",
         {"factor": number("the listener's baud rate over the sender's", 2.0, 0.05, 20.0)},
+        bound="6 s",  # a window of it is silence; the slowest meter's values are stale after 5 s
     ),
     "truncate": _kind("the end of the chunk is lost", {"bytes": whole("how many bytes of it", 1, 1, BYTES_MAX)}),
     "strip_eol": _kind("the last line end of the chunk is lost, so that its last line runs into the next chunk's"),
@@ -63,7 +64,7 @@ KINDS: dict[str, Kind] = {
         "the chunk, and what follows it, comes late",
         {"delay_s": wait("how late", 0.1)},
         "the link waits within its time-out and asks again behind it; what comes late answers nothing else",
-        "2 s",
+        "6 s",
     ),
     "split": _kind(
         "the chunk comes in two pieces",
