@@ -167,6 +167,23 @@ def heater() -> tuple[BedHeater, FakeSlave, list[tuple[int, int]]]:
     return BedHeater(link, 1, load_map("eurotherm_3200"), temp_c_max=400.0), slave, writes
 
 
+def test_a_heater_that_does_not_stand_by_is_told_to_want_little_and_that_is_not_called_safe() -> None:
+    async def main() -> None:
+        device, slave, _ = heater()
+        await device.identify()
+        await device.configure()
+
+        def stays_normal(unit: int, address: int, value: int) -> None:
+            slave.registers[1][199] = 0
+
+        slave.on_write = stays_normal
+        with pytest.raises(Unverified, match="mode was set to 1 and mode reads back as 0"):
+            await device.safe()
+        assert slave.registers[1][276] == 0
+
+    virtually(main)
+
+
 def test_heater_streams_to_the_remote_set_point_only() -> None:
     async def main() -> None:
         device, slave, writes = heater()

@@ -96,5 +96,7 @@ class BedHeater(MappedUnit):
         bed in the cold) heats towards it for as long as that lasts.
         """
         self._target_c = None
-        await self._access.write_and_verify("mode", STANDBY, urgent=True)
-        await self._access.write_and_verify("remote", 0, urgent=True)
+        try:
+            await self._access.write_and_verify("mode", STANDBY, urgent=True)
+        finally:  # an instrument that does not stand by is at least told to want little
+            await self._access.write_and_verify("remote", 0, urgent=True)

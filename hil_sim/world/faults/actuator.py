@@ -124,7 +124,7 @@ KINDS: dict[str, Kind] = {
         " layer's; the layer is not claimed, the run stops",
         "1 layer",
         _PLANT + "test_the_source_gives_what_its_fault_leaves",
-        limit="a loss under `energy_share_max` of a layer's energy, 0.5 % in the shipped files",
+        limit="a loss under `energy_share_max` of a layer's energy, 0.5 % in the shipped files, or 0.3 J",
     ),
     "beam_dead": Kind(
         "the source gives nothing, and its electronics do not know",
@@ -134,7 +134,7 @@ KINDS: dict[str, Kind] = {
         " layer's; the layer is not claimed, the run stops",
         "1 layer",
         _PLANT + "test_the_source_gives_what_its_fault_leaves",
-        limit="a gap that is shorter than `energy_share_max` of a layer, 0.5 % in the shipped files",
+        limit="a gap of less than `energy_share_max` of a layer's energy, 0.5 % in the shipped files, or 0.3 J",
     ),
     "shutter_stuck": Kind(
         "the shutter's blade stays where it is; the switch behind it shows where",
