@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from control.bench_device import BenchDevice, MappedDevice, PolledDevice
 from control.config import CameraConfig, ConfigError, DriveConfig, ExtraConfig, MachineConfig
+from control.idle_draw import POWER_SIGNAL
 from control.lab import LabDevices
 from control.machine import Devices, Machine
 from control.offload import offload
@@ -169,8 +170,12 @@ async def _watlow_heater(wires: Wires, config: MachineConfig) -> WatlowHeater:
 
 
 async def _meter(wires: Wires, config: MachineConfig) -> Instrument:
-    c = config.devices.meter
-    return Instrument(await wires.modbus(c.wire, "rtu"), c.unit, load_map(c.map), name="meter")
+    c, table = config.devices.meter, load_map(config.devices.meter.map)
+    if c.idle_w_max is not None and POWER_SIGNAL not in {signal.name for signal in table.polled}:
+        raise ConfigError(
+            f"devices.meter: idle_w_max is compared with {POWER_SIGNAL!r}, which {table.name} does not poll: leave it"
+        )
+    return Instrument(await wires.modbus(c.wire, "rtu"), c.unit, table, name="meter")
 
 
 async def _drive(wires: Wires, config: MachineConfig, name: str) -> StepperDrive:

@@ -115,7 +115,7 @@ class HeaterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MeterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The energy meter: only read."""
+    """The energy meter: only read. idle_w_max: what may be drawn at most once all is off; None: nobody asks."""
 
     kind: Literal["meter"]
     wire: str
@@ -123,6 +123,7 @@ class MeterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     map: str
     poll_hz: Hz
     stale_after_s: Positive
+    idle_w_max: Positive | None = None
 
 
 class DriveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from control.dry_planner import motion_time_s, stood_s
 from control.errors import MoonkilnError
+from control.idle_draw import still_draws
 from control.inspection import Inspector
 from control.interlock import Trip
 from control.journal import Declaration, Journal, LayerPhase, LayerRecord, LayerStream
@@ -123,6 +124,7 @@ class PrintRun:
         self._machine.witness = self._witness
         self._machine.devices.motion.on_button = self._operator.press
         unsafe: list[str] = []
+        left_on = ""
         try:
             try:
                 await self._print(records, session)
@@ -133,6 +135,7 @@ class PrintRun:
                 doubt = loop.create_task(self._settle_doubt())  # beside: a slow disk must not keep the beam on
                 try:
                     unsafe = await self._machine.make_safe()
+                    left_on = await self._draw_at_rest()
                 finally:
                     await doubt
                     if report := self._machine.devices.motion.stop_report:
@@ -148,8 +151,10 @@ class PrintRun:
         reason = "; ".join([reason, *self._afterwards])
         if unsafe:
             reason = f"{reason.rstrip('.')}, but {' and '.join(unsafe)} could not be made safe: look at the machine"
-            if status is not Status.FAILED:
-                status, code = Status.STOPPED, 4
+        if left_on:
+            reason = f"{reason.rstrip('.')}, but {left_on}"
+        if (unsafe or left_on) and status is not Status.FAILED:
+            status, code = Status.STOPPED, 4
         return outcome_of_journal(
             self._journal,
             status,
@@ -161,6 +166,10 @@ class PrintRun:
             duration_s=loop.time() - began_s,
             position_mm=self._position_mm,
         )
+
+    async def _draw_at_rest(self) -> str:
+        meter = self._machine.config.devices.meter
+        return await still_draws(self._machine.devices.meter, meter.idle_w_max)
 
     # -- the run ------------------------------------------------------------------------------------------------
 

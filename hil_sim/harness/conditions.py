@@ -26,9 +26,11 @@ def wrong_conditions(plan: Plan, record: Record, recipe: Recipe, recoated: Colle
 
 
 def heater_left_on(record: Record) -> list[str]:
-    """That the plate is still to be heated when a run is over, in a sentence."""
-    asked_w = record.end.heater_w
-    return [f"the plate's controller asked {asked_w:.0f} W of its heater when all was over"] if asked_w > 0.0 else []
+    """That the plate is still to be heated when a run is over, or is heated unasked, in a sentence."""
+    asked_w, heated_w = record.end.heater_w, record.end.heated_w
+    if asked_w > 0.0:
+        return [f"the plate's controller asked {asked_w:.0f} W of its heater when all was over"]
+    return [f"the plate's heater gave {heated_w:.0f} W, unasked, when all was over"] if heated_w > 0.0 else []
 
 
 def _thin(record: Record, recipe: Recipe) -> list[str]:

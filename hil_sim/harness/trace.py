@@ -81,8 +81,8 @@ class Breach(msgspec.Struct, frozen=True):
 class End(msgspec.Struct, frozen=True):
     """How the world stood when it was closed; what a record did not keep is None, or 0 W.
 
-    gantry_mm: x, y, z. heater_w: what the plate's controller asked of its heater. plate_lit_c: the plate's least and
-    greatest temperature under light, None as well where it was dark throughout.
+    gantry_mm: x, y, z. heater_w: what the plate's controller asked of its heater; heated_w: what that gave, asked or
+    not. plate_lit_c: the plate's least and greatest temperature under light, None as well where it was dark throughout.
     """
 
     end_s: float
@@ -93,6 +93,7 @@ class End(msgspec.Struct, frozen=True):
     gantry_mm: tuple[float, float, float] | None = None
     heater_w: float = 0.0
     plate_lit_c: tuple[float, float] | None = None
+    heated_w: float = 0.0
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -135,6 +136,7 @@ def record_of(truth: Truth) -> Record:
             truth.gantry_mm,
             truth.heater_w,
             truth.plate_lit_c,
+            truth.heated_w,
         ),
     )
 

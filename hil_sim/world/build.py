@@ -83,6 +83,7 @@ class Truth:
     end_s: float
     gantry_mm: tuple[float, float, float]  # where it stands
     heater_w: float = 0.0  # that the plate's controller asks of its heater
+    heated_w: float = 0.0  # that its heater gives, asked or not
     plate_lit_c: tuple[float, float] | None = None  # least and greatest temperature of the plate under light
     facts: dict[str, float] = field(default_factory=dict)
 
@@ -285,6 +286,7 @@ class World:
             end_s=now_s,
             gantry_mm=self.gantry.position_at(now_s),
             heater_w=self.plate.asked_w,
+            heated_w=self.plate.power_w,
             plate_lit_c=self.histories.plate_lit_c(),
             facts={
                 "absorbed_j": bed.absorbed_j,

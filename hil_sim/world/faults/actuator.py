@@ -149,7 +149,8 @@ KINDS: dict[str, Kind] = {
         "the contact of the bed heater's relay has welded: full power, whatever the controller says",
         (HEATER,),
         {},
-        "the bed gets warmer than anybody asked for; the run stops and names the heater",
+        "the bed gets warmer than anybody asked for; the run stops and names the heater, and one that has come to its"
+        " end by then names what its energy meter still shows",
         "200 s",
         _PLANT + "test_what_fails_about_the_plate_changes_its_balance",
     ),

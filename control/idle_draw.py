@@ -1,0 +1,47 @@
+"""Whether what was told to be off is off, by the energy meter: a relay that has welded obeys nobody.
+
+The controller of a bed whose relay sticks says that it asks for nothing, and a bed takes minutes to show that it is
+heated all the same: longer than a host stays behind its last layer. What is drawn from the feeder tells at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from firmware_bridge.devices.instrument import Instrument
+from firmware_bridge.errors import BridgeError
+
+POWER_SIGNAL = "power_w"
+SETTLE_S = 3.0  # a meter shows the mean of its last second, and a time-proportioned output ends its period
+LOOK_EVERY_S = 0.25
+ANSWER_S = 3.0
+
+
+async def still_draws(meter: Instrument, idle_w_max: float | None) -> str:
+    """What is wrong with the draw of a machine that was made safe, as a sentence; empty for nothing.
+
+    idle_w_max: what may be drawn at most, W; None: nobody asks. A meter that does not tell is told of as well. Bounded
+    by `SETTLE_S` and `ANSWER_S`.
+    """
+    if idle_w_max is None:
+        return ""
+    loop = asyncio.get_running_loop()
+    settled_s = loop.time() + SETTLE_S
+    try:
+        async with asyncio.timeout(SETTLE_S + ANSWER_S):
+            while True:
+                power = (await meter.poll())[POWER_SIGNAL]
+                if power.is_good and power.value <= idle_w_max:
+                    return ""
+                if loop.time() >= settled_s:
+                    break
+                await asyncio.sleep(LOOK_EVERY_S)
+    except (BridgeError, TimeoutError) as error:
+        why = str(error).rstrip(".") or "no answer in time"
+        return f"whether heater and beam are off is not sure, as the meter does not tell ({why})"
+    if not power.is_good:
+        return f"whether heater and beam are off is not sure, as the meter's power is {power.quality.name.lower()}"
+    return (
+        f"{power.value:.0f} W are drawn with heater and beam told to be off, over {idle_w_max:g}: a relay sticks, or"
+        " something else is on; cut the power"
+    )

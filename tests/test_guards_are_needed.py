@@ -1,0 +1,174 @@
+"""Is each of the host's guards needed, and would the oracle tell if it were gone?
+
+Every row takes one guard away (with those that would stand in for it) and lets happen what it is there for: the whole
+host ends well, exact or having stopped; the one without it must not pass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crash_helpers import run_faulty
+
+from control import machine, print_run
+from control.journal import Journal, LayerStream
+from control.machine import Machine
+from control.print_run import PrintRun
+from control.resume_point import ResumePoint
+from hil_sim.harness import small_job
+from hil_sim.harness.oracle import Verdict
+from slicer.bricks import rectangular, write_stl
+from slicer.plan import plan_job
+from slicer.recipe import load_recipe
+
+Patch = pytest.MonkeyPatch
+FOREVER_S = 100_000.0
+HOT_C = 100.0
+
+
+def no_heater_watch(patch: Patch) -> None:
+    patch.setattr(machine, "judged", lambda memory, *_: (memory, []))
+
+
+def no_device_rules(patch: Patch) -> None:
+    patch.setattr(machine, "device_trips", lambda *_: [])
+
+
+def no_wait_for_warmth(patch: Patch) -> None:
+    async def heat(self: Machine, target_c: float) -> None:
+        self._heat_target_c = target_c
+        await self.devices.heater.set_temp_c(target_c)
+
+    patch.setattr(Machine, "heat", heat)
+
+
+def no_look_at_the_meter(patch: Patch) -> None:
+    patch.setattr(print_run, "still_draws", _nothing_wrong)
+
+
+def no_count_of_light(patch: Patch) -> None:
+    patch.setattr(Machine, "_judge_light", lambda *_: [])
+    patch.setattr(print_run, "check_read_back", lambda *_: None)
+    patch.setattr(print_run, "counted_beyond_plan_j", lambda *_: 0.0)
+
+
+def no_look_for_stray_light(patch: Patch) -> None:
+    patch.setattr(machine, "stray_light", lambda *_: [])
+    patch.setattr(machine, "stray_count", lambda *_: [])
+
+
+def no_drive_to_the_end_switches(patch: Patch) -> None:
+    patch.setattr(PrintRun, "_check_place", _nothing)
+
+
+def no_write_ahead(patch: Patch) -> None:
+    async def ahead(self: LayerStream, first: int, last: int) -> None:
+        self.sent = last + 1
+        self.began_s = asyncio.get_running_loop().time() if self.began_s is None else self.began_s
+
+    patch.setattr(LayerStream, "ahead", ahead)
+
+
+def no_declarations(patch: Patch) -> None:
+    patch.setattr(Journal, "declare", _nothing)
+
+
+def no_doubt_at_a_resume(patch: Patch) -> None:
+    """It goes on behind all that may have been exposed, as if all of that were."""
+    found: Callable[..., ResumePoint] = print_run.resume_point
+
+    def beyond(*args: Any) -> ResumePoint:
+        point = found(*args)
+        return replace(point, first_block=point.last_block + 1)
+
+    patch.setattr(print_run, "resume_point", beyond)
+
+
+async def _nothing(*_: Any) -> None:
+    pass
+
+
+async def _nothing_wrong(*_: Any) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Guards to take away, what to let happen, on a bed of which temperature, and what the oracle says without."""
+
+    guards: tuple[Callable[[Patch], None], ...]
+    fault: dict[str, Any] | None
+    words: str
+    bed_c: float = 24.0
+
+
+def from_s(at_s: float, kind: str, point: str, **args: Any) -> dict[str, Any]:
+    return {"kind": kind, "point": point, "at_s": at_s, "for_s": FOREVER_S, "args": args}
+
+
+def in_light(kind: str, point: str, after_s: float = 0.0, for_s: float = FOREVER_S, **args: Any) -> dict[str, Any]:
+    """In the second layer, behind the beginning of its light."""
+    return {"kind": kind, "point": point, "at_light": 1, "after_s": after_s, "for_s": for_s, "args": args}
+
+
+KILLED = in_light("crash", "host", 0.6, 0.1, back_after_s=1.0)
+ROWS = {
+    "heater's watch": Row((no_heater_watch,), from_s(10.0, "bias", "heater.temp", offset=-40.0), "plate was", HOT_C),
+    "warm-up": Row((no_wait_for_warmth,), None, "the plate was at", HOT_C),
+    "meter at rest": Row((no_look_at_the_meter,), from_s(18.0, "heater_stuck_on", "heater.output"), "unasked"),
+    "count of weak light": Row((no_count_of_light,), in_light("beam_weak", "beam.source"), "J of"),
+    "count of no light": Row((no_count_of_light,), in_light("beam_dead", "beam.source"), "was not exposed"),
+    "stray light": Row(
+        (no_look_for_stray_light, no_count_of_light, no_device_rules), in_light("beam_stuck_on", "beam.source"), "stood"
+    ),
+    "place, steps lost": Row(
+        (no_drive_to_the_end_switches,), in_light("missed_steps", "motion.axis", 0.5), "was not exposed"
+    ),
+    "place, axis stood": Row(
+        (no_drive_to_the_end_switches,),
+        in_light("stall_axis", "motion.axis", 0.5, 1.0) | {"at_light": 0},
+        "not exposed",
+    ),
+    "write-ahead": Row((no_write_ahead,), KILLED, "was exposed"),
+    "declarations": Row((no_declarations,), KILLED, "was exposed"),
+    "doubt at a resume": Row((no_doubt_at_a_resume,), KILLED, "was not exposed"),
+}
+
+
+@pytest.fixture(scope="module")
+def plates(tmp_path_factory: pytest.TempPathFactory) -> dict[float, Path]:
+    """The campaign's plate, at room temperature and on a warm bed."""
+    folder = tmp_path_factory.mktemp("plates")
+    size_mm = (*small_job.SIZE_MM, small_job.LAYER_MM * small_job.LAYERS)
+    write_stl(rectangular(*size_mm), folder / "plate.stl")
+    found = {}
+    for bed_c in {row.bed_c for row in ROWS.values()}:
+        found[bed_c] = folder / f"{bed_c:g}.kiln"
+        recipe = load_recipe(small_job.RECIPE, {"bed_temp_c": str(bed_c)})
+        plan_job(folder / "plate.stl", recipe, small_job.envelope_of("bench"), found[bed_c])
+    return found
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_whole_host_ends_well(name: str, plates: dict[float, Path], tmp_path: Path) -> None:
+    row = ROWS[name]
+    ended = run_faulty(plates[row.bed_c], tmp_path / "run", *([row.fault] if row.fault else []))
+    assert ended.result.verdict.is_good, ended.told
+    assert ended.result.verdict is not Verdict.EXACT or row.fault is None, "what it is there for has changed nothing"
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_host_without_its_guard_does_not_pass(
+    name: str, plates: dict[float, Path], tmp_path: Path, monkeypatch: Patch
+) -> None:
+    row = ROWS[name]
+    for take_away in row.guards:
+        take_away(monkeypatch)
+    ended = run_faulty(plates[row.bed_c], tmp_path / "run", *([row.fault] if row.fault else []))
+    assert ended.result.verdict is Verdict.SILENT, ended.told
+    assert any(row.words in reason for reason in ended.result.judgement.reasons), ended.told

@@ -1,0 +1,129 @@
+"""Is a machine whose load does not obey told from one that is off, by its energy meter?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from crash_helpers import run_faulty, small_job
+
+from control.assembly import open_machine
+from control.config import ConfigError, load_machine
+from control.idle_draw import ANSWER_S, SETTLE_S, still_draws
+from control.outcome import Status
+from firmware_bridge.errors import LinkTimeout
+from firmware_bridge.signals import LimitState, Quality, Reading
+from hil_sim.harness.oracle import Verdict
+from hil_sim.virtual_time import VirtualLoop, run_virtual
+
+
+class FakeMeter:
+    """Tells what `watts` makes of the loop's time."""
+
+    def __init__(self, watts: Callable[[float], float], quality: Quality = Quality.GOOD) -> None:
+        self.watts, self.quality = watts, quality
+        self.asked = 0
+
+    async def poll(self) -> dict[str, Reading]:
+        now_s = asyncio.get_running_loop().time()
+        self.asked += 1
+        return {"power_w": Reading("power_w", self.watts(now_s), "W", now_s, self.quality, LimitState.NORMAL)}
+
+
+class DeafMeter(FakeMeter):
+    async def poll(self) -> dict[str, Reading]:
+        raise LinkTimeout("unit 2 did not answer.")
+
+
+class SlowMeter(FakeMeter):
+    async def poll(self) -> dict[str, Reading]:
+        await asyncio.sleep(1e6)
+        raise AssertionError("nobody waits so long")
+
+
+def asked(meter: Any, idle_w_max: float | None = 100.0) -> tuple[str, float]:
+    """What is said, and after how long."""
+
+    async def ask(loop: VirtualLoop) -> tuple[str, float]:
+        return await still_draws(meter, idle_w_max), loop.time()
+
+    return run_virtual(ask)
+
+
+def test_a_machine_that_is_off_is_left_in_peace_at_once() -> None:
+    assert asked(FakeMeter(lambda _: 45.0)) == ("", 0.0)
+
+
+def test_a_meter_that_lags_is_waited_for() -> None:
+    said, took_s = asked(FakeMeter(lambda t_s: 845.0 if t_s < 2.0 else 45.0))
+    assert said == "" and 2.0 <= took_s <= SETTLE_S
+
+
+@pytest.mark.parametrize("watts", [845.0, float("nan")])
+def test_a_load_that_does_not_obey_is_named(watts: float) -> None:
+    said, took_s = asked(FakeMeter(lambda _: watts))
+    assert f"{watts:.0f} W are drawn" in said and "relay" in said and took_s <= SETTLE_S + ANSWER_S
+
+
+@pytest.mark.parametrize(
+    "meter",
+    [DeafMeter(lambda _: 45.0), SlowMeter(lambda _: 45.0), FakeMeter(lambda _: 45.0, Quality.BAD)],
+    ids=["deaf", "slow", "bad"],
+)
+def test_a_meter_that_does_not_tell_is_told_of(meter: FakeMeter) -> None:
+    said, took_s = asked(meter)
+    assert "is not sure" in said and took_s <= SETTLE_S + ANSWER_S
+
+
+def test_where_no_limit_is_set_nobody_asks() -> None:
+    meter = FakeMeter(lambda _: 845.0)
+    assert asked(meter, None)[0] == "" and meter.asked == 0
+
+
+def test_a_map_that_polls_no_power_is_refused_before_anything_is_opened() -> None:
+    machine = load_machine("bench")
+    meter = msgspec.structs.replace(machine.devices.meter, map="leadshine_cs2rs")
+    devices = msgspec.structs.replace(machine.devices, meter=meter)
+
+    async def open_it(_loop: VirtualLoop) -> None:
+        from hil_sim.world.build import build_world
+
+        world = await build_world("bench")
+        try:
+            config = msgspec.structs.replace(machine, devices=devices).with_urls(world.urls)
+            async with open_machine(config, Nobody()):
+                raise AssertionError("it was opened")
+        finally:
+            world.close()
+
+    with pytest.raises(ConfigError, match="idle_w_max"):
+        run_virtual(open_it)
+
+
+class Nobody:
+    def event(self, level: str, text: str) -> None:
+        pass
+
+    def readings(self, device: str, readings: dict[str, Reading]) -> None:
+        pass
+
+
+WELDED = {"kind": "heater_stuck_on", "point": "heater.output", "at_s": 18.0, "for_s": 1000.0}
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_job(tmp_path_factory.mktemp("job"), 1)
+
+
+def test_a_part_that_is_done_beside_a_welded_relay_is_not_done(job: Path, tmp_path: Path) -> None:
+    """The bed has not warmed by 15 degC yet when the last layer is committed: the temperature alone tells nothing."""
+    ended = run_faulty(job, tmp_path / "run", WELDED)
+    outcome = ended.result.outcome
+    assert ended.result.verdict is Verdict.DETECTED, ended.told
+    assert outcome is not None and outcome.status is Status.STOPPED and outcome.exit_code == 4
+    assert outcome.reason.startswith("every layer is committed, but 845 W are drawn"), outcome.reason
