@@ -129,27 +129,42 @@ def read_telemetry(files: list[Path], wants_picture: Callable[[int], bool]) -> T
 
 def _read_session(path: Path, found: Telemetry, wants_picture: Callable[[int], bool]) -> None:
     decoders: dict[bytes, Callable[[bytes], Any]] = {}
-    first_ns = last_ns = 0
+    first_ns: int | None = None
+    last_ns = late_ns = 0
     undecoded = 0
     for item in messages(path, found.notes):
         if isinstance(item, dict):
             found.facts.update(item)
             continue
-        if not first_ns:
-            first_ns = item.log_time_ns
-        last_ns = max(last_ns, item.log_time_ns)
+        if first_ns is None:
+            late_ns = _set_back_ns(item.log_time_ns, found)
+            if late_ns:
+                found.notes.append(
+                    f"{path.name}: the clock had been set back; it is shown behind the session before it"
+                )
+            first_ns = last_ns = item.log_time_ns + late_ns
+        time_ns = item.log_time_ns + late_ns
+        last_ns = max(last_ns, time_ns)
         found.counts[item.topic] = found.counts.get(item.topic, 0) + 1
         if not _is_read(item.topic, found):
             continue
         try:
             decode = decoders.get(item.schema[2]) or decoders.setdefault(item.schema[2], decoder(item.schema))
-            _take(item, decode(item.data), found, wants_picture)
+            _take(item.topic, time_ns, decode(item.data), found, wants_picture)
         except (DecodeError, ValueError, TypeError, KeyError, AttributeError):
             undecoded += 1
     if undecoded:
         found.notes.append(f"{path.name}: {undecoded} messages could not be understood and are left out")
-    if first_ns:
+    if first_ns is not None:
         found.sessions_ns.append((first_ns, last_ns))
+
+
+def _set_back_ns(first_ns: int, found: Telemetry) -> int:
+    """What a session's labels lack to follow those of the session before it: 0, unless the computer's clock was set
+    back between them, as that of a board without a battery is at every start.
+    """
+    before_ns = found.sessions_ns[-1][1] if found.sessions_ns else first_ns
+    return max(0, before_ns - first_ns)
 
 
 def _is_read(topic: str, found: Telemetry) -> bool:
@@ -173,8 +188,7 @@ def decoder(schema: tuple[str, str, bytes]) -> Callable[[bytes], Any]:
     return decode
 
 
-def _take(item: Message, message: Any, found: Telemetry, wants_picture: Callable[[int], bool]) -> None:
-    topic, time_ns = item.topic, item.log_time_ns
+def _take(topic: str, time_ns: int, message: Any, found: Telemetry, wants_picture: Callable[[int], bool]) -> None:
     if topic == "/events":
         if len(found.events) < EVENTS_MAX:
             found.events.append(Event(time_ns, _LEVELS.get(int(message.level), "info"), str(message.message)))

@@ -98,8 +98,10 @@ def make_run(
     layers: tuple[int, ...] = (0, 1),
     event: str = "layer 1: 40 mm2 of the powder are thin; spreading again",
     close: bool = True,
+    later_s: float = 1e4,
 ) -> Path:
-    """A run folder of two layers. `ended` None leaves no outcome; `close` False a telemetry file without its end."""
+    """A run folder of two layers. `ended` None leaves no outcome; `close` False a telemetry file without its end;
+    `later_s`: by how much a second session's clock is ahead of the first's."""
     run_dir.mkdir(parents=True, exist_ok=True)
     job_path = run_dir / JOB_NAME
     if not job_path.exists():
@@ -111,7 +113,7 @@ def make_run(
         facts = {"job_sha256": hashlib.sha256(job_path.read_bytes()).hexdigest(), "start_ns": str(START_NS)}
         path = run_dir / JOURNAL_NAME
         journal = Journal.open(path) if again else Journal.create(path, {**facts, "dry_run": "False"})
-        telemetry = Telemetry.open(run_dir / TELEMETRY_NAME, START_NS + (10**13 if again else 0))
+        telemetry = Telemetry.open(run_dir / TELEMETRY_NAME, START_NS + (round(later_s * 1e9) if again else 0))
         with Job.open(job_path) as job:
             telemetry.attach_run(load_machine("bench"), job)
             number = journal.begin_session()

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from hil_sim.harness.belief import Told, left_work_s, outcome_signals, telemetry
+from hil_sim.harness.belief import Starts, Told, left_work_s, outcome_signals, telemetry
 from hil_sim.harness.expectations import Always, AtEnd, Eventually, Expect
 from hil_sim.harness.parts import make_part
 from hil_sim.harness.runner import RunResult, run_scenario
 from hil_sim.harness.scenario import Part, Scenario
 from hil_sim.harness.series import texts
-from hil_sim.virtual_time import VirtualLoop
+from hil_sim.virtual_time import RUN_START_EPOCH_NS
 
 NAMES = (
     "host.state",
@@ -44,12 +44,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     return run_scenario(scenario, make_part(scenario, folder), folder / "run")
 
 
-def epoch_ns() -> int:
-    loop = VirtualLoop()
-    try:
-        return loop.epoch_ns
-    finally:
-        loop.close()
+STARTS = Starts.alone(RUN_START_EPOCH_NS)
 
 
 def test_truth_and_belief_are_held_against_each_other(run: RunResult) -> None:
@@ -59,7 +54,7 @@ def test_truth_and_belief_are_held_against_each_other(run: RunResult) -> None:
 
 
 def test_the_machines_states_and_progress_are_in_order(run: RunResult) -> None:
-    found = telemetry(run.run_dir, epoch_ns(), NAMES).signals
+    found = telemetry(run.run_dir, STARTS, NAMES).signals
     assert set(found) == set(NAMES)
     state = found["host.state"]
     assert state.words is not None
@@ -74,14 +69,14 @@ def test_the_machines_states_and_progress_are_in_order(run: RunResult) -> None:
 
 def test_a_field_that_a_told_topic_does_not_have_is_named(run: RunResult) -> None:
     names = ["host.heater.bed_tmp_c", "host.heater.bed_temp_c", "host.no.such_c", "host.state", "host.doing"]
-    fieldless = telemetry(run.run_dir, epoch_ns(), names).fieldless
+    fieldless = telemetry(run.run_dir, STARTS, names).fieldless
     assert list(fieldless) == ["host.heater.bed_tmp_c"]
     assert "did you mean 'bed_temp_c'?" in fieldless["host.heater.bed_tmp_c"]
 
 
 def test_a_topic_of_what_pictures_showed_that_the_host_does_not_have_is_named(run: RunResult) -> None:
     names = ["host.vision.powdr.iou", "host.vision.powder.iou", "host.vision.exposed.iou", "host.drive.sigma_m"]
-    fieldless = telemetry(run.run_dir, epoch_ns(), names).fieldless
+    fieldless = telemetry(run.run_dir, STARTS, names).fieldless
     assert list(fieldless) == ["host.vision.powdr.iou"]
     assert "the host tells no '/vision/powdr'; did you mean '/vision/powder'?" in fieldless["host.vision.powdr.iou"]
 
@@ -90,14 +85,14 @@ def test_a_topic_of_what_pictures_showed_that_the_host_does_not_have_is_named(ru
 def test_where_no_telemetry_was_left_no_signal_of_it_can_be_told(is_empty_file: bool, tmp_path: Path) -> None:
     if is_empty_file:
         (tmp_path / "telemetry.mcap").touch()
-    fieldless = telemetry(tmp_path, 0, ["host.heater.bed_temp_c", "host.status", "plate.temp_c"]).fieldless
+    fieldless = telemetry(tmp_path, STARTS, ["host.heater.bed_temp_c", "host.status", "plate.temp_c"]).fieldless
     sentence = "the host left no telemetry, and nothing else tells 'host.heater.bed_temp_c'"
     assert fieldless == {"host.heater.bed_temp_c": sentence}
 
 
 def test_a_print_leaves_work_when_its_last_state_of_rest_begins(run: RunResult) -> None:
-    state = telemetry(run.run_dir, epoch_ns(), ["host.state"]).signals["host.state"]
-    left_s = left_work_s(run.run_dir, epoch_ns())
+    state = telemetry(run.run_dir, STARTS, ["host.state"]).signals["host.state"]
+    left_s = left_work_s(run.run_dir, STARTS)
     assert left_s is not None and 0.0 < left_s <= run.sim_s and state.value_at(left_s) == "safe"
     assert state.value_at(left_s - 0.01) not in ("safe", "fault")
 
@@ -118,7 +113,7 @@ def test_rest_that_work_follows_is_no_end_of_it(
     rows = [(float(t_s), state) for t_s, state in enumerate(states.split())]
     found = {"host.state": texts("host.state", rows)}
     monkeypatch.setattr("hil_sim.harness.belief.telemetry", lambda *words: Told(found, {}))
-    assert left_work_s(tmp_path, 0) == left_s
+    assert left_work_s(tmp_path, Starts.alone(0)) == left_s
 
 
 def test_a_record_that_is_cut_short_tells_what_it_told_up_to_there(run: RunResult, tmp_path: Path) -> None:
@@ -127,7 +122,7 @@ def test_a_record_that_is_cut_short_tells_what_it_told_up_to_there(run: RunResul
     counts = []
     for cut in [*range(0, len(whole), max(1, len(whole) // 60)), len(whole) - 1, len(whole)]:
         (tmp_path / "telemetry.mcap").write_bytes(whole[:cut])
-        found = telemetry(tmp_path, epoch_ns(), ["host.heater.bed_temp_c"]).signals
+        found = telemetry(tmp_path, STARTS, ["host.heater.bed_temp_c"]).signals
         counts.append(len(found["host.heater.bed_temp_c"].values))
     assert counts[0] == 0 and counts == sorted(counts) and counts[-1] > 20
 
@@ -137,7 +132,7 @@ def test_a_record_with_a_damaged_middle_is_read_up_to_it(run: RunResult, tmp_pat
     for place in range(40, len(whole), max(1, len(whole) // 40)):
         damaged = bytes(whole[:place]) + bytes([whole[place] ^ 0xFF]) + bytes(whole[place + 1 :])
         (tmp_path / "telemetry.mcap").write_bytes(damaged)
-        telemetry(tmp_path, epoch_ns(), ["host.heater.bed_temp_c", "host.state"])
+        telemetry(tmp_path, STARTS, ["host.heater.bed_temp_c", "host.state"])
 
 
 def test_the_sessions_of_a_run_are_one_record(run: RunResult, tmp_path: Path) -> None:
@@ -145,12 +140,12 @@ def test_the_sessions_of_a_run_are_one_record(run: RunResult, tmp_path: Path) ->
     names = ["host.heater.bed_temp_c"]
     for name in ("telemetry.2.mcap", "telemetry.10.mcap", "telemetry.mcap", "telemetry.old.mcap"):
         (tmp_path / name).write_bytes(whole)
-    once = len(telemetry(run.run_dir, epoch_ns(), names).signals[names[0]].values)
-    assert once > 0 and len(telemetry(tmp_path, epoch_ns(), names).signals[names[0]].values) == 3 * once
+    once = len(telemetry(run.run_dir, STARTS, names).signals[names[0]].values)
+    assert once > 0 and len(telemetry(tmp_path, STARTS, names).signals[names[0]].values) == 3 * once
 
 
 def test_a_run_without_a_record_believed_nothing(tmp_path: Path) -> None:
-    assert telemetry(tmp_path, 0, ["host.heater.bed_temp_c"]).signals == {}
+    assert telemetry(tmp_path, STARTS, ["host.heater.bed_temp_c"]).signals == {}
 
 
 def test_a_host_that_left_no_outcome_has_the_status_none() -> None:
@@ -158,3 +153,24 @@ def test_a_host_that_left_no_outcome_has_the_status_none() -> None:
     assert found["host.status"].value_at(4.9) == "running" and found["host.status"].value_at(5.0) == "none"
     assert found["verdict"].value_at(8.0) == "detected" and found["verdict"].value_at(7.9) is None
     assert found["host.exit_code"].value_at(8.0) is None and "host.declared" not in found
+
+
+S = 10**9
+
+
+@pytest.mark.parametrize(
+    ("label_ns", "first", "found"),
+    [
+        (1000 * S, 0, (0, 1000 * S)),  # as the first host begins
+        (1030 * S, 0, (0, 1000 * S)),
+        (1050 * S, 1, (1, 990 * S)),  # 60 s by the second's clock; by the first's it would be 50, too
+        (61 * S, 0, (1, 0)),  # by nobody's but the second's
+        (5 * S, 1, (1, 0)),  # by nobody's at all
+    ],
+)
+def test_a_label_is_read_by_the_clock_of_the_host_that_was_at_work(
+    label_ns: int, first: int, found: tuple[int, int]
+) -> None:
+    second_ns = 990 * S if label_ns > 1000 * S else 0
+    starts = Starts([(0.0, 1000 * S), (55.0, second_ns)])
+    assert starts.of(label_ns, first) == found

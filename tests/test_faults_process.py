@@ -15,6 +15,7 @@ from control.clock import run_start_ns
 from control.files import FileError, FolderBusy, sole_use, working_with, write_atomically
 from control.host import Outcome, Status, print_host, read_outcome
 from control.journal import Declaration, Journal
+from hil_sim.harness.belief import telemetry
 from hil_sim.harness.host_files import FaultyFiles
 from hil_sim.harness.host_process import HostStory, resume_here, run_hosts
 from hil_sim.harness.oracle import Verdict
@@ -277,6 +278,18 @@ def test_a_wall_clock_that_jumps_changes_nothing(job: Path, tmp_path: Path, to_s
 def test_a_host_that_resumes_under_a_wrong_clock_completes_the_part(job: Path, tmp_path: Path) -> None:
     faults = window("clock_jump", "host", 1.0, 1e6), crash(25)
     ended = run_faulty(job, tmp_path, *faults)
+    ended.assert_whole()
+    began = ended.result.starts.began
+    assert len(began) == 2 and began[1][1] < began[0][1], "the second host saw no other clock than the first"
+    told = telemetry(tmp_path, ended.result.starts, ["host.state"]).signals["host.state"]
+    second_s = told.times_s[1:]  # of the first, what it told before its first chunk was full died with it
+    assert len(second_s) > 5 and second_s[0] >= began[1][0] and second_s[-1] <= ended.result.sim_s
+
+
+def test_a_host_is_killed_while_its_clock_is_wrong(job: Path, tmp_path: Path) -> None:
+    faults = window("clock_jump", "host", 1.0, 1e6), window("crash", "host", MIDDLE_S, 0.05)
+    ended = run_faulty(job, tmp_path, *faults)
+    assert any("died at" in reason for reason in ended.result.judgement.reasons)
     ended.assert_whole()
 
 

@@ -144,11 +144,14 @@ def test_a_host_that_died_still_gets_its_report(tmp_path: Path) -> None:
     assert not list(run_dir.glob("*-wal")) and not list(run_dir.glob("*-shm")), "reading leaves no trace"
 
 
-def test_sessions_are_joined_in_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("later_s", [1e4, 3e8, -1e4, -1.8e9, -30.0])
+def test_sessions_are_joined_in_order(tmp_path: Path, later_s: float) -> None:
+    """Whatever the computer's clock showed at the second one: a board without a battery begins in 1970 each time."""
     run_dir = make_run(tmp_path / "run", layers=(0,))
-    make_run(run_dir, layers=(1,), ended=outcome())
+    make_run(run_dir, layers=(1,), ended=outcome(), later_s=later_s)
     assert (run_dir / "telemetry.1.mcap").is_file()
     _, facts = read(write_report(run_dir))
+    assert any("had been set back" in note for note in facts["notes"]) == (later_s < 0)
     assert facts["totals"]["all_sessions_s"] == pytest.approx(180.0, abs=3.0), "the hours between are left out"
     assert [row["strokes"] for row in facts["layers"]] == [1, 2]
     times = [event["at_s"] for event in facts["events"] if "thin" in event["text"]]

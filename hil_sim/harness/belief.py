@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,6 +31,7 @@ RECORD_BYTES_MAX = 256 * 1024 * 1024
 BROKEN = (McapError, EOFError, struct.error, ValueError, KeyError, DecodeError, zstandard.ZstdError, RuntimeError)
 """What the reading libraries raise where a file breaks off or is damaged (a bad text is a ValueError, lz4's a
 RuntimeError)."""
+_SKEW_S = 1e-3  # labels are rounded
 AT_REST = ("fault", "safe")
 """States of a printing host in which nothing is under way."""
 _STATE = re.compile(r"machine: \S+ -> (\S+) \(")
@@ -65,6 +66,32 @@ def outcome_signals(outcome: Ended | None, verdict: str, ended_s: float, end_s: 
 
 
 @dataclass(frozen=True)
+class Starts:
+    """What labels mean: of each host of a run, (loop time at which it began, log time of loop time 0 by its clock, ns).
+
+    A host keeps by its own clock what the wall clock showed as it began; where that was set between two hosts, so are
+    their labels apart.
+    """
+
+    began: Sequence[tuple[float, int]]
+
+    @classmethod
+    def alone(cls, start_ns: int) -> Starts:
+        """Of one host, or of several under a clock that nobody sets."""
+        return cls([(0.0, start_ns)])
+
+    def of(self, label_ns: int, first: int) -> tuple[int, int]:
+        """The host that wrote a session whose first label is this, none before number `first`, and its log time of loop
+        time 0: the one that was at work at that moment by its own clock. None was: the last one's."""
+        for number in range(first, len(self.began)):
+            began_s, start_ns = self.began[number]
+            ended_s = self.began[number + 1][0] if number + 1 < len(self.began) else math.inf
+            if began_s - _SKEW_S <= (label_ns - start_ns) * 1e-9 < ended_s:
+                return number, start_ns
+        return first, self.began[-1][1]
+
+
+@dataclass(frozen=True)
 class Told:
     """What a host's telemetry says. signals: by name, empty where nothing was said. fieldless: sentences, by name, for
     signals that no run of this host can ever tell: it left no telemetry, has no such topic, or tells another field in
@@ -74,17 +101,21 @@ class Told:
     fieldless: dict[str, str]
 
 
-def telemetry(run_dir: Path, start_ns: int, wanted: Iterable[str]) -> Told:
-    """Of `wanted`, what the telemetry in `run_dir` holds; `start_ns` is the log time of loop time 0."""
+def telemetry(run_dir: Path, starts: Starts, wanted: Iterable[str]) -> Told:
+    """Of `wanted`, what the telemetry in `run_dir` holds."""
     names = {name for name in wanted if _is_telemetry(name)}
     sessions = _sessions(run_dir)
     rows: dict[str, list[tuple[float, Any]]] = {name: [] for name in names}
     fields: dict[str, dict[str, None]] = {}  # of every topic that was told, in their order
     rows.update({"host.state": [(0.0, "fault")]} if "host.state" in names else {})  # a machine boots in FAULT
     heard: set[str] = set()  # topics of which anything was told, wanted or not
+    host = 0
     for path in sessions:
         seen: set[str] = set()  # a session may tell other fields than the one before
+        start_ns: int | None = None
         for topic, time_ns, message in _messages(path, _topics(names), heard):
+            if start_ns is None:
+                host, start_ns = starts.of(time_ns, host)
             if topic not in seen:
                 seen.add(topic)
                 fields.setdefault(topic, {}).update((field.name, None) for field in message.DESCRIPTOR.fields)
@@ -119,11 +150,11 @@ def _fieldless(names: Iterable[str], fields: dict[str, dict[str, None]]) -> dict
     return found
 
 
-def left_work_s(run_dir: Path, start_ns: int) -> float | None:
+def left_work_s(run_dir: Path, starts: Starts) -> float | None:
     """Loop time from which on the machine of a print was in FAULT or SAFE to the end, as its own telemetry says; None:
-    it never was in anything else, or nothing is recorded. start_ns: as above.
+    it never was in anything else, or nothing is recorded.
     """
-    series = telemetry(run_dir, start_ns, ["host.state"]).signals.get("host.state")
+    series = telemetry(run_dir, starts, ["host.state"]).signals.get("host.state")
     if series is None or series.words is None:
         return None
     found: float | None = None

@@ -25,7 +25,7 @@ from control.host import (
     rover_file,
     rover_name,
 )
-from hil_sim.harness.belief import outcome_signals, telemetry
+from hil_sim.harness.belief import Starts, outcome_signals, telemetry
 from hil_sim.harness.digest import Chunk, Digest, RunDigest
 from hil_sim.harness.drive_oracle import DriveJudgement, Track, judge_drive
 from hil_sim.harness.expectations import Expect, Expectation, FaredRun, judge_expectations, signals_of
@@ -234,7 +234,7 @@ async def simulate_drive(
     if hung is not None:
         judgement = replace(judgement, reasons=(hung, *judgement.reasons))
     write_track(truth, run_dir, judgement)
-    told = telemetry(run_dir, start_ns, signals_of(scenario.expect))
+    told = telemetry(run_dir, Starts(story.began or [(0.0, start_ns)]), signals_of(scenario.expect))
     signals = {
         **rover_signals(truth),
         **told.signals,

@@ -35,10 +35,12 @@ SETTLED_S = 20.0  # after a host that nobody follows: the devices' own watchdogs
 
 @dataclass
 class HostStory:
-    """What became of a run's hosts: sentences, and the loop times at which they died."""
+    """What became of a run's hosts: sentences, the loop times at which they died, and what each saw as it began: the
+    loop time, and what the wall clock showed at loop time 0 by then, ns since 1970."""
 
     said: list[str] = field(default_factory=list)
     died_at_s: list[float] = field(default_factory=list)
+    began: list[tuple[float, int]] = field(default_factory=list)
 
 
 async def resume_here(job: Path, machine_toml: Path, run_dir: Path) -> Outcome:
@@ -79,10 +81,29 @@ async def run_hosts(
     Raises:
         SimError: hosts died again and again, more often than anybody would start one.
     """
+    true_ns = loop.epoch_ns
+    clock = loop.create_task(_turn_clock(loop, faults), name="wall clock")  # the computer's: it outlives its hosts
+    try:
+        await asyncio.sleep(0)  # it shows its first time before the first host looks
+        return await _run_one_by_one(loop, faults, host, resume, where, story)
+    finally:
+        clock.cancel()
+        loop.epoch_ns = true_ns
+
+
+async def _run_one_by_one(
+    loop: VirtualLoop,
+    faults: Faults,
+    host: Callable[[Path, Path, Path], Awaitable[Left]],
+    resume: Callable[[Path, Path, Path], Awaitable[Left]] | None,
+    where: tuple[Path, Path, Path],
+    story: HostStory,
+) -> Left | None:
     work = host
     for number in range(HOSTS_MAX):
         process = VirtualProcess(loop, f"host {number + 1}")
         disk = FaultyFiles(faults, process)
+        story.began.append((loop.time(), loop.epoch_ns))
         task = process.start(_with(disk, work, where), process.name)
         striker = loop.create_task(_strike(loop, process, disk, faults), name=f"striker {number + 1}")
         try:
@@ -124,28 +145,36 @@ async def _with(
         return await work(*where)
 
 
+async def _turn_clock(loop: VirtualLoop, faults: Faults) -> None:
+    """Show a wrong wall clock while one has jumped, until cancelled."""
+    true_ns = loop.epoch_ns
+    jumped: Fault | None = None
+    while faults.touches(HOST):
+        now_s = loop.time()
+        jump = next((fault for fault in faults.lasting(HOST, now_s) if fault.kind == "clock_jump"), None)
+        if jump is None:
+            loop.epoch_ns = true_ns
+        elif jump is not jumped:
+            faults.begin(jump, now_s)
+            loop.epoch_ns = round((float(jump.arg("to_s", 0.0)) - now_s) * 1e9)
+        jumped = jump
+        await asyncio.sleep(LOOK_S)
+
+
 async def _strike(loop: VirtualLoop, process: VirtualProcess, disk: FaultyFiles, faults: Faults) -> None:
     """Carry out what strikes the process itself, each fault once, until cancelled."""
-    if not faults.touches(HOST):
-        return
-    true_ns = loop.epoch_ns
     struck: set[Fault] = set()
-    try:
-        while True:
-            now_s = loop.time()
-            fault = faults.now(HOST, now_s)
-            if fault is None:
-                loop.epoch_ns = true_ns
-            elif fault not in struck:
-                struck.add(fault)
-                if fault.kind == "clock_jump":
-                    loop.epoch_ns = round((float(fault.arg("to_s", 0.0)) - now_s) * 1e9)
-                elif fault.kind == "loop_blocked":
-                    process.hold(now_s + fault.for_s)
-                elif fault.kind == "crash":
-                    disk.dead_by = fault
-                    process.kill("killed")
-                    return
-            await asyncio.sleep(LOOK_S)
-    finally:
-        loop.epoch_ns = true_ns
+    while faults.touches(HOST):
+        now_s = loop.time()
+        for fault in faults.lasting(HOST, now_s):
+            if fault in struck or fault.kind == "clock_jump":
+                continue
+            struck.add(fault)
+            faults.begin(fault, now_s)
+            if fault.kind == "loop_blocked":
+                process.hold(now_s + fault.for_s)
+            elif fault.kind == "crash":
+                disk.dead_by = fault
+                process.kill("killed")
+                return
+        await asyncio.sleep(LOOK_S)

@@ -15,7 +15,7 @@ import msgspec
 
 from control.clock import run_start_ns
 from control.host import Outcome, machine_file, machine_name, print_host, read_outcome
-from hil_sim.harness.belief import outcome_signals, telemetry
+from hil_sim.harness.belief import Starts, outcome_signals, telemetry
 from hil_sim.harness.digest import Chunk, Digest, RunDigest
 from hil_sim.harness.expectations import Expectation, FaredRun, judge_expectations, signals_of
 from hil_sim.harness.host_process import Host, HostStory, is_struck, resume_here, run_hosts, simulated
@@ -27,7 +27,7 @@ from hil_sim.harness.scenario import Mode, Scenario, ScenarioError, refuse_untol
 from hil_sim.harness.trace import Breach, Record, close_truth
 from hil_sim.harness.truth_signals import printer_signals
 from hil_sim.harness.wire_loop import run_on_wire, standing
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_time import RUN_START_EPOCH_NS, run_virtual
 from hil_sim.world.build import World, build_world
 from hil_sim.world.faults import Fault
 from hil_sim.world.faults.process import POINTS as HOST_POINTS
@@ -69,6 +69,8 @@ class RunResult(FaredRun):
     """How often the hosts wrote, by point; empty where no fault could strike a host's computer and nobody counted."""
     urls: Mapping[str, str] = field(default_factory=dict)
     """Where each wire was laid."""
+    starts: Starts = field(default_factory=lambda: Starts.alone(RUN_START_EPOCH_NS))
+    """What the labels of the hosts' telemetry mean."""
     late_s: float = 0.0
     """By how much the loop's timers were late at most, on the wire: how far the computer was from real time."""
 
@@ -196,7 +198,8 @@ async def simulate(
         verdict = judgement.verdict if judgement.verdict is Verdict.UNSAFE else Verdict.HANG
         judgement = replace(judgement, verdict=verdict, reasons=(hung, *judgement.reasons))
     wanted, end_s = signals_of(scenario.expect), record.end.end_s
-    told = telemetry(run_dir, start_ns, wanted)
+    starts = Starts(story.began or [(0.0, start_ns)])
+    told = telemetry(run_dir, starts, wanted)
     signals = {
         **printer_signals(world, end_s, wanted),
         **told.signals,
@@ -223,6 +226,7 @@ async def simulate(
         host_writes=writes,
         log=tuple(heard.log or ()),
         urls=world.urls,
+        starts=starts,
         late_s=getattr(loop, "late_s_max", 0.0),
     )
 

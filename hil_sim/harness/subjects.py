@@ -31,7 +31,7 @@ from hil_sim.harness.runner import run_scenario, twin_of
 from hil_sim.harness.scenario import Mode, Scenario, time_of
 from hil_sim.harness.trace import MCAP_NAME
 from hil_sim.harness.user_host import HostContractError, Kind, UserHost, check_program, user_host
-from hil_sim.virtual_time import RUN_START_EPOCH_NS, run_virtual
+from hil_sim.virtual_time import run_virtual
 from hil_sim.world.build import build_world
 from hil_sim.world.faults import FAMILIES, Fault, FaultSchedule
 from slicer.job import Job, JobHead
@@ -231,7 +231,7 @@ class PrintSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
             )
             refuse_idle(mine, result.outcome, result.struck, heard)
             is_stopped = result.verdict is Verdict.DETECTED
-            noticed_s = left_work_s(run_dir, RUN_START_EPOCH_NS) if is_stopped else None
+            noticed_s = left_work_s(run_dir, result.starts) if is_stopped else None
             mcap = (run_dir / MCAP_NAME).read_bytes() if heard.log is not None else None
         with Job.open(self.job_path) as job:
             came_to = job_truth(job, result)

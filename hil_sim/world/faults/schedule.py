@@ -14,7 +14,7 @@ The schedule keeps no state, so that a run, its replay and a shrunk version of i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -216,12 +216,17 @@ class Faults:
 
     def now(self, point: str, now_s: float) -> Fault | None:
         """What lasts at `point` at this moment, whatever its anchor in time; it is noted as struck."""
+        fault = next(self.lasting(point, now_s), None)
+        if fault is not None:
+            self.begin(fault, now_s)
+        return fault
+
+    def lasting(self, point: str, now_s: float) -> Iterator[Fault]:
+        """All that lasts at `point` at this moment, in the schedule's order; whoever lets one strike notes it."""
         for fault in self.schedule.windows(point):
             begins_s = self._begin_s(fault)
             if begins_s is not None and begins_s <= now_s < begins_s + fault.for_s:
-                self.begin(fault, now_s)
-                return fault
-        return None
+                yield fault
 
     def begin(self, fault: Fault, now_s: float) -> None:
         """Note that a fault's window has opened and it struck; the first time only."""
