@@ -7,9 +7,12 @@ heated all the same: longer than a host stays behind its last layer. What is dra
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from firmware_bridge.devices.instrument import Instrument
 from firmware_bridge.errors import BridgeError
+
+log = logging.getLogger(__name__)
 
 POWER_SIGNAL = "power_w"
 SETTLE_S = 3.0  # a meter shows the mean of its last second, and a time-proportioned output ends its period
@@ -36,7 +39,9 @@ async def still_draws(meter: Instrument, idle_w_max: float | None) -> str:
                 if loop.time() >= settled_s:
                     break
                 await asyncio.sleep(LOOK_EVERY_S)
-    except (BridgeError, TimeoutError) as error:
+    except Exception as error:  # a fault of our own, too, must not cost the run its outcome
+        if not isinstance(error, BridgeError | TimeoutError):
+            log.exception("asking the meter failed")
         why = str(error).rstrip(".") or "no answer in time"
         return f"whether heater and beam are off is not sure, as the meter does not tell ({why})"
     if not power.is_good:

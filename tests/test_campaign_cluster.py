@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as xml
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from hil_helpers import SHORT
 
-from hil_sim.harness.campaign import Row, run_campaign
+from control.config import MACHINES
+from hil_sim.harness.campaign import Row, baggage_of, judge_batch, judge_elsewhere, prepare, run_campaign
 from hil_sim.harness.generator import load_generator
 from hil_sim.harness.small_job import bench_subject
+from hil_sim.world.wiring import MACHINES as WORLDS
 
 HERE = Path(__file__).parent
 
@@ -51,6 +55,28 @@ def test_a_cluster_is_sent_the_job_of_a_print(tmp_path: Path) -> None:
     with dask_cluster(tmp_path) as cluster:
         far = run_campaign(subject, load_generator(), range(2), cluster=cluster.address)
     assert timeless(far.rows) == timeless(near.rows)
+
+
+@pytest.mark.parametrize("what", ["print", "motion"])
+def test_a_worker_that_sees_none_of_our_files_gives_the_same_rows(what: str, tmp_path: Path) -> None:
+    """Job, machine and world of the user's are sent along: they are gone when the worker begins."""
+    here = tmp_path / "here"
+    here.mkdir()
+    own = {role: here / f"{role}.toml" for role in ("machine", "world")}
+    own["machine"].write_text((MACHINES / "bench.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    own["world"].write_text((WORLDS / "bench.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    subject: Any = SHORT
+    if what == "print":
+        subject = bench_subject(here, layers=1)
+        paths = {role: str(path) for role, path in own.items()}
+        subject = msgspec.structs.replace(subject, scenario=msgspec.structs.replace(subject.scenario, **paths))
+    else:
+        subject = msgspec.structs.replace(subject, machine=str(own["machine"]))
+    task = prepare(subject, load_generator())
+    near = judge_batch(task, [1, 2])
+    baggage = baggage_of(subject)
+    shutil.rmtree(here)
+    assert timeless(judge_elsewhere(task, baggage, [1, 2])) == timeless(near)
 
 
 COMMAND = "from control.cli import main; main()"

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from crash_helpers import Ended, blindfold, run_faulty, small_job
 
+from control import print_run
 from control.journal import Journal
 from control.machine import Machine
 from control.outcome import Outcome
@@ -22,6 +23,10 @@ THIN = {"kind": "short_feed", "point": "recoater.feed", "at_event": 1, "args": {
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_job(tmp_path_factory.mktemp("job"), LAYERS)
+
+
+async def no_meter(*_: Any) -> str:
+    return ""
 
 
 def reasons(ended: Ended, verdict: Verdict) -> str:
@@ -60,6 +65,8 @@ def test_who_leaves_the_heater_on_is_told(job: Path, tmp_path: Path, monkeypatch
         return await make_safe(machine)
 
     monkeypatch.setattr(Machine, "make_safe", warm)
+    assert "W are drawn" in reasons(run_faulty(job, tmp_path / "metered"), Verdict.DETECTED)
+    monkeypatch.setattr(print_run, "still_draws", no_meter)
     assert "W of its heater when all was over" in reasons(run_faulty(job, tmp_path / "run"), Verdict.SILENT)
 
 

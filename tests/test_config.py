@@ -129,6 +129,7 @@ BAD_VALUES = [
     ("devices.meter", "unit", ["0", "248"]),
     ("devices.meter", "poll_hz", ["0.0", "50.1"]),
     ("devices.meter", "stale_after_s", ["0.0"]),
+    ("devices.meter", "idle_w_max", ["0.0"]),
     ("devices.recoater", "unit", ["0", "248"]),
     ("devices.recoater", "poll_hz", ["0.0", "50.1"]),
     ("devices.recoater", "poll_moving_hz", ["0.0", "50.1"]),

@@ -96,7 +96,7 @@ def test_a_print_ends_well_and_says_why(
         ("drift", "piston.position", IN_LAYER, "its encoder fails"),
         ("saturated", "piston.position", IN_LAYER, "its encoder fails"),
         ("quantised", "piston.position", {"at_s": 1.0, "for_s": 1e4}, "it reads 0.000 mm"),
-        ("spike", "meter.power", IN_LAYER, EXACT),
+        ("spike", "meter.power", IN_LAYER | {"for_s": 3.0}, EXACT),
     ],
 )
 def test_a_print_with_a_failing_sensor_ends_well(

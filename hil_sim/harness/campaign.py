@@ -26,9 +26,11 @@ from hil_sim.harness.cluster import InterruptedShards, ShardError, in_batches
 from hil_sim.harness.digest import Digest, RunDigest
 from hil_sim.harness.expectations import Expectation, judge_strikes
 from hil_sim.harness.generator import Generator, Ground, probe
+from hil_sim.harness.machine_files import contents_of
 from hil_sim.harness.narrowing import narrowed_generator, narrowed_ground
 from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.pool import timed
+from hil_sim.harness.run_file import subject_of
 from hil_sim.harness.seed_judging import judged
 from hil_sim.harness.subjects import (
     KILLING,
@@ -189,8 +191,8 @@ def run_campaign(
 
     Args:
         jobs: processes beside each other. A seed whose process dies is judged by another.
-        cluster: a Dask scheduler whose workers judge instead. It is sent the job; a machine file, and a scenario's own
-            world, must be known there by the same name or path.
+        cluster: a Dask scheduler whose workers judge instead. It is sent the job, and the machine and world files of
+            the user's; a register map that those name by its path must lie there too.
         progress: called with how many are done, how many there are and how many were bad.
         twice_every: of how many seeds one is run again.
 
@@ -206,7 +208,7 @@ def run_campaign(
     twice: list[Twice] = []
     work: Callable[[Sequence[int]], list[Row]] = functools.partial(judge_batch, task)
     if jobs > 1 or cluster is not None:
-        work = functools.partial(judge_elsewhere, task, None if cluster is None else subject.job_bytes())
+        work = functools.partial(judge_elsewhere, task, None if cluster is None else baggage_of(task.subject))
 
     is_second = False
 
@@ -316,19 +318,30 @@ def judge_batch(task: Task, seeds: Sequence[int]) -> list[Row]:
         return [judge_seed(task, seed) for seed in seeds]
 
 
-def judge_elsewhere(task: Task, job: bytes | None, seeds: Sequence[int]) -> list[Row]:
-    """The same in a process beside others, which has one core; `job` where our files may not be seen."""
+@dataclass(frozen=True)
+class Baggage:
+    """What a subject needs of this computer's files: its job, and by role the machine files that are the user's own."""
+
+    job: bytes | None
+    files: dict[str, bytes]
+
+
+def baggage_of(subject: Subject) -> Baggage:
+    """For where our files may not be seen."""
+    return Baggage(subject.job_bytes(), {role: content for role, (_, content) in contents_of(subject).items()})
+
+
+def judge_elsewhere(task: Task, baggage: Baggage | None, seeds: Sequence[int]) -> list[Row]:
+    """The same in a process beside others, which has one core; None: that sees the same files."""
     import cv2
     import numba
 
     cv2.setNumThreads(1)
     numba.set_num_threads(1)
-    if job is None:
+    if baggage is None:
         return judge_batch(task, seeds)
     with scratch_folder() as folder:
-        path = folder / "job.kiln"
-        path.write_bytes(job)
-        subject = msgspec.structs.replace(task.subject, job_path=str(path))  # type: ignore[type-var]
+        subject = subject_of(task.subject.to_dict(), baggage.job, folder, baggage.files)
         return judge_batch(replace(task, subject=subject), seeds)
 
 
