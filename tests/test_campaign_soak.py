@@ -13,20 +13,25 @@ from hil_sim.harness.drive_subject import rover_subject
 from hil_sim.harness.generator import load_generator
 from hil_sim.harness.motion_subject import MotionSubject
 from hil_sim.harness.oracle import Verdict
-from hil_sim.harness.small_job import bench_subject
+from hil_sim.harness.small_job import bench_subject, small_job
 from hil_sim.harness.subjects import Subject
 
 WEAK_SILENT = 1 / 20_000
 """What an 8-bit XOR may let through; the board that has no checksum at all is stopped by what is not proven."""
 
-SUBJECTS = ("motion bench", "motion bench_grbl", "print bench", "rover osr", "rover polar")
+HOT_C = 100.0  # a bed that is waited for for five minutes: what fails about a heater shows
+
+SUBJECTS = ("motion bench", "motion bench_grbl", "print bench", "hot bench", "rover osr", "rover polar")
 
 
 def subject_of(words: str, folder: Path) -> Subject:
     what, machine = words.split()
     if what == "rover":
         return rover_subject(folder, machine=machine)
-    return MotionSubject(machine=machine) if what == "motion" else bench_subject(folder, machine=machine)
+    if what == "motion":
+        return MotionSubject(machine=machine)
+    hot = small_job(folder, machine=machine, bed_temp_c=HOT_C) if what == "hot" else None
+    return bench_subject(folder, machine=machine, job=hot)
 
 
 @pytest.mark.soak

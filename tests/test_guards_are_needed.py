@@ -20,11 +20,8 @@ from control.journal import Journal, LayerStream
 from control.machine import Machine
 from control.print_run import PrintRun
 from control.resume_point import ResumePoint
-from hil_sim.harness import small_job
 from hil_sim.harness.oracle import Verdict
-from slicer.bricks import rectangular, write_stl
-from slicer.plan import plan_job
-from slicer.recipe import load_recipe
+from hil_sim.harness.small_job import small_job
 
 Patch = pytest.MonkeyPatch
 FOREVER_S = 100_000.0
@@ -143,15 +140,10 @@ ROWS = {
 @pytest.fixture(scope="module")
 def plates(tmp_path_factory: pytest.TempPathFactory) -> dict[float, Path]:
     """The campaign's plate, at room temperature and on a warm bed."""
-    folder = tmp_path_factory.mktemp("plates")
-    size_mm = (*small_job.SIZE_MM, small_job.LAYER_MM * small_job.LAYERS)
-    write_stl(rectangular(*size_mm), folder / "plate.stl")
-    found = {}
-    for bed_c in {row.bed_c for row in ROWS.values()}:
-        found[bed_c] = folder / f"{bed_c:g}.kiln"
-        recipe = load_recipe(small_job.RECIPE, {"bed_temp_c": str(bed_c)})
-        plan_job(folder / "plate.stl", recipe, small_job.envelope_of("bench"), found[bed_c])
-    return found
+    return {
+        bed_c: small_job(tmp_path_factory.mktemp("plate"), bed_temp_c=bed_c)
+        for bed_c in {row.bed_c for row in ROWS.values()}
+    }
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -23,11 +23,14 @@ SIM_S_MAX = 3600.0
 """Of a campaign's runs; a clean one takes 25 s."""
 
 
-def small_job(folder: Path, *, machine: str = "bench", layers: int = LAYERS) -> Path:
-    """Slice the plate into `folder`; its path."""
+def small_job(folder: Path, *, machine: str = "bench", layers: int = LAYERS, bed_temp_c: float | None = None) -> Path:
+    """Slice the plate into `folder`; its path. bed_temp_c: that its bed is heated to; None: the recipe's own, which
+    nobody waits for.
+    """
     mesh = folder / "plate.stl"
     write_stl(rectangular(*SIZE_MM, LAYER_MM * layers), mesh)
-    plan_job(mesh, load_recipe(RECIPE), envelope_of(machine), folder / "plate.kiln")
+    recipe = load_recipe(RECIPE, {} if bed_temp_c is None else {"bed_temp_c": str(bed_temp_c)})
+    plan_job(mesh, recipe, envelope_of(machine), folder / "plate.kiln")
     return folder / "plate.kiln"
 
 
