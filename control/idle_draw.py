@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 
 from firmware_bridge.devices.instrument import Instrument
 from firmware_bridge.errors import BridgeError
@@ -23,30 +24,37 @@ ANSWER_S = 3.0
 async def still_draws(meter: Instrument, idle_w_max: float | None) -> str:
     """What is wrong with the draw of a machine that was made safe, as a sentence; empty for nothing.
 
-    idle_w_max: what may be drawn at most, W; None: nobody asks. A meter that does not tell is told of as well. Bounded
-    by `SETTLE_S` and `ANSWER_S`.
+    idle_w_max: what may be drawn at most, W; None: nobody asks. A lost answer is asked for again; a meter that does not
+    tell until then is told of as well. One look that shows little is enough: what goes on and off by itself may escape
+    it. Bounded by `SETTLE_S` and `ANSWER_S`.
     """
     if idle_w_max is None:
         return ""
     loop = asyncio.get_running_loop()
     settled_s = loop.time() + SETTLE_S
+    drawn_w, why = math.nan, "no answer in time"
     try:
         async with asyncio.timeout(SETTLE_S + ANSWER_S):
             while True:
-                power = (await meter.poll())[POWER_SIGNAL]
-                if power.is_good and power.value <= idle_w_max:
-                    return ""
+                try:
+                    power = (await meter.poll())[POWER_SIGNAL]
+                    drawn_w = power.value if power.is_good else math.nan
+                    why = f"its power is {power.value:g} W, {power.quality.name.lower()}"
+                    if abs(drawn_w) <= idle_w_max:  # the sign tells how its wires go round
+                        return ""
+                except BridgeError as error:
+                    drawn_w, why = math.nan, str(error).rstrip(".")
                 if loop.time() >= settled_s:
                     break
                 await asyncio.sleep(LOOK_EVERY_S)
+    except TimeoutError:
+        pass  # what was seen last counts
     except Exception as error:  # a fault of our own, too, must not cost the run its outcome
-        if not isinstance(error, BridgeError | TimeoutError):
-            log.exception("asking the meter failed")
-        why = str(error).rstrip(".") or "no answer in time"
-        return f"whether heater and beam are off is not sure, as the meter does not tell ({why})"
-    if not power.is_good:
-        return f"whether heater and beam are off is not sure, as the meter's power is {power.quality.name.lower()}"
+        log.exception("asking the meter failed")
+        drawn_w, why = math.nan, str(error)
+    if math.isnan(drawn_w):
+        return f"whether heater and beam are off is not sure, as the meter does not tell ({why}): look at the machine"
     return (
-        f"{power.value:.0f} W are drawn with heater and beam told to be off, over {idle_w_max:g}: a relay sticks, or"
+        f"{drawn_w:.0f} W are drawn with heater and beam told to be off, over {idle_w_max:g}: a relay sticks, or"
         " something else is on; cut the power"
     )

@@ -159,18 +159,31 @@ S = 10**9
 
 
 @pytest.mark.parametrize(
-    ("label_ns", "first", "found"),
+    ("second_ns", "label_ns", "among", "found"),
     [
-        (1000 * S, 0, (0, 1000 * S)),  # as the first host begins
-        (1030 * S, 0, (0, 1000 * S)),
-        (1050 * S, 1, (1, 990 * S)),  # 60 s by the second's clock; by the first's it would be 50, too
-        (61 * S, 0, (1, 0)),  # by nobody's but the second's
-        (5 * S, 1, (1, 0)),  # by nobody's at all
+        (0, 1000 * S, (0, 1), (0, 1000 * S)),  # as the first host begins
+        (0, 1030 * S, (0, 1), (0, 1000 * S)),
+        (0, 61 * S, (0, 1), (1, 0)),  # by nobody's clock but the second's
+        (0, 5 * S, (0, 1), (1, 0)),  # by nobody's at all
+        (970 * S, 1025 * S, (0, 1), (0, 1000 * S)),  # either's: who died early may have left no session
+        (970 * S, 1025 * S, (1, 1), (1, 970 * S)),
+        (970 * S, 1025 * S, (2, 2), (1, 970 * S)),  # more sessions than hosts are known
     ],
 )
 def test_a_label_is_read_by_the_clock_of_the_host_that_was_at_work(
-    label_ns: int, first: int, found: tuple[int, int]
+    second_ns: int, label_ns: int, among: tuple[int, int], found: tuple[int, int]
 ) -> None:
-    second_ns = 990 * S if label_ns > 1000 * S else 0
-    starts = Starts([(0.0, 1000 * S), (55.0, second_ns)])
-    assert starts.of(label_ns, first) == found
+    assert Starts([(0.0, 1000 * S), (55.0, second_ns)]).of(label_ns, *among) == found
+
+
+def test_a_clock_that_was_set_back_by_less_than_a_session_lays_none_over_another(
+    run: RunResult, tmp_path: Path
+) -> None:
+    """Two hosts, the second under a clock that was set back so far that it shows the first's times again."""
+    whole = (run.run_dir / "telemetry.mcap").read_bytes()
+    for name in ("telemetry.1.mcap", "telemetry.mcap"):
+        (tmp_path / name).write_bytes(whole)
+    later_s = run.sim_s + 10.0
+    starts = Starts([(0.0, RUN_START_EPOCH_NS), (later_s, RUN_START_EPOCH_NS - round(later_s * 1e9))])
+    times_s = telemetry(tmp_path, starts, ["host.layers_done"]).signals["host.layers_done"].times_s
+    assert times_s[0] < later_s < times_s[-1] and times_s[-1] == pytest.approx(times_s[-1] % later_s + later_s)

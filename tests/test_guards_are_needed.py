@@ -118,10 +118,15 @@ ROWS = {
     "heater's watch": Row((no_heater_watch,), from_s(10.0, "bias", "heater.temp", offset=-40.0), "plate was", HOT_C),
     "warm-up": Row((no_wait_for_warmth,), None, "the plate was at", HOT_C),
     "meter at rest": Row((no_look_at_the_meter,), from_s(18.0, "heater_stuck_on", "heater.output"), "unasked"),
+    "meter at rest, source": Row(
+        (no_look_at_the_meter,), from_s(27.57, "beam_stuck_on", "beam.source", watts=50.0), "source made 50 W"
+    ),
     "count of weak light": Row((no_count_of_light,), in_light("beam_weak", "beam.source"), "J of"),
     "count of no light": Row((no_count_of_light,), in_light("beam_dead", "beam.source"), "was not exposed"),
     "stray light": Row(
-        (no_look_for_stray_light, no_count_of_light, no_device_rules), in_light("beam_stuck_on", "beam.source"), "stood"
+        (no_look_for_stray_light, no_count_of_light, no_device_rules, no_look_at_the_meter),
+        in_light("beam_stuck_on", "beam.source"),
+        "stood",
     ),
     "place, steps lost": Row(
         (no_drive_to_the_end_switches,), in_light("missed_steps", "motion.axis", 0.5), "was not exposed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,16 @@ class DeafMeter(FakeMeter):
         raise LinkTimeout("unit 2 did not answer.")
 
 
+class ForgetfulMeter(FakeMeter):
+    """Every other answer is lost, the first one, too."""
+
+    async def poll(self) -> dict[str, Reading]:
+        readings = await super().poll()
+        if self.asked % 2:
+            raise LinkTimeout("unit 2 did not answer.")
+        return readings
+
+
 class SlowMeter(FakeMeter):
     async def poll(self) -> dict[str, Reading]:
         await asyncio.sleep(1e6)
@@ -63,7 +74,13 @@ def test_a_meter_that_lags_is_waited_for() -> None:
     assert said == "" and 2.0 <= took_s <= SETTLE_S
 
 
-@pytest.mark.parametrize("watts", [845.0, float("nan")])
+def test_an_answer_that_is_lost_is_asked_for_again() -> None:
+    said, took_s = asked(ForgetfulMeter(lambda _: 45.0))
+    assert said == "" and 0.0 < took_s < 1.0
+    assert asked(ForgetfulMeter(lambda _: 845.0))[0] != ""
+
+
+@pytest.mark.parametrize("watts", [845.0, -845.0])
 def test_a_load_that_does_not_obey_is_named(watts: float) -> None:
     said, took_s = asked(FakeMeter(lambda _: watts))
     assert f"{watts:.0f} W are drawn" in said and "relay" in said and took_s <= SETTLE_S + ANSWER_S
@@ -71,8 +88,13 @@ def test_a_load_that_does_not_obey_is_named(watts: float) -> None:
 
 @pytest.mark.parametrize(
     "meter",
-    [DeafMeter(lambda _: 45.0), SlowMeter(lambda _: 45.0), FakeMeter(lambda _: 45.0, Quality.BAD)],
-    ids=["deaf", "slow", "bad"],
+    [
+        DeafMeter(lambda _: 45.0),
+        SlowMeter(lambda _: 45.0),
+        FakeMeter(lambda _: 45.0, Quality.BAD),
+        FakeMeter(lambda _: math.nan),
+    ],
+    ids=["deaf", "slow", "bad", "nan"],
 )
 def test_a_meter_that_does_not_tell_is_told_of(meter: FakeMeter) -> None:
     said, took_s = asked(meter)

@@ -106,6 +106,44 @@ def test_a_place_that_no_wheel_could_have_reached_is_never_believed() -> None:
     assert filt.fix(0.01, 0.0, 0.0, 0.05) and filt.astray_m is None
 
 
+@pytest.mark.parametrize("rad_s", [0.1, -0.1])
+def test_a_heading_that_drifts_faster_than_a_gyro_is_followed_no_further(rad_s: float) -> None:
+    filt = Localiser(Pose2D(0.0, 0.0, 0.0), 0.05)
+    for _ in range(50):
+        filt.predict(Twist2D(), 0.0, DT_S)
+        assert filt.fix(0.0, 0.0, 0.0, 0.05)
+    for n in range(100):
+        filt.predict(Twist2D(), 0.0, DT_S)
+        filt.fix(0.0, 0.0, rad_s * DT_S * n, 0.05)
+    assert filt.is_astray and filt.astray_rad == pytest.approx(abs(rad_s) * 9.9, abs=0.25)
+    assert abs(filt.pose.heading_rad) < math.radians(12.0)
+
+
+@pytest.mark.parametrize("off_rad", [0.3, -0.3, 1.5])
+def test_a_heading_that_leaps_is_never_believed(off_rad: float) -> None:
+    filt = Localiser(Pose2D(0.0, 0.0, 0.0), 0.05)
+    for n in range(600):
+        filt.predict(Twist2D(), 0.0, DT_S)
+        assert filt.fix(0.0, 0.0, 0.0 if n < 20 else off_rad, 0.05) == (n < 20)
+    assert abs(filt.pose.heading_rad) < 0.01 and filt.is_astray
+
+
+def test_a_rover_that_begins_turned_away_learns_it() -> None:
+    filt = Localiser(Pose2D(0.0, 0.0, 0.0), 0.05)
+    for _ in range(30):
+        filt.predict(Twist2D(), 0.0, DT_S)
+        filt.fix(0.0, 0.0, 0.2, 0.05)
+    assert filt.pose.heading_rad == pytest.approx(0.2, abs=0.02) and not filt.is_astray
+
+
+def test_a_gyro_that_is_biased_by_what_gyros_are_is_followed() -> None:
+    filt = Localiser(Pose2D(0.0, 0.0, 0.0), 0.05)
+    for _ in range(600):
+        filt.predict(Twist2D(), 0.03, DT_S)
+        assert filt.fix(0.0, 0.0, 0.0, 0.05)
+    assert abs(filt.pose.heading_rad) < 0.01
+
+
 @pytest.mark.parametrize(
     ("x_m", "sigma_m", "age_s"),
     [

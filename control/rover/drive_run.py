@@ -159,7 +159,7 @@ class DriveRun:
             step = self._know(now_s, dt_s)
             last_s, self._progress_m = now_s, step.progress_m
             assert self._place is not None
-            if step.done and self._place.astray_m is None and self._is_sure():
+            if step.done and not self._place.is_astray and self._is_sure():
                 await self.rover.halt()
                 return (
                     self._arrived()
@@ -207,7 +207,7 @@ class DriveRun:
         is; of all such times together, so that a place that flickers keeps it from nothing.
         """
         assert self._place is not None
-        if step.done and self._place.astray_m is None and decision.may_move and not self._paused:
+        if step.done and not self._place.is_astray and decision.may_move and not self._paused:
             self._lost_at_end_s += dt_s
         if self._lost_at_end_s < TOLD_WITHIN_S:
             return None
@@ -259,6 +259,9 @@ class DriveRun:
         bad = [trip.device for trip in self.rover.silences()]
         if self._place.astray_m is not None:
             bad.append(f"tracker, {self._place.astray_m:.1f} m from where wheels and gyro can have brought the rover")
+        if self._place.astray_rad is not None:
+            off_deg = math.degrees(self._place.astray_rad)
+            bad.append(f"tracker, {off_deg:.0f} deg from where the gyro can have turned the rover")
         self._seq += 1
         facts = Facts(
             now_s=now_s,

@@ -80,15 +80,17 @@ class Starts:
         """Of one host, or of several under a clock that nobody sets."""
         return cls([(0.0, start_ns)])
 
-    def of(self, label_ns: int, first: int) -> tuple[int, int]:
-        """The host that wrote a session whose first label is this, none before number `first`, and its log time of loop
-        time 0: the one that was at work at that moment by its own clock. None was: the last one's."""
-        for number in range(first, len(self.began)):
+    def of(self, label_ns: int, first: int, last: int) -> tuple[int, int]:
+        """Which of the hosts `first` to `last` wrote a session whose first label is this, and its log time of loop time
+        0: the first that was at work at that moment by its own clock. None was: the last of them.
+        """
+        first, last = min(first, len(self.began) - 1), min(last, len(self.began) - 1)
+        for number in range(first, last + 1):
             began_s, start_ns = self.began[number]
             ended_s = self.began[number + 1][0] if number + 1 < len(self.began) else math.inf
             if began_s - _SKEW_S <= (label_ns - start_ns) * 1e-9 < ended_s:
                 return number, start_ns
-        return first, self.began[-1][1]
+        return last, self.began[last][1]
 
 
 @dataclass(frozen=True)
@@ -109,13 +111,15 @@ def telemetry(run_dir: Path, starts: Starts, wanted: Iterable[str]) -> Told:
     fields: dict[str, dict[str, None]] = {}  # of every topic that was told, in their order
     rows.update({"host.state": [(0.0, "fault")]} if "host.state" in names else {})  # a machine boots in FAULT
     heard: set[str] = set()  # topics of which anything was told, wanted or not
-    host = 0
-    for path in sessions:
+    host = -1
+    for number, path in enumerate(sessions):
+        host += 1  # each host has at most one session; one that died early may have none
+        last = len(starts.began) - len(sessions) + number
         seen: set[str] = set()  # a session may tell other fields than the one before
         start_ns: int | None = None
         for topic, time_ns, message in _messages(path, _topics(names), heard):
             if start_ns is None:
-                host, start_ns = starts.of(time_ns, host)
+                host, start_ns = starts.of(time_ns, host, max(host, last))
             if topic not in seen:
                 seen.add(topic)
                 fields.setdefault(topic, {}).update((field.name, None) for field in message.DESCRIPTOR.fields)

@@ -14,6 +14,7 @@ from slicer.recipe import Recipe
 THIN_FILL = 0.4  # a layer filled to less is thin wherever one looks: a picture shows it from about a half on
 THIN_MM2_MAX = 25.0  # a spot of so much can measure 20 in a picture, and a host may let less than that pass
 PASSES_PER_STROKE = 2  # the blade fills the layer on its way out, and what is left of it on its way back
+SOURCE_W_MAX = 20.0  # behind a closed shutter a head shows nothing of it: less is hidden in what the machine draws
 PLATE_OFF_C_MAX = 25.0  # a host's own tolerance, what a controller overshoots, and a thermocouple's doubt
 
 
@@ -25,12 +26,16 @@ def wrong_conditions(plan: Plan, record: Record, recipe: Recipe, recoated: Colle
     return [*_thin(record, recipe), *_spread_again(plan, record, recoated), *_plate(record, recipe)]
 
 
-def heater_left_on(record: Record) -> list[str]:
-    """That the plate is still to be heated when a run is over, or is heated unasked, in a sentence."""
-    asked_w, heated_w = record.end.heater_w, record.end.heated_w
-    if asked_w > 0.0:
-        return [f"the plate's controller asked {asked_w:.0f} W of its heater when all was over"]
-    return [f"the plate's heater gave {heated_w:.0f} W, unasked, when all was over"] if heated_w > 0.0 else []
+def left_on(record: Record) -> list[str]:
+    """What is still on when a run is over, asked or not, in sentences."""
+    end, found = record.end, []
+    if end.heater_w > 0.0:
+        found.append(f"the plate's controller asked {end.heater_w:.0f} W of its heater when all was over")
+    elif end.heated_w > 0.0:
+        found.append(f"the plate's heater gave {end.heated_w:.0f} W, unasked, when all was over")
+    if end.source_w > SOURCE_W_MAX:
+        found.append(f"the beam's source made {end.source_w:.0f} W of light when all was over")
+    return found
 
 
 def _thin(record: Record, recipe: Recipe) -> list[str]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from control.host import Outcome, Status
 from hil_sim.harness.claims import false_claims
-from hil_sim.harness.conditions import heater_left_on, wrong_conditions
+from hil_sim.harness.conditions import left_on, wrong_conditions
 from hil_sim.harness.matching import ENERGY_SHARE, POSITION_MM, Match, Plan, is_whole, match_blocks
 from hil_sim.harness.trace import Record
 from slicer.job import Job
@@ -87,7 +87,7 @@ def judge(
         elif outcome.dry_run and outcome.status is Status.DONE:
             wrong = ["the host calls it a dry run, and nobody asked for one", *wrong]
         if outcome.status is Status.DONE:
-            wrong = [*wrong, *heater_left_on(record)]
+            wrong = [*wrong, *left_on(record)]
         if outcome.status is Status.DONE and (wrong or false):
             verdict, reasons = Verdict.SILENT, [*reasons, *wrong, *false]
         elif false:

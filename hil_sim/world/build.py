@@ -84,6 +84,7 @@ class Truth:
     gantry_mm: tuple[float, float, float]  # where it stands
     heater_w: float = 0.0  # that the plate's controller asks of its heater
     heated_w: float = 0.0  # that its heater gives, asked or not
+    source_w: float = 0.0  # light that the beam's source makes, with its shutter closed, too
     plate_lit_c: tuple[float, float] | None = None  # least and greatest temperature of the plate under light
     facts: dict[str, float] = field(default_factory=dict)
 
@@ -161,11 +162,12 @@ class World:
             self.gantry, spec.wires[d.motion.wire].baud
         )
         self.beam_head = BeamHead(
-            on_emission=self._emission_changed,
+            on_emission=self.head.set_emission_capability,
             emission_w=self.optics.emission_w,
             timers=loop,
             energy_j=self._emitted_j,
             on_leak=self.optics.leak.set_emission_capability,
+            on_made=self._light_made,
         )
         self.heater = HEATERS[d.heater.emulator](
             self.plate,
@@ -287,6 +289,7 @@ class World:
             gantry_mm=self.gantry.position_at(now_s),
             heater_w=self.plate.asked_w,
             heated_w=self.plate.power_w,
+            source_w=self.beam_head.made_w,
             plate_lit_c=self.histories.plate_lit_c(),
             facts={
                 "absorbed_j": bed.absorbed_j,
@@ -398,8 +401,7 @@ class World:
 
             self._edges.at(point, strike, channel.repair)
 
-    def _emission_changed(self, t_s: float, watts: float) -> None:
-        self.head.set_emission_capability(t_s, watts)
+    def _light_made(self, t_s: float, watts: float) -> None:
         self.meter.set_load("beam", t_s, watts / self.spec.devices.beam.wall_plug_efficiency)
 
     def _emitted_j(self, t_s: float) -> float:

@@ -6,6 +6,7 @@ landmarks (tags) pull it straight, and so teach bias, slip and drift. A measurem
 expected (chi-square, one in a thousand) is counted and left out. When everything has been left out for long enough,
 one of the two is wrong. What the wheels can have rolled in that time may be the filter's fault: its uncertainty grows
 until it believes again. What is farther than that is not believed, however often it is told: the rover is `astray`.
+So it is where it is told to have turned by more than a gyro can be wrong: at once, or a little with every fix.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ import numpy as np
 from control.rover.drive.kinematics import Floats, KinematicsError, Pose2D, Twist2D, wrapped
 
 REACH_M, REACH_SHARE = 0.3, 1.5  # a rover may truly be so far from its filter: this, and of what its wheels have rolled
+TURN_RAD, TURN_RAD_S = 0.10, 0.03
+"""What fixes may turn the heading in all beside what the gyro said, and how much of that each second forgives: three
+sigmas of a gyro's bias. A tracker that turns slower than that is followed."""
 STRETCH_SIGMAS, STRETCH_CHANGE = 3.0, 0.05  # of slip and drift from one stretch to the next
 CHI2_999 = {1: 10.83, 2: 13.82, 3: 16.27}
 """99.9 % of a chi-square distribution by degrees of freedom."""
@@ -88,6 +92,9 @@ class Localiser:
         self.astray_m: float | None = None
         """How far what is told again and again is from where wheels and gyro can have brought the rover; None: they
         agree."""
+        self._told_turn_rad = 0.0  # by fixes, beside what the gyro said; time forgives it
+        self.astray_rad: float | None = None
+        """The same of its heading: how far off what is told lies that no gyro can have missed."""
 
     # -- what is believed -----------------------------------------------------------------------------------------
 
@@ -111,6 +118,11 @@ class Localiser:
     def heading_sigma_rad(self) -> float:
         """Standard deviation of the heading."""
         return math.sqrt(max(self._p[HEADING, HEADING], 0.0))
+
+    @property
+    def is_astray(self) -> bool:
+        """Whether what is told again and again cannot be true, if wheels and gyro are."""
+        return self.astray_m is not None or self.astray_rad is not None
 
     @property
     def slip(self) -> float:
@@ -160,6 +172,8 @@ class Localiser:
             s.slip_m**2 * rolled_m,
             s.drift_m**2 * rolled_m,
         )
+        forgiven_rad = min(TURN_RAD_S * dt_s, abs(self._told_turn_rad))
+        self._told_turn_rad -= math.copysign(forgiven_rad, self._told_turn_rad)
         if dt_s > 0:
             self._speed = (dx / dt_s, dy / dt_s)
             self._turning = turn / dt_s
@@ -262,10 +276,14 @@ class Localiser:
             self.counters.gated += 1
             self._gated_in_a_row += place
             if place and self._gated_in_a_row >= self.settings.doubt_after:
-                self._doubt(float(np.abs(wrong[: min(2, len(wrong))]).max()))
+                told_rad = float(wrong[HEADING]) if len(wrong) > HEADING else 0.0
+                self._doubt(float(np.abs(wrong[: min(2, len(wrong))]).max()), told_rad)
             return False
         gain = (weight @ told).T
-        self._x = self._x + gain @ wrong
+        step = gain @ wrong
+        if len(wrong) > HEADING and not self._may_turn(float(step[HEADING]), float(wrong[HEADING])):
+            return False
+        self._x = self._x + step
         self._x[HEADING] = wrapped(float(self._x[HEADING]))
         self._x[SLIP] = min(max(float(self._x[SLIP]), -0.95), 0.98)
         self._x[DRIFT] = min(max(float(self._x[DRIFT]), -0.9), 0.9)
@@ -273,13 +291,34 @@ class Localiser:
         self._p = left @ self._p @ left.T + gain @ noise @ gain.T
         self.counters.taken += 1
         if place:
-            self._gated_in_a_row, self._rolled_m, self.astray_m = 0, 0.0, None
+            self._gated_in_a_row, self._rolled_m, self.astray_m, self.astray_rad = 0, 0.0, None, None
         return True
 
-    def _doubt(self, off_m: float) -> None:
+    @property
+    def _turn_max_rad(self) -> float:
+        """Where all begins, the rover's heading may truly be off by three sigmas of what it was said to be."""
+        begins = self.counters.taken < self.settings.doubt_after
+        return TURN_RAD + (3.0 * self.settings.heading0_rad if begins else 0.0)
+
+    def _may_turn(self, turn_rad: float, off_rad: float) -> bool:
+        """Whether a fix that tells a heading, `off_rad` beside the filter's, may turn that by so much more."""
+        turned_rad = self._told_turn_rad + turn_rad
+        if abs(turned_rad) <= max(self._turn_max_rad, abs(self._told_turn_rad)):
+            self._told_turn_rad = turned_rad
+            return True
+        self.counters.gated += 1
+        self._gated_in_a_row += 1
+        if self._gated_in_a_row >= self.settings.doubt_after:
+            self.astray_rad = abs(off_rad)
+        return False
+
+    def _doubt(self, off_m: float, off_rad: float) -> None:
         """All that came for a while was left out: believe oneself less, by as much as they are off, if that can be."""
         if off_m > REACH_M + REACH_SHARE * self._rolled_m + 3.0 * self.sigma_m:
             self.astray_m = off_m
+            return
+        if abs(self._told_turn_rad + off_rad) > self._turn_max_rad:
+            self.astray_rad = abs(off_rad)
             return
         self._gated_in_a_row = 0
         self.counters.doubts += 1

@@ -57,11 +57,15 @@ class BeamHead(ModbusDevice):
         timers: Timers,
         energy_j: Callable[[float], float] = lambda _t_s: 0.0,
         on_leak: Callable[[float, float], None] = lambda _t_s, _watts: None,
+        on_made: Callable[[float, float], None] = lambda _t_s, _watts: None,
         source: BeamSource | None = None,
     ) -> None:
         self.source = source or BeamSource()
         self._on_emission = on_emission
         self._on_leak = on_leak
+        self._on_made = on_made
+        self.made_w = 0.0
+        """The light that its source makes at S = 1 or by itself, whether it leaves the head or warms its shutter."""
         self._emission_w = emission_w
         self._energy_j = energy_j
         self.sense_w: Callable[[float], float] = self.emitted_w  # what its photodiode shows
@@ -186,6 +190,10 @@ class BeamHead(ModbusDevice):
         if leak_w != self._leak_w:
             self._leak_w = leak_w
             self._on_leak(t_s, leak_w)
+        made_w = self.source.made_w(self._power_dw / 10 if self._firing else 0.0)
+        if made_w != self.made_w:
+            self.made_w = made_w
+            self._on_made(t_s, made_w)
 
     # -- registers
     def read_holding(self, address: int, count: int, t_s: float) -> Sequence[int]:

@@ -112,7 +112,7 @@ KINDS: dict[str, Kind] = {
         {"watts": number("how much", 50, 0.0, 100_000.0)},
         "light that nobody asked for is seen before the head is fired and after its fire is off, or, in a long layer,"
         " where it is more than its lines can have let out by then; the shutter closes,"
-        " the layer is not claimed, the run stops and names the head",
+        " the layer is not claimed, the run stops and names the head; behind the last layer the energy meter shows it",
         "1 layer",
         _PLANT + "test_a_source_that_is_stuck_on_shines_wherever_nothing_was_asked_for",
     ),

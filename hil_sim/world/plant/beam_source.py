@@ -54,7 +54,14 @@ class BeamSource:
 
     def gated_w(self, set_w: float) -> float:
         """What leaves the head at S = 1 while it fires at a set-point."""
-        return set_w * self.share * self.supply * self.derating if self.shutter_open else 0.0
+        return self._given_w(set_w) if self.shutter_open else 0.0
+
+    def made_w(self, set_w: float) -> float:
+        """The light that it makes at a set-point, 0 where it does not fire; a closed shutter takes it all the same."""
+        return max(self._given_w(set_w), self.stuck_w * self.supply)
+
+    def _given_w(self, set_w: float) -> float:
+        return set_w * self.share * self.supply * self.derating
 
     @property
     def leak_w(self) -> float:
