@@ -152,7 +152,7 @@ class PrintRun:
         if unsafe:
             reason = f"{reason.rstrip('.')}, but {' and '.join(unsafe)} could not be made safe: look at the machine"
         if left_on:
-            reason = f"{reason.rstrip('.')}, but {left_on}"
+            reason = f"{reason.rstrip('.')}, {'and' if unsafe else 'but'} {left_on}"
         if (unsafe or left_on) and status is not Status.FAILED:
             status, code = Status.STOPPED, 4
         return outcome_of_journal(
@@ -169,6 +169,8 @@ class PrintRun:
 
     async def _draw_at_rest(self) -> str:
         meter = self._machine.config.devices.meter
+        if self._dry_run:  # nothing was switched on
+            return ""
         return await still_draws(self._machine.devices.meter, meter.idle_w_max)
 
     # -- the run ------------------------------------------------------------------------------------------------
