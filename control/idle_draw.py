@@ -19,32 +19,33 @@ POWER_SIGNAL = "power_w"
 SETTLE_S = 3.0  # a meter shows the mean of its last second, and a time-proportioned output ends its period
 LOOK_EVERY_S = 0.25
 ANSWER_S = 3.0
+LOST_MAX = 3  # answers in a row
 
 
 async def still_draws(meter: Instrument, idle_w_max: float | None) -> str:
     """What is wrong with the draw of a machine that was made safe, as a sentence; empty for nothing.
 
-    idle_w_max: what may be drawn at most, W; None: nobody asks. A lost answer is asked for again; a meter that does not
-    tell until then is told of as well. One look that shows little is enough: what goes on and off by itself may escape
-    it. Bounded by `SETTLE_S` and `ANSWER_S`.
+    idle_w_max: what may be drawn at most, W; None: nobody asks. A lost answer is asked for again, up to `LOST_MAX` in a
+    row; a meter that does not tell is told of as well. One look that shows little is enough: what goes on and off by
+    itself may escape it. Bounded by `SETTLE_S` and `ANSWER_S`.
     """
     if idle_w_max is None:
         return ""
     loop = asyncio.get_running_loop()
     settled_s = loop.time() + SETTLE_S
-    drawn_w, why = math.nan, "no answer in time"
+    drawn_w, why, lost = math.nan, "no answer in time", 0
     try:
         async with asyncio.timeout(SETTLE_S + ANSWER_S):
             while True:
                 try:
-                    power = (await meter.poll())[POWER_SIGNAL]
+                    power, lost = (await meter.poll())[POWER_SIGNAL], 0
                     drawn_w = power.value if power.is_good else math.nan
                     why = f"its power is {power.value:g} W, {power.quality.name.lower()}"
                     if abs(drawn_w) <= idle_w_max:  # the sign tells how its wires go round
                         return ""
                 except BridgeError as error:
-                    drawn_w, why = math.nan, str(error).rstrip(".")
-                if loop.time() >= settled_s:
+                    drawn_w, why, lost = math.nan, str(error).rstrip("."), lost + 1
+                if loop.time() >= settled_s or lost == LOST_MAX:
                     break
                 await asyncio.sleep(LOOK_EVERY_S)
     except TimeoutError:
