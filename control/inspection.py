@@ -21,6 +21,15 @@ class Inspector:
         )
         self._powder: bytes | None = None
 
+    @property
+    def has_seen(self) -> bool:
+        """Whether there is a picture to tell the next powder from."""
+        return self._powder is not None
+
+    def remember(self, jpeg: bytes) -> None:
+        """What the bed shows before powder is spread that is judged by the next picture."""
+        self._powder = jpeg
+
     async def powder(self, jpeg: bytes, job_layer: JobLayer) -> LayerInspection:
         """How well the powder covers what this layer will expose; the same grain as before means nothing was spread."""
         before, layer = self._powder, job_layer.layer

@@ -106,6 +106,7 @@ class PrintRun:
         self._lit_line = -1  # acknowledged when the head was last seen to fire: from 16 before it on, all is in doubt
         self._afterwards: list[str] = []  # what else went wrong on the way out
         self._piston_was_lost = False
+        self._is_resumed = False
         self._unsure_from: int | None = None  # the first layer since the gantry's place was last made sure of
         self._exposing: int | None = None
         self._planned_s = max(job.manifest.build_time_s, 1e-9)
@@ -119,6 +120,7 @@ class PrintRun:
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         session = self._journal.begin_session()
+        self._is_resumed = session > 1
         records = {record.layer: record for record in self._journal.layers()}
         self._operator.when_stopped(self._machine.stop)
         self._machine.witness = self._witness
@@ -288,6 +290,9 @@ class PrintRun:
         machine, p = self._machine, self._machine.config.print
         self._tell(f"layer {index + 1}: recoating")
         await machine.guarded(machine.move_axis("piston", job_layer.layer.z_mm))
+        if self._is_resumed and not self._inspector.has_seen:
+            # The host that knew the last picture is gone: a camera that hangs would show that as if it were this powder.
+            self._inspector.remember(await machine.guarded(machine.devices.camera.snapshot(self._warn)))
         for attempt in range(p.recoat_tries_max):
             await machine.guarded(machine.spread())
             if attempt == 1:  # it lies there now, whatever the picture will say of it

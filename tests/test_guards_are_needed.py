@@ -16,6 +16,7 @@ import pytest
 from crash_helpers import run_faulty
 
 from control import machine, print_run
+from control.inspection import Inspector
 from control.journal import Journal, LayerStream
 from control.machine import Machine
 from control.print_run import PrintRun
@@ -86,6 +87,10 @@ def no_doubt_at_a_resume(patch: Patch) -> None:
     patch.setattr(print_run, "resume_point", beyond)
 
 
+def no_picture_before_a_resume(patch: Patch) -> None:
+    patch.setattr(Inspector, "has_seen", True)
+
+
 async def _nothing(*_: Any) -> None:
     pass
 
@@ -99,9 +104,14 @@ class Row:
     """Guards to take away, what to let happen, on a bed of which temperature, and what the oracle says without."""
 
     guards: tuple[Callable[[Patch], None], ...]
-    fault: dict[str, Any] | None
+    fault: dict[str, Any] | tuple[dict[str, Any], ...] | None
     words: str
     bed_c: float = 24.0
+
+    @property
+    def faults(self) -> tuple[dict[str, Any], ...]:
+        """Any number of them."""
+        return self.fault if isinstance(self.fault, tuple) else () if self.fault is None else (self.fault,)
 
 
 def from_s(at_s: float, kind: str, point: str, **args: Any) -> dict[str, Any]:
@@ -138,6 +148,15 @@ ROWS = {
     ),
     "write-ahead": Row((no_write_ahead,), KILLED, "was exposed"),
     "declarations": Row((no_declarations,), KILLED, "was exposed"),
+    "picture before a resume": Row(
+        (no_picture_before_a_resume,),
+        (
+            KILLED | {"at_light": 0},
+            in_light("frozen", "camera", 0.05) | {"at_light": 0},
+            in_light("short_feed", "recoater.feed", 0.0, fraction=0.0) | {"at_light": 0},
+        ),
+        "powder less than",
+    ),
     "doubt at a resume": Row((no_doubt_at_a_resume,), KILLED, "was not exposed"),
 }
 
@@ -154,7 +173,7 @@ def plates(tmp_path_factory: pytest.TempPathFactory) -> dict[float, Path]:
 @pytest.mark.parametrize("name", ROWS)
 def test_the_whole_host_ends_well(name: str, plates: dict[float, Path], tmp_path: Path) -> None:
     row = ROWS[name]
-    ended = run_faulty(plates[row.bed_c], tmp_path / "run", *([row.fault] if row.fault else []))
+    ended = run_faulty(plates[row.bed_c], tmp_path / "run", *row.faults)
     assert ended.result.verdict.is_good, ended.told
     assert ended.result.verdict is not Verdict.EXACT or row.fault is None, "what it is there for has changed nothing"
 
@@ -166,6 +185,6 @@ def test_a_host_without_its_guard_does_not_pass(
     row = ROWS[name]
     for take_away in row.guards:
         take_away(monkeypatch)
-    ended = run_faulty(plates[row.bed_c], tmp_path / "run", *([row.fault] if row.fault else []))
+    ended = run_faulty(plates[row.bed_c], tmp_path / "run", *row.faults)
     assert ended.result.verdict is Verdict.SILENT, ended.told
     assert any(row.words in reason for reason in ended.result.judgement.reasons), ended.told
