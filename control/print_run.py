@@ -291,7 +291,7 @@ class PrintRun:
         self._tell(f"layer {index + 1}: recoating")
         await machine.guarded(machine.move_axis("piston", job_layer.layer.z_mm))
         if self._is_resumed and not self._inspector.has_seen:
-            # The host that knew the last picture is gone: a camera that hangs would show that as if it were this powder.
+            # Whoever knew the last picture is gone: a camera that hangs would show that as if it were this powder.
             self._inspector.remember(await machine.guarded(machine.devices.camera.snapshot(self._warn)))
         for attempt in range(p.recoat_tries_max):
             await machine.guarded(machine.spread())
