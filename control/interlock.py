@@ -30,7 +30,7 @@ BEAM_FAULT = 1 << 4
 POLLED = ("beam", "heater", "meter", "recoater", "piston")
 DRIVE_FAULT = 1 << 0
 HEATER_SENSOR_BREAK = 1 << 5
-CONVEYOR_RUNNING = 3
+CONVEYOR_AT_REST = (0, 2)  # stopped, standby; 1 is its ramp down, 3 is running
 SUPPLY_PROTECTIONS = {1: "over-voltage", 2: "over-current"}
 
 
@@ -257,8 +257,8 @@ def conveyor_trips(conveyor: Mapping[str, Reading], state: RunState, state_since
         found.append(Trip("conveyor", f"its drive reports fault {code:g}: look it up in its manual, free the screw"))
     if "run_state" in conveyor and state in BEAM_MAY_BE_LIVE:
         is_of_this_state = conveyor["run_state"].time_s > state_since_s
-        if conveyor["run_state"].value == CONVEYOR_RUNNING and is_of_this_state:
-            found.append(Trip("conveyor", f"it runs while the machine is {state.value}"))
+        if conveyor["run_state"].value not in CONVEYOR_AT_REST and is_of_this_state:
+            found.append(Trip("conveyor", f"it turns while the machine is {state.value}"))
     return found
 
 

@@ -181,7 +181,8 @@ class Machine(Watch):
         self._stands_at_mm[name] = position_mm
 
     async def spread(self) -> None:
-        """One stroke of the blade, there and back; a conveyor, if there is one, brings powder meanwhile.
+        """One stroke of the blade, there and back; a conveyor, if there is one, brings powder meanwhile, and stands
+        when this returns.
 
         What breaks a stroke off ends in `make_safe`, which stops the conveyor: there it is one of those that wait for
         nobody, here it would keep a trip waiting.
@@ -192,7 +193,7 @@ class Machine(Watch):
         await self.move_axis("recoater", where.recoat_far_mm)
         await self.move_axis("recoater", where.recoat_park_mm)
         if conveyor is not None:
-            await conveyor.stop()
+            await conveyor.come_to_rest()
 
     def lacks_light(self, *, is_waiting: bool = False) -> str:
         """Why there is not Sun enough to expose by; empty where there is, or where no floor is set."""
@@ -224,6 +225,8 @@ class Machine(Watch):
             )
         next_state(self.state, RunEvent.ARM)  # refuses, in a state that forbids it, before anything is sent
         self._take("recoater", await self.devices.recoater.poll())  # where the blade is now, not a second ago
+        if (conveyor := self.devices.lab.conveyor) is not None:
+            self._take("conveyor", await conveyor.poll())
         if found := self._interlocks(RunState.ARMED):
             self.trip(found)
             raise MachineTripped(found)

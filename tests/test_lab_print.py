@@ -136,8 +136,8 @@ def test_the_conveyor_turns_while_the_blade_spreads_and_stands_while_the_beam_is
     assert len(spreading) > 50, "the blade's strokes take over two seconds each"
     first = next(look for look in looks if look.conveyor_hz > 0.0)
     assert not any(look.armed for look in looks if look.time_s <= first.time_s)
-    stopping = [look.conveyor_hz for look in looks if look.armed]
-    assert stopping == sorted(stopping, reverse=True), "it gathers speed while the beam is armed"
+    assert any(look.armed for look in looks)
+    assert not any(look.conveyor_hz > 0.0 for look in looks if look.armed), "its ramp reaches into the light"
 
 
 def test_the_hopper_gives_what_the_layer_took_and_gets_what_the_screw_brought(plain: Printed) -> None:

@@ -23,7 +23,9 @@ RAMP_TO_STOP = 1
 STOPPED, STOPPING, STANDBY, RUNNING = range(4)
 FORWARD, REVERSE = 0, 3
 POLL_S = 0.1
+AT_REST = (STOPPED, STANDBY)
 OBEYS_WITHIN_S = 2.0
+STANDS_WITHIN_S = 60.0  # the longest ramp that anybody sets for an auger, and more
 TIMEOUT_MIN_S, TIMEOUT_MAX_S = 0.2, 10.0
 
 
@@ -92,6 +94,13 @@ class Conveyor(MappedUnit):
         await self._access.write("command", COMMAND_STOP, urgent=True)
         await self._until(lambda r: r["run_state"].value in (STOPPED, STOPPING), "stop", urgent=True)
 
+    async def come_to_rest(self) -> None:
+        """Stop, and return when the drive says that it stands: its ramp may take many seconds. Unverified if it does
+        not within `STANDS_WITHIN_S`.
+        """
+        await self.stop()
+        await self._until(lambda r: r["run_state"].value in AT_REST, "come to rest", STANDS_WITHIN_S)
+
     async def reset(self) -> int:
         """Clear what fault the drive reports, if it does; returns its number, 0 for none. NotReady if it stays.
 
@@ -123,17 +132,24 @@ class Conveyor(MappedUnit):
             )
         return readings
 
-    async def _until(self, is_so: Callable[[dict[str, Reading]], bool], what: str, *, urgent: bool = False) -> None:
+    async def _until(
+        self,
+        is_so: Callable[[dict[str, Reading]], bool],
+        what: str,
+        within_s: float = OBEYS_WITHIN_S,
+        *,
+        urgent: bool = False,
+    ) -> None:
         """Until the drive shows it; bounded."""
         loop = asyncio.get_running_loop()
-        until_s = loop.time() + OBEYS_WITHIN_S
+        until_s = loop.time() + within_s
         while True:
             readings = await self._access.read("fault_code", "run_state", "direction", urgent=urgent)
             if is_so(readings):
                 return
             if loop.time() >= until_s:
                 raise Unverified(
-                    f"{self.name} was told to {what} and after {OBEYS_WITHIN_S:g} s shows state "
+                    f"{self.name} was told to {what} and after {within_s:g} s shows state "
                     f"{readings['run_state'].value:g}, direction {readings['direction'].value:g}, fault "
                     f"{readings['fault_code'].value:g}. Look at the drive."
                 )
