@@ -255,7 +255,7 @@ class PrintRun:
             await self._journal.prepare_layer(index, blocks=blocks)
             if record is not None:
                 await self._journal.declare(Declaration("recoated", index, -1, -1))
-            await self._recoat(index, job_layer)
+            await self._recoat(index, job_layer, again=record is not None)
         elif not self._dry_run:
             await self._bring_back_to_height(index, job_layer)
         energy_j = job_layer.path.energy_j
@@ -280,19 +280,23 @@ class PrintRun:
         if self._piston_was_lost:
             await self._say("warning", f"layer {index}: the piston had lost its place and was homed; spreading again")
             await self._journal.declare(Declaration("recoated", index, -1, -1))
-            await self._recoat(index, job_layer)
+            await self._recoat(index, job_layer, again=True)
             return
         await machine.guarded(machine.move_axis("piston", job_layer.layer.z_mm))
         await machine.guarded(machine.move_axis("recoater", machine.config.print.recoat_park_mm))
 
-    async def _recoat(self, index: int, job_layer: JobLayer) -> None:
-        """Lower the piston, spread, look; a short feed is spread again, up to the machine file's number of tries."""
+    async def _recoat(self, index: int, job_layer: JobLayer, *, again: bool) -> None:
+        """Lower the piston, spread, look; a short feed is spread again, up to the machine file's number of tries.
+
+        again: an earlier session may have spread this layer.
+        """
         machine, p = self._machine, self._machine.config.print
         self._tell(f"layer {index + 1}: recoating")
         await machine.guarded(machine.move_axis("piston", job_layer.layer.z_mm))
         if self._is_resumed and not self._inspector.has_seen:
             # Whoever knew the last picture is gone: a camera that hangs would show that as if it were this powder.
-            self._inspector.remember(await machine.guarded(machine.devices.camera.snapshot(self._warn)))
+            before = await machine.guarded(machine.devices.camera.snapshot(self._warn))
+            self._inspector.remember(before, is_other_powder=not again)
         for attempt in range(p.recoat_tries_max):
             await machine.guarded(machine.spread())
             if attempt == 1:  # it lies there now, whatever the picture will say of it

@@ -162,7 +162,7 @@ class World:
             self.gantry, spec.wires[d.motion.wire].baud
         )
         self.beam_head = BeamHead(
-            on_emission=self.head.set_emission_capability,
+            on_emission=self._emission_changed,
             emission_w=self.optics.emission_w,
             timers=loop,
             energy_j=self._emitted_j,
@@ -400,6 +400,9 @@ class World:
                     channel.stick_sensor(t_s, reading_c(fault))
 
             self._edges.at(point, strike, channel.repair)
+
+    def _emission_changed(self, t_s: float, watts: float) -> None:
+        self.head.set_emission_capability(t_s, watts)
 
     def _light_made(self, t_s: float, watts: float) -> None:
         self.meter.set_load("beam", t_s, watts / self.spec.devices.beam.wall_plug_efficiency)
