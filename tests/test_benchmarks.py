@@ -93,7 +93,7 @@ def test_a_campaigns_both_bars_count_and_so_does_what_it_found(
     assert bench_campaign.run()["passed"] is passed
 
 
-@pytest.mark.parametrize("name", ["kinds-motion.csv", "kinds-print.csv"])
+@pytest.mark.parametrize("name", ["kinds-motion.csv", "kinds-print.csv", "kinds-rover.csv"])
 def test_the_page_of_reliability_has_the_table_of_its_campaign_by_the_shipped_generator(name: str) -> None:
     """One that is older says how good a host is against faults that are no longer thrown: make it anew."""
     import kinds_table

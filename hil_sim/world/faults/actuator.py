@@ -23,9 +23,9 @@ _STEPS = (
     " claimed, the run stops and names it"
 )
 _UNSEEN = (
-    "less than `home_check_mm` (0.5), z, and what is made good again before the next look; all of it without"
-    " `home_check_layers`, as on Grbl: a board tells the steps that it counted, not where it stands."
-    " Until its layer is done, light falls beside the part by as much as was lost"
+    "less than `home_check_mm` (0.5), z, what is made good again before the next look, and what is lost behind the last"
+    " one; all of it without `home_check_layers`, as on Grbl: a board tells the steps that it counted, not where it"
+    " stands. Until its layer is done, light falls beside the part by as much as was lost"
 )
 
 KINDS: dict[str, Kind] = {
@@ -115,6 +115,8 @@ KINDS: dict[str, Kind] = {
         " the layer is not claimed, the run stops and names the head; behind the last layer the energy meter shows it",
         "1 layer",
         _PLANT + "test_a_source_that_is_stuck_on_shines_wherever_nothing_was_asked_for",
+        limit="light of 1 W or less, which a dark photodiode may show as well; with no light in the layers behind it,"
+        " what the meter's `idle_w_max` hides",
     ),
     "beam_weak": Kind(
         "the source gives less than its set-point",
