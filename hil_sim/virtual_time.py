@@ -201,8 +201,8 @@ class VirtualLoop(base_events.BaseEventLoop):
 
     def _run_once(self) -> None:
         """Run passes until somebody stops the loop. As in asyncio a pass runs what was ready when it began."""
-        ready, timers, ties, halted = self._ready, self._timers, self._ties, self.halted
-        next_ready = ready.popleft
+        ready, timers, halted, failures = self._ready, self._timers, self.halted, self.failures
+        next_ready, bound = ready.popleft, self._passes_bound
         while True:
             lone: Any = None  # a timer that is all there is to do need not queue
             if not ready:
@@ -220,24 +220,21 @@ class VirtualLoop(base_events.BaseEventLoop):
                     self._now = when  # exact: no rounding adds up
                     self._passes = 0
                 lone = heappop(timers)
-                if ties is not None and timers and timers[0][_WHEN] <= self._now:
-                    heappush(timers, lone)  # not alone: who comes first is drawn
-                    lone = None
-                else:
-                    lone[_NUMBER] = 0
-                    self.fired += 1
-            self._passes += 1
-            is_due, is_stuck = timers and timers[0][_WHEN] <= self._now, self._passes > self._passes_bound
-            if lone is not None and (is_due or is_stuck):
-                ready.append(lone)
-                lone = None
-            if is_stuck:
+            self._passes = passes = self._passes + 1
+            if passes > bound:
+                if lone is not None:
+                    ready.append(lone)  # named, and run while all is cleaned up
                 raise SimLivelock(self._time_stands_still())
-            if is_due:  # the rest of this instant
+            if timers and timers[0][_WHEN] <= self._now:  # the rest of this instant
+                if lone is not None:
+                    heappush(timers, lone)
+                    lone = None
                 self._collect_due()
             call: Any = None
             try:
                 if lone is not None:
+                    lone[_NUMBER] = 0
+                    self.fired += 1
                     _, _, call, context, _ = lone
                     if not halted or not self._keeps_back(lone):
                         context.run(*call)
@@ -262,9 +259,9 @@ class VirtualLoop(base_events.BaseEventLoop):
                 pass  # asyncio's own stream callbacks let it out; it says nothing about the run
             except BaseException as error:
                 error.add_note(f"raised at t = {self._now:.9g} s by {_what(call)}")
-                self.failures.append(error)
-            if self.failures:
-                raise self.failures[0]
+                failures.append(error)
+            if failures:
+                raise failures[0]
             if self._stopping:
                 return
 
