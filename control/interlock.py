@@ -195,12 +195,9 @@ def stray_light(emission_w: float, but: str) -> list[Trip]:
     return [Trip("beam", f"it emits {emission_w:.1f} W with {but}: its source is stuck on, cut its power")]
 
 
-def stray_count(energy_j: float, armed_s: float, but: str) -> list[Trip]:
-    """The same by the energy that the head has counted in `armed_s`, or less: what it shows now may be wrong, or over.
-
-    `armed_s`: s, since it was armed.
-    """
-    if energy_j <= COUNT_STEP_J + STRAY_EMISSION_W * armed_s:
+def stray_count(energy_j: float, for_s: float, but: str) -> list[Trip]:
+    """The same by the energy that the head has counted in `for_s`: what it shows now may be wrong, or over."""
+    if energy_j <= COUNT_STEP_J + STRAY_EMISSION_W * for_s:
         return []
     return [Trip("beam", f"it has given {energy_j:.1f} J of light with {but}: its source is stuck on, cut its power")]
 

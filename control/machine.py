@@ -214,8 +214,8 @@ class Machine(Watch):
         return True
 
     async def arm_and_fire(self, power_w: float) -> None:
-        """Set the head's power, open the shutter, arm with a fresh token, switch the supply on that some machines
-        have, fire; each step read back.
+        """Set the head's power, arm with a fresh token, open the shutter, switch the supply on that some machines
+        have, fire; each step read back. Armed first: from then on the head counts its light, and its watchdog runs.
 
         From here on the feeder keeps token and watchdog alive, and stops as soon as anything is not well.
         """
@@ -233,12 +233,12 @@ class Machine(Watch):
         beam = self.devices.beam
         self._letting_go = False
         await beam.set_power_w(power_w)
-        await beam.set_shutter(True)
         self._token = self._token % 65535 + 1
         loop, but = asyncio.get_running_loop(), "its shutter open and its fire off"
         armed_s = loop.time()
         await beam.arm(self._token)
         self._move(RunEvent.ARM)
+        await beam.set_shutter(True)
         emission_w, energy_j = await beam.gives()
         # The count as well: a photodiode whose reading hangs at nothing must not hide a source that is stuck on.
         if found := stray_light(emission_w, but) or stray_count(energy_j, loop.time() - armed_s, but):
@@ -262,17 +262,21 @@ class Machine(Watch):
             self.trip([Trip("beam", "it stopped firing without being told")])
 
     async def cease_and_disarm(self) -> float:
-        """Fire off, disarmed, shutter closed, and the supply off that some machines have; each read back.
+        """Fire off, shutter closed, disarmed, and the supply off that some machines have; each read back.
 
-        Returns the energy that left the head since it was armed, J. MachineTripped: it emits though its fire is off.
+        Returns the energy that left the head since it was armed, J, until its shutter was closed. MachineTripped: it
+        emits though its fire is off.
         """
         beam = self.devices.beam
         self._firing_since_s = None
+        loop, but = asyncio.get_running_loop(), "its fire off"
         await beam.fire(False)
-        emission_w, energy_j = await beam.gives()
-        await beam.disarm()
+        dark_s = loop.time()
+        emission_w, lit_j = await beam.gives()
         await beam.set_shutter(False)
-        if found := stray_light(emission_w, "its fire off"):
+        await beam.disarm()
+        _, energy_j = await beam.gives()
+        if found := stray_light(emission_w, but) or stray_count(energy_j - lit_j, loop.time() - dark_s, but):
             self.trip(found)
             raise MachineTripped(found)
         if self.devices.lab.supply is not None:

@@ -178,7 +178,7 @@ def test_a_fault_of_our_own_in_a_poller_trips() -> None:
 def test_the_beam_is_armed_and_fired_in_this_order_and_fed_from_then_on() -> None:
     async def act(bench: Bench) -> None:
         await bench.machine.arm_and_fire(100.0)
-        assert bench.calls == ["beam.set_power_w", "beam.set_shutter", "beam.arm", "beam.fire"]
+        assert bench.calls == ["beam.set_power_w", "beam.arm", "beam.set_shutter", "beam.fire"]
         bench.devices["beam"].values["status"] = float(BEAM_INTERLOCK_OK | 6)
         bench.calls.clear()
         await asyncio.sleep(2.0)

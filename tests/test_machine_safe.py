@@ -50,7 +50,7 @@ def test_a_supply_is_on_from_arming_to_disarming_and_seen_to_be_drawn_from_befor
         beam.shows["fire"] = {"status": float(BEAM_INTERLOCK_OK | 6)}
         await bench.machine.arm_and_fire(100.0)
         steps = [call for call in bench.calls if call != "beam.feed"]
-        arming = ["beam.set_power_w", "beam.set_shutter", "beam.arm"]
+        arming = ["beam.set_power_w", "beam.arm", "beam.set_shutter"]
         assert steps == [*arming, "supply.set_output", "supply.switch_on", "beam.fire"]
         await asyncio.sleep(1.0)
         assert bench.machine.state is RunState.EXPOSING
@@ -58,7 +58,7 @@ def test_a_supply_is_on_from_arming_to_disarming_and_seen_to_be_drawn_from_befor
         beam.shows["fire"] = {"status": float(BEAM_INTERLOCK_OK)}
         await bench.machine.cease_and_disarm()
         steps = [call for call in bench.calls if call != "beam.feed"]
-        assert steps == ["beam.fire", "beam.disarm", "beam.set_shutter", "supply.switch_off"]
+        assert steps == ["beam.fire", "beam.set_shutter", "beam.disarm", "supply.switch_off"]
         await asyncio.sleep(1.0)
         assert bench.machine.state is RunState.READY
 
