@@ -35,6 +35,8 @@ def left_on(record: Record) -> list[str]:
         found.append(f"the plate's heater gave {end.heated_w:.0f} W, unasked, when all was over")
     if end.source_w > SOURCE_W_MAX:
         found.append(f"the beam's source made {end.source_w:.0f} W of light when all was over")
+    if end.supply_w > 0.0:
+        found.append(f"the supply delivered {end.supply_w:.0f} W to its load when all was over")
     return found
 
 
