@@ -10,7 +10,7 @@ from control.host import Outcome, Status
 from control.outcome import Declared, LayerOutcome, Totals
 from hil_sim.harness.matching import Plan
 from hil_sim.harness.oracle import Verdict, judge
-from hil_sim.harness.trace import Block, End, Powder, Record, StillBeam
+from hil_sim.harness.trace import Block, End, Powder, Record, StillBeam, Strike
 from slicer.envelope import Envelope
 from slicer.job import Job, JobHead
 from slicer.job_layer import JobLayer
@@ -310,6 +310,28 @@ def test_what_is_left_on_is_silent_of_a_host_that_broke_off_unless_it_owns_up(
     assert judge(job, record, owning_up).verdict is Verdict.DETECTED
     assert judge(job, true_record(job), outcome(status)).verdict is Verdict.DETECTED
     assert judge(job, record, None).verdict is Verdict.DETECTED, "the dead claim nothing"
+
+
+BEHIND_IT = {
+    "heater.output": {"heated_w": 800.0},
+    "heater": {"heater_w": 300.0},
+    "beam.source": {"source_w": 50.0},
+    "supply": {"supply_w": 24.0},
+}
+
+
+@pytest.mark.parametrize("status", [Status.DONE, Status.STOPPED])
+@pytest.mark.parametrize("point", BEHIND_IT)
+def test_what_a_fault_switches_on_behind_a_host_is_not_the_hosts(job: Job, point: str, status: Status) -> None:
+    ended_s = 990.0
+    struck = msgspec.structs.replace(
+        ending(true_record(job), **BEHIND_IT[point]), faults=[Strike(ended_s, point, "of the test")]
+    )
+    behind = judge(job, struck, outcome(status), ended_s=ended_s)
+    assert behind.verdict is (Verdict.EXACT if status is Status.DONE else Verdict.DETECTED)
+    assert judge(job, struck, outcome(status), ended_s=ended_s + 0.1).verdict is Verdict.SILENT
+    elsewhere = msgspec.structs.replace(struck, faults=[Strike(ended_s, "camera", "of the test")])
+    assert judge(job, elsewhere, outcome(status), ended_s=ended_s).verdict is Verdict.SILENT
 
 
 def test_a_dry_run_that_broke_off_is_held_to_what_it_left_on(job: Job) -> None:

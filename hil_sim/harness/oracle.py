@@ -11,6 +11,7 @@ plate as the recipe wants them; `claims` what the host says of its work and is n
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
@@ -62,12 +63,14 @@ def judge(
     *,
     plate_mm: tuple[float, float] | None = None,
     dry_run_asked: bool = False,
+    ended_s: float = math.inf,
 ) -> Judgement:
     """The verdict on a run. `outcome` None: the host left none (it died, or never ended).
 
     Args:
         plate_mm: x and y beyond which nothing may be exposed; None takes the job's envelope.
         dry_run_asked: whether the host was told to expose nothing. Its own word for it is a claim like others.
+        ended_s: when the host had ended, in loop time: nobody owns up to what strikes behind it.
     """
     plan = Plan.of(job)
     match = match_blocks(plan, record.blocks)
@@ -88,9 +91,9 @@ def judge(
         elif outcome.dry_run and outcome.status is Status.DONE:
             wrong = ["the host calls it a dry run, and nobody asked for one", *wrong]
         if outcome.status is Status.DONE:
-            wrong = [*wrong, *left_on(record)]
+            wrong = [*wrong, *left_on(record, ended_s)]
         else:
-            false = [*false, *_hidden(record, outcome)]
+            false = [*false, *_hidden(record, outcome, ended_s)]
         if outcome.status is Status.DONE and (wrong or false):
             verdict, reasons = Verdict.SILENT, [*reasons, *wrong, *false]
         elif false:
@@ -214,11 +217,11 @@ def _declared_layers(outcome: Outcome | None) -> set[int]:
     return {d.layer for d in outcome.declared if d.kind == "recoated"} if outcome else set()
 
 
-def _hidden(record: Record, outcome: Outcome) -> list[str]:
+def _hidden(record: Record, outcome: Outcome, ended_s: float) -> list[str]:
     """What is on behind a host that broke off and owned up to nothing that is not safe, in sentences."""
     if outcome.not_safe:
         return []
-    return [f"the host says {outcome.status.value}, with nothing left on, and {on}" for on in left_on(record)]
+    return [f"the host says {outcome.status.value}, with nothing left on, and {on}" for on in left_on(record, ended_s)]
 
 
 def _lit_in_the_dry(record: Record) -> list[str]:
