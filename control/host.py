@@ -64,6 +64,8 @@ from slicer.job import Job
 JOB_NAME, MACHINE_NAME, JOURNAL_NAME, TELEMETRY_NAME = "part.kiln", "machine.toml", "run.sqlite", "telemetry.mcap"
 ROUTE_NAME = "route.json"
 GROUND_MARGIN_M = 60.0
+NOT_REACHED = "the machine was not reached: what was on before may be on still"
+NOT_TOLD = "whether all was made safe is not told"
 
 __all__ = [
     "WAITING_BYTES_MAX",
@@ -352,13 +354,14 @@ async def _host(
                 outcome = await run.run()
         except (BridgeError, MoonkilnError) as error:
             # A port that cannot be opened, a journal that takes no session: nothing has moved, and its word stands.
-            outcome = outcome_of_journal(journal, Status.FAILED, str(error), getattr(error, "exit_code", 3), dry_run)
+            code = getattr(error, "exit_code", 3)
+            outcome = outcome_of_journal(journal, Status.FAILED, str(error), code, dry_run, not_safe=[NOT_REACHED])
         except Exception as error:
             # A fault of our own. The machine was made safe on the way here; the folder says so, the caller hears of it.
             reason = f"a fault of moonkiln itself: {type(error).__name__}: {error}"
             telemetry.event("error", reason)
             give_room(run_dir)
-            outcome_of_journal(journal, Status.FAILED, reason, 1, dry_run).write(run_dir)
+            outcome_of_journal(journal, Status.FAILED, reason, 1, dry_run, not_safe=[NOT_TOLD]).write(run_dir)
             raise
         telemetry.event(
             "info" if outcome.status is Status.DONE else "error", f"run {outcome.status.value}: {outcome.reason}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from control.journal import Journal, LayerPhase
 from control.outcome import Declared, LayerOutcome, Outcome, Status, Totals
 
@@ -17,6 +19,7 @@ def outcome_of_journal(
     polls: int = 0,
     duration_s: float = 0.0,
     position_mm: tuple[float, float, float] | None = None,
+    not_safe: Sequence[str] = (),
 ) -> Outcome:
     """A run's outcome: what the journal holds of layers and declarations, and how this session ended."""
     layers = []
@@ -40,4 +43,5 @@ def outcome_of_journal(
         ),
         position_mm=position_mm,
         dry_run=dry_run,
+        not_safe=list(not_safe),
     )

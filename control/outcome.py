@@ -59,7 +59,10 @@ class Totals(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole of `outcome.json`."""
+    """The whole of `outcome.json`.
+
+    not_safe: what by the host's own word is not off, or not surely: devices' names, or sentences. Empty: all is off.
+    """
 
     schema_version: int = SCHEMA_VERSION
     status: Status
@@ -70,6 +73,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     totals: Totals
     position_mm: tuple[float, float, float] | None  # where the motion controller says it is; None: not known
     dry_run: bool = False
+    not_safe: list[str] = []
 
     def write(self, run_dir: Path) -> None:
         """Leave `outcome.json` in `run_dir`: the whole file or none of it."""

@@ -167,6 +167,7 @@ class PrintRun:
             polls=self._machine.polls,
             duration_s=loop.time() - began_s,
             position_mm=self._position_mm,
+            not_safe=[*unsafe, left_on] if left_on else unsafe,
         )
 
     async def _draw_at_rest(self) -> str:

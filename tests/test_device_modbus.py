@@ -369,6 +369,85 @@ def test_a_move_that_never_arrives_is_unverified_and_stopped() -> None:
     virtually(main)
 
 
+def moving_blade() -> tuple[Drive, FakeSlave]:
+    """A blade on its way, for as long as nobody stops it."""
+    blade, _, slave = drives()
+    blade.move_s = 500.0
+    blade.go(1000, 0)
+    return blade, slave
+
+
+def test_a_drive_is_safe_when_it_says_that_it_stands() -> None:
+    async def main() -> None:
+        blade, slave = moving_blade()
+        slave.on_write = lambda _unit, address, value: blade.loop.call_later(0.2, blade.wrote, address, value)
+        began_s = blade.loop.time()
+        await blade.device.safe()
+        assert not blade.table[0x1003] & 0b100 and 0.2 < blade.loop.time() - began_s < 0.4
+
+    virtually(main)
+
+
+def test_a_drive_that_acknowledges_a_stop_and_goes_on_is_not_safe() -> None:
+    async def main() -> None:
+        blade, slave = moving_blade()
+        slave.on_write = lambda *_: None
+        began_s = blade.loop.time()
+        with pytest.raises(Unverified, match="drive 1 was told to stop and goes on by its own word"):
+            await blade.device.safe()
+        assert blade.loop.time() - began_s < 1.5
+
+    virtually(main)
+
+
+def test_a_stop_that_was_not_heard_once_is_told_again() -> None:
+    async def main() -> None:
+        blade, slave = moving_blade()
+        orders: list[int] = []
+
+        def deaf_at_first(_unit: int, address: int, value: int) -> None:
+            orders.append(value)
+            if len(orders) > 1:
+                blade.wrote(address, value)
+
+        slave.on_write = deaf_at_first
+        await blade.device.safe()
+        assert orders == [0x40, 0x40] and blade.stops == 1
+
+    virtually(main)
+
+
+@pytest.mark.parametrize("function", [3, 6])
+def test_a_lost_answer_does_not_leave_a_drive_in_doubt(function: int) -> None:
+    async def main() -> None:
+        blade, slave = moving_blade()
+        lost: list[bytes] = []
+
+        def twist(_unit: int, pdu: bytes, _reply: bytes) -> list[bytes] | None:
+            if pdu[0] != function or lost:
+                return None
+            lost.append(pdu)
+            return []
+
+        slave.twist = twist
+        await blade.device.safe()
+        assert lost and blade.stops >= 1
+
+    virtually(main)
+
+
+def test_a_drive_that_does_not_answer_is_not_safe() -> None:
+    async def main() -> None:
+        blade, slave = moving_blade()
+        del slave.registers[1]
+        began_s = blade.loop.time()
+        with pytest.raises(LinkTimeout, match="did not answer"):
+            await blade.device.safe()
+        assert blade.loop.time() - began_s < 3.0, "the machine gives it no longer"
+
+    virtually(main)
+
+
 def test_a_silent_drive_ends_in_a_sentence() -> None:
     async def main() -> None:
         blade, _, slave = drives()

@@ -19,6 +19,7 @@ from control import machine, print_run
 from control.inspection import Inspector
 from control.journal import Journal, LayerStream
 from control.machine import Machine
+from control.outcome import Outcome
 from control.print_run import PrintRun
 from control.resume_point import ResumePoint
 from hil_sim.harness.oracle import Verdict
@@ -47,6 +48,16 @@ def no_wait_for_warmth(patch: Patch) -> None:
 
 def no_look_at_the_meter(patch: Patch) -> None:
     patch.setattr(print_run, "still_draws", _nothing_wrong)
+
+
+def no_word_of_what_is_on(patch: Patch) -> None:
+    """It stops and says why, as it did before its outcome had a field for what is not safe."""
+    told = print_run.outcome_of_journal
+
+    def wordless(*args: Any, not_safe: object, **settings: Any) -> Outcome:
+        return told(*args, **settings)
+
+    patch.setattr(print_run, "outcome_of_journal", wordless)
 
 
 def no_count_of_light(patch: Patch) -> None:
@@ -130,6 +141,14 @@ ROWS = {
     "meter at rest": Row((no_look_at_the_meter,), from_s(18.0, "heater_stuck_on", "heater.output"), "unasked"),
     "meter at rest, source": Row(
         (no_look_at_the_meter,), from_s(27.57, "beam_stuck_on", "beam.source", watts=50.0), "source made 50 W"
+    ),
+    "meter at rest of a stop": Row(
+        (no_look_at_the_meter,),
+        (from_s(18.0, "heater_stuck_on", "heater.output"), in_light("door_open", "interlock.door", 0.5)),
+        "with nothing left on",
+    ),
+    "word of what is on": Row(
+        (no_word_of_what_is_on,), from_s(18.0, "heater_stuck_on", "heater.output"), "with nothing left on"
     ),
     "count of weak light": Row((no_count_of_light,), in_light("beam_weak", "beam.source"), "J of"),
     "count of no light": Row((no_count_of_light,), in_light("beam_dead", "beam.source"), "was not exposed"),

@@ -19,6 +19,7 @@ from control.host import Status
 from control.operator import Intent
 from control.report import write_report
 from control.report_telemetry import read_telemetry
+from firmware_bridge.devices.supply import BenchSupply
 from hil_sim.harness.oracle import Verdict
 from hil_sim.world.emulators.delta_ms300 import Fault as DriveFault
 from slicer.bricks import rectangular, write_stl
@@ -227,7 +228,26 @@ def test_a_lab_device_that_falls_silent_stops_the_machine(job: Path, tmp_path: P
     cut_s = printed.bystander.notes["time_s"]
     dark_s = next(look.time_s for look in looks_of(printed) if look.time_s > cut_s and not look.fires)
     assert dark_s - cut_s < 3.0
+    if wire == "psu":  # what nobody can switch off goes on, and is owned up to
+        assert printed.record.end.supply_w > 0.0 and "supply" in printed.outcome.not_safe
     printed.assert_safe()
+
+
+def test_a_host_that_stops_and_leaves_the_supply_on_is_told(
+    job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing_done(_supply: BenchSupply) -> None:
+        pass
+
+    async def stop(b: Bystander) -> None:
+        await b.until_blocks(HALF_WAY)
+        monkeypatch.setattr(BenchSupply, "switch_off", nothing_done)
+        b.operator.ask(Intent.STOP, "stop of the test")
+
+    printed = print_virtual(job, tmp_path / "run", stop, bench=MACHINE)
+    assert printed.outcome is not None and not printed.outcome.not_safe
+    assert printed.verdict is Verdict.SILENT, printed.judgement
+    assert "the supply delivered" in " ".join(printed.judgement.reasons)
 
 
 # ---- the conveyor

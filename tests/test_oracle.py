@@ -10,7 +10,7 @@ from control.host import Outcome, Status
 from control.outcome import Declared, LayerOutcome, Totals
 from hil_sim.harness.matching import Plan
 from hil_sim.harness.oracle import Verdict, judge
-from hil_sim.harness.trace import Block, End, Powder, Record, StillBeam
+from hil_sim.harness.trace import Block, End, Powder, Record, StillBeam, Strike
 from slicer.envelope import Envelope
 from slicer.job import Job, JobHead
 from slicer.job_layer import JobLayer
@@ -283,10 +283,63 @@ def test_a_plate_far_from_what_the_recipe_asks_is_silent(job: Job, lit_c: tuple[
     assert "the recipe asks for 150" in silent(job, ending(true_record(job), plate_lit_c=lit_c))
 
 
-def test_a_heater_that_is_left_on_is_silent_when_the_host_says_done(job: Job) -> None:
-    record = ending(true_record(job), heater_w=300.0)
-    assert "asked 300 W of its heater" in silent(job, record)
-    assert judge(job, record, outcome(Status.STOPPED)).verdict is Verdict.DETECTED
+LEFT_ON = {
+    "asked 300 W of its heater": {"heater_w": 300.0},
+    "gave 800 W, unasked": {"heated_w": 800.0},
+    "source made 50 W": {"source_w": 50.0},
+    "supply delivered 24 W": {"supply_w": 24.0},
+}
+
+
+@pytest.mark.parametrize("words", LEFT_ON)
+def test_what_is_left_on_is_silent_when_the_host_says_done(job: Job, words: str) -> None:
+    record = ending(true_record(job), **LEFT_ON[words])
+    assert words in silent(job, record)
+    assert words in silent(job, record, msgspec.structs.replace(outcome(), not_safe=["heater"]))
+
+
+@pytest.mark.parametrize("status", [Status.STOPPED, Status.FAILED, Status.CANCELLED])
+@pytest.mark.parametrize("words", LEFT_ON)
+def test_what_is_left_on_is_silent_of_a_host_that_broke_off_unless_it_owns_up(
+    job: Job, words: str, status: Status
+) -> None:
+    record = ending(true_record(job), **LEFT_ON[words])
+    told = silent(job, record, outcome(status))
+    assert f"the host says {status.value}, with nothing left on, and the" in told and words in told
+    owning_up = msgspec.structs.replace(outcome(status), not_safe=["heater"])
+    assert judge(job, record, owning_up).verdict is Verdict.DETECTED
+    assert judge(job, true_record(job), outcome(status)).verdict is Verdict.DETECTED
+    assert judge(job, record, None).verdict is Verdict.DETECTED, "the dead claim nothing"
+
+
+BEHIND_IT = {
+    "heater.output": {"heated_w": 800.0},
+    "heater": {"heater_w": 300.0},
+    "beam.source": {"source_w": 50.0},
+    "supply": {"supply_w": 24.0},
+}
+
+
+@pytest.mark.parametrize("status", [Status.DONE, Status.STOPPED])
+@pytest.mark.parametrize("point", BEHIND_IT)
+def test_what_a_fault_switches_on_behind_a_host_is_not_the_hosts(job: Job, point: str, status: Status) -> None:
+    ended_s = 990.0
+    struck = msgspec.structs.replace(
+        ending(true_record(job), **BEHIND_IT[point]), faults=[Strike(ended_s, point, "of the test")]
+    )
+    behind = judge(job, struck, outcome(status), ended_s=ended_s)
+    assert behind.verdict is (Verdict.EXACT if status is Status.DONE else Verdict.DETECTED)
+    assert judge(job, struck, outcome(status), ended_s=ended_s + 0.1).verdict is Verdict.SILENT
+    elsewhere = msgspec.structs.replace(struck, faults=[Strike(ended_s, "camera", "of the test")])
+    assert judge(job, elsewhere, outcome(status), ended_s=ended_s).verdict is Verdict.SILENT
+
+
+def test_a_dry_run_that_broke_off_is_held_to_what_it_left_on(job: Job) -> None:
+    dark = ending(msgspec.structs.replace(true_record(job), blocks=[]), beam_energy_j=0.0, heater_w=300.0)
+    said = msgspec.structs.replace(outcome(Status.STOPPED, committed=False), dry_run=True)
+    assert judge(job, dark, said, dry_run_asked=True).verdict is Verdict.SILENT
+    owning_up = msgspec.structs.replace(said, not_safe=["heater"])
+    assert judge(job, dark, owning_up, dry_run_asked=True).verdict is Verdict.DETECTED
 
 
 @pytest.mark.parametrize("extra_j", [400.0, float("nan")])

@@ -10,7 +10,16 @@ import asyncio
 import math
 
 from firmware_bridge.devices.mapped_unit import MappedUnit
-from firmware_bridge.errors import FrameError, LinkTimeout, Mismatch, NotReady, Rejected, Unverified
+from firmware_bridge.errors import (
+    BridgeError,
+    FrameError,
+    LinkError,
+    LinkTimeout,
+    Mismatch,
+    NotReady,
+    Rejected,
+    Unverified,
+)
 from firmware_bridge.links.modbus import ModbusLink
 from firmware_bridge.register_map import RegisterMap
 from firmware_bridge.signals import NO_LIMITS, Reading
@@ -23,6 +32,7 @@ RAMP_MS_PER_1000_RPM = 100
 POLL_S = 0.1
 START_GRACE_S = 0.5  # a drive may take this long to say that it runs
 MARGIN_S = 3.0
+STANDS_WITHIN_S = 1.0  # told to stop: its ramp from the fastest is 0.06 s, and an order may be lost
 HOME_TIMEOUT_S = 120.0
 TOLERANCE_MM = 0.02
 
@@ -119,8 +129,26 @@ class StepperDrive(MappedUnit):
         await self._access.write("trigger", TRIGGER_STOP, urgent=True)
 
     async def safe(self) -> None:
-        """Stand still. May be called at any time and again."""
-        await self.stop()
+        """Stand still, by the drive's own word. May be called at any time and again.
+
+        What goes on is told again. Unverified if it has not come to rest within `STANDS_WITHIN_S`; where the bus fails,
+        its last error by then.
+        """
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + STANDS_WITHIN_S
+        while True:
+            try:
+                await self.stop()
+                if not self._status_signal.has(await self._access.value("motion_status", urgent=True), "running"):
+                    return
+                failure: BridgeError = Unverified(
+                    f"{self.name} was told to stop and goes on by its own word: its move is finite; keep clear of it."
+                )
+            except (LinkError, Rejected) as error:
+                failure = error
+            if loop.time() >= until_s:
+                raise failure
+            await asyncio.sleep(POLL_S)
 
     # -- inside -------------------------------------------------------------------------------------------------
 

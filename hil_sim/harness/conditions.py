@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 import numpy as np
@@ -26,15 +27,21 @@ def wrong_conditions(plan: Plan, record: Record, recipe: Recipe, recoated: Colle
     return [*_thin(record, recipe), *_spread_again(plan, record, recoated), *_plate(record, recipe)]
 
 
-def left_on(record: Record) -> list[str]:
-    """What is still on when a run is over, asked or not, in sentences."""
+def left_on(record: Record, ended_s: float = math.inf) -> list[str]:
+    """What is still on when a run is over, asked or not, in sentences.
+
+    ended_s: when its host had ended. What a fault has struck since then is not the host's.
+    """
     end, found = record.end, []
-    if end.heater_w > 0.0:
+    struck = {strike.point.partition(".")[0] for strike in record.faults if strike.t_s >= ended_s}
+    if end.heater_w > 0.0 and "heater" not in struck:
         found.append(f"the plate's controller asked {end.heater_w:.0f} W of its heater when all was over")
-    elif end.heated_w > 0.0:
+    elif end.heated_w > 0.0 and "heater" not in struck:
         found.append(f"the plate's heater gave {end.heated_w:.0f} W, unasked, when all was over")
-    if end.source_w > SOURCE_W_MAX:
+    if end.source_w > SOURCE_W_MAX and "beam" not in struck:
         found.append(f"the beam's source made {end.source_w:.0f} W of light when all was over")
+    if end.supply_w > 0.0 and "supply" not in struck:
+        found.append(f"the supply delivered {end.supply_w:.0f} W to its load when all was over")
     return found
 
 

@@ -1,8 +1,9 @@
 """The oracle: the plant's truth against what the host says it did.
 
 It reads the job, the truth's record and the host's outcome, nothing else, and answers with one of six verdicts:
-exact, degraded (it deviated and owned up to it), detected (it stopped, safe), SILENT (it says done, undeclared, and did
-something else: the worst), HANG (it never ended), UNSAFE (a safety rule was broken in truth).
+exact, degraded (it deviated and owned up to it), detected (it stopped, safe, or owning up to what is not), SILENT (it
+says done, undeclared, and did something else, or that it stopped, and something is on that it does not own up to: the
+worst), HANG (it never ended), UNSAFE (a safety rule was broken in truth).
 
 `matching` tells which executed block is which of the plan; `conditions` whether the light found its powder and its
 plate as the recipe wants them; `claims` what the host says of its work and is not so.
@@ -10,6 +11,7 @@ plate as the recipe wants them; `claims` what the host says of its work and is n
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
@@ -61,12 +63,14 @@ def judge(
     *,
     plate_mm: tuple[float, float] | None = None,
     dry_run_asked: bool = False,
+    ended_s: float = math.inf,
 ) -> Judgement:
     """The verdict on a run. `outcome` None: the host left none (it died, or never ended).
 
     Args:
         plate_mm: x and y beyond which nothing may be exposed; None takes the job's envelope.
         dry_run_asked: whether the host was told to expose nothing. Its own word for it is a claim like others.
+        ended_s: when the host had ended, in loop time: nobody owns up to what strikes behind it.
     """
     plan = Plan.of(job)
     match = match_blocks(plan, record.blocks)
@@ -87,7 +91,9 @@ def judge(
         elif outcome.dry_run and outcome.status is Status.DONE:
             wrong = ["the host calls it a dry run, and nobody asked for one", *wrong]
         if outcome.status is Status.DONE:
-            wrong = [*wrong, *left_on(record)]
+            wrong = [*wrong, *left_on(record, ended_s)]
+        else:
+            false = [*false, *_hidden(record, outcome, ended_s)]
         if outcome.status is Status.DONE and (wrong or false):
             verdict, reasons = Verdict.SILENT, [*reasons, *wrong, *false]
         elif false:
@@ -209,6 +215,13 @@ def _declared_blocks(plan: Plan, outcome: Outcome | None) -> Counter[int]:
 def _declared_layers(outcome: Outcome | None) -> set[int]:
     """The layers that the outcome owns up to having spread again."""
     return {d.layer for d in outcome.declared if d.kind == "recoated"} if outcome else set()
+
+
+def _hidden(record: Record, outcome: Outcome, ended_s: float) -> list[str]:
+    """What is on behind a host that broke off and owned up to nothing that is not safe, in sentences."""
+    if outcome.not_safe:
+        return []
+    return [f"the host says {outcome.status.value}, with nothing left on, and {on}" for on in left_on(record, ended_s)]
 
 
 def _lit_in_the_dry(record: Record) -> list[str]:

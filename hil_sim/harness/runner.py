@@ -191,7 +191,7 @@ async def simulate(
                 meddler.cancel()
             world.close()
         outcome, doubts = kept_word(run_dir, outcome, read_outcome)
-        judgement = with_doubts(judge(job, record, outcome), doubts, has_left=outcome is not None)
+        judgement = with_doubts(judge(job, record, outcome, ended_s=ended_s), doubts, has_left=outcome is not None)
     if story.said:
         judgement = replace(judgement, reasons=(*story.said, *judgement.reasons))
     if hung is not None:

@@ -83,7 +83,8 @@ class End(msgspec.Struct, frozen=True):
 
     gantry_mm: x, y, z. heater_w: what the plate's controller asked of its heater; heated_w: what that gave, asked or
     not. plate_lit_c: the plate's least and greatest temperature under light, None as well where it was dark throughout.
-    source_w: light that the beam's source made, be it against its shutter.
+    source_w: light that the beam's source made, be it against its shutter. supply_w: what a supply gave to
+    its load.
     """
 
     end_s: float
@@ -96,6 +97,7 @@ class End(msgspec.Struct, frozen=True):
     plate_lit_c: tuple[float, float] | None = None
     heated_w: float = 0.0
     source_w: float = 0.0
+    supply_w: float = 0.0
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -140,6 +142,7 @@ def record_of(truth: Truth) -> Record:
             truth.plate_lit_c,
             truth.heated_w,
             truth.source_w,
+            truth.supply_w,
         ),
     )
 

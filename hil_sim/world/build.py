@@ -85,6 +85,7 @@ class Truth:
     heater_w: float = 0.0  # that the plate's controller asks of its heater
     heated_w: float = 0.0  # that its heater gives, asked or not
     source_w: float = 0.0  # light that the beam's source makes, with its shutter closed, too
+    supply_w: float = 0.0  # that a laboratory's supply delivers to its load
     plate_lit_c: tuple[float, float] | None = None  # least and greatest temperature of the plate under light
     facts: dict[str, float] = field(default_factory=dict)
 
@@ -290,6 +291,7 @@ class World:
             heater_w=self.plate.asked_w,
             heated_w=self.plate.power_w,
             source_w=self.beam_head.made_w,
+            supply_w=self.lab.delivered_w,
             plate_lit_c=self.histories.plate_lit_c(),
             facts={
                 "absorbed_j": bed.absorbed_j,

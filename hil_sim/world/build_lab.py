@@ -89,6 +89,11 @@ class Lab:
         if self.drive is not None:
             self.drive.settle(t_s)
 
+    @property
+    def delivered_w(self) -> float:
+        """What the supply delivers to its load; 0 W without a supply."""
+        return self.supply.stage.output.watts if self.supply is not None else 0.0
+
     def _conveyor(
         self, spec: ConveyorSpec, bed_mm: tuple[float, float], edges: FaultEdges, t_s: float
     ) -> tuple[DeltaMs300, Hopper]:
