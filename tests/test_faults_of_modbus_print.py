@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from print_helpers import Printed, print_virtual
+from print_helpers import Bystander, Printed, print_virtual
 from test_print_virtual import plate
 
 from control.host import Status
+from control.operator import Intent
 from hil_sim.harness.oracle import Verdict
 from hil_sim.world.faults import KINDS
 
@@ -103,3 +104,17 @@ def test_a_print_with_a_failing_sensor_ends_well(
     job: Path, tmp_path: Path, kind: str, point: str, how: dict[str, Any], words: str
 ) -> None:
     assert_ends_well(printed(job, tmp_path, kind, point, **how), words)
+
+
+def test_a_blade_that_acknowledges_a_stop_and_goes_on_is_owned_up_to(job: Path, tmp_path: Path) -> None:
+    async def stop_in_the_stroke(b: Bystander) -> None:
+        await b.until_doing("recoating")
+        await b.until(lambda: b.world.blade.moving(b.loop.time()))
+        b.world.drives["recoater"]._halt = lambda _t_s: None  # type: ignore[method-assign]
+        b.operator.ask(Intent.STOP, "stop of the test")
+
+    done = print_virtual(job, tmp_path, stop_in_the_stroke)
+    assert done.outcome is not None and done.outcome.status is Status.STOPPED
+    assert "recoater could not be made safe" in done.outcome.reason, done.outcome.reason
+    assert done.outcome.not_safe == ["recoater"]
+    done.assert_safe(but=("blade",))

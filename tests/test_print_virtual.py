@@ -497,7 +497,17 @@ def test_a_fault_of_our_own_leaves_the_machine_safe_and_is_told(
     assert isinstance(failed.error, ZeroDivisionError)
     assert failed.outcome is None and read_outcome(tmp_path).status is Status.FAILED
     assert "fault of moonkiln itself: ZeroDivisionError: a bug" in read_outcome(tmp_path).reason
+    assert read_outcome(tmp_path).not_safe, "what making safe came to was lost with the run"
     failed.assert_safe()
+
+
+def test_a_port_that_is_not_there_leaves_on_what_was_on_and_is_owned_up_to(job: Path, tmp_path: Path) -> None:
+    """As a resume that finds a bus unplugged: what the last session left on, nobody has switched off."""
+    failed = print_virtual(job, tmp_path, machine=lambda text: text.replace('"sim:bus1', '"sim:nowhere'))
+    assert failed.outcome is not None and failed.outcome.status is Status.FAILED, failed.error
+    assert "sim:nowhere" in failed.outcome.reason
+    (owned,) = failed.outcome.not_safe
+    assert "may be on still" in owned
 
 
 def test_a_fault_of_our_own_beside_the_run_trips_the_machine(
