@@ -8,6 +8,7 @@ import pytest
 
 from control.host import Outcome, Status
 from control.outcome import Declared, LayerOutcome, Totals
+from hil_sim.harness.conditions import LAST_LOOK_S
 from hil_sim.harness.matching import Plan
 from hil_sim.harness.oracle import Verdict, judge
 from hil_sim.harness.trace import Block, End, Powder, Record, StillBeam, Strike
@@ -323,15 +324,17 @@ BEHIND_IT = {
 @pytest.mark.parametrize("status", [Status.DONE, Status.STOPPED])
 @pytest.mark.parametrize("point", BEHIND_IT)
 def test_what_a_fault_switches_on_behind_a_host_is_not_the_hosts(job: Job, point: str, status: Status) -> None:
-    ended_s = 990.0
-    struck = msgspec.structs.replace(
-        ending(true_record(job), **BEHIND_IT[point]), faults=[Strike(ended_s, point, "of the test")]
+    def judged(*strikes: Strike) -> Verdict:
+        record = msgspec.structs.replace(ending(true_record(job), **BEHIND_IT[point]), faults=list(strikes))
+        return judge(job, record, outcome(status), ended_s=990.0).verdict
+
+    late_s = 990.0 - LAST_LOOK_S
+    assert judged(Strike(late_s, point, "of the test")) is (
+        Verdict.EXACT if status is Status.DONE else Verdict.DETECTED
     )
-    behind = judge(job, struck, outcome(status), ended_s=ended_s)
-    assert behind.verdict is (Verdict.EXACT if status is Status.DONE else Verdict.DETECTED)
-    assert judge(job, struck, outcome(status), ended_s=ended_s + 0.1).verdict is Verdict.SILENT
-    elsewhere = msgspec.structs.replace(struck, faults=[Strike(ended_s, "camera", "of the test")])
-    assert judge(job, elsewhere, outcome(status), ended_s=ended_s).verdict is Verdict.SILENT
+    assert judged(Strike(late_s - 0.1, point, "of the test")) is Verdict.SILENT
+    assert judged(Strike(late_s, "camera", "of the test")) is Verdict.SILENT
+    assert judged(Strike(80.0, point, "one more"), Strike(late_s, point, "of the test")) is Verdict.SILENT
 
 
 def test_a_dry_run_that_broke_off_is_held_to_what_it_left_on(job: Job) -> None:

@@ -16,6 +16,9 @@ THIN_FILL = 0.4  # a layer filled to less is thin wherever one looks: a picture 
 THIN_MM2_MAX = 25.0  # a spot of so much can measure 20 in a picture, and a host may let less than that pass
 PASSES_PER_STROKE = 2  # the blade fills the layer on its way out, and what is left of it on its way back
 SOURCE_W_MAX = 20.0  # behind a closed shutter a head shows nothing of it: less is hidden in what the machine draws
+LAST_LOOK_S = (
+    1.5  # before a host's end: a meter shows the mean of its last second, and an outcome takes a while to write
+)
 PLATE_OFF_C_MAX = 25.0  # a host's own tolerance, what a controller overshoots, and a thermocouple's doubt
 
 
@@ -30,19 +33,25 @@ def wrong_conditions(plan: Plan, record: Record, recipe: Recipe, recoated: Colle
 def left_on(record: Record, ended_s: float = math.inf) -> list[str]:
     """What is still on when a run is over, asked or not, in sentences.
 
-    ended_s: when its host had ended. What a fault has struck since then is not the host's.
+    ended_s: when its host had ended. A device that no fault struck before its last look is not the host's any more.
     """
     end, found = record.end, []
-    struck = {strike.point.partition(".")[0] for strike in record.faults if strike.t_s >= ended_s}
-    if end.heater_w > 0.0 and "heater" not in struck:
+    looked_s = ended_s - LAST_LOOK_S
+    too_late = _struck(record, looked_s, math.inf) - _struck(record, -math.inf, looked_s)
+    if end.heater_w > 0.0 and "heater" not in too_late:
         found.append(f"the plate's controller asked {end.heater_w:.0f} W of its heater when all was over")
-    elif end.heated_w > 0.0 and "heater" not in struck:
+    elif end.heated_w > 0.0 and "heater" not in too_late:
         found.append(f"the plate's heater gave {end.heated_w:.0f} W, unasked, when all was over")
-    if end.source_w > SOURCE_W_MAX and "beam" not in struck:
+    if end.source_w > SOURCE_W_MAX and "beam" not in too_late:
         found.append(f"the beam's source made {end.source_w:.0f} W of light when all was over")
-    if end.supply_w > 0.0 and "supply" not in struck:
+    if end.supply_w > 0.0 and "supply" not in too_late:
         found.append(f"the supply delivered {end.supply_w:.0f} W to its load when all was over")
     return found
+
+
+def _struck(record: Record, from_s: float, to_s: float) -> set[str]:
+    """The devices that a fault struck within from..to, its end excluded."""
+    return {strike.point.partition(".")[0] for strike in record.faults if from_s <= strike.t_s < to_s}
 
 
 def _thin(record: Record, recipe: Recipe) -> list[str]:
