@@ -179,13 +179,13 @@ def rover_steps(
         speeds = rates * radius * motors[:n, GRIP]
         vx, vy, om = rolling_twist(wheels, ahead, speeds)
         moves = np.abs(speeds).max() > 1e-6
-        way = 1.0 if vx >= 0 else -1.0  # as the kernel has it: on the spot and in a crab to the side it is rounding
-        pushed = np.where(rates == 0, way, turns)  # a wheel that stands is pushed the way the rover goes
-        blocked = bool(moves and not off.any() and (grades * pushed > 1.7).any())
+        way = 1.0 if vx >= 0 else -1.0
+        climbs = grades * np.where(rates == 0, way, turns)  # a wheel that stands is pushed the way the rover goes
+        blocked = bool(moves and not off.any() and (climbs > 1.7).any())
         if off.any() or blocked:
             slip = 1.0
         elif moves:
-            slip = slip_that_pulls(way * float(loads @ grades), pull, loads_n, slips, loads)
+            slip = slip_that_pulls(float(loads @ climbs), pull, loads_n, slips, loads)
         else:
             slip = 0.0
         state[SLIP], state[BLOCKED] = slip, blocked

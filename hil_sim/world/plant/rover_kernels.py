@@ -221,8 +221,10 @@ def rover_steps(
         if turning > 1e-6 and not off_map:
             need = 0.0
             for k in range(n):
-                need += load[k] * grade[k] * way
-                if grade[k] * way * (1.0 if motors[k, RATE] * way >= 0.0 else -1.0) > 1.7:
+                # a wheel climbs the way that it turns, one that stands the way that the rover goes
+                turns = way if motors[k, RATE] == 0.0 else math.copysign(1.0, motors[k, RATE])
+                need += load[k] * grade[k] * turns
+                if grade[k] * turns > 1.7:
                     blocked = 1.0  # a step that no wheel of this size climbs
             low, high = -0.9, 1.0
             for _ in range(30):
