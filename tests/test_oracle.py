@@ -335,6 +335,9 @@ def test_what_a_fault_switches_on_behind_a_host_is_not_the_hosts(job: Job, point
     assert judged(Strike(late_s - 0.1, point, "of the test")) is Verdict.SILENT
     assert judged(Strike(late_s, "camera", "of the test")) is Verdict.SILENT
     assert judged(Strike(80.0, point, "one more"), Strike(late_s, point, "of the test")) is Verdict.SILENT
+    outages = Strike(80.0, "power.feeder", "outage"), Strike(late_s, "power.feeder", "outage")
+    assert judged(outages[1]).is_good and judged(Strike(80.0, point, "of the test"), outages[1]).is_good
+    assert judged(outages[0]) is judged(*outages) is Verdict.SILENT
 
 
 def test_a_dry_run_that_broke_off_is_held_to_what_it_left_on(job: Job) -> None:

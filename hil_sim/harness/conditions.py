@@ -33,11 +33,14 @@ def wrong_conditions(plan: Plan, record: Record, recipe: Recipe, recoated: Colle
 def left_on(record: Record, ended_s: float = math.inf) -> list[str]:
     """What is still on when a run is over, asked or not, in sentences.
 
-    ended_s: when its host had ended. A device that no fault struck before its last look is not the host's any more.
+    ended_s: when its host had ended. A device that no fault struck before its last look is not the host's any more, nor
+    is any whose power went behind it: it comes back as it was delivered, whatever it had been told.
     """
     end, found = record.end, []
     looked_s = ended_s - LAST_LOOK_S
     too_late = _struck(record, looked_s, math.inf) - _struck(record, -math.inf, looked_s)
+    if "power" in too_late:
+        return []
     if end.heater_w > 0.0 and "heater" not in too_late:
         found.append(f"the plate's controller asked {end.heater_w:.0f} W of its heater when all was over")
     elif end.heated_w > 0.0 and "heater" not in too_late:
