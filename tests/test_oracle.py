@@ -313,31 +313,50 @@ def test_what_is_left_on_is_silent_of_a_host_that_broke_off_unless_it_owns_up(
     assert judge(job, record, None).verdict is Verdict.DETECTED, "the dead claim nothing"
 
 
-BEHIND_IT = {
-    "heater.output": {"heated_w": 800.0},
-    "heater": {"heater_w": 300.0},
-    "beam.source": {"source_w": 50.0},
-    "supply": {"supply_w": 24.0},
-}
+BEHIND_IT = [
+    ("heater.output", "heater_stuck_on", {"heated_w": 800.0}),
+    ("beam.source", "beam_stuck_on", {"source_w": 50.0}),
+    ("power.feeder", "outage", {"heater_w": 30.0}),
+    ("heater", "reboot", {"heater_w": 30.0}),
+]
+NO_EXCUSE = [
+    ("heater", "ignored_write", {"heater_w": 300.0}),
+    ("heater.temp", "noise", {"heater_w": 300.0}),
+    ("meter", "reboot", {"heater_w": 300.0}),
+    ("power.feeder", "supply_sag", {"heater_w": 300.0}),
+    ("power.feeder", "outage", {"heated_w": 800.0}),
+    ("power.feeder", "outage", {"source_w": 200.0}),
+    ("beam.emission", "noise", {"source_w": 50.0}),
+    ("supply", "no_reply", {"supply_w": 24.0}),
+]
+LATE_S = 990.0 - LAST_LOOK_S
+
+
+def left_behind(job: Job, status: Status, on: dict[str, float], *strikes: Strike) -> Verdict:
+    """The verdict on a run whose host ended at 990 s and left that on."""
+    record = msgspec.structs.replace(ending(true_record(job), **on), faults=list(strikes))
+    return judge(job, record, outcome(status), ended_s=990.0).verdict
 
 
 @pytest.mark.parametrize("status", [Status.DONE, Status.STOPPED])
-@pytest.mark.parametrize("point", BEHIND_IT)
-def test_what_a_fault_switches_on_behind_a_host_is_not_the_hosts(job: Job, point: str, status: Status) -> None:
-    def judged(*strikes: Strike) -> Verdict:
-        record = msgspec.structs.replace(ending(true_record(job), **BEHIND_IT[point]), faults=list(strikes))
-        return judge(job, record, outcome(status), ended_s=990.0).verdict
+@pytest.mark.parametrize(("point", "kind", "on"), BEHIND_IT)
+def test_what_a_fault_switches_on_behind_a_host_is_not_the_hosts(
+    job: Job, point: str, kind: str, on: dict[str, float], status: Status
+) -> None:
+    good = Verdict.EXACT if status is Status.DONE else Verdict.DETECTED
+    late, soon, before = Strike(LATE_S, point, kind), Strike(LATE_S - 0.1, point, kind), Strike(80.0, point, kind)
+    assert left_behind(job, status, on, late) is good
+    assert left_behind(job, status, on, Strike(80.0, point, "bad_crc"), late) is good
+    assert left_behind(job, status, on, soon) is Verdict.SILENT
+    assert left_behind(job, status, on, before, late) is Verdict.SILENT
 
-    late_s = 990.0 - LAST_LOOK_S
-    assert judged(Strike(late_s, point, "of the test")) is (
-        Verdict.EXACT if status is Status.DONE else Verdict.DETECTED
-    )
-    assert judged(Strike(late_s - 0.1, point, "of the test")) is Verdict.SILENT
-    assert judged(Strike(late_s, "camera", "of the test")) is Verdict.SILENT
-    assert judged(Strike(80.0, point, "one more"), Strike(late_s, point, "of the test")) is Verdict.SILENT
-    outages = Strike(80.0, "power.feeder", "outage"), Strike(late_s, "power.feeder", "outage")
-    assert judged(outages[1]).is_good and judged(Strike(80.0, point, "of the test"), outages[1]).is_good
-    assert judged(outages[0]) is judged(*outages) is Verdict.SILENT
+
+@pytest.mark.parametrize("status", [Status.DONE, Status.STOPPED])
+@pytest.mark.parametrize(("point", "kind", "on"), NO_EXCUSE)
+def test_what_switches_nothing_on_excuses_nothing(
+    job: Job, point: str, kind: str, on: dict[str, float], status: Status
+) -> None:
+    assert left_behind(job, status, on, Strike(LATE_S, point, kind)) is Verdict.SILENT
 
 
 def test_a_dry_run_that_broke_off_is_held_to_what_it_left_on(job: Job) -> None:

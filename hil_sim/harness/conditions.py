@@ -19,6 +19,8 @@ SOURCE_W_MAX = 20.0  # behind a closed shutter a head shows nothing of it: less 
 LAST_LOOK_S = (
     1.5  # before a host's end: a meter shows the mean of its last second, and an outcome takes a while to write
 )
+WELDS, SHORTS = frozenset({"heater_stuck_on"}), frozenset({"beam_stuck_on"})
+RESTARTS = frozenset({"outage", "brownout", "reboot"})  # a controller begins anew as it was delivered
 PLATE_OFF_C_MAX = 25.0  # a host's own tolerance, what a controller overshoots, and a thermocouple's doubt
 
 
@@ -33,28 +35,24 @@ def wrong_conditions(plan: Plan, record: Record, recipe: Recipe, recoated: Colle
 def left_on(record: Record, ended_s: float = math.inf) -> list[str]:
     """What is still on when a run is over, asked or not, in sentences.
 
-    ended_s: when its host had ended. A device that no fault struck before its last look is not the host's any more, nor
-    is any whose power went behind it: it comes back as it was delivered, whatever it had been told.
+    ended_s: when its host had ended. What welds, shorts or restarts for the first time behind its last look is not the
+    host's; faults of answers and of sensors switch nothing on, and excuse nothing.
     """
     end, found = record.end, []
-    looked_s = ended_s - LAST_LOOK_S
-    too_late = _struck(record, looked_s, math.inf) - _struck(record, -math.inf, looked_s)
-    if "power" in too_late:
-        return []
-    if end.heater_w > 0.0 and "heater" not in too_late:
+
+    def is_too_late(kinds: frozenset[str], *devices: str) -> bool:
+        struck = [each for each in record.faults if each.kind in kinds and each.point.partition(".")[0] in devices]
+        return bool(struck) and min(each.t_s for each in struck) >= ended_s - LAST_LOOK_S
+
+    if end.heater_w > 0.0 and not is_too_late(RESTARTS, "heater", "power"):
         found.append(f"the plate's controller asked {end.heater_w:.0f} W of its heater when all was over")
-    elif end.heated_w > 0.0 and "heater" not in too_late:
+    elif end.heated_w > 0.0 and not is_too_late(WELDS, "heater"):
         found.append(f"the plate's heater gave {end.heated_w:.0f} W, unasked, when all was over")
-    if end.source_w > SOURCE_W_MAX and "beam" not in too_late:
+    if end.source_w > SOURCE_W_MAX and not is_too_late(SHORTS, "beam"):
         found.append(f"the beam's source made {end.source_w:.0f} W of light when all was over")
-    if end.supply_w > 0.0 and "supply" not in too_late:
+    if end.supply_w > 0.0:
         found.append(f"the supply delivered {end.supply_w:.0f} W to its load when all was over")
     return found
-
-
-def _struck(record: Record, from_s: float, to_s: float) -> set[str]:
-    """The devices that a fault struck within from..to, its end excluded."""
-    return {strike.point.partition(".")[0] for strike in record.faults if from_s <= strike.t_s < to_s}
 
 
 def _thin(record: Record, recipe: Recipe) -> list[str]:
