@@ -115,8 +115,8 @@ KINDS: dict[str, Kind] = {
         " the layer is not claimed, the run stops and names the head; behind the last layer the energy meter shows it",
         "1 layer",
         _PLANT + "test_a_source_that_is_stuck_on_shines_wherever_nothing_was_asked_for",
-        limit="light of 1 W or less, which a dark photodiode may show as well; a leak under 0.2 J at a layer's edges, and"
-        " within its light one of less than `energy_share_max` of its energy, or 0.3 J; behind the last layer what the"
+        limit="light of 1 W or less, which a dark photodiode may show as well; a leak under 0.2 J at a layer's edges,"
+        " and within its light one of less than `energy_share_max` of its energy, or 0.3 J; behind the last layer what the"
         " meter's `idle_w_max` hides",
     ),
     "beam_weak": Kind(
