@@ -116,8 +116,8 @@ KINDS: dict[str, Kind] = {
         "1 layer",
         _PLANT + "test_a_source_that_is_stuck_on_shines_wherever_nothing_was_asked_for",
         limit="light of 1 W or less, which a dark photodiode may show as well; a leak under 0.2 J at a layer's edges,"
-        " and within its light one of less than `energy_share_max` of its energy, or 0.3 J; behind the last layer what the"
-        " meter's `idle_w_max` hides",
+        " and within its light one of less than `energy_share_max` of its energy, or 0.3 J; behind the last layer"
+        " what the meter's `idle_w_max` hides",
     ),
     "beam_weak": Kind(
         "the source gives less than its set-point",
