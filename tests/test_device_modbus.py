@@ -107,6 +107,56 @@ def test_beam_safe_is_repeatable_and_clears_no_latch() -> None:
     virtually(main)
 
 
+def jammed_open() -> Head:
+    """A head whose blade stays where it is, open, whatever is written."""
+    head = Head()
+    honest = head.wire.on_write
+
+    def write(unit: int, address: int, value: int) -> None:
+        honest(unit, address, value)
+        head.table[2] = 1
+
+    head.wire.on_write = head.stop_wire.on_write = write
+    return head
+
+
+def test_a_shutter_that_does_not_close_keeps_the_rest_of_the_head_from_nothing() -> None:
+    async def main() -> None:
+        head = jammed_open()
+        head.device._watchdog_ms = 1000
+        await head.device.set_power_w(100.0)
+        await head.device.arm(7)
+        with pytest.raises(Unverified, match="shutter"):
+            await head.device.safe()
+        assert head.table[1] == 0 and not head.table[6] & 0b10, "its power stands, or it is armed still"
+
+    virtually(main)
+
+
+def test_a_stop_behind_which_the_shutter_is_open_is_unverified() -> None:
+    async def main() -> None:
+        with pytest.raises(Unverified, match="shutter stays open"):
+            await jammed_open().device.stop()
+
+    virtually(main)
+
+
+def test_a_stop_behind_which_the_head_is_armed_is_unverified() -> None:
+    async def main() -> None:
+        head = Head()
+        honest = head.stop_wire.on_write
+
+        def write(unit: int, address: int, value: int) -> None:
+            honest(unit, address, value)
+            head.table[6] |= 0b10
+
+        head.stop_wire.on_write = write
+        with pytest.raises(Unverified, match="says that it is armed"):
+            await head.device.stop()
+
+    virtually(main)
+
+
 @pytest.mark.parametrize("power_w", [-1.0, 200.2, float("nan"), float("inf")])
 def test_beam_power_outside_the_range_never_reaches_the_wire(power_w: float) -> None:
     async def main() -> None:
