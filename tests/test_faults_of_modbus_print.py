@@ -46,11 +46,11 @@ def assert_ends_well(done: Printed, words: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "point", "how", "words"),
     [
-        ("no_reply", "beam", {"at_request": 120}, EXACT),
+        ("no_reply", "beam", {"at_request": 121}, EXACT),
         ("late_reply", "heater", {"at_request": 60}, EXACT),
         ("double_reply", "recoater", {"at_request": 60, "count": 6}, EXACT),
         ("wrong_unit", "meter", {"at_request": 8}, EXACT),
-        ("wrong_transaction", "beam", {"at_request": 120}, EXACT),
+        ("wrong_transaction", "beam", {"at_request": 121}, EXACT),
         ("bad_crc", "piston", {"at_request": 40}, EXACT),
         ("noise_first", "heater", {"at_request": 60, "count": 6}, EXACT),
         ("busy", "recoater", {"at_request": 60}, EXACT),
