@@ -513,7 +513,7 @@ class Machine(Watch):
             async with asyncio.timeout(SAFE_STEP_S):
                 await self.devices.beam.stop()
         except (BridgeError, TimeoutError) as error:
-            self._listener.event("error", f"the head did not take the stop ({error}); its watchdog must do it")
+            self._listener.event("error", f"the head's stop is not sure: {error or 'no answer in time'}")
 
 
 def _every(rate_hz: float) -> Callable[[], float]:
