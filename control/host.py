@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +39,7 @@ from control.journal import Journal
 from control.journal_file import JournalFile
 from control.journal_outcome import outcome_of_journal
 from control.log_file import WAITING_BYTES_MAX, too_slow
+from control.machine import Machine
 from control.offload import offload
 from control.operator import Operator
 from control.outcome import NAME as OUTCOME_NAME
@@ -65,7 +66,7 @@ JOB_NAME, MACHINE_NAME, JOURNAL_NAME, TELEMETRY_NAME = "part.kiln", "machine.tom
 ROUTE_NAME = "route.json"
 GROUND_MARGIN_M = 60.0
 NOT_REACHED = "the machine was not reached: what was on before may be on still"
-NOT_TOLD = "whether all was made safe is not told"
+NOT_SEEN = "that all is off was not seen: look at the machine"
 
 __all__ = [
     "WAITING_BYTES_MAX",
@@ -343,6 +344,7 @@ async def _host(
     """Run, write the telemetry's end, close the journal, and only then leave the outcome."""
     warm_up()  # before a wire is opened: none may wait for a compiler
     take_room(run_dir)
+    machine: Machine | None = None
     with (
         Job.open(run_dir / JOB_NAME) as job,
         Telemetry.open(run_dir / TELEMETRY_NAME, run_start_ns(), progress) as telemetry,
@@ -352,16 +354,19 @@ async def _host(
             async with open_machine(config, telemetry) as machine:
                 run = PrintRun(job, machine, journal, Inspector(config), operator, telemetry, dry_run=dry_run)
                 outcome = await run.run()
+            outcome = outcome.owning_up(machine.not_safe or ())  # on the way out it was made safe once more
         except (BridgeError, MoonkilnError) as error:
-            # A port that cannot be opened, a journal that takes no session: nothing has moved, and its word stands.
+            # A port that cannot be opened, a journal that takes no session or is gone at the end.
             code = getattr(error, "exit_code", 3)
-            outcome = outcome_of_journal(journal, Status.FAILED, str(error), code, dry_run, not_safe=[NOT_REACHED])
+            outcome = outcome_of_journal(journal, Status.FAILED, str(error), code, dry_run)
+            outcome = outcome.owning_up(*_left_behind(machine))
         except Exception as error:
             # A fault of our own. The machine was made safe on the way here; the folder says so, the caller hears of it.
             reason = f"a fault of moonkiln itself: {type(error).__name__}: {error}"
             telemetry.event("error", reason)
             give_room(run_dir)
-            outcome_of_journal(journal, Status.FAILED, reason, 1, dry_run, not_safe=[NOT_TOLD]).write(run_dir)
+            outcome = outcome_of_journal(journal, Status.FAILED, reason, 1, dry_run)
+            outcome.owning_up(*_left_behind(machine)).write(run_dir)
             raise
         telemetry.event(
             "info" if outcome.status is Status.DONE else "error", f"run {outcome.status.value}: {outcome.reason}"
@@ -373,3 +378,8 @@ async def _host(
     give_room(run_dir)
     outcome.write(run_dir)
     return outcome
+
+
+def _left_behind(machine: Machine | None) -> tuple[Sequence[str], str]:
+    """What a run that lost its own word leaves on, or may, as `Outcome.owning_up` takes it."""
+    return ((), NOT_REACHED) if machine is None else (machine.not_safe or (), NOT_SEEN)

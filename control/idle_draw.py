@@ -11,13 +11,14 @@ import logging
 import math
 
 from firmware_bridge.devices.instrument import Instrument
-from firmware_bridge.errors import BridgeError
+from firmware_bridge.errors import BridgeError, LinkTimeout
 
 log = logging.getLogger(__name__)
 
 POWER_SIGNAL = "power_w"
 SETTLE_S = 3.0  # a meter shows the mean of its last second, and a time-proportioned output ends its period
 LOOK_EVERY_S = 0.25
+FRESH_S = 0.5  # an answer that took longer, as of a host that was held, tells of what was
 ANSWER_S = 3.0
 LOST_MAX = 3  # answers in a row
 
@@ -25,9 +26,9 @@ LOST_MAX = 3  # answers in a row
 async def still_draws(meter: Instrument, idle_w_max: float | None) -> str:
     """What is wrong with the draw of a machine that was made safe, as a sentence; empty for nothing.
 
-    idle_w_max: what may be drawn at most, W; None: nobody asks. A lost answer is asked for again, up to `LOST_MAX` in a
-    row; a meter that does not tell is told of as well. One look that shows little is enough: what goes on and off by
-    itself may escape it. Bounded by `SETTLE_S` and `ANSWER_S`.
+    idle_w_max: what may be drawn at most, W; None: nobody asks. What is lost, or stale, is asked for again, up to
+    `LOST_MAX` in a row; a meter that does not tell is told of as well. One look that shows little is enough: what goes
+    on and off by itself may escape it. Bounded by `SETTLE_S` and `ANSWER_S`.
     """
     if idle_w_max is None:
         return ""
@@ -37,15 +38,20 @@ async def still_draws(meter: Instrument, idle_w_max: float | None) -> str:
     try:
         async with asyncio.timeout(SETTLE_S + ANSWER_S):
             while True:
+                asked_s = loop.time()
                 try:
-                    power, lost = (await meter.poll())[POWER_SIGNAL], 0
+                    power = await meter.read(POWER_SIGNAL)
+                    took_s = loop.time() - asked_s
+                    if took_s > FRESH_S:
+                        raise LinkTimeout(f"its answer took {took_s:.1f} s")
+                    lost = 0
                     drawn_w = power.value if power.is_good else math.nan
                     why = f"its power is {power.value:g} W, {power.quality.name.lower()}"
                     if abs(drawn_w) <= idle_w_max:  # the sign tells how its wires go round
                         return ""
                 except BridgeError as error:
                     drawn_w, why, lost = math.nan, str(error).rstrip("."), lost + 1
-                if loop.time() >= settled_s or lost == LOST_MAX:
+                if lost == LOST_MAX or (loop.time() >= settled_s and not lost):
                     break
                 await asyncio.sleep(LOOK_EVERY_S)
     except TimeoutError:

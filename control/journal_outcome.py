@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from control.journal import Journal, LayerPhase
 from control.outcome import Declared, LayerOutcome, Outcome, Status, Totals
 
@@ -19,7 +17,6 @@ def outcome_of_journal(
     polls: int = 0,
     duration_s: float = 0.0,
     position_mm: tuple[float, float, float] | None = None,
-    not_safe: Sequence[str] = (),
 ) -> Outcome:
     """A run's outcome: what the journal holds of layers and declarations, and how this session ended."""
     layers = []
@@ -43,5 +40,4 @@ def outcome_of_journal(
         ),
         position_mm=position_mm,
         dry_run=dry_run,
-        not_safe=list(not_safe),
     )

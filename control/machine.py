@@ -88,6 +88,8 @@ class Machine(Watch):
         # Asked at each count of a head that fires: what is wrong with its light so far (J, s that it has fired).
         self.light: Callable[[float, float], str] | None = None
         self._letting_go = False
+        # What the newest make_safe left as it was, by name; None: none has come to its end.
+        self.not_safe: list[str] | None = None
         self.emitted_j = 0.0  # the head's emission read-back, integrated over polls: a coarse second opinion
         self._emission: Reading | None = None
 
@@ -294,6 +296,7 @@ class Machine(Watch):
         """
         self._heat_target_c = self._firing_since_s = None
         self._letting_go = True
+        self.not_safe = None
         d, broken_off = self.devices, self.state is RunState.FAULT
         beam = asyncio.ensure_future(self._made_safe("beam", SAFE_STEP_S, self._darken))
         try:
@@ -325,6 +328,7 @@ class Machine(Watch):
 
     def _released(self, failed: list[str]) -> list[str]:
         """The state after all has been tried; returns what failed."""
+        self.not_safe = failed
         if self.state is not RunState.FAULT:
             if failed:
                 self.trip([Trip(what, "could not be made safe; its own watchdog must do it") for what in failed])
@@ -509,7 +513,7 @@ class Machine(Watch):
             async with asyncio.timeout(SAFE_STEP_S):
                 await self.devices.beam.stop()
         except (BridgeError, TimeoutError) as error:
-            self._listener.event("error", f"the head did not take the stop ({error}); its watchdog must do it")
+            self._listener.event("error", f"the head's stop is not sure: {error or 'no answer in time'}")
 
 
 def _every(rate_hz: float) -> Callable[[], float]:

@@ -6,6 +6,7 @@ a run folder without it is a run whose host died.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,7 @@ from control.files import write_atomically
 
 SCHEMA_VERSION = 1
 NAME = "outcome.json"
+NOT_SAFE_CODE = 4
 
 
 class Status(Enum):
@@ -74,6 +76,25 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     position_mm: tuple[float, float, float] | None  # where the motion controller says it is; None: not known
     dry_run: bool = False
     not_safe: list[str] = []
+
+    def owning_up(self, devices: Sequence[str], sentence: str = "") -> Outcome:
+        """This outcome of a run behind which not all is off: never done, and its reason says what.
+
+        devices: those that could not be made safe, by name. sentence: what else is on, or may be.
+        """
+        devices = [name for name in devices if name not in self.not_safe]
+        said = [f"{' and '.join(devices)} could not be made safe: look at the machine"] if devices else []
+        said += [sentence] if sentence else []
+        if not said:
+            return self
+        failed = self.status is Status.FAILED
+        return msgspec.structs.replace(
+            self,
+            status=self.status if failed else Status.STOPPED,
+            exit_code=self.exit_code if failed else NOT_SAFE_CODE,
+            reason=f"{self.reason.rstrip('.')}, {'and' if self.not_safe else 'but'} {', and '.join(said)}",
+            not_safe=[*self.not_safe, *devices, *([sentence] if sentence else [])],
+        )
 
     def write(self, run_dir: Path) -> None:
         """Leave `outcome.json` in `run_dir`: the whole file or none of it."""

@@ -150,25 +150,17 @@ class PrintRun:
             status, reason, code = Status.FAILED, str(error), getattr(error, "exit_code", 2)
         except BridgeError as error:
             status, reason, code = Status.FAILED, str(error), 3
-        reason = "; ".join([reason, *self._afterwards])
-        if unsafe:
-            reason = f"{reason.rstrip('.')}, but {' and '.join(unsafe)} could not be made safe: look at the machine"
-        if left_on:
-            reason = f"{reason.rstrip('.')}, {'and' if unsafe else 'but'} {left_on}"
-        if (unsafe or left_on) and status is not Status.FAILED:
-            status, code = Status.STOPPED, 4
         return outcome_of_journal(
             self._journal,
             status,
-            reason,
+            "; ".join([reason, *self._afterwards]),
             code,
             self._dry_run,
             lines_sent=self._lines_sent,
             polls=self._machine.polls,
             duration_s=loop.time() - began_s,
             position_mm=self._position_mm,
-            not_safe=[*unsafe, left_on] if left_on else unsafe,
-        )
+        ).owning_up(unsafe, left_on)
 
     async def _draw_at_rest(self) -> str:
         meter = self._machine.config.devices.meter
@@ -193,6 +185,9 @@ class PrintRun:
         await self._journal.event("info", f"session {session}: machine {machine.config.name} is ready")
         if machine.devices.motion.stop_queues:
             await self._say("warning", QUEUED_STOP)
+        # A session before this one may have left something on, or a relay has welded since: else that were heated too.
+        if on := await machine.guarded(self._draw_at_rest()):
+            raise MachineTripped([Trip("meter", on)])
         point = await self._reconcile(records)
         if not self._dry_run:
             await machine.guarded(machine.home_axis("recoater", unless_homed=session > 1))

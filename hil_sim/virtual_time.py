@@ -223,6 +223,7 @@ class VirtualLoop(base_events.BaseEventLoop):
             self._passes = passes = self._passes + 1
             if passes > bound:
                 if lone is not None:
+                    lone[_NUMBER] = 0
                     ready.append(lone)  # named, and run while all is cleaned up
                 raise SimLivelock(self._time_stands_still())
             if timers and timers[0][_WHEN] <= self._now:  # the rest of this instant

@@ -13,6 +13,7 @@ from control import print_run
 from control.journal import Journal
 from control.machine import Machine
 from control.outcome import Outcome
+from firmware_bridge.devices import bed_heater
 from firmware_bridge.devices.bed_heater import BedHeater
 from hil_sim.harness.oracle import Verdict
 
@@ -76,7 +77,7 @@ SHORTED = {"kind": "short_circuit", "point": "heater.temp", "at_s": 20.0, "for_s
 def test_a_heater_that_is_off_stays_off_when_its_thermocouple_shows_less_than_its_own_set_point(
     job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Told to use its local set-point of 20 degC alone, the controller heats while it is shown its terminals' 19.4."""
+    """Told to use a local set-point of 20 degC alone, the controller heats while it is shown its terminals' 19.4."""
     ended = run_faulty(job, tmp_path / "run", SHORTED)
     assert ended.result.verdict is Verdict.EXACT and ended.result.record.end.heater_w == 0.0, ended.told
 
@@ -84,7 +85,25 @@ def test_a_heater_that_is_off_stays_off_when_its_thermocouple_shows_less_than_it
         await heater._access.write_and_verify("remote", 0, urgent=True)
 
     monkeypatch.setattr(BedHeater, "safe", local_only)
+    monkeypatch.setattr(bed_heater, "SAFE_TEMP_C", 20.0)
     assert "W of its heater when all was over" in reasons(run_faulty(job, tmp_path / "local", SHORTED), Verdict.SILENT)
+
+
+def test_a_heater_that_wakes_up_behind_a_run_asks_for_nothing_whatever_its_thermocouple_shows(
+    job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its standby is forgotten where the power comes back, and no host is there to see it."""
+    sound = run_faulty(job, tmp_path / "sound", SHORTED)
+    assert sound.result.outcome is not None
+    blink: dict[str, Any] = {"kind": "outage", "point": "power.feeder", "for_s": 0.3}
+    blink["at_s"] = sound.result.outcome.totals.duration_s + 0.5
+    woken = run_faulty(job, tmp_path / "run", SHORTED, blink)
+    assert "outage" in {each.kind for each in woken.result.record.faults}, woken.told
+    assert woken.result.record.end.heater_w == 0.0, woken.told
+
+    monkeypatch.setattr(bed_heater, "SAFE_TEMP_C", 20.0)
+    warm = run_faulty(job, tmp_path / "warm", SHORTED, blink)
+    assert warm.result.record.end.heater_w > 0.0, "nothing that was there to heat"
 
 
 def test_who_leaves_no_file_has_left_no_outcome(job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

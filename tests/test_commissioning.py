@@ -115,8 +115,8 @@ def test_a_line_that_is_not_said_is_found() -> None:
     [
         ("at X 50.00 Y 20.00 Z 0.00 mm", "at X 50.00 Y 20.01 Z 0.00 mm"),
         ("token = 7: reads back 7", "token = 7: reads back -7"),
-        ("     6.01 s  working_setpoint_c 20 degC", "     6.01 s  working_setpoint_c 30 degC"),
-        ("     6.01 s  working_setpoint_c 20 degC", "     5.80 s  working_setpoint_c 20 degC"),
+        ("     6.01 s  working_setpoint_c 0 degC", "     6.01 s  working_setpoint_c 30 degC"),
+        ("     6.01 s  working_setpoint_c 0 degC", "     5.80 s  working_setpoint_c 0 degC"),
         ("voltage_v                229.96 V", "voltage_v                227.90 V"),
     ],
 )

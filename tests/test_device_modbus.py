@@ -107,6 +107,56 @@ def test_beam_safe_is_repeatable_and_clears_no_latch() -> None:
     virtually(main)
 
 
+def jammed_open() -> Head:
+    """A head whose blade stays where it is, open, whatever is written."""
+    head = Head()
+    honest = head.wire.on_write
+
+    def write(unit: int, address: int, value: int) -> None:
+        honest(unit, address, value)
+        head.table[2] = 1
+
+    head.wire.on_write = head.stop_wire.on_write = write
+    return head
+
+
+def test_a_shutter_that_does_not_close_keeps_the_rest_of_the_head_from_nothing() -> None:
+    async def main() -> None:
+        head = jammed_open()
+        head.device._watchdog_ms = 1000
+        await head.device.set_power_w(100.0)
+        await head.device.arm(7)
+        with pytest.raises(Unverified, match="shutter"):
+            await head.device.safe()
+        assert head.table[1] == 0 and not head.table[6] & 0b10, "its power stands, or it is armed still"
+
+    virtually(main)
+
+
+def test_a_stop_behind_which_the_shutter_is_open_is_unverified() -> None:
+    async def main() -> None:
+        with pytest.raises(Unverified, match="shutter stays open"):
+            await jammed_open().device.stop()
+
+    virtually(main)
+
+
+def test_a_stop_behind_which_the_head_is_armed_is_unverified() -> None:
+    async def main() -> None:
+        head = Head()
+        honest = head.stop_wire.on_write
+
+        def write(unit: int, address: int, value: int) -> None:
+            honest(unit, address, value)
+            head.table[6] |= 0b10
+
+        head.stop_wire.on_write = write
+        with pytest.raises(Unverified, match="says that it is armed"):
+            await head.device.stop()
+
+    virtually(main)
+
+
 @pytest.mark.parametrize("power_w", [-1.0, 200.2, float("nan"), float("inf")])
 def test_beam_power_outside_the_range_never_reaches_the_wire(power_w: float) -> None:
     async def main() -> None:
@@ -187,9 +237,10 @@ def test_a_heater_that_does_not_stand_by_is_told_to_want_little_and_that_is_not_
 def test_heater_streams_to_the_remote_set_point_only() -> None:
     async def main() -> None:
         device, slave, writes = heater()
+        slave.registers[1][24] = 200  # as delivered
         await device.identify()
         await device.configure()
-        assert (24, 200) in writes and (276, 1) in writes
+        assert (24, 0) in writes and (276, 1) in writes
         writes.clear()
         await device.configure()
         assert {address for address, _ in writes} == {26}, "what holds already is not written again"
@@ -384,6 +435,27 @@ def test_a_drive_is_safe_when_it_says_that_it_stands() -> None:
         began_s = blade.loop.time()
         await blade.device.safe()
         assert not blade.table[0x1003] & 0b100 and 0.2 < blade.loop.time() - began_s < 0.4
+
+    virtually(main)
+
+
+def test_a_drive_that_has_not_begun_its_move_yet_is_not_taken_at_its_word() -> None:
+    async def main() -> None:
+        blade, _, slave = drives()
+        await blade.device.configure()
+        await blade.device.home()
+        blade.move_s = 500.0
+
+        def late(_unit: int, address: int, value: int) -> None:
+            blade.loop.call_later(0.3 if address == 0x6207 else 0.0, blade.wrote, address, value)
+
+        slave.on_write = late
+        move = asyncio.create_task(blade.device.move_to(100.0))
+        await asyncio.sleep(0.1)  # it was triggered, and stands by its own word
+        move.cancel()
+        await blade.device.safe()
+        await asyncio.sleep(1.0)
+        assert blade.moves == [0, 25000] and not blade.table[0x1003] & 0b100, "it went on behind a stop that was seen"
 
     virtually(main)
 

@@ -14,7 +14,7 @@ from modbus_slave_helpers import read, write
 from hil_sim.world.emulators.beam_head import BeamHead
 from hil_sim.world.emulators.modbus_pdu import Refusal, answer
 
-POWER, SHUTTER, TOKEN, FIRE, EMISSION, STATUS, WATCHDOG, STOP = range(1, 9)
+POWER, SHUTTER, TOKEN, FIRE, EMISSION, STATUS, WATCHDOG, STOP, ENERGY = range(1, 10)
 INTERLOCK_OK, ARMED, FIRING, TRIPPED, FAULT = 1, 2, 4, 8, 16
 
 
@@ -214,6 +214,44 @@ def test_an_open_interlock_disarms_and_refuses() -> None:
     bench.head.set_interlock(0.0, True)
     assert bench.read(FIRE) == 0  # closing it does not fire again
     bench.write(TOKEN, 7)
+
+
+def open_the_door(bench: Bench) -> None:
+    bench.head.set_interlock(bench.now, False)
+
+
+def fail(bench: Bench) -> None:
+    bench.head.set_fault(bench.now, True)
+
+
+def outlive_the_token(bench: Bench) -> None:
+    for _ in range(124):
+        bench.wait(0.25)
+        bench.write(POWER, 1000)
+
+
+def fall_silent(bench: Bench) -> None:
+    bench.wait(6.0)
+
+
+@pytest.mark.parametrize("happen", [open_the_door, fail, outlive_the_token, fall_silent])
+def test_whatever_disarms_it_by_itself_closes_it(happen: Callable[[Bench], None]) -> None:
+    """Nobody watches a disarmed head: its watchdog sleeps, and a source that fails then would shine out."""
+    bench = Bench()
+    bench.fire()
+    happen(bench)
+    assert not bench.head.armed and bench.read(SHUTTER) == 0
+
+
+def test_its_count_is_nothing_after_power_up() -> None:
+    bench = Bench()
+    counted_j = 0.0
+    bench.head._energy_j = lambda _t_s: counted_j
+    bench.fire()
+    counted_j = 12.5
+    assert read(bench.head, ENERGY, 2, bench.now) == [0, 125]
+    bench.head.power_cycle(bench.now)
+    assert read(bench.head, ENERGY, 2, bench.now) == [0, 0]
 
 
 def test_a_block_that_is_refused_halfway_leaves_an_armed_head_under_its_watchdog() -> None:

@@ -162,10 +162,10 @@ HOLD_C = 150.0  # reached after about 11 min
         (Fault("saturated", "heater.temp", at_s=120.0, for_s=FOREVER_S), "over 400", 0.0),
         (
             Fault("ignored_write", "heater", at_s=120.0, for_s=FOREVER_S),
-            "it heats to 20.0 degC and was told 150.0",
+            "it heats to 0.0 degC and was told 150.0",
             0.0,
         ),
-        (Fault("reboot", "heater", at_s=120.0, for_s=0.5, args={"off_s": 0.2}), "it heats to 20.0 degC", 0.0),
+        (Fault("reboot", "heater", at_s=120.0, for_s=0.5, args={"off_s": 0.2}), "it heats to 0.0 degC", 0.0),
         (Fault("unit_dead", "heater", at_s=120.0, for_s=FOREVER_S), "failed 3 times in a row", 0.0),
     ],
 )

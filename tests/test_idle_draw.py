@@ -29,29 +29,29 @@ class FakeMeter:
         self.watts, self.quality = watts, quality
         self.asked = 0
 
-    async def poll(self) -> dict[str, Reading]:
+    async def read(self, signal: str) -> Reading:
         now_s = asyncio.get_running_loop().time()
         self.asked += 1
-        return {"power_w": Reading("power_w", self.watts(now_s), "W", now_s, self.quality, LimitState.NORMAL)}
+        return Reading(signal, self.watts(now_s), "W", now_s, self.quality, LimitState.NORMAL)
 
 
 class DeafMeter(FakeMeter):
-    async def poll(self) -> dict[str, Reading]:
+    async def read(self, signal: str) -> Reading:
         raise LinkTimeout("unit 2 did not answer.")
 
 
 class ForgetfulMeter(FakeMeter):
     """Every other answer is lost, the first one, too."""
 
-    async def poll(self) -> dict[str, Reading]:
-        readings = await super().poll()
+    async def read(self, signal: str) -> Reading:
+        reading = await super().read(signal)
         if self.asked % 2:
             raise LinkTimeout("unit 2 did not answer.")
-        return readings
+        return reading
 
 
 class SlowMeter(FakeMeter):
-    async def poll(self) -> dict[str, Reading]:
+    async def read(self, signal: str) -> Reading:
         await asyncio.sleep(1e6)
         raise AssertionError("nobody waits so long")
 
@@ -99,6 +99,32 @@ def test_a_load_that_does_not_obey_is_named(watts: float) -> None:
 def test_a_meter_that_does_not_tell_is_told_of(meter: FakeMeter) -> None:
     said, took_s = asked(meter)
     assert "is not sure" in said and took_s <= SETTLE_S + ANSWER_S
+
+
+class HeldMeter(FakeMeter):
+    """Its first answers are read so much later than they were made: whoever asked was held meanwhile."""
+
+    def __init__(self, watts: Callable[[float], float], held_s: float, times: int) -> None:
+        super().__init__(watts)
+        self.held_s, self.times = held_s, times
+
+    async def read(self, signal: str) -> Reading:
+        reading = await super().read(signal)
+        if self.asked <= self.times:
+            await asyncio.sleep(self.held_s)
+        return reading
+
+
+@pytest.mark.parametrize("held_s", [0.6, 4.0, 5.5])
+def test_an_answer_that_was_long_under_way_is_asked_for_again(held_s: float) -> None:
+    welds_while_held = HeldMeter(lambda t_s: 45.0 if t_s < 0.1 else 845.0, held_s, times=1)
+    assert "845 W are drawn" in asked(welds_while_held)[0]
+    assert asked(HeldMeter(lambda _: 45.0, held_s, times=1))[0] == ""
+
+
+def test_a_meter_whose_answers_are_all_late_does_not_tell() -> None:
+    said, took_s = asked(HeldMeter(lambda _: 45.0, 1.0, times=99))
+    assert "is not sure" in said and "took 1.0 s" in said and took_s <= SETTLE_S + ANSWER_S
 
 
 def test_where_no_limit_is_set_nobody_asks() -> None:

@@ -102,7 +102,7 @@ def test_it_serves_a_print_and_saves_nothing() -> None:
         heater = omron.device
         await heater.identify()
         await heater.configure()
-        assert omron.setpoint == 200 and not omron.status & STOPPED and omron.status & RAM_WRITE
+        assert omron.setpoint == 0 and not omron.status & STOPPED and omron.status & RAM_WRITE
         for step in range(30):
             await heater.set_temp_c(100.0 + step)
         assert omron.setpoint == 1290
@@ -126,8 +126,8 @@ def test_commands_are_refused_until_writing_is_allowed_and_safe_still_stops() ->
         await omron.device.configure()
         omron.status &= ~(COMM_WRITE | RAM_WRITE)  # the supply dipped
         omron.show()
-        with pytest.raises(NotReady, match="no longer holds 20 degC"):
-            await omron.device.set_temp_c(20.0)
+        with pytest.raises(NotReady, match="no longer holds 0 degC"):
+            await omron.device.set_temp_c(0.0)
         with pytest.raises(NotReady, match=r"would save every set-point and wear out: configure\(\) it"):
             await omron.device.set_temp_c(90.0)
         assert omron.backed_up == 0
@@ -180,7 +180,7 @@ def test_limits_input_error_and_another_device() -> None:
         for temp_c in (400.1, float("nan"), -1.0):
             with pytest.raises(Rejected):
                 await omron.device.set_temp_c(temp_c)
-        assert omron.setpoint == 200
+        assert omron.setpoint == 0
         assert (await omron.device.poll())["bed_temp_c"].is_good
         omron.status |= INPUT_ERROR
         omron.show()

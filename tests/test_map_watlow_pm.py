@@ -162,7 +162,7 @@ def test_limits_input_error_and_another_device() -> None:
         for temp_c in (400.1, float("nan"), -1.0):
             with pytest.raises(Rejected):
                 await watlow.device.set_temp_c(temp_c)
-        assert watlow.get(2160) == 20.0
+        assert watlow.get(2160) == 0.0
         reading = (await watlow.device.poll())["bed_temp_c"]
         assert reading.is_good and (reading.value, reading.unit, reading.why) == (75.0, "degC", "")
         watlow.table[362] = 65

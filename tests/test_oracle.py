@@ -285,18 +285,24 @@ def test_a_plate_far_from_what_the_recipe_asks_is_silent(job: Job, lit_c: tuple[
 
 
 LEFT_ON = {
-    "asked 300 W of its heater": {"heater_w": 300.0},
-    "gave 800 W, unasked": {"heated_w": 800.0},
-    "source made 50 W": {"source_w": 50.0},
-    "supply delivered 24 W": {"supply_w": 24.0},
+    "asked 300 W of its heater": ("heater", {"heater_w": 300.0}),
+    "gave 800 W, unasked": ("heater", {"heated_w": 800.0}),
+    "source made 50 W": ("beam", {"source_w": 50.0}),
+    "supply delivered 24 W": ("supply", {"supply_w": 24.0}),
 }
 
 
 @pytest.mark.parametrize("words", LEFT_ON)
 def test_what_is_left_on_is_silent_when_the_host_says_done(job: Job, words: str) -> None:
-    record = ending(true_record(job), **LEFT_ON[words])
+    device, on = LEFT_ON[words]
+    record = ending(true_record(job), **on)
     assert words in silent(job, record)
-    assert words in silent(job, record, msgspec.structs.replace(outcome(), not_safe=["heater"]))
+    assert words in silent(job, record, msgspec.structs.replace(outcome(), not_safe=[device]))
+
+
+def test_done_beside_something_that_is_not_safe_is_silent(job: Job) -> None:
+    both = msgspec.structs.replace(outcome(), not_safe=["heater"])
+    assert "says done, and that this is not safe: heater" in silent(job, true_record(job), both)
 
 
 @pytest.mark.parametrize("status", [Status.STOPPED, Status.FAILED, Status.CANCELLED])
@@ -304,13 +310,18 @@ def test_what_is_left_on_is_silent_when_the_host_says_done(job: Job, words: str)
 def test_what_is_left_on_is_silent_of_a_host_that_broke_off_unless_it_owns_up(
     job: Job, words: str, status: Status
 ) -> None:
-    record = ending(true_record(job), **LEFT_ON[words])
+    device, on = LEFT_ON[words]
+    record = ending(true_record(job), **on)
     told = silent(job, record, outcome(status))
-    assert f"the host says {status.value}, with nothing left on, and the" in told and words in told
-    owning_up = msgspec.structs.replace(outcome(status), not_safe=["heater"])
-    assert judge(job, record, owning_up).verdict is Verdict.DETECTED
+    assert f"the host says {status.value}, with nothing left on of its {device}, and the" in told and words in told
+    for owning_up in (device, "55 W are drawn"):
+        said = msgspec.structs.replace(outcome(status), not_safe=[owning_up])
+        assert judge(job, record, said).verdict is Verdict.DETECTED
+    others = msgspec.structs.replace(outcome(status), not_safe=[*{"heater", "beam", "supply"} - {device}])
+    assert words in silent(job, record, others), "one device's word was taken for another's"
     assert judge(job, true_record(job), outcome(status)).verdict is Verdict.DETECTED
-    assert judge(job, record, None).verdict is Verdict.DETECTED, "the dead claim nothing"
+    dead = judge(job, record, None)
+    assert dead.verdict is Verdict.DETECTED and words in "; ".join(dead.reasons), "the dead claim nothing"
 
 
 BEHIND_IT = [

@@ -253,7 +253,7 @@ REFUSED = [
     ("conveyor", _deaf_drive, Unverified, "timeout_s was set to 1 s and timeout_s reads back as 0"),
     ("conveyor", _careless_drive, Unverified, "timeout_action was set to 1 and timeout_action reads back as 3"),
     ("conveyor", _slow_drive, Rejected, "a watchdog of 11 s is refused"),
-    ("bed_heater", _hot_controller, Unverified, "sp1_c was set to 20 degC and sp1_c reads back as 180"),
+    ("bed_heater", _hot_controller, Unverified, "sp1_c was set to 0 degC and sp1_c reads back as 180"),
     ("grbl", _lit_board, Rejected, r"\$32 is 0.*laser mode"),
     ("roboclaw", _deaf_board, Unverified, "board 130: its serial timeout was set to 0.5 s and reads back as"),
     ("modbus_wheels", _slow_wheels, Rejected, "moves of 1.1 s are refused"),

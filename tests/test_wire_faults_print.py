@@ -49,7 +49,7 @@ PLACES = {
     "beam": Place(130, 19.0, ("beam",)),
     "bus0": Place(180, 19.0, ("bus0", "heater", "meter")),
     "bus1": Place(60, 6.5, ("bus1", "recoater", "piston")),
-    "camera": Place(1, 10.0, ("camera",)),
+    "camera": Place(1, 10.2, ("camera",)),
 }
 HARD = {  # arguments at which a kind hurts
     "delay": {"delay_s": 1.5},

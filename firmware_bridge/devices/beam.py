@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from firmware_bridge.devices.mapped_unit import MappedUnit
 from firmware_bridge.devices.register_access import RegisterAccess
-from firmware_bridge.errors import NotReady, Rejected, Unverified
+from firmware_bridge.errors import DeviceError, NotReady, Rejected, Unverified
 from firmware_bridge.links.modbus import ModbusLink
 from firmware_bridge.register_map import RegisterMap
 
@@ -97,9 +97,20 @@ class BeamHead(MappedUnit):
             await self._access.write("watchdog_ms", self._watchdog_ms)
 
     async def stop(self) -> None:
-        """The software stop, over its own connection: beam off, disarmed, shutter closed, latched. Read back."""
+        """The software stop, over its own connection: beam off, disarmed, shutter closed, latched.
+
+        Read back, each of them. Unverified if the head took the stop and is not so.
+        """
         self._token = 0
         await self._stop_access.write_and_verify("stop", 1, urgent=True)
+        seen = await self._stop_access.read("shutter", "status", urgent=True)
+        status = self.map.signal("status")
+        if live := [bit for bit in ("armed", "firing") if status.has(seen["status"].value, bit)]:
+            raise Unverified(f"{self.name} took the stop and says that it is {' and '.join(live)}: cut its power.")
+        if seen["shutter"].value:
+            raise Unverified(
+                f"{self.name} took the stop, and its shutter stays open: cut its power, then look what holds the blade."
+            )
 
     async def reset(self) -> None:
         """Clear a latched stop or watchdog trip. Only when the causes are gone and an operator says so."""
@@ -109,11 +120,23 @@ class BeamHead(MappedUnit):
             raise Unverified(f"{self.name} was reset and still says that its watchdog has tripped.")
 
     async def safe(self) -> None:
-        """Fire off, shutter closed, power 0, disarmed. Any time, again and again; latches stay as they are."""
+        """Fire off, shutter closed, power 0, disarmed. Any time, again and again; latches stay as they are.
+
+        What the head does not do keeps it from none of the rest; the first failure is raised. A lost wire ends it.
+        """
         await self._access.write("fire", 0, urgent=True)
-        await self._access.write_and_verify("shutter", 0, urgent=True)
-        await self._access.write_and_verify("power_w", 0, urgent=True)
-        await self.disarm()
+        failures: list[DeviceError] = []
+        for step in (
+            lambda: self._access.write_and_verify("shutter", 0, urgent=True),
+            lambda: self._access.write_and_verify("power_w", 0, urgent=True),
+            self.disarm,
+        ):
+            try:
+                await step()
+            except DeviceError as failure:
+                failures.append(failure)
+        if failures:
+            raise failures[0]
 
     async def _status(self, bit: str, *, urgent: bool = False) -> bool:
         signal = self.map.signal("status")

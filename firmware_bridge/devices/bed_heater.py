@@ -1,7 +1,7 @@
 """The bed heater: a Eurotherm 3200 that is told its set-point over and over, and cools down when it is not.
 
 Set-points go to the remote set-point (register 26) only: the local ones (2, 24, 25) are non-volatile and wear out. The
-device's own watchdog is that the remote set-point times out to SP1, which configure() holds at a safe low value.
+device's own watchdog is that the remote set-point times out to SP1, which configure() holds at the least it takes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from firmware_bridge.links.modbus import ModbusLink
 from firmware_bridge.register_map import RegisterMap
 from firmware_bridge.signals import Quality, Reading
 
-SAFE_TEMP_C = 20.0
+# The least that such instruments take. One that wakes up, or times out, on a set-point near a room's temperature heats
+# for as long as its thermocouple shows less: shorted, or on a bed in the cold.
+SAFE_TEMP_C = 0.0
 NORMAL, STANDBY = 0, 1
 
 

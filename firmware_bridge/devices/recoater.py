@@ -58,6 +58,7 @@ class StepperDrive(MappedUnit):
         self._pulses_per_rev = 10000.0
         self._status_signal = table.signal("motion_status")
         self._moving = asyncio.Lock()
+        self._triggered_s = -math.inf
 
     async def identify(self) -> dict[str, float]:
         """WrongModel if another model answers, or one whose pulses per revolution are not the map's."""
@@ -131,22 +132,27 @@ class StepperDrive(MappedUnit):
     async def safe(self) -> None:
         """Stand still, by the drive's own word. May be called at any time and again.
 
-        What goes on is told again. Unverified if it has not come to rest within `STANDS_WITHIN_S`; where the bus fails,
-        its last error by then.
+        One that was triggered less than `START_GRACE_S` ago may stand and start yet: its word counts from then on. What
+        goes on is told again. Unverified if it has not come to rest within `STANDS_WITHIN_S`; where the bus fails, its
+        last error by then.
         """
         loop = asyncio.get_running_loop()
-        until_s = loop.time() + STANDS_WITHIN_S
+        sure_s = self._triggered_s + START_GRACE_S
+        until_s = max(loop.time(), sure_s) + STANDS_WITHIN_S
         while True:
+            failure: BridgeError | None = None
             try:
                 await self.stop()
-                if not self._status_signal.has(await self._access.value("motion_status", urgent=True), "running"):
-                    return
-                failure: BridgeError = Unverified(
-                    f"{self.name} was told to stop and goes on by its own word: its move is finite; keep clear of it."
-                )
+                if self._status_signal.has(await self._access.value("motion_status", urgent=True), "running"):
+                    failure = Unverified(
+                        f"{self.name} was told to stop and goes on by its own word: its move is finite; keep clear of"
+                        " it."
+                    )
             except (LinkError, Rejected) as error:
                 failure = error
-            if loop.time() >= until_s:
+            if failure is None and loop.time() >= sure_s:
+                return
+            if failure is not None and loop.time() >= until_s:
                 raise failure
             await asyncio.sleep(POLL_S)
 
@@ -169,6 +175,7 @@ class StepperDrive(MappedUnit):
 
     async def _start(self, values: dict[str, float]) -> None:
         """Send a move once. A lost reply is no reason to send it again: what the drive does next tells."""
+        self._triggered_s = asyncio.get_running_loop().time()
         try:
             if len(values) == 1:
                 await self._access.write("trigger", values["trigger"])
@@ -176,6 +183,8 @@ class StepperDrive(MappedUnit):
                 await self._access.write_block(values)
         except (LinkTimeout, FrameError, Mismatch):
             await asyncio.sleep(POLL_S)
+        finally:  # it may have waited for its turn on the bus
+            self._triggered_s = asyncio.get_running_loop().time()
 
     async def _wait(self, target_mm: float, limit_s: float, done_bit: str) -> None:
         """Until the drive says done and stands at the target; bounded."""

@@ -44,6 +44,8 @@ def _unfinished(plan: Plan, outcome: Outcome) -> list[str]:
     found, is_done = [], outcome.status is Status.DONE
     if (outcome.exit_code == 0) != is_done:
         found.append(f"the host says {outcome.status.value} and exits with {outcome.exit_code}")
+    if is_done and outcome.not_safe:
+        found.append(f"the host says done, and that this is not safe: {'; '.join(outcome.not_safe)}")
     if is_done and not outcome.dry_run:
         planned = np.unique(plan.layer).tolist()
         committed = sorted(layer.index for layer in outcome.layers if layer.committed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,26 +33,36 @@ def wrong_conditions(plan: Plan, record: Record, recipe: Recipe, recoated: Colle
     return [*_thin(record, recipe), *_spread_again(plan, record, recoated), *_plate(record, recipe)]
 
 
-def left_on(record: Record, ended_s: float = math.inf) -> list[str]:
-    """What is still on when a run is over, asked or not, in sentences.
+class LeftOn(NamedTuple):
+    """What is on behind a host: whose it is, and a sentence."""
+
+    device: str
+    sentence: str
+
+
+def left_on(record: Record, ended_s: float = math.inf) -> list[LeftOn]:
+    """What is still on when a run is over, asked or not.
 
     ended_s: when its host had ended. What welds, shorts or restarts for the first time behind its last look is not the
     host's; faults of answers and of sensors switch nothing on, and excuse nothing.
     """
     end, found = record.end, []
 
+    def note(device: str, sentence: str) -> None:
+        found.append(LeftOn(device, f"{sentence} when all was over"))
+
     def is_too_late(kinds: frozenset[str], *devices: str) -> bool:
         struck = [each for each in record.faults if each.kind in kinds and each.point.partition(".")[0] in devices]
         return bool(struck) and min(each.t_s for each in struck) >= ended_s - LAST_LOOK_S
 
     if end.heater_w > 0.0 and not is_too_late(RESTARTS, "heater", "power"):
-        found.append(f"the plate's controller asked {end.heater_w:.0f} W of its heater when all was over")
+        note("heater", f"the plate's controller asked {end.heater_w:.0f} W of its heater")
     elif end.heated_w > 0.0 and not is_too_late(WELDS, "heater"):
-        found.append(f"the plate's heater gave {end.heated_w:.0f} W, unasked, when all was over")
+        note("heater", f"the plate's heater gave {end.heated_w:.0f} W, unasked,")
     if end.source_w > SOURCE_W_MAX and not is_too_late(SHORTS, "beam"):
-        found.append(f"the beam's source made {end.source_w:.0f} W of light when all was over")
+        note("beam", f"the beam's source made {end.source_w:.0f} W of light")
     if end.supply_w > 0.0:
-        found.append(f"the supply delivered {end.supply_w:.0f} W to its load when all was over")
+        note("supply", f"the supply delivered {end.supply_w:.0f} W to its load")
     return found
 
 

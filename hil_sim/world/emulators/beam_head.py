@@ -125,21 +125,22 @@ class BeamHead(ModbusDevice):
         self.settle(t_s)
         self._interlock_ok = ok
         if not ok:
-            self._disarm(t_s)
+            self._close_and_disarm(t_s)
 
     def set_fault(self, t_s: float, present: bool) -> None:
         """A failure inside the head."""
         self.settle(t_s)
         self._fault = present
         if present:
-            self._disarm(t_s)
+            self._close_and_disarm(t_s)
 
     def power_cycle(self, t_s: float) -> None:
         """Dark, disarmed, shutter closed, latches and settings as delivered."""
         self.settle(t_s)
         self._power_dw, self._watchdog_ms = 0, 1000
-        self._shutter_open = self._tripped = self._stopped = False
-        self._disarm(t_s)
+        self._tripped = self._stopped = False
+        self._close_and_disarm(t_s)
+        self._armed_at_j = self._energy_j(t_s)
 
     # -- time
     def settle(self, t_s: float) -> None:
@@ -151,11 +152,10 @@ class BeamHead(ModbusDevice):
             return
         if watchdog_s <= self._token_ends_s:
             self._tripped = True
-            self._shutter_open = False
             self.watchdog_trips += 1
         else:
             self.token_expiries += 1
-        self._disarm(t_s)
+        self._close_and_disarm(t_s)
 
     def _watch(self) -> None:
         """Keep one timer at the next deadline or before it: feeding only moves it when it fires."""
@@ -175,6 +175,10 @@ class BeamHead(ModbusDevice):
             max(self._timer_at_s, self._timers.time())
         )  # a loop may fire a hair early; fed meanwhile, nothing strikes
         self._watch()
+
+    def _close_and_disarm(self, t_s: float) -> None:
+        self._shutter_open = False
+        self._disarm(t_s)
 
     def _disarm(self, t_s: float) -> None:
         self._token = 0
@@ -265,8 +269,7 @@ class BeamHead(ModbusDevice):
             self._watchdog_ms = value
         elif register == STOP and value:
             self._stopped = True
-            self._shutter_open = False
-            self._disarm(t_s)
+            self._close_and_disarm(t_s)
         self._report(t_s)
 
     def _write_token(self, value: int, t_s: float) -> None:
