@@ -78,7 +78,7 @@ def axis_series(name: str, phases: Sequence[Phase], zero_mm: float, end_s: float
         if not moving or moving[-1][1] != float(moves):
             moving.append((phase.t_s, float(moves)))
         for share in np.linspace(0.0, 1.0, RAMP_KNOTS + 1 if phase.acceleration_mm_s2 else 2):
-            t_s = phase.t_s + (until_s - phase.t_s) * float(share)
+            t_s = min(phase.t_s + (until_s - phase.t_s) * float(share), until_s)  # the sum may round beyond it
             times.append(t_s)
             places.append(phase.position_at(t_s) + zero_mm)
     return lines(name, "mm", times, places), steps(f"{name.split('.')[0]}.moving", "", moving)
