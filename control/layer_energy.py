@@ -1,4 +1,8 @@
-"""Did a layer take the light of its plan? Two opinions: the head's read-back, and what its photodiode counted."""
+"""Did a layer take the light of its plan, by what the head's photodiode counted?
+
+The sum of its polled emission would be no second opinion: two looks a second at lines of half a second see their bright
+halves alone for a whole layer, or their dark ones.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +10,7 @@ from control.interlock import Trip
 from control.watch import MachineTripped
 from slicer.scan import ScanPath
 
-ENERGY_POLLS_MIN = 40  # fewer samples of the beam say nothing about a layer's energy
 COUNTED_J = 0.3  # the head counts in tenths, S in thousandths
-ENERGY_SHARE = 0.25  # by which the samples of 40 polls, the worst case, stay under the truth with room to spare
-
-
-def check_read_back(layer: int, planned_j: float, emitted_j: float, polls: float) -> None:
-    """The head's read-back, summed over its polls, must come to the plan's energy, where enough polls fell into it.
-
-    A coarse second opinion: polls sample a beam that jumps and ramps. It finds a head that gives another power than it
-    says, or lines that lost their S, not a block that is one per cent off. Raises MachineTripped.
-    """
-    if polls >= ENERGY_POLLS_MIN and abs(emitted_j - planned_j) > ENERGY_SHARE * planned_j:
-        reason = (
-            f"the read-back over layer {layer} comes to {emitted_j:.0f} J and its plan to {planned_j:.0f} J:"
-            " the beam was not what the plan asks for; look at the head"
-        )
-        raise MachineTripped([Trip("beam", reason)])
 
 
 def counted_beyond_plan_j(

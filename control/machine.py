@@ -90,8 +90,6 @@ class Machine(Watch):
         self._letting_go = False
         # What the newest make_safe left as it was, by name; None: none has come to its end.
         self.not_safe: list[str] | None = None
-        self.emitted_j = 0.0  # the head's emission read-back, integrated over polls: a coarse second opinion
-        self._emission: Reading | None = None
 
     # -- lifecycle ----------------------------------------------------------------------------------------------
 
@@ -439,19 +437,6 @@ class Machine(Watch):
             return []
         flaw = self.light(counted.value, counted.time_s - since_s)
         return [Trip("beam", flaw)] if flaw else []
-
-    def _publish(self, name: str, readings: dict[str, Reading]) -> None:
-        if name == "beam":
-            self._integrate_emission(readings)
-        super()._publish(name, readings)
-
-    def _integrate_emission(self, readings: dict[str, Reading]) -> None:
-        emission = readings.get("emission_w")
-        if emission is None:
-            return
-        if self._emission is not None:
-            self.emitted_j += (emission.time_s - self._emission.time_s) * (emission.value + self._emission.value) / 2
-        self._emission = emission
 
     async def _switch_on_supply(self) -> None:
         """The supply on, and its load seen to draw what it should, before the head may fire."""

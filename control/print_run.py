@@ -23,7 +23,7 @@ from control.inspection import Inspector
 from control.interlock import Trip
 from control.journal import Declaration, Journal, LayerPhase, LayerRecord, LayerStream
 from control.journal_outcome import outcome_of_journal
-from control.layer_energy import check_read_back, counted_beyond_plan_j
+from control.layer_energy import counted_beyond_plan_j
 from control.light_watch import LightWatch
 from control.machine import Machine
 from control.offload import offload
@@ -358,7 +358,6 @@ class PrintRun:
             begins_mm = rest.path.vectors_mm[0]
             start_mm = await machine.guarded(motion.approach(float(begins_mm[0]), float(begins_mm[1])))
             stream = LayerStream(self._journal, index, on_acked=self._note_ack, lit=lambda: self._lit_line)
-            emitted_j = machine.emitted_j
             light = await self._light_watch(program, rest, (start_mm[0], start_mm[1]))
             await machine.guarded(machine.arm_and_fire(program.power_set_w))
             machine.light = lambda counted_j, fired_s: light.look(counted_j, fired_s, stream.taken, stream.sent)
@@ -388,9 +387,6 @@ class PrintRun:
             dwell_j = 0.0 if motion.is_dark_at_rest else over_s * program.power_set_w
             share_max = machine.config.devices.beam.energy_share_max
             excess_j = counted_beyond_plan_j(index, rest.path, reached - first_block, energy_j, dwell_j, share_max)
-            if complete:
-                polls = took_s * machine.config.devices.beam.poll_hz
-                check_read_back(index, rest.path.energy_j, machine.emitted_j - emitted_j, polls)
             stood = max(stood, excess_j / program.power_set_w)
             if stood and not motion.is_dark_at_rest:
                 await self._own_up_to_standing(index, first_block, reached, stood, program.power_set_w)

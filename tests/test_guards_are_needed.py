@@ -63,7 +63,6 @@ def no_word_of_what_is_on(patch: Patch) -> None:
 
 def no_count_of_light(patch: Patch) -> None:
     patch.setattr(Machine, "_judge_light", lambda *_: [])
-    patch.setattr(print_run, "check_read_back", lambda *_: None)
     patch.setattr(print_run, "counted_beyond_plan_j", lambda *_: 0.0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from control.config import load_envelope
 from control.dry_planner import line_times_s, motion_time_s
 from control.host import Status
 from control.light_watch import LOOKS, LightWatch
+from control.machine import Machine
 from hil_sim.harness.oracle import Verdict
 from slicer.bricks import rectangular, write_stl
 from slicer.exporters.gcode import layer_program
@@ -101,6 +103,22 @@ FAILING: list[tuple[dict[str, Any], str]] = [
     ({"kind": "beam_weak", "args": {"fraction": 0.5}}, "at least"),
     ({"kind": "beam_stuck_on", "args": {"watts": 100}}, "at most"),
 ]
+
+
+@pytest.mark.parametrize("begins_later_s", [0.0, 0.05, 0.1])
+def test_a_sound_layer_is_done_however_its_lines_fall_between_the_polls(
+    job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begins_later_s: float
+) -> None:
+    """Its hatch lines take as long as two looks at the head lie apart: each look sees the same moment of a line."""
+    arm_and_fire = Machine.arm_and_fire
+
+    async def later(machine: Machine, power_w: float) -> None:
+        await asyncio.sleep(begins_later_s)
+        await arm_and_fire(machine, power_w)
+
+    monkeypatch.setattr(Machine, "arm_and_fire", later)
+    done = print_virtual(job, tmp_path)
+    assert done.verdict is Verdict.EXACT, done.judgement
 
 
 @pytest.fixture(scope="module")

@@ -192,6 +192,7 @@ def test_a_beam_that_stays_on_behind_an_open_switch(tmp_path: Path, rule: str, k
         assert hand.now_s < 8.0
         await asyncio.sleep(8.0 - hand.now_s)
         hand.leak(WATTS)
+        hand.world.beam_head.source.stick_shutter(True)  # else the head closes it
         await hand.go(INSIDE[1], speed_mm_s=10.0)  # the switch opens on the way
         hand.leak(0.0)
 

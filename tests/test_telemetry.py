@@ -55,7 +55,8 @@ def test_each_topic_of_a_print_is_there_and_decodes(printed: Printed) -> None:
     assert devices | looks | {"/printer/progress", "/events"} == set(seen)
     assert all(seen[topic] == 1 for topic in looks), "one look before and one after the layer"
     assert printed.outcome is not None
-    assert sum(seen[topic] for topic in devices) == printed.outcome.totals.polls
+    behind_it = sum(seen[topic] for topic in devices) - printed.outcome.totals.polls
+    assert 0 <= behind_it <= 2, "polls that were under way when the outcome was made"
 
 
 def test_log_time_is_the_start_plus_the_loops_time(printed: Printed) -> None:
