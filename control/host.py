@@ -37,7 +37,7 @@ from control.files import (
 from control.inspection import Inspector
 from control.journal import Journal
 from control.journal_file import JournalFile
-from control.journal_outcome import outcome_of_journal
+from control.journal_outcome import outcome_of_journal, outcome_of_nothing
 from control.log_file import WAITING_BYTES_MAX, too_slow
 from control.machine import Machine
 from control.offload import offload
@@ -67,6 +67,7 @@ ROUTE_NAME = "route.json"
 GROUND_MARGIN_M = 60.0
 NOT_REACHED = "the machine was not reached: what was on before may be on still"
 NOT_SEEN = "that all is off was not seen: look at the machine"
+NOT_METERED = "what the meter says of it was lost: look at the machine"
 
 __all__ = [
     "WAITING_BYTES_MAX",
@@ -358,15 +359,13 @@ async def _host(
         except (BridgeError, MoonkilnError) as error:
             # A port that cannot be opened, a journal that takes no session or is gone at the end.
             code = getattr(error, "exit_code", 3)
-            outcome = outcome_of_journal(journal, Status.FAILED, str(error), code, dry_run)
-            outcome = outcome.owning_up(*_left_behind(machine))
+            outcome = _failed(journal, str(error), code, dry_run).owning_up(*_left_behind(machine))
         except Exception as error:
             # A fault of our own. The machine was made safe on the way here; the folder says so, the caller hears of it.
             reason = f"a fault of moonkiln itself: {type(error).__name__}: {error}"
             telemetry.event("error", reason)
             give_room(run_dir)
-            outcome = outcome_of_journal(journal, Status.FAILED, reason, 1, dry_run)
-            outcome.owning_up(*_left_behind(machine)).write(run_dir)
+            _failed(journal, reason, 1, dry_run).owning_up(*_left_behind(machine)).write(run_dir)
             raise
         telemetry.event(
             "info" if outcome.status is Status.DONE else "error", f"run {outcome.status.value}: {outcome.reason}"
@@ -380,6 +379,18 @@ async def _host(
     return outcome
 
 
+def _failed(journal: Journal, reason: str, exit_code: int, dry_run: bool) -> Outcome:
+    """The outcome of a run that could not tell its own; one whose journal cannot be read claims nothing."""
+    try:
+        return outcome_of_journal(journal, Status.FAILED, reason, exit_code, dry_run)
+    except MoonkilnError:
+        return outcome_of_nothing(reason, exit_code, dry_run)
+
+
 def _left_behind(machine: Machine | None) -> tuple[Sequence[str], str]:
     """What a run that lost its own word leaves on, or may, as `Outcome.owning_up` takes it."""
-    return ((), NOT_REACHED) if machine is None else (machine.not_safe or (), NOT_SEEN)
+    if machine is None:
+        return (), NOT_REACHED
+    if machine.not_safe is None:
+        return (), NOT_SEEN
+    return machine.not_safe, NOT_METERED if machine.config.devices.meter.idle_w_max is not None else ""

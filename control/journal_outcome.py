@@ -41,3 +41,17 @@ def outcome_of_journal(
         position_mm=position_mm,
         dry_run=dry_run,
     )
+
+
+def outcome_of_nothing(reason: str, exit_code: int, dry_run: bool) -> Outcome:
+    """The outcome of a run that failed and whose journal cannot be read: no layer is claimed, and none is declared."""
+    return Outcome(
+        status=Status.FAILED,
+        reason=reason,
+        exit_code=exit_code,
+        declared=[],
+        layers=[],
+        totals=Totals(0, 0, 0.0, 0, 0, 0.0, 0),
+        position_mm=None,
+        dry_run=dry_run,
+    )

@@ -84,15 +84,18 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         """
         devices = [name for name in devices if name not in self.not_safe]
         said = [f"{' and '.join(devices)} could not be made safe: look at the machine"] if devices else []
-        said += [sentence] if sentence else []
-        if not said:
+        said += [sentence] if sentence and sentence not in self.reason else []
+        if not devices and not sentence:
             return self
+        reason, link = self.reason, "and" if self.not_safe else "but"
+        if said:
+            reason = f"{reason.rstrip('.')}, {link} {', and '.join(said)}"
         failed = self.status is Status.FAILED
         return msgspec.structs.replace(
             self,
             status=self.status if failed else Status.STOPPED,
             exit_code=self.exit_code if failed else NOT_SAFE_CODE,
-            reason=f"{self.reason.rstrip('.')}, {'and' if self.not_safe else 'but'} {', and '.join(said)}",
+            reason=reason,
             not_safe=[*self.not_safe, *devices, *([sentence] if sentence else [])],
         )
 

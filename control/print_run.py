@@ -185,10 +185,10 @@ class PrintRun:
         await self._journal.event("info", f"session {session}: machine {machine.config.name} is ready")
         if machine.devices.motion.stop_queues:
             await self._say("warning", QUEUED_STOP)
-        # A session before this one may have left something on, or a relay has welded since: else that were heated too.
+        point = await self._reconcile(records)
+        # The gantry stands, and nothing is switched on yet: what is drawn was left on before, or a relay has welded.
         if on := await machine.guarded(self._draw_at_rest()):
             raise MachineTripped([Trip("meter", on)])
-        point = await self._reconcile(records)
         if not self._dry_run:
             await machine.guarded(machine.home_axis("recoater", unless_homed=session > 1))
             self._piston_was_lost = await machine.guarded(machine.home_axis("piston", unless_homed=session > 1))

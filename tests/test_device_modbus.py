@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
 from modbus_link_helpers import FakeSlave, bus
@@ -133,6 +133,21 @@ def test_a_shutter_that_does_not_close_keeps_the_rest_of_the_head_from_nothing()
     virtually(main)
 
 
+def test_a_head_that_refuses_one_order_is_given_the_rest() -> None:
+    async def main() -> None:
+        head = Head()
+        await head.device.configure(watchdog_ms=1000)
+        await head.device.set_power_w(100.0)
+        await head.device.set_shutter(True)
+        await head.device.arm(7)
+        head.wire.refuse[1, 4] = 4  # fire
+        with pytest.raises(Rejected, match="fire"):
+            await head.device.safe()
+        assert (head.table[1], head.table[2], head.table[6] & 0b10) == (0, 0, 0)
+
+    virtually(main)
+
+
 def test_a_stop_behind_which_the_shutter_is_open_is_unverified() -> None:
     async def main() -> None:
         with pytest.raises(Unverified, match="shutter stays open"):
@@ -141,17 +156,18 @@ def test_a_stop_behind_which_the_shutter_is_open_is_unverified() -> None:
     virtually(main)
 
 
-def test_a_stop_behind_which_the_head_is_armed_is_unverified() -> None:
+@pytest.mark.parametrize(("bit", "word"), [(0b10, "armed"), (0b100, "firing")])
+def test_a_stop_behind_which_the_head_is_live_is_unverified(bit: int, word: str) -> None:
     async def main() -> None:
         head = Head()
         honest = head.stop_wire.on_write
 
         def write(unit: int, address: int, value: int) -> None:
             honest(unit, address, value)
-            head.table[6] |= 0b10
+            head.table[6] |= bit
 
         head.stop_wire.on_write = write
-        with pytest.raises(Unverified, match="says that it is armed"):
+        with pytest.raises(Unverified, match=f"says that it is {word}"):
             await head.device.stop()
 
     virtually(main)
@@ -240,14 +256,15 @@ def test_heater_streams_to_the_remote_set_point_only() -> None:
         slave.registers[1][24] = 200  # as delivered
         await device.identify()
         await device.configure()
-        assert (24, 0) in writes and (276, 1) in writes
+        assert (24, 0) in writes and (276, 1) in writes and slave.registers[1][199] == 1, "heated before it was told"
         writes.clear()
         await device.configure()
         assert {address for address, _ in writes} == {26}, "what holds already is not written again"
         for step in range(50):
             await device.set_temp_c(100.0 + step)
             await device.set_temp_c(100.0 + step)
-        assert {address for address, _ in writes} == {26} and slave.registers[1][26] == 1490
+        others = [write for write in writes if write[0] != 26]
+        assert others == [(199, 0)] and slave.registers[1][26] == 1490, "told a temperature, it heats; and no more"
         await device.safe()
         await device.safe()
         assert slave.registers[1][276] == 0 and slave.registers[1][199] == 1, "local, and the output off"
@@ -439,7 +456,8 @@ def test_a_drive_is_safe_when_it_says_that_it_stands() -> None:
     virtually(main)
 
 
-def test_a_drive_that_has_not_begun_its_move_yet_is_not_taken_at_its_word() -> None:
+@pytest.mark.parametrize("waits_s", [0.0, 2.0])
+def test_a_drive_that_has_not_begun_its_move_yet_is_not_taken_at_its_word(waits_s: float) -> None:
     async def main() -> None:
         blade, _, slave = drives()
         await blade.device.configure()
@@ -450,9 +468,17 @@ def test_a_drive_that_has_not_begun_its_move_yet_is_not_taken_at_its_word() -> N
             blade.loop.call_later(0.3 if address == 0x6207 else 0.0, blade.wrote, address, value)
 
         slave.on_write = late
+        write_block = blade.device._access.write_block
+
+        async def wait_for_the_bus(values: Mapping[str, float]) -> None:
+            await asyncio.sleep(waits_s)
+            await write_block(values)
+
+        blade.device._access.write_block = wait_for_the_bus
         move = asyncio.create_task(blade.device.move_to(100.0))
-        await asyncio.sleep(0.1)  # it was triggered, and stands by its own word
+        await asyncio.sleep(waits_s + 0.1)  # it was triggered, and stands by its own word
         move.cancel()
+        await asyncio.gather(move, return_exceptions=True)
         await blade.device.safe()
         await asyncio.sleep(1.0)
         assert blade.moves == [0, 25000] and not blade.table[0x1003] & 0b100, "it went on behind a stop that was seen"

@@ -210,7 +210,7 @@ def test_an_open_interlock_disarms_and_refuses() -> None:
     bench.head.set_interlock(0.0, False)
     assert bench.emitted[-1] == (0.0, 0.0)
     assert bench.read(STATUS) == 0
-    assert bench.refuses(TOKEN, 7) == 4
+    assert bench.refuses(TOKEN, 7) == 4 and bench.refuses(SHUTTER, 1) == 4 and bench.read(SHUTTER) == 0
     bench.head.set_interlock(0.0, True)
     assert bench.read(FIRE) == 0  # closing it does not fire again
     bench.write(TOKEN, 7)

@@ -102,10 +102,10 @@ def test_it_serves_a_print_and_saves_nothing() -> None:
         heater = omron.device
         await heater.identify()
         await heater.configure()
-        assert omron.setpoint == 0 and not omron.status & STOPPED and omron.status & RAM_WRITE
+        assert omron.setpoint == 0 and omron.status & STOPPED and omron.status & RAM_WRITE
         for step in range(30):
             await heater.set_temp_c(100.0 + step)
-        assert omron.setpoint == 1290
+        assert omron.setpoint == 1290 and not omron.status & STOPPED
         writes = len(omron.writes)
         for _ in range(50):
             await heater.set_temp_c(129.0)
@@ -124,10 +124,11 @@ def test_commands_are_refused_until_writing_is_allowed_and_safe_still_stops() ->
     async def main() -> None:
         omron = Controller()
         await omron.device.configure()
+        await omron.device.set_temp_c(60.0)
         omron.status &= ~(COMM_WRITE | RAM_WRITE)  # the supply dipped
         omron.show()
-        with pytest.raises(NotReady, match="no longer holds 0 degC"):
-            await omron.device.set_temp_c(0.0)
+        with pytest.raises(NotReady, match="no longer holds 60 degC"):
+            await omron.device.set_temp_c(60.0)
         with pytest.raises(NotReady, match=r"would save every set-point and wear out: configure\(\) it"):
             await omron.device.set_temp_c(90.0)
         assert omron.backed_up == 0

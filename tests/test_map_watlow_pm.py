@@ -92,7 +92,7 @@ def test_it_serves_a_print_and_saves_nothing_but_its_settings() -> None:
         heater = watlow.device
         await heater.identify()
         await heater.configure()
-        assert (watlow.table[2490], watlow.table[2494], watlow.table[1880]) == (15, 59, 10)
+        assert (watlow.table[2490], watlow.table[2494], watlow.table[1880]) == (15, 59, 62)
         assert watlow.saved == 1, "the one write that says: save nothing"
         await heater.configure()
         assert {address for address, _ in watlow.writes[-2:]} == {2160, 2161}, "what holds already is not written again"

@@ -370,6 +370,15 @@ def test_what_switches_nothing_on_excuses_nothing(
     assert left_behind(job, status, on, Strike(LATE_S, point, kind)) is Verdict.SILENT
 
 
+def test_a_dry_run_whose_words_do_not_go_together_is_silent(job: Job) -> None:
+    dark = ending(msgspec.structs.replace(true_record(job), blocks=[]), beam_energy_j=0.0)
+    said = msgspec.structs.replace(outcome(committed=False), dry_run=True)
+    assert judge(job, dark, said, dry_run_asked=True).verdict is Verdict.EXACT
+    for words in ({"not_safe": ["heater"]}, {"exit_code": 4}):
+        both = msgspec.structs.replace(said, **words)
+        assert judge(job, dark, both, dry_run_asked=True).verdict is Verdict.SILENT
+
+
 def test_a_dry_run_that_broke_off_is_held_to_what_it_left_on(job: Job) -> None:
     dark = ending(msgspec.structs.replace(true_record(job), blocks=[]), beam_energy_j=0.0, heater_w=300.0)
     said = msgspec.structs.replace(outcome(Status.STOPPED, committed=False), dry_run=True)

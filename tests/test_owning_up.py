@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import msgspec
 import pytest
 from crash_helpers import NEVER, Ended, run_faulty
 
-from control import print_run
-from control.errors import MoonkilnError
-from control.host import NOT_SEEN
-from control.idle_draw import SETTLE_S
+from control.host import NOT_METERED
+from control.journal import Journal, JournalError, LayerRecord
 from control.machine import Machine
 from control.outcome import Outcome, Status, Totals
 from firmware_bridge.devices.bed_heater import BedHeater
 from firmware_bridge.errors import Unverified
 from hil_sim.harness.oracle import Verdict
+from hil_sim.harness.runner import run_scenario
+from hil_sim.harness.scenario import Scenario
 from hil_sim.harness.small_job import small_job
+from hil_sim.world.machine_spec import BedSettings
 
 DONE = Outcome(
     status=Status.DONE,
@@ -89,18 +91,31 @@ def test_what_the_last_order_could_not_switch_off_is_told(
 def test_a_journal_that_is_gone_at_the_end_takes_nobody_for_unreached(
     plate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def gone(*_args: object, **_settings: object) -> Outcome:
-        raise MoonkilnError("the journal cannot be read", 3)
+    layers, asked = Journal.layers, itertools.count()
 
-    monkeypatch.setattr(print_run, "outcome_of_journal", gone)
+    def gone(journal: Journal) -> list[LayerRecord]:
+        if next(asked):  # the first is how the run begins
+            raise JournalError("the journal cannot be read")
+        return layers(journal)
+
+    monkeypatch.setattr(Journal, "layers", gone)
     outcome = outcome_of(run_faulty(plate, tmp_path / "run", NEVER))
-    assert outcome.not_safe == [NOT_SEEN] and outcome.reason.endswith(NOT_SEEN)
+    assert outcome.status is Status.FAILED and not outcome.layers and outcome.totals.layers == 0
+    assert outcome.reason == f"the journal cannot be read, but {NOT_METERED}" and outcome.not_safe == [NOT_METERED]
 
 
-def test_what_was_on_before_is_found_before_anything_is_homed_or_heated(plate: Path, tmp_path: Path) -> None:
+def test_a_bed_in_the_frost_is_left_cold_until_the_print_heats_it(plate: Path, tmp_path: Path) -> None:
+    """Brought up, its controller holds no set-point: any that it takes would be warmer than the bed."""
+    frost = BedSettings(ambient_temp_c=-30.0, cell_xy_mm=10.0)
+    scenario = Scenario(schema_version=1, name="frost", cell_xy_mm=10.0, bed=frost)
+    assert run_scenario(scenario, plate, tmp_path / "run").verdict is Verdict.EXACT
+
+
+def test_what_was_on_before_is_found_before_anything_is_heated(plate: Path, tmp_path: Path) -> None:
     welded = {"kind": "heater_stuck_on", "point": "heater.output", "at_s": 0.0, "for_s": 1000.0}
     ended = run_faulty(plate, tmp_path / "run", welded)
     outcome = outcome_of(ended)
     assert ended.result.verdict is Verdict.DETECTED and outcome.exit_code == 4, ended.told
     assert "W are drawn" in outcome.reason, ended.told
-    assert outcome.totals.duration_s < 3 * SETTLE_S and not outcome.layers, "it homed, or heated"
+    assert outcome.reason.count("W are drawn") == 1 and outcome.not_safe, "said twice, or not"
+    assert outcome.totals.duration_s < 20.0 and not outcome.layers, "it heated"

@@ -210,7 +210,7 @@ def test_a_journal_that_takes_no_session_is_a_sentence_and_no_fault_of_ours(
     ended = print_virtual(job, tmp_path, script)
     assert ended.outcome is not None
     assert (ended.outcome.status, ended.outcome.exit_code) == (Status.FAILED, 2)
-    assert ended.outcome.reason.startswith("the disk is full; free space, but that all is off was not seen")
+    assert ended.outcome.reason.startswith("the disk is full; free space, but what the meter says of it was lost")
     ended.assert_safe()
 
 

@@ -15,7 +15,7 @@ from firmware_bridge.register_map import RegisterMap
 
 
 class BeamHead(MappedUnit):
-    """Powers in W. `stop_link`: a second connection on which nothing but stop is ever sent."""
+    """Powers in W. `stop_link`: a second connection, on which nothing but stop is ever written."""
 
     def __init__(
         self, link: ModbusLink, stop_link: ModbusLink, unit: int, table: RegisterMap, *, name: str = "beam"
@@ -72,6 +72,10 @@ class BeamHead(MappedUnit):
         """Fire off and disarmed; read back. Clears no latch unless the head was armed (then none is set)."""
         self._token = 0
         await self._access.write("fire", 0, urgent=True)
+        await self._end_arming()
+
+    async def _end_arming(self) -> None:
+        self._token = 0
         if await self._status("armed"):
             await self._access.write_and_verify("token", 0, urgent=True)
         if await self._status("armed"):
@@ -124,12 +128,12 @@ class BeamHead(MappedUnit):
 
         What the head does not do keeps it from none of the rest; the first failure is raised. A lost wire ends it.
         """
-        await self._access.write("fire", 0, urgent=True)
         failures: list[DeviceError] = []
         for step in (
+            lambda: self._access.write("fire", 0, urgent=True),
             lambda: self._access.write_and_verify("shutter", 0, urgent=True),
             lambda: self._access.write_and_verify("power_w", 0, urgent=True),
-            self.disarm,
+            self._end_arming,
         ):
             try:
                 await step()

@@ -14,8 +14,8 @@ from firmware_bridge.links.modbus import ModbusLink
 from firmware_bridge.register_map import RegisterMap
 from firmware_bridge.signals import Quality, Reading
 
-# The least that such instruments take. One that wakes up, or times out, on a set-point near a room's temperature heats
-# for as long as its thermocouple shows less: shorted, or on a bed in the cold.
+# The least that our maps let such instruments be told. One that wakes up, or times out, on a room's temperature heats
+# for as long as its thermocouple shows less: shorted, or on a bed that is colder. On a bed in the frost it still does.
 SAFE_TEMP_C = 0.0
 NORMAL, STANDBY = 0, 1
 
@@ -33,7 +33,7 @@ class Heater(Protocol):
         ...
 
     async def configure(self) -> None:
-        """Ready to be told temperatures, and holding a safe low one."""
+        """Ready to be told temperatures, with its output off until then."""
         ...
 
     async def poll(self) -> dict[str, Reading]:
@@ -60,13 +60,16 @@ class BedHeater(MappedUnit):
         self._target_c: float | None = None
 
     async def configure(self) -> None:
-        """Hold SP1 low and selected, and listen to the remote set-point. Writes only what differs, reads it back."""
+        """Output off until it is told a temperature; SP1 low and selected, and the remote set-point listened to.
+
+        Writes only what differs, reads it back.
+        """
+        await self._access.ensure("mode", STANDBY)  # a bed in the frost would be heated towards any set-point
         await self._access.ensure("sp1_c", SAFE_TEMP_C)
         await self._access.ensure("setpoint_select", 0)
         await self._access.write_and_verify("remote_setpoint_c", SAFE_TEMP_C)  # never wake up to an old target
         await self._access.ensure("remote", 1)
-        await self._access.ensure("mode", NORMAL)
-        self._target_c = SAFE_TEMP_C
+        self._target_c = None
 
     async def poll(self) -> dict[str, Reading]:
         """Temperature, working set-point, output, status. A broken sensor makes the temperature BAD."""

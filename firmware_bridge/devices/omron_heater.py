@@ -40,8 +40,10 @@ class OmronHeater(MappedUnit):
         self._target_c: float | None = None
 
     async def configure(self) -> None:
-        """Allow writing, to working memory alone, and hold a safe low set-point. NotReady if it counts in other steps
-        than 0.1 degC; Unverified if it does not say that it obeyed."""
+        """Allow writing, to working memory alone; a safe low set-point, and stopped until it is told another.
+
+        NotReady if it counts in other steps than 0.1 degC; Unverified if it does not say that it obeyed.
+        """
         decimals = await self._access.value("decimals")
         if decimals != DECIMALS:
             raise NotReady(
@@ -51,8 +53,8 @@ class OmronHeater(MappedUnit):
         await self._command(ALLOW_WRITING, "comm_write", True)
         await self._command(WRITE_TO_RAM, "ram_write", True)
         await self._access.write_and_verify("setpoint_c", SAFE_TEMP_C)  # never wake up to an old target
-        await self._command(RUN, "stopped", False)
-        self._target_c = SAFE_TEMP_C
+        await self._command(STOP, "stopped", True)
+        self._target_c = None
 
     async def poll(self) -> dict[str, Reading]:
         """Temperature, working set-point, output, heater current, status. An input error makes the temperature BAD."""

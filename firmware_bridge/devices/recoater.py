@@ -175,7 +175,6 @@ class StepperDrive(MappedUnit):
 
     async def _start(self, values: dict[str, float]) -> None:
         """Send a move once. A lost reply is no reason to send it again: what the drive does next tells."""
-        self._triggered_s = asyncio.get_running_loop().time()
         try:
             if len(values) == 1:
                 await self._access.write("trigger", values["trigger"])

@@ -40,12 +40,15 @@ class WatlowHeater(MappedUnit):
         self._target_c: float | None = None
 
     async def configure(self) -> None:
-        """degC, nothing saved, a safe low set-point, control on. Writes only what differs, reads it back."""
+        """degC, nothing saved, a safe low set-point, and control off until it is told another.
+
+        Writes only what differs, reads it back.
+        """
         await self._access.ensure("saving", DO_NOT_SAVE)
         await self._access.ensure("units", CELSIUS)
         await self._access.write_and_verify("setpoint_c", SAFE_TEMP_C)  # never wake up to an old target
-        await self._access.ensure("control_mode", MODE_AUTO)
-        self._target_c = SAFE_TEMP_C
+        await self._access.ensure("control_mode", MODE_OFF)
+        self._target_c = None
 
     async def set_temp_c(self, temp_c: float) -> None:
         """Ask for a bed temperature; to be repeated, so that a controller which lost it is noticed.

@@ -16,9 +16,19 @@ PLACE_MM = (
 )
 
 
+def contradictions(outcome: Outcome) -> list[str]:
+    """Where a host's own words of how its run ended do not go together, in sentences."""
+    found, is_done = [], outcome.status is Status.DONE
+    if (outcome.exit_code == 0) != is_done:
+        found.append(f"the host says {outcome.status.value} and exits with {outcome.exit_code}")
+    if is_done and outcome.not_safe:
+        found.append(f"the host says done, and that this is not safe: {'; '.join(outcome.not_safe)}")
+    return found
+
+
 def false_claims(plan: Plan, match: Match, record: Record, outcome: Outcome) -> list[str]:
     """What the host says of its layers, of their sum and of its place, and is not so, in sentences."""
-    found = _unfinished(plan, outcome)
+    found = contradictions(outcome) + _unfinished(plan, outcome)
     found += [sentence for layer in outcome.layers for sentence in _false_layer(plan, match, layer)]
     totals, layers = outcome.totals, outcome.layers
     for what, said, sums in (
@@ -40,13 +50,9 @@ def false_claims(plan: Plan, match: Match, record: Record, outcome: Outcome) -> 
 
 
 def _unfinished(plan: Plan, outcome: Outcome) -> list[str]:
-    """What a host leaves open of its own word that it is done, or that it is not."""
-    found, is_done = [], outcome.status is Status.DONE
-    if (outcome.exit_code == 0) != is_done:
-        found.append(f"the host says {outcome.status.value} and exits with {outcome.exit_code}")
-    if is_done and outcome.not_safe:
-        found.append(f"the host says done, and that this is not safe: {'; '.join(outcome.not_safe)}")
-    if is_done and not outcome.dry_run:
+    """What a host leaves open of its own word that it is done."""
+    found = []
+    if outcome.status is Status.DONE and not outcome.dry_run:
         planned = np.unique(plan.layer).tolist()
         committed = sorted(layer.index for layer in outcome.layers if layer.committed)
         if committed != planned or len(outcome.layers) != len(planned):

@@ -19,7 +19,7 @@ from enum import Enum
 import numpy as np
 
 from control.host import Outcome, Status
-from hil_sim.harness.claims import false_claims
+from hil_sim.harness.claims import contradictions, false_claims
 from hil_sim.harness.conditions import left_on, wrong_conditions
 from hil_sim.harness.matching import ENERGY_SHARE, POSITION_MM, Match, Plan, is_whole, match_blocks
 from hil_sim.harness.trace import Record
@@ -88,7 +88,7 @@ def judge(
     else:
         false = false_claims(plan, match, record, outcome)
         if dry_run_asked:
-            wrong, owned, false = [], [], _lit_in_the_dry(record)
+            wrong, owned, false = [], [], contradictions(outcome) + _lit_in_the_dry(record)
         elif outcome.dry_run and outcome.status is Status.DONE:
             wrong = ["the host calls it a dry run, and nobody asked for one", *wrong]
         if outcome.status is Status.DONE:

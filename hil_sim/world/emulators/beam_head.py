@@ -257,6 +257,8 @@ class BeamHead(ModbusDevice):
         if register == POWER:
             self._power_dw = value
         elif register == SHUTTER:
+            if value and not self._interlock_ok:
+                raise Refusal(DEVICE_FAILURE)
             self._shutter_open = value == 1
             self._firing = self._firing and value == 1 and self._shutter_open
         elif register == TOKEN:
