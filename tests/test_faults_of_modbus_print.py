@@ -46,11 +46,11 @@ def assert_ends_well(done: Printed, words: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "point", "how", "words"),
     [
-        ("no_reply", "beam", {"at_request": 121}, EXACT),
+        ("no_reply", "beam", {"at_request": 34}, EXACT),
         ("late_reply", "heater", {"at_request": 60}, EXACT),
         ("double_reply", "recoater", {"at_request": 60, "count": 6}, EXACT),
         ("wrong_unit", "meter", {"at_request": 8}, EXACT),
-        ("wrong_transaction", "beam", {"at_request": 121}, EXACT),
+        ("wrong_transaction", "beam", {"at_request": 34}, EXACT),
         ("bad_crc", "piston", {"at_request": 40}, EXACT),
         ("noise_first", "heater", {"at_request": 60, "count": 6}, EXACT),
         ("busy", "recoater", {"at_request": 60}, EXACT),
@@ -90,7 +90,7 @@ def test_a_print_ends_well_and_says_why(
         ("bias", "heater.temp", IN_LAYER, "which no bed does"),
         ("noise_on", "heater.temp", IN_LAYER, "which no bed does"),
         ("spike", "beam.emission", IN_LAYER, "is set to 100.0 W"),
-        ("bias", "beam.emission", {"at_s": 1.0, "for_s": 1e4}, "it emits 5.0 W while the machine is ready"),
+        ("bias", "beam.emission", {"at_s": 4.0, "for_s": 1e4}, "it emits 5.0 W while the machine is ready"),
         ("stuck", "recoater.position", {"at_s": 8.0, "for_s": 1e4}, "stands still elsewhere"),
         ("lag", "recoater.position", {"at_s": 8.0, "for_s": 1e4}, "stands still elsewhere"),
         ("swapped", "recoater.position", {**IN_LAYER, "args": {"with": "piston.position"}}, "it stands at 0.500 mm"),
