@@ -486,6 +486,38 @@ def test_a_drive_that_has_not_begun_its_move_yet_is_not_taken_at_its_word(waits_
     virtually(main)
 
 
+@pytest.mark.parametrize("trigger_s", [0.05, 0.6, 30.0])
+def test_a_start_that_is_on_its_way_is_waited_for(trigger_s: float) -> None:
+    """Its trigger may reach the drive behind the stop that was to prevent it."""
+
+    async def main() -> None:
+        blade, _, _ = drives()
+        await blade.device.configure()
+        await blade.device.home()
+        blade.move_s = 500.0
+        write_block = blade.device._access.write_block
+
+        async def wait_for_the_bus(values: Mapping[str, float]) -> None:
+            await asyncio.sleep(0.1 + trigger_s)
+            await write_block(values)
+
+        blade.device._access.write_block = wait_for_the_bus
+        move = asyncio.create_task(blade.device.move_to(100.0))
+        await asyncio.sleep(0.1)
+        began_s = blade.loop.time()
+        if trigger_s < 1.0:
+            await blade.device.safe()
+            assert blade.moves == [0, 25000] and not blade.table[0x1003] & 0b100, "it went on behind a stop"
+        else:
+            with pytest.raises(Unverified, match="drive 1 was told to stop while a move of it was being sent"):
+                await blade.device.safe()
+        assert blade.loop.time() - began_s < 2.0, "the machine gives it no longer"
+        move.cancel()
+        await asyncio.gather(move, return_exceptions=True)
+
+    virtually(main)
+
+
 def test_a_drive_that_acknowledges_a_stop_and_goes_on_is_not_safe() -> None:
     async def main() -> None:
         blade, slave = moving_blade()

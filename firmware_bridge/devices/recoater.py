@@ -132,13 +132,12 @@ class StepperDrive(MappedUnit):
     async def safe(self) -> None:
         """Stand still, by the drive's own word. May be called at any time and again.
 
-        One that was triggered less than `START_GRACE_S` ago may stand and start yet: its word counts from then on. What
-        goes on is told again. Unverified if it has not come to rest within `STANDS_WITHIN_S`; where the bus fails, its
-        last error by then.
+        One that was triggered less than `START_GRACE_S` ago, or is being triggered, may stand and start yet: its word
+        counts from then on. What goes on is told again. Unverified if it has not come to rest `STANDS_WITHIN_S` behind
+        that; where the bus fails, its last error by then.
         """
         loop = asyncio.get_running_loop()
-        sure_s = self._triggered_s + START_GRACE_S
-        until_s = max(loop.time(), sure_s) + STANDS_WITHIN_S
+        began_s = loop.time()
         while True:
             failure: BridgeError | None = None
             try:
@@ -150,10 +149,14 @@ class StepperDrive(MappedUnit):
                     )
             except (LinkError, Rejected) as error:
                 failure = error
+            sure_s = self._triggered_s + START_GRACE_S
             if failure is None and loop.time() >= sure_s:
                 return
-            if failure is not None and loop.time() >= until_s:
-                raise failure
+            if loop.time() >= min(max(began_s, sure_s), began_s + START_GRACE_S) + STANDS_WITHIN_S:
+                raise failure or Unverified(
+                    f"{self.name} was told to stop while a move of it was being sent: keep clear of it and look whether"
+                    " it stands."
+                )
             await asyncio.sleep(POLL_S)
 
     # -- inside -------------------------------------------------------------------------------------------------
@@ -175,6 +178,7 @@ class StepperDrive(MappedUnit):
 
     async def _start(self, values: dict[str, float]) -> None:
         """Send a move once. A lost reply is no reason to send it again: what the drive does next tells."""
+        self._triggered_s = math.inf  # when is known behind it
         try:
             if len(values) == 1:
                 await self._access.write("trigger", values["trigger"])
