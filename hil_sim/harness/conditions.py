@@ -21,7 +21,7 @@ LAST_LOOK_S = (
     1.5  # before a host's end: a meter shows the mean of its last second, and an outcome takes a while to write
 )
 WELDS, SHORTS = frozenset({"heater_stuck_on"}), frozenset({"beam_stuck_on"})
-RESTARTS = frozenset({"outage", "brownout", "reboot"})  # a controller begins anew as it was delivered
+RESTARTS = frozenset({"outage", "brownout", "reboot"})  # a controller begins anew on 0 degC: a colder plate is heated
 PLATE_OFF_C_MAX = 25.0  # a host's own tolerance, what a controller overshoots, and a thermocouple's doubt
 
 
