@@ -202,57 +202,44 @@ class VirtualLoop(base_events.BaseEventLoop):
     def _run_once(self) -> None:
         """Run passes until somebody stops the loop. As in asyncio a pass runs what was ready when it began."""
         ready, timers, halted, failures = self._ready, self._timers, self.halted, self.failures
-        next_ready, bound = ready.popleft, self._passes_bound
+        next_ready = ready.popleft
+        if self._stopping and not ready:
+            return
         while True:
-            lone: Any = None  # a timer that is all there is to do need not queue
-            if not ready:
-                while timers and timers[0][_CALL] is None:
-                    heappop(timers)
-                    self._timer_cancelled_count -= 1
-                if self._stopping:
-                    return
-                if not timers:
-                    raise SimDeadlock(self._everybody_waits())
-                when = timers[0][_WHEN]
-                if when > self._now:
-                    if self.pace is not None and not self._hold_back(when):
-                        continue  # a signal has brought work before that time
-                    self._now = when  # exact: no rounding adds up
-                    self._passes = 0
-                lone = heappop(timers)
-            self._passes = passes = self._passes + 1
-            if passes > bound:
-                if lone is not None:
-                    lone[_NUMBER] = 0
-                    ready.append(lone)  # named, and run while all is cleaned up
-                raise SimLivelock(self._time_stands_still())
-            if timers and timers[0][_WHEN] <= self._now:  # the rest of this instant
-                if lone is not None:
-                    heappush(timers, lone)
-                    lone = None
-                self._collect_due()
             call: Any = None
             try:
-                if lone is not None:
-                    lone[_NUMBER] = 0
-                    self.fired += 1
-                    _, _, call, context, _ = lone
-                    if not halted or not self._keeps_back(lone):
-                        context.run(*call)
-                elif halted:
+                if ready:
+                    if timers and timers[0][_WHEN] <= self._now:  # the rest of this instant
+                        self._collect_due()
+                    self._passes = passes = self._passes + 1
+                    if passes > self._passes_bound:
+                        raise SimLivelock(self._time_stands_still())
                     for _ in range(len(ready)):
                         handle = next_ready()
                         _, _, call, context, _ = handle
-                        if call is not None and not self._keeps_back(handle):
+                        if call is not None and not (halted and self._keeps_back(handle)):
                             context.run(*call)
-                else:
-                    for _ in range(len(ready)):
-                        _, _, call, context, _ = next_ready()
-                        if call is not None:
+                elif self.pace is None or self._hold_back():
+                    if not timers:
+                        raise SimDeadlock(self._everybody_waits())
+                    timer = heappop(timers)
+                    when, _, call, context, _ = timer
+                    if call is None:
+                        self._timer_cancelled_count -= 1
+                    elif when > self._now and (not timers or timers[0][_WHEN] > when):
+                        self._now = when  # exact: no rounding adds up
+                        self._passes = 0
+                        timer[_NUMBER] = 0  # all there is to do in its instant, it need not queue
+                        self.fired += 1
+                        if not halted or not self._keeps_back(timer):
                             context.run(*call)
-                            if halted:
-                                break  # of the rest of this pass it must be asked whose it is
-            except (SystemExit, KeyboardInterrupt):
+                    else:
+                        if when > self._now:
+                            self._now = when
+                            self._passes = 0
+                        heappush(timers, timer)
+                        self._collect_due()
+            except (SystemExit, KeyboardInterrupt, SimDeadlock, SimLivelock):
                 raise
             except Killed:
                 pass  # a simulated process has died in this step; the world goes on
@@ -318,10 +305,15 @@ class VirtualLoop(base_events.BaseEventLoop):
             self._ties.shuffle(last)
             ready.extend(last)
 
-    def _hold_back(self, when: float) -> bool:
-        """Sleep until virtual time `when` is due in real time. False if a signal made something ready before."""
-        pace = self.pace
+    def _hold_back(self) -> bool:
+        """Sleep until the next timer is due in real time. False if a signal made something ready before."""
+        pace, timers = self.pace, self._timers
         assert pace is not None
+        while timers and timers[0][_CALL] is None:
+            heappop(timers)
+            self._timer_cancelled_count -= 1
+        if not timers or (when := timers[0][_WHEN]) <= self._now:
+            return True
         if self._wall_at_zero is None:
             self._wall_at_zero = wall.perf_counter() - self._now / pace
         while True:
