@@ -85,12 +85,13 @@ class Head:
             return self._watts[-1]
         return self._watts[bisect_right(times, t_s) - 1]
 
-    def next_change_s(self, t_s: float) -> float:
-        """First change after `t_s`, inf when none is known."""
+    def holding(self, t_s: float) -> tuple[float, float]:
+        """Watts at S = 1 at `t_s`, and the first change behind it, inf when none is known."""
         times = self._times
         if times[-1] <= t_s:
-            return math.inf
-        return times[bisect_right(times, t_s)]
+            return self._watts[-1], math.inf
+        next_ = bisect_right(times, t_s)
+        return self._watts[next_ - 1], times[next_]
 
     def changes_between(self, from_s: float, to_s: float) -> list[float]:
         """The changes within, ends excluded."""
@@ -201,8 +202,7 @@ class Optics:
         head = self.head
         tau = self._done_s
         while tau < upto_s:
-            watts = head.capability_w(t0_s + tau)
-            change_s = head.next_change_s(t0_s + tau)
+            watts, change_s = head.holding(t0_s + tau)
             end = upto_s if change_s >= t0_s + upto_s else change_s - t0_s
             if watts > 0.0 and end > tau:
                 self._rows_of_run(run, tau, end, watts, block)
@@ -229,23 +229,22 @@ class Optics:
         x, y, _ = run.start_mm
         ux, uy, _ = run.unit
         t0_s = run.t0_s
-        full_w = watts * move.s_fraction
-        per_speed = full_w / move.nominal_mm_s if move.dynamic else 0.0
-        cruise_w = per_speed * move.cruise_mm_s if move.dynamic else full_w
-        seconds = tau1 - tau0
         d0, v0, d1, v1 = _ends(run, tau0, tau1)
-        ta, pa = t0_s + tau0, per_speed * v0 if move.dynamic else full_w
-        xa, ya = x + ux * d0, y + uy * d0
+        p0 = p1 = cruise_w = full_w = watts * move.s_fraction
+        energy = full_w * (tau1 - tau0)
+        if move.dynamic:  # power over speed is constant, so energy is power per speed times way
+            per_speed = full_w / move.nominal_mm_s
+            p0, p1, cruise_w = per_speed * v0, per_speed * v1, per_speed * move.cruise_mm_s
+            energy = per_speed * (d1 - d0)
+        ta, xa, ya = t0_s + tau0, x + ux * d0, y + uy * d0
         rows = self._rows
-        for knot, db in ((run.accelerate_s, run.accelerate_mm), (run.brake_from_s, run.brake_from_mm)):
-            if tau0 < knot < tau1:
-                tb, xb, yb = t0_s + knot, x + ux * db, y + uy * db
-                rows.append((ta, tb, xa, ya, xb, yb, pa, cruise_w, block))
-                tau0, ta, xa, ya, pa = knot, tb, xb, yb, cruise_w
-        p1 = per_speed * v1 if move.dynamic else full_w
-        rows.append((ta, t0_s + tau1, xa, ya, x + ux * d1, y + uy * d1, pa, p1, block))
-        # The integral in closed form: in M4 power over speed is constant, so energy is power per speed times way.
-        energy = per_speed * (d1 - d0) if move.dynamic else full_w * seconds
+        if tau0 < run.accelerate_s or run.brake_from_s < tau1:
+            for knot, db in ((run.accelerate_s, run.accelerate_mm), (run.brake_from_s, run.brake_from_mm)):
+                if tau0 < knot < tau1:
+                    tb, xb, yb = t0_s + knot, x + ux * db, y + uy * db
+                    rows.append((ta, tb, xa, ya, xb, yb, p0, cruise_w, block))
+                    tau0, ta, xa, ya, p0 = knot, tb, xb, yb, cruise_w
+        rows.append((ta, t0_s + tau1, xa, ya, x + ux * d1, y + uy * d1, p0, p1, block))
         self._energy_j += energy
         self.total_energy_j += energy
 
@@ -255,8 +254,8 @@ class Optics:
         x, y, _ = stand.at_mm
         start_s = stand.t0_s + self._done_s
         while start_s < end_s and stand.s_fraction > 0.0:
-            watts = self.head.capability_w(start_s) * stand.s_fraction
-            until_s = min(end_s, self.head.next_change_s(start_s))
+            capability_w, change_s = self.head.holding(start_s)
+            watts, until_s = capability_w * stand.s_fraction, min(end_s, change_s)
             if watts > 0.0:
                 self._rows.append((start_s, until_s, x, y, x, y, watts, watts, NO_BLOCK))
                 self._energy_j += watts * (until_s - start_s)
