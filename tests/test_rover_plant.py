@@ -24,6 +24,13 @@ def plane(slope_deg: float, uphill_rad: float = 0.0, size_m: float = 120.0) -> G
     return Ground(h.astype(np.float32), -size_m / 2, -size_m / 2, 1.0)
 
 
+def edge(step_m: float) -> Ground:
+    """Level ground with a step at x 0, cells of 0.1 m: `step_m` higher behind it."""
+    x = np.arange(-60, 61) * 0.1
+    h = np.broadcast_to(step_m * (x > 0.0), (121, 121))
+    return Ground(h.astype(np.float32), -6.0, -6.0, 0.1)
+
+
 def driving(plant: RoverPlant, speed_m_s: float, steer_rad: float = 0.0) -> RoverPlant:
     for name in plant.body.wheels:
         plant.motor(name).set_speed(plant.t_s, speed_m_s / plant.body.wheel.radius_m, 5.0)
@@ -117,6 +124,34 @@ def test_it_tips_over_where_its_weight_leaves_its_wheels() -> None:
         assert (plant.tipped_at_s is not None) is tips
 
 
+def test_it_tips_over_lengthwise_the_sooner_for_leaning_sideways() -> None:
+    """The same grade along the rover, with and without one across it. POLAR: 0.40 m high over wheels 0.45 m ahead."""
+    along = 1.1
+    for across, tips in ((0.0, False), (0.45, True)):
+        weight = np.array([0.0, 0.0, -1.0])
+        up = np.array([-along, -across, 1.0]) / math.sqrt(1 + along**2 + across**2)
+        forward = np.array([1.0, 0.0, along]) / math.hypot(1.0, along)
+        lean_m = 0.40 * abs(forward @ weight) / abs(up @ weight)
+        assert bool(lean_m > 0.45) is tips
+        slope_deg = math.degrees(math.atan(math.hypot(along, across)))
+        plant = RoverPlant(POLAR, plane(slope_deg, math.atan2(across, along)), HARD, (0.0, 0.0, 0.0))
+        plant.advance_to(1.0)
+        assert (plant.tipped_at_s is not None) is tips
+
+
+@pytest.mark.parametrize(("step_m", "is_blocked"), [(-1.0, False), (0.0, False), (1.0, True)])
+@pytest.mark.parametrize("yaw", [0.0, math.pi])
+def test_a_held_wheel_is_dragged_the_way_that_the_rover_goes(yaw: float, step_m: float, is_blocked: bool) -> None:
+    """Its wheels are a hand's breadth from a step in front of it (yaw 0: and it backs away) or behind it."""
+    is_behind = yaw != 0.0
+    plant = RoverPlant(POLAR, edge(step_m), HARD, (-0.50, 0.0, yaw))
+    plant.hold(0.0, plant.motor("rl" if is_behind else "fl"))
+    driving(plant, -0.05)
+    plant.advance_to(0.5)
+    assert plant.is_blocked is (is_blocked and is_behind)
+    assert (abs(plant.pose(0.5)[0] + 0.50) > 0.005) is not plant.is_blocked
+
+
 def test_a_wheel_that_is_told_to_stop_stops_within_its_ramp() -> None:
     plant = driving(RoverPlant(OSR, plane(0.0), HARD, (0.0, 0.0, 0.0)), 0.1)
     plant.advance_to(10.0)
@@ -136,7 +171,7 @@ def test_a_position_is_reached_and_held() -> None:
 
 def test_however_it_is_asked_it_moves_the_same() -> None:
     heights = generated_heights(2, 100.0, 2.0)
-    tracks = []
+    tracks, energies_j = [], []
     for often in (False, True):
         plant = driving(
             RoverPlant(
@@ -151,6 +186,9 @@ def test_however_it_is_asked_it_moves_the_same() -> None:
             plant.pose(min(t_s, 60.0))
         plant.advance_to(60.0)
         tracks.append(plant.track())
+        energies_j.append(plant.energy_j)
+    assert energies_j[0] == energies_j[1]
+    assert energies_j[0] == pytest.approx(0.1 * float((tracks[0].power_w + OSR.hotel_w).sum()), rel=0.02)
     for name in ("t_s", "x_m", "y_m", "yaw_rad", "slip", "power_w"):
         np.testing.assert_array_equal(getattr(tracks[0], name), getattr(tracks[1], name))
     assert len(tracks[0].t_s) == 600

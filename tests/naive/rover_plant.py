@@ -12,6 +12,7 @@ from hil_sim.world.plant.rover_kernels import (
     ANGLE,
     BLOCKED,
     CURRENT,
+    ENERGY_J,
     GRIP,
     LIMIT,
     MODE,
@@ -156,7 +157,10 @@ def rover_steps(
         motors_step(motors, dt)
         rates = motors[:n, RATE]
         ahead = np.array([motors[m, ANGLE] if m >= 0 else 0.0 for m in steer_of])
-        turns = np.where(rates >= 0, 1.0, -1.0)
+        speeds = rates * radius * motors[:n, GRIP]
+        vx, vy, om = rolling_twist(wheels, ahead, speeds)
+        moves = np.abs(speeds).max() > 1e-6
+        turns = np.where(rates == 0, 1.0 if vx >= 0 else -1.0, np.sign(rates))  # one that stands: as the rover goes
 
         # the ground: under each wheel, and a little further the way it turns
         reach = 0.6 * radius
@@ -165,22 +169,19 @@ def rover_steps(
         heights, further = (np.array([height(p.real, p.imag) for p in places]) for places in (under, before))
         off = np.isnan(heights) | np.isnan(further)
         heights, further = np.where(off, state[Z], heights), np.where(off, state[Z], further)
-        rises = (further - heights) / reach  # the way it turns
-        grades = rises * turns  # the way it points
+        climbs = (further - heights) / reach
 
         z, roll, pitch = plane_under(wheels, heights)
         state[ROLL_RATE], state[PITCH_RATE] = (roll - state[ROLL]) / dt, (pitch - state[PITCH]) / dt
         state[Z], state[ROLL], state[PITCH] = z, roll, pitch
-        lean_x, lean_y = mass_height * math.tan(pitch), -mass_height * math.tan(roll)
+        forward, left, up = np.array(
+            [-math.sin(pitch), math.sin(roll) * math.cos(pitch), math.cos(roll) * math.cos(pitch)]
+        )  # the sky's way in the rover's frame
+        lean_x, lean_y = -mass_height * forward / up, -mass_height * left / up
         if state[TIPPED_S] < 0 and not (abs(lean_x) <= half_length and abs(lean_y) <= half_width):
             state[TIPPED_S] = t0 + count * dt
         loads = loads_on(wheels, mass * MOON_G * math.cos(roll) * math.cos(pitch), lean_x, lean_y)
 
-        speeds = rates * radius * motors[:n, GRIP]
-        vx, vy, om = rolling_twist(wheels, ahead, speeds)
-        moves = np.abs(speeds).max() > 1e-6
-        way = 1.0 if vx >= 0 else -1.0
-        climbs = grades * np.where(rates == 0, way, turns)  # a wheel that stands is pushed the way the rover goes
         blocked = bool(moves and not off.any() and (climbs > 1.7).any())
         if off.any() or blocked:
             slip = 1.0
@@ -210,6 +211,7 @@ def rover_steps(
             watts += volts * motor[CURRENT] * (1.0 if stands else min(1.0, abs(motor[RATE]) / free_rad_s + 0.1))
         motors[n:, CURRENT] = np.where(np.abs(motors[n:, RATE]) > 1e-9, idle_a, 0.0)
         state[POWER_W] = watts + volts * motors[n:, CURRENT].sum()
+        state[ENERGY_J] += state[POWER_W] * dt
         warmest = windings_step(motors, n, dt, volts / stall_a, winding_j_k, winding_w_k)
         if (count + 1) % trace_every == 0:
             rows.append([t0 + (count + 1) * dt, *state[[X, Y, Z, ROLL, PITCH, YAW, SLIP, POWER_W]], warmest])

@@ -11,7 +11,7 @@ pitch with the nose down are positive.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from hil_sim.world.plant.rover_kernels import (
     ANGLE,
     BLOCKED,
     CURRENT,
+    ENERGY_J,
     GRIP,
     LIMIT,
     MODE,
@@ -181,7 +182,6 @@ class RoverPlant:
     soil: SoilParams
     pose0: tuple[float, float, float]
     t_s: float = 0.0
-    energy_j: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         body = self.body
@@ -217,7 +217,7 @@ class RoverPlant:
         self._rows_of_one = np.empty((1, TRACE))  # it is mostly asked step by step
         self._kept = 0
         self._run(1, np.empty((0, TRACE)))  # settle onto the ground, motors at rest
-        self._state[ROLL_RATE] = self._state[PITCH_RATE] = 0.0
+        self._state[ROLL_RATE] = self._state[PITCH_RATE] = self._state[ENERGY_J] = 0.0
 
     # -- commands and questions -------------------------------------------------------------------------------------
 
@@ -312,6 +312,11 @@ class RoverPlant:
         return float(self._state[SLIP])
 
     @property
+    def energy_j(self) -> float:
+        """What the motors and everything else have taken since the beginning, up to the present."""
+        return self._state.item(ENERGY_J) + self.body.hotel_w * self._steps * STEP_S
+
+    @property
     def is_blocked(self) -> bool:
         """Whether a wheel stands against a step that it cannot climb."""
         return bool(self._state[BLOCKED])
@@ -355,7 +360,6 @@ class RoverPlant:
         written = self._run(count, rows)
         self._steps += count
         self.t_s = self._start_s + self._steps * STEP_S
-        self.energy_j += (self._state.item(POWER_W) + self.body.hotel_w) * count * STEP_S
         if written and self._kept < TRACE_ROWS_MAX:
             self._rows.append(rows[:written].copy())
             self._kept += written

@@ -15,7 +15,8 @@ from numba import njit
 MOON_G = 1.62
 IDLE, SPEED, POSITION = 0, 1, 2
 X, Y, Z, ROLL, PITCH, YAW, SLIP, SPEED_M_S, TIPPED_S, POWER_W, YAW_RATE, ROLL_RATE, PITCH_RATE, BLOCKED = range(14)
-STATE = 14
+ENERGY_J = 14  # what the motors have taken so far
+STATE = 15
 ANGLE, RATE, TARGET, LIMIT, ACCEL, MODE, CURRENT, GRIP, STALLED, WARMER_K = range(10)
 MOTOR = 10
 TRACE = 10  # t, x, y, z, roll, pitch, yaw, slip, power, how much warmer the warmest winding is than its housing
@@ -137,60 +138,11 @@ def rover_steps(
     mass, radius, mass_height, stall_nm, free_rad_s = body[0], body[1], body[2], body[3], body[4]
     idle_a, stall_a, volts, side_slip, side_strength = body[5], body[6], body[7], body[8], body[9]
     half_length, half_width, winding_j_k, winding_w_k = body[10], body[11], body[12], body[13]
-    height, load, grade = np.empty(n), np.empty(n), np.empty(n)
+    height, load, climb = np.empty(n), np.empty(n), np.empty(n)
     row, between = np.empty(n, np.int64), np.empty(n)  # where each load lies in the tables
     written = 0
     for step in range(steps):
         motors_step(motors, dt)
-        cosine, sine = math.cos(state[YAW]), math.sin(state[YAW])
-        # the plane that the suspension averages over the wheels' ground
-        sx = sy = sz = sxx = syy = sxy = sxz = syz = 0.0
-        off_map = False
-        for k in range(n):
-            wx = state[X] + cosine * wheels[k, 0] - sine * wheels[k, 1]
-            wy = state[Y] + sine * wheels[k, 0] + cosine * wheels[k, 1]
-            h = ground_height(wx, wy, heights, x0, y0, cell, features, start, items, rows, columns, bucket)
-            ahead = 0.0 if steer_of[k] < 0 else motors[steer_of[k], ANGLE]
-            way = 1.0 if motors[k, RATE] >= 0.0 else -1.0
-            fx, fy = math.cos(state[YAW] + ahead) * way, math.sin(state[YAW] + ahead) * way
-            reach = 0.6 * radius
-            before = ground_height(wx + fx * reach, wy + fy * reach, heights, x0, y0, cell, features, start, items,
-                                   rows, columns, bucket)  # fmt: skip
-            if not (h == h and before == before):
-                off_map = True
-                h = before = state[Z]
-            height[k] = h
-            grade[k] = (before - h) / reach * way
-            sx += wheels[k, 0]
-            sy += wheels[k, 1]
-            sz += h
-            sxx += wheels[k, 0] ** 2
-            syy += wheels[k, 1] ** 2
-            sxy += wheels[k, 0] * wheels[k, 1]
-            sxz += wheels[k, 0] * h
-            syz += wheels[k, 1] * h
-        sxx -= sx * sx / n
-        syy -= sy * sy / n
-        sxy -= sx * sy / n
-        sxz -= sx * sz / n
-        syz -= sy * sz / n
-        det = sxx * syy - sxy * sxy
-        along = (sxz * syy - syz * sxy) / det
-        across = (syz * sxx - sxz * sxy) / det
-        pitch, roll = -math.atan(along), math.atan(across * math.cos(math.atan(along)))
-        state[ROLL_RATE] = (roll - state[ROLL]) / dt
-        state[PITCH_RATE] = (pitch - state[PITCH]) / dt
-        state[ROLL], state[PITCH] = roll, pitch
-        state[Z] = sz / n - along * sx / n - across * sy / n
-        # loads: the weight over the wheels, moved by the slope under the centre of mass
-        lean_x, lean_y = mass_height * math.tan(pitch), -mass_height * math.tan(roll)
-        if (abs(lean_x) > half_length or abs(lean_y) > half_width) and state[TIPPED_S] < 0.0:
-            state[TIPPED_S] = t0 + (before_steps + step) * dt
-        normal = mass * MOON_G * math.cos(roll) * math.cos(pitch)
-        for k in range(n):
-            load[k] = max(normal * (1.0 / n + lean_x * wheels[k, 0] / max(sxx, 1e-9)
-                                    + lean_y * wheels[k, 1] / max(syy, 1e-9)), 0.02 * normal)  # fmt: skip
-            row[k], between[k] = load_at(loads_n, load[k])
         # the twist without slip: least squares over rolling along and not across each wheel
         a00 = a01 = a02 = a11 = a12 = a22 = b0 = b1 = b2 = 0.0
         turning = 0.0
@@ -215,16 +167,64 @@ def rover_steps(
         vy = (a00 * (b1 * a22 - a12 * b2) - b0 * (a01 * a22 - a12 * a02) + a02 * (a01 * b2 - b1 * a02)) / d
         om = (a00 * (a11 * b2 - b1 * a12) - a01 * (a01 * b2 - b1 * a02) + b0 * (a01 * a12 - a11 * a02)) / d
         way = 1.0 if vx >= 0.0 else -1.0
+        cosine, sine = math.cos(state[YAW]), math.sin(state[YAW])
+        # the plane that the suspension averages over the wheels' ground
+        sx = sy = sz = sxx = syy = sxy = sxz = syz = 0.0
+        off_map = False
+        for k in range(n):
+            wx = state[X] + cosine * wheels[k, 0] - sine * wheels[k, 1]
+            wy = state[Y] + sine * wheels[k, 0] + cosine * wheels[k, 1]
+            h = ground_height(wx, wy, heights, x0, y0, cell, features, start, items, rows, columns, bucket)
+            ahead = 0.0 if steer_of[k] < 0 else motors[steer_of[k], ANGLE]
+            # a wheel climbs the way that it turns, one that stands the way that the rover goes
+            turns = way if motors[k, RATE] == 0.0 else math.copysign(1.0, motors[k, RATE])
+            fx, fy = math.cos(state[YAW] + ahead) * turns, math.sin(state[YAW] + ahead) * turns
+            reach = 0.6 * radius
+            before = ground_height(wx + fx * reach, wy + fy * reach, heights, x0, y0, cell, features, start, items,
+                                   rows, columns, bucket)  # fmt: skip
+            if not (h == h and before == before):
+                off_map = True
+                h = before = state[Z]
+            height[k] = h
+            climb[k] = (before - h) / reach
+            sx += wheels[k, 0]
+            sy += wheels[k, 1]
+            sz += h
+            sxx += wheels[k, 0] ** 2
+            syy += wheels[k, 1] ** 2
+            sxy += wheels[k, 0] * wheels[k, 1]
+            sxz += wheels[k, 0] * h
+            syz += wheels[k, 1] * h
+        sxx -= sx * sx / n
+        syy -= sy * sy / n
+        sxy -= sx * sy / n
+        sxz -= sx * sz / n
+        syz -= sy * sz / n
+        det = sxx * syy - sxy * sxy
+        along = (sxz * syy - syz * sxy) / det
+        across = (syz * sxx - sxz * sxy) / det
+        pitch, roll = -math.atan(along), math.atan(across * math.cos(math.atan(along)))
+        state[ROLL_RATE] = (roll - state[ROLL]) / dt
+        state[PITCH_RATE] = (pitch - state[PITCH]) / dt
+        state[ROLL], state[PITCH] = roll, pitch
+        state[Z] = sz / n - along * sx / n - across * sy / n
+        # loads: the weight over the wheels, moved by the slope under the centre of mass
+        lean_x, lean_y = mass_height * math.tan(pitch) / math.cos(roll), -mass_height * math.tan(roll)
+        if (abs(lean_x) > half_length or abs(lean_y) > half_width) and state[TIPPED_S] < 0.0:
+            state[TIPPED_S] = t0 + (before_steps + step) * dt
+        normal = mass * MOON_G * math.cos(roll) * math.cos(pitch)
+        for k in range(n):
+            load[k] = max(normal * (1.0 / n + lean_x * wheels[k, 0] / max(sxx, 1e-9)
+                                    + lean_y * wheels[k, 1] / max(syy, 1e-9)), 0.02 * normal)  # fmt: skip
+            row[k], between[k] = load_at(loads_n, load[k])
         # the slip at which the soil's pull carries the rover up each wheel's grade
         slip = 0.0
         blocked = 0.0
         if turning > 1e-6 and not off_map:
             need = 0.0
             for k in range(n):
-                # a wheel climbs the way that it turns, one that stands the way that the rover goes
-                turns = way if motors[k, RATE] == 0.0 else math.copysign(1.0, motors[k, RATE])
-                need += load[k] * grade[k] * turns
-                if grade[k] * turns > 1.7:
+                need += load[k] * climb[k]
+                if climb[k] > 1.7:
                     blocked = 1.0  # a step that no wheel of this size climbs
             low, high = -0.9, 1.0
             for _ in range(30):
@@ -276,6 +276,7 @@ def rover_steps(
             power += volts * motors[m, CURRENT]
         warmest = windings_step(motors, n, dt, volts / stall_a, winding_j_k, winding_w_k)
         state[POWER_W] = power
+        state[ENERGY_J] += power * dt
         if (before_steps + step + 1) % trace_every == 0 and written < trace.shape[0]:
             trace[written, 0] = t0 + (before_steps + step + 1) * dt
             trace[written, 1], trace[written, 2], trace[written, 3] = state[X], state[Y], state[Z]
