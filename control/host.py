@@ -44,7 +44,7 @@ from control.offload import offload
 from control.operator import Operator
 from control.outcome import NAME as OUTCOME_NAME
 from control.outcome import Outcome, Status, read_outcome
-from control.print_run import PrintRun, Progress
+from control.print_run import PrintRun
 from control.rover.config import RoverConfig, load_rover
 from control.rover.drive_record import not_driven
 from control.rover.drive_run import HOLD_S_MAX, DriveRun
@@ -54,6 +54,7 @@ from control.rover.outcome import DriveOutcome, read_drive_outcome
 from control.rover.planning import PlanRequest, plan_request, plan_settings, route_along, size_of
 from control.rover.route.route_file import Route, read_route, route_sha256
 from control.rover.surroundings import Surroundings, extent_m, map_of, surroundings_of
+from control.run_teller import Progress
 from control.states import RunState
 from control.stream_host import StreamEnd, stream_host
 from control.telemetry import Telemetry

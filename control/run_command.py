@@ -22,9 +22,9 @@ from slicer.words import duration
 if TYPE_CHECKING:
     from control.operator import Operator
     from control.outcome import Outcome
-    from control.print_run import Progress as RunProgress
     from control.rover.drive_record import DriveStep
     from control.rover.outcome import DriveOutcome
+    from control.run_teller import Progress as RunProgress
 
 T = TypeVar("T")
 HELD_SHOWN = 10

@@ -30,8 +30,8 @@ from firmware_bridge.signals import Quality, Reading
 
 if TYPE_CHECKING:
     from control.config import MachineConfig
-    from control.print_run import Progress
     from control.rover.drive_record import DriveStep
+    from control.run_teller import Progress
     from slicer.job import Job
     from vision.inspect_bed import LayerInspection
 

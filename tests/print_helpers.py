@@ -10,7 +10,7 @@ from typing import Any
 
 from control.host import Outcome, machine_file, print_host
 from control.operator import Operator
-from control.print_run import Progress
+from control.run_teller import Progress
 from hil_sim.harness.matching import Plan, match_blocks
 from hil_sim.harness.oracle import Judgement, Verdict, judge
 from hil_sim.harness.runner import bed_settings

@@ -18,7 +18,7 @@ from control.config import load_machine, machine_path
 from control.host import JOB_NAME, JOURNAL_NAME, MACHINE_NAME, TELEMETRY_NAME
 from control.journal import Declaration, Journal
 from control.outcome import Declared, LayerOutcome, Outcome, Status, Totals
-from control.print_run import Progress
+from control.run_teller import Progress
 from control.telemetry import Telemetry
 from firmware_bridge.signals import LimitState, Quality, Reading
 from hil_sim.virtual_time import VirtualLoop, run_virtual

@@ -9,8 +9,9 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 OF_A_RUN = (  # what a host runs through; commands that make files for a user, and reports afterwards, are not a run
-    "host", "print_run", "machine", "watch", "polling", "telemetry", "journal", "outcome", "inspection", "assembly",
-    "operator", "rover/drive_run", "rover/outcome", "rover/drive_record", "rover/machine", "rover/eyes",
+    "host", "print_run", "run_teller", "recoating", "place", "exposing", "machine", "watch", "polling", "telemetry",
+    "journal", "outcome", "inspection", "assembly", "operator",
+    "rover/drive_run", "rover/outcome", "rover/drive_record", "rover/machine", "rover/eyes",
 )  # fmt: skip
 WRITERS = {
     "write_text", "write_bytes", "unlink", "rename", "replace", "touch", "rmdir", "copyfile", "copy", "copy2", "move",

@@ -16,12 +16,12 @@ import msgspec
 import pytest
 from crash_helpers import run_faulty
 
-from control import machine, print_run
+from control import exposing, machine, print_run
 from control.inspection import Inspector
 from control.journal import Journal, LayerStream
 from control.machine import Machine
 from control.outcome import Outcome
-from control.print_run import PrintRun
+from control.place import Place
 from control.resume_point import ResumePoint
 from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.small_job import small_job
@@ -63,7 +63,7 @@ def no_word_of_what_is_on(patch: Patch) -> None:
 
 def no_count_of_light(patch: Patch) -> None:
     patch.setattr(Machine, "_judge_light", lambda *_: [])
-    patch.setattr(print_run, "counted_beyond_plan_j", lambda *_: 0.0)
+    patch.setattr(exposing, "counted_beyond_plan_j", lambda *_: 0.0)
 
 
 def no_look_for_stray_light(patch: Patch) -> None:
@@ -72,7 +72,7 @@ def no_look_for_stray_light(patch: Patch) -> None:
 
 
 def no_drive_to_the_end_switches(patch: Patch) -> None:
-    patch.setattr(PrintRun, "_check_place", _nothing)
+    patch.setattr(Place, "check", _nothing)
 
 
 def no_write_ahead(patch: Patch) -> None:

@@ -16,10 +16,10 @@ from print_helpers import Printed, print_virtual
 from test_print_virtual import plate
 from test_review_control import assert_whole, resume
 
+from control.exposing import Exposing
 from control.host import Outcome, Status, print_host
 from control.machine import Machine
 from control.operator import Operator
-from control.print_run import PrintRun
 from firmware_bridge.devices.motion import MotionController
 from hil_sim.harness.oracle import Verdict
 
@@ -33,7 +33,7 @@ def killed(
     job: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch, after_s: list[float], pause_s: list[float]
 ) -> Printed:
     """A print whose hosts die `after_s` their start, with `pause_s` before the next; the last one is left alone."""
-    make_safe, settle_doubt = Machine.make_safe, PrintRun._settle_doubt
+    make_safe, settle_doubt = Machine.make_safe, Exposing.settle_doubt
 
     async def nothing(_self: Any) -> list[str]:
         return []
@@ -46,11 +46,11 @@ def killed(
             if task.done():
                 return task.result()
             monkeypatch.setattr(Machine, "make_safe", nothing)
-            monkeypatch.setattr(PrintRun, "_settle_doubt", nothing)
+            monkeypatch.setattr(Exposing, "settle_doubt", nothing)
             task.cancel()
             await asyncio.wait({task})
             monkeypatch.setattr(Machine, "make_safe", make_safe)
-            monkeypatch.setattr(PrintRun, "_settle_doubt", settle_doubt)
+            monkeypatch.setattr(Exposing, "settle_doubt", settle_doubt)
             await asyncio.sleep(dead_s)
         return await resume(folder, Operator())
 

@@ -17,7 +17,7 @@ from control.run_command import conclude, new_run_dir, parse_urls, run_host
 if TYPE_CHECKING:
     from control.operator import Operator
     from control.outcome import Outcome
-    from control.print_run import Progress as RunProgress
+    from control.run_teller import Progress as RunProgress
 
 FILE = click.Path(path_type=Path)
 MACHINE_HELP = "The machine file whose [urls] are spoken to."
