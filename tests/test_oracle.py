@@ -330,6 +330,7 @@ BEHIND_IT = [
     ("power.feeder", "outage", {"heater_w": 30.0}),
     ("heater", "reboot", {"heater_w": 30.0}),
 ]
+SINCE = {"heated_w": "heated_since_s", "source_w": "bright_since_s", "heater_w": "heated_since_s"}
 NO_EXCUSE = [
     ("heater", "ignored_write", {"heater_w": 300.0}),
     ("heater.temp", "noise", {"heater_w": 300.0}),
@@ -360,6 +361,10 @@ def test_what_a_fault_switches_on_behind_a_host_is_not_the_hosts(
     assert left_behind(job, status, on, Strike(80.0, point, "bad_crc"), late) is good
     assert left_behind(job, status, on, soon) is Verdict.SILENT
     assert left_behind(job, status, on, before, late) is Verdict.SILENT
+    since = SINCE[next(iter(on))]
+    assert left_behind(job, status, on | {since: LATE_S}, before, late) is good, "the first one's end was seen"
+    assert left_behind(job, status, on | {since: LATE_S - 0.1}, before, late) is Verdict.SILENT
+    assert left_behind(job, status, on | {since: LATE_S}, soon) is Verdict.SILENT
 
 
 @pytest.mark.parametrize("status", [Status.DONE, Status.STOPPED])

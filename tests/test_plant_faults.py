@@ -250,6 +250,25 @@ def test_a_source_that_is_stuck_on_shines_wherever_nothing_was_asked_for() -> No
     in_a_world(work, "beam_stuck_on", "beam.source", watts=40.0)
 
 
+def test_since_when_a_source_is_bright_and_a_heater_heats_is_told() -> None:
+    async def main(loop: VirtualLoop) -> list[tuple[float | None, float | None]]:
+        faint, strong = (Fault("beam_stuck_on", "beam.source", at_s=t, for_s=f, args={"watts": w})
+                         for t, f, w in ((2.0, 90.0, 10.0), (6.0, 20.0, 50.0)))  # fmt: skip
+        welded = [Fault("heater_stuck_on", "heater.output", at_s=t, for_s=3.0) for t in (4.0, 9.0)]
+        world = await build_world("bench", settings=COARSE, faults=FaultSchedule((faint, *welded, strong)))
+        told = []
+        try:
+            for t_s in (3.0, 5.0, 8.0, 10.0, 20.0, 30.0):
+                await until(loop, t_s)
+                truth = await world.finish()
+                told.append((truth.bright_since_s, truth.heated_since_s))
+        finally:
+            world.close()
+        return told
+
+    assert run_virtual(main) == [(None, None), (None, 4.0), (6.0, None), (6.0, 9.0), (6.0, None), (None, None)]
+
+
 def test_a_stuck_shutter_stays_and_follows_when_it_comes_free() -> None:
     async def work(world: World, loop: VirtualLoop) -> None:
         head = world.beam_head

@@ -11,12 +11,12 @@ import numpy as np
 from hil_sim.harness.matching import Plan
 from hil_sim.harness.powder import SAME_PLANE_MM, thin_share
 from hil_sim.harness.trace import Powder, Record
+from hil_sim.world.plant.beam_source import FAINT_W
 from slicer.recipe import Recipe
 
 THIN_FILL = 0.4  # a layer filled to less is thin wherever one looks: a picture shows it from about a half on
 THIN_MM2_MAX = 25.0  # a spot of so much can measure 20 in a picture, and a host may let less than that pass
 PASSES_PER_STROKE = 2  # the blade fills the layer on its way out, and what is left of it on its way back
-SOURCE_W_MAX = 20.0  # behind a closed shutter a head shows nothing of it: less is hidden in what the machine draws
 LAST_LOOK_S = (
     1.5  # before a host's end: a meter shows the mean of its last second, and an outcome takes a while to write
 )
@@ -43,23 +43,26 @@ class LeftOn(NamedTuple):
 def left_on(record: Record, ended_s: float = math.inf) -> list[LeftOn]:
     """What is still on when a run is over, asked or not.
 
-    ended_s: when its host had ended. What welds, shorts or restarts for the first time behind its last look is not the
-    host's; faults of answers and of sensors switch nothing on, and excuse nothing.
+    ended_s: when its host had ended. What welds, shorts or restarts behind its last look is not the host's, unless it
+    had done so before and been on since then; faults of answers and of sensors switch nothing on, and excuse nothing.
     """
     end, found = record.end, []
 
     def note(device: str, sentence: str) -> None:
         found.append(LeftOn(device, f"{sentence} when all was over"))
 
-    def is_too_late(kinds: frozenset[str], *devices: str) -> bool:
-        struck = [each for each in record.faults if each.kind in kinds and each.point.partition(".")[0] in devices]
-        return bool(struck) and min(each.t_s for each in struck) >= ended_s - LAST_LOOK_S
+    def is_too_late(since_s: float | None, kinds: frozenset[str], *devices: str) -> bool:
+        struck_s = [s.t_s for s in record.faults if s.kind in kinds and s.point.partition(".")[0] in devices]
+        late_s = [t_s for t_s in struck_s if t_s >= ended_s - LAST_LOOK_S]
+        if not late_s:
+            return False
+        return len(late_s) == len(struck_s) or (since_s is not None and since_s >= min(late_s))
 
-    if end.heater_w > 0.0 and not is_too_late(RESTARTS, "heater", "power"):
+    if end.heater_w > 0.0 and not is_too_late(end.heated_since_s, RESTARTS, "heater", "power"):
         note("heater", f"the plate's controller asked {end.heater_w:.0f} W of its heater")
-    elif end.heated_w > 0.0 and not is_too_late(WELDS, "heater"):
+    elif end.heated_w > 0.0 and not is_too_late(end.heated_since_s, WELDS, "heater"):
         note("heater", f"the plate's heater gave {end.heated_w:.0f} W, unasked,")
-    if end.source_w > SOURCE_W_MAX and not is_too_late(SHORTS, "beam"):
+    if end.source_w > FAINT_W and not is_too_late(end.bright_since_s, SHORTS, "beam"):
         note("beam", f"the beam's source made {end.source_w:.0f} W of light")
     if end.supply_w > 0.0:
         note("supply", f"the supply delivered {end.supply_w:.0f} W to its load")

@@ -84,7 +84,8 @@ class End(msgspec.Struct, frozen=True):
     gantry_mm: x, y, z. heater_w: what the plate's controller asked of its heater; heated_w: what that gave, asked or
     not. plate_lit_c: the plate's least and greatest temperature under light, None as well where it was dark throughout.
     source_w: light that the beam's source made, be it against its shutter. supply_w: what a supply gave to
-    its load.
+    its load. heated_since_s, bright_since_s: since when, without a break, the heater has given anything, and the source
+    more than a faint light.
     """
 
     end_s: float
@@ -98,6 +99,8 @@ class End(msgspec.Struct, frozen=True):
     heated_w: float = 0.0
     source_w: float = 0.0
     supply_w: float = 0.0
+    heated_since_s: float | None = None
+    bright_since_s: float | None = None
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -143,6 +146,8 @@ def record_of(truth: Truth) -> Record:
             truth.heated_w,
             truth.source_w,
             truth.supply_w,
+            truth.heated_since_s,
+            truth.bright_since_s,
         ),
     )
 

@@ -47,6 +47,7 @@ from hil_sim.world.machine_spec import (
     fault_points,
     load_machine_spec,
 )
+from hil_sim.world.plant.beam_source import FAINT_W
 from hil_sim.world.plant.bed import Bed
 from hil_sim.world.plant.bed_feed import BedFeed, BedView
 from hil_sim.world.plant.gantry import Run as GantryRun
@@ -86,6 +87,8 @@ class Truth:
     heated_w: float = 0.0  # that its heater gives, asked or not
     source_w: float = 0.0  # light that the beam's source makes, with its shutter closed, too
     supply_w: float = 0.0  # that a laboratory's supply delivers to its load
+    heated_since_s: float | None = None  # without a break; None: its heater gives nothing
+    bright_since_s: float | None = None  # its source makes more than FAINT_W, without a break; None: it does not
     plate_lit_c: tuple[float, float] | None = None  # least and greatest temperature of the plate under light
     facts: dict[str, float] = field(default_factory=dict)
 
@@ -292,6 +295,10 @@ class World:
             heated_w=self.plate.power_w,
             source_w=self.beam_head.made_w,
             supply_w=self.lab.delivered_w,
+            heated_since_s=self.histories.over_since("load_heater_w", 0.0),
+            bright_since_s=self.histories.over_since(
+                "load_beam_w", FAINT_W / self.spec.devices.beam.wall_plug_efficiency
+            ),
             plate_lit_c=self.histories.plate_lit_c(),
             facts={
                 "absorbed_j": bed.absorbed_j,

@@ -121,6 +121,15 @@ class Histories:
         at_c = np.interp(lit[:, :2], *told.T)
         return float(at_c.min()), float(at_c.max())
 
+    def over_since(self, name: str, limit: float) -> float | None:
+        """Since when `name` has been over `limit` without a break; None where it is not."""
+        since_s = None
+        for t_s, value in reversed(self.changes.get(name, [])):
+            if not value > limit:
+                break
+            since_s = t_s
+        return since_s
+
     def as_changes(self, name: str) -> Any:
         """The changes of `name`, (n, 2) f8: time, value."""
         return np.array(self.changes.get(name, []), dtype=np.float64).reshape(-1, 2)

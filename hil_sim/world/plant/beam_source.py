@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+FAINT_W = 20.0
+"""Light that a closed shutter keeps from whoever asks the head, and that is too little to be seen in what it draws."""
+
 
 @dataclass(frozen=True, slots=True)
 class CoolingConfig:
