@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,46 @@ async def leaver(job, machine_toml, run_dir):
     raise SystemExit(0)
 
 
+def called_leaver(job, machine_toml, run_dir):
+    raise SystemExit(0)
+
+
+async def leaving_task(job, machine_toml, run_dir):
+    async def leave():
+        raise SystemExit(0)
+
+    task = asyncio.create_task(leave())
+    await asyncio.sleep(5)
+
+
+async def leaving_callback(job, machine_toml, run_dir):
+    asyncio.get_running_loop().call_later(1.0, exit, 0)
+    await asyncio.sleep(5)
+
+
+async def canceller(job, machine_toml, run_dir):
+    task = asyncio.ensure_future(asyncio.sleep(9))
+    task.cancel()
+    await task
+
+
+async def wordless(job, machine_toml, run_dir):
+    outcome = await print_host(job, machine_toml, run_dir)
+    if outcome.exit_code == 0:
+        return outcome
+    for path in run_dir.rglob("outcome.json"):
+        path.unlink()
+
+
+async def waiter(job, machine_toml, run_dir):
+    await asyncio.Event().wait()
+
+
+async def spinner(job, machine_toml, run_dir):
+    while True:
+        await asyncio.sleep(0)
+
+
 async def breaker(job, machine_toml, run_dir):
     raise ValueError("no filament")
 
@@ -66,6 +108,7 @@ async def drive(route, machine_toml, run_dir):
     (run_dir / "mine").write_text("was here")
     return await drive_host(route, machine_toml, run_dir, hold_s_max=20.0)
 """
+ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
 SMALL = """
 schema_version = 1
 name = "small"
@@ -160,7 +203,17 @@ def test_a_run_of_ours_is_kept_as_it_was_before_there_were_others(tmp_path: Path
     assert "host" not in bench_subject(tmp_path).to_dict() and "host" not in rover_subject(tmp_path).to_dict()
 
 
-@pytest.mark.parametrize(("name", "why"), [("leaver", "ended its process (0)"), ("breaker", "ValueError: no filament")])
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("leaver", "ended its process (0)"),
+        ("called_leaver", "ended its process (0)"),
+        ("leaving_task", "ended its process (0)"),
+        ("leaving_callback", "ended its process (0)"),
+        ("canceller", "let out a CancelledError of something that it had cancelled itself"),
+        ("breaker", "ValueError: no filament"),
+    ],
+)
 def test_one_that_breaks_is_said_to(folder: Path, name: str, why: str) -> None:
     (folder / "small.toml").write_text(SMALL)
     done = hil("run", "small.toml", "--host", f"lab_hosts:{name}", "--runs", "runs", "--json")
@@ -169,6 +222,26 @@ def test_one_that_breaks_is_said_to(folder: Path, name: str, why: str) -> None:
     done = hil("campaign", "small.toml", "--host", f"lab_hosts:{name}", "-n", "2")
     assert done.exit_code == 2 and f"the host lab_hosts:{name} breaks though nothing goes wrong" in done.output
     assert why in done.output
+
+
+def test_one_that_stops_without_a_word_has_not_stopped_safe(folder: Path) -> None:
+    (folder / "door.toml").write_text(SMALL + AT_ONCE.format(kind="door_open", point="interlock.door"))
+    done = hil("run", "door.toml", "--host", "lab_hosts:wordless", "--runs", "runs", "--json")
+    told = json.loads(done.stdout)
+    assert done.exit_code == 1 and told["verdict"] == "CRASHED", told
+    assert "it must say how it ended" in told["reasons"][0]
+    done = hil("campaign", "bench", "--host", "lab_hosts:wordless", "-n", "4", "--keep", folder / "bad", "--json")
+    assert done.exit_code == 1 and "CRASHED" in {one["verdict"] for one in json.loads(done.stdout)["bad"]}
+
+
+@pytest.mark.parametrize(("name", "where"), [("waiter", "it waited at waiter"), ("spinner", "> spinner (")])
+def test_one_that_never_ends_hangs_and_is_told_where(folder: Path, name: str, where: str) -> None:
+    (folder / "small.toml").write_text(SMALL)
+    words = [sys.executable, "-m", "control.cli", "hil", "run", "small.toml", "--host", f"lab_hosts:{name}", "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300, env=ENV)
+    told = json.loads(done.stdout)
+    assert done.returncode == 1 and told["verdict"] == "HANG" and where in told["reasons"][0], told
+    assert "Traceback" not in done.stderr
 
 
 def test_one_that_is_killed_is_not_gone_on_with_by_ours(folder: Path) -> None:
@@ -197,7 +270,7 @@ def test_one_that_does_nothing_is_not_tested_by_a_fault_that_it_never_met(folder
     ("kind", "point", "why"),
     [
         ("door_open", "interlock.door", "lab_hosts:sleeper breaks with its own faults alone"),
-        ("outage", "power.feeder", "the host of small leaves no outcome with its own faults alone"),
+        ("outage", "power.feeder", "lab_hosts:sleeper breaks with its own faults alone"),
     ],
 )
 def test_one_that_leaves_no_outcome_has_no_campaign_whatever_its_scenario_does(

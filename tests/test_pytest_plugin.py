@@ -408,7 +408,8 @@ def test_a_command_that_dies_left_no_outcome_and_one_that_says_two_things_broke_
 ) -> None:
     (project / "command.py").write_text(COMMAND)
     done = run(command_test(8), "-q")
-    assert done.returncode == 0, done.stdout
+    assert done.returncode == 1 and "it must say how it ended; it ended with exit code 8" in done.stdout, done.stdout
+    assert run(command_test(8, ", allow='none'"), "-q").returncode == 0
     done = run(command_test(4), "-q")
     assert done.returncode == 1, done.stdout
     assert "the host ended with 4, and its outcome says exit_code 3 (nobody is here)" in done.stdout

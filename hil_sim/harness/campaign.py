@@ -33,7 +33,6 @@ from hil_sim.harness.pool import timed
 from hil_sim.harness.run_file import subject_of
 from hil_sim.harness.seed_judging import judged
 from hil_sim.harness.subjects import (
-    KILLING,
     Run,
     Subject,
     SubjectError,
@@ -44,7 +43,7 @@ from hil_sim.harness.subjects import (
     settled,
 )
 from hil_sim.harness.trials import Trial, is_mistake, unwarned
-from hil_sim.harness.user_host import HostContractError
+from hil_sim.harness.user_host import KILLING, HostContractError
 from hil_sim.world.faults import Fault, FaultSchedule
 from slicer.job import software_version
 

@@ -35,12 +35,11 @@ from hil_sim.harness.subjects import (
     counted_until,
     host_of,
     plain_of,
-    refuse_idle,
     scratch_folder,
     struck_by,
     until,
 )
-from hil_sim.harness.user_host import Kind
+from hil_sim.harness.user_host import Kind, outliving_its_host
 from hil_sim.world.faults import FaultSchedule
 from hil_sim.world.plant.soil import draw_soil
 
@@ -114,6 +113,7 @@ class DriveSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
         scenario = struck_by(self.scenario, schedule, seed)
         with contextlib.ExitStack() as stack:
             route = unpack_route(Path(self.job_path), stack.enter_context(scratch_folder()))
+            stack.enter_context(outliving_its_host())
             result = run_drive(
                 _on_a_soil(DriveScenario.of(scenario)),
                 route,
@@ -123,7 +123,6 @@ class DriveSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
                 tie_shuffle=True,
                 heard=heard,
             )
-        refuse_idle(mine, result.outcome, result.struck, heard)
         return Run(
             result.verdict,
             result.judgement.reasons,

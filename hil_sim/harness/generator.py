@@ -21,6 +21,7 @@ from msgspec import Meta
 
 from hil_sim.world.faults import KINDS, Fault, FaultSchedule, check_args, check_faults
 from hil_sim.world.faults.schedule import COUNTED, Value
+from hil_sim.world.toml_words import UNREADABLE, what_is_wrong
 
 SHIPPED = Path(__file__).with_name("generator.toml")
 NEVER = 10**12
@@ -131,8 +132,8 @@ def load_generator(path: str | Path = SHIPPED) -> Generator:
         generator = msgspec.convert(tomllib.loads(Path(path).read_text(encoding="utf-8")), Generator)
     except OSError as error:
         raise GeneratorError(f"generator {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise GeneratorError(f"generator {path}: {error}") from error
+    except UNREADABLE as error:
+        raise GeneratorError(f"generator {path}: {what_is_wrong(error)}") from error
     for name in (*generator.kinds, *generator.left_out):
         if name not in KINDS:
             raise GeneratorError(f"generator {path}: '{name}' is no known fault; known are {', '.join(sorted(KINDS))}")

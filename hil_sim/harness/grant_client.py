@@ -191,7 +191,7 @@ def main() -> None:
     except (PeerError, ValueError) as error:
         sys.exit(str(error))
     except OSError as error:
-        sys.exit(f"{sys.argv[1]}: {error}")
+        sys.exit(f"{sys.argv[1]}: {error.strerror or error}: a run with this peer must be listening there")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from hil_sim.harness.oracle import Judgement
 from hil_sim.harness.runner import Host, twin_of
 from hil_sim.harness.scenario import Scenario, load_scenario
 from hil_sim.harness.time_span import seconds_of
-from hil_sim.harness.user_host import UserHost, user_host
+from hil_sim.harness.user_host import UserHost, no_word, user_host
 from hil_sim.world.faults import Fault
 from hil_sim.world.machine_spec import fault_points, load_machine_spec
 
@@ -299,13 +299,15 @@ class HilCase:
         return self._is_printing and self._was_run and self._live.result is None
 
     @property
-    def never_worked(self) -> str | None:
-        """Of a host that ended without an outcome, and of which no device ever heard, a sentence; None: it did work."""
-        ended = None if self._live is None else self._live.result
-        if ended is None or ended.outcome is not None or self.trace.to_device_count:
+    def no_word(self) -> str | None:
+        """Of a host that ended without an outcome, though nothing that struck kills it or its disk, a sentence."""
+        result = None if self._live is None else self._live.result
+        if result is None:
             return None
-        how = "" if self._user_host is None or self._user_host.ended is None else f"; {self._user_host.ended()}"
-        return f"the host left no outcome, and not one byte of it came to a device: nothing was tested{how}"
+        how = None if self._user_host is None else self._user_host.ended
+        kinds = (fault.kind for _, fault in result.struck)
+        sentence = no_word(result.outcome, kinds, how, is_heard=bool(self.trace.to_device_count))
+        return None if sentence is None else f"the host {sentence}"
 
     @property
     def live(self) -> Any:

@@ -43,7 +43,8 @@ JOB = click.option(
     help="The job to print, or the route to drive.  [default: the scenario's own part; of `bench` a plate of 10 x 5 mm;"
     " of a rover a short lane]",
 )
-HOST = click.option(
+HOST = click.option("--host", metavar="MODULE:NAME", help="A host of yours, a callable.  [default: moonkiln's]")
+HOST_IN_ANY_TIME = click.option(
     "--host",
     metavar="MODULE:NAME|COMMAND",
     help="A host of yours: a callable, or (with --mode wire) a command.  [default: moonkiln's]",
@@ -72,7 +73,7 @@ says SILENT, HANG or UNSAFE, or the run crashes. DIR/run.mcap is for replay, shr
 )
 @click.argument("scenario", metavar="SCENARIO|FILE.toml")
 @JOB
-@HOST
+@HOST_IN_ANY_TIME
 @click.option("--seed", type=click.IntRange(0), help="Another seed than the scenario's.")
 @click.option("--mode", type=click.Choice(["virtual", "paced", "wire"]), help="[default: the scenario's own, virtual]")
 @click.option("--pace", type=PACE, help="Of paced time: so many times real time.  [default: the scenario's own, 1]")
@@ -377,8 +378,9 @@ def diff(first_path: Path, second_path: Path, as_json: bool) -> int:
 
     first, second = or_usage(lambda: (read_run(first_path), read_run(second_path)))
     facts, difference = list(differing_facts(first, second)), first_difference(first, second)
-    is_alike, parts = are_alike(first, second), unlike_parts(first, second)
     cut = [str(path) for path, run in ((first_path, first), (second_path, second)) if not run.about.log_is_whole]
+    parts = unlike_parts(first, second)
+    is_alike = are_alike(first, second) and (difference is None or bool(cut))
     if as_json:
         at = None if difference is None else {"at_s": difference.at_s, "alike": difference.alike}
         found = {"alike": is_alike, "facts": facts, "parts": parts, "cut": cut, "difference": at}

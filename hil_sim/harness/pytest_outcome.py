@@ -32,8 +32,8 @@ def why_it_fails(case: HilCase, mark: dict[str, Any], fixtures: Collection[str])
             "the run was left before its end, so that nobody judged it: end with hil.run(), which goes on until the "
             f"host has ended\n(a test that is meant to leave says pytest.mark.hil(allow={UNJUDGED!r}))"
         )
-    if case.never_worked is not None and case.ended_with not in BAD_VERDICTS and is_judged:
-        return f"{case.never_worked}\n(a test of a host that does nothing says pytest.mark.hil(allow={UNJUDGED!r}))"
+    if case.no_word is not None and case.ended_with not in BAD_VERDICTS and is_judged:
+        return f"{case.no_word}\n(a test of a host that does nothing says pytest.mark.hil(allow={UNJUDGED!r}))"
     if sentence := _unmet(case):
         return sentence
     idle = [json.dumps(fault.to_dict()) for fault in case.must_strike]

@@ -133,8 +133,10 @@ def _replay_file(path: Path) -> dict[str, Any]:
         )
     try:
         row = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise pytest.UsageError(f"--hil-replay {path} cannot be read: {error}") from None
+    except OSError as error:
+        raise pytest.UsageError(f"--hil-replay {path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise pytest.UsageError(f"--hil-replay {path} is no JSON: give the hil-run.json of a run's folder") from None
     kinds = {"test": str, "seed": int, "mode": str, "faults": list, "wire_digest": str}
     if not isinstance(row, dict) or not all(isinstance(row.get(key), kind) for key, kind in kinds.items()):
         raise pytest.UsageError(f"--hil-replay {path} is no hil-run.json: it lacks one of {', '.join(kinds)}")

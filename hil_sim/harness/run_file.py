@@ -172,12 +172,14 @@ def read_run(path: Path) -> KeptRun:
     chunks: list[tuple[int, Chunk]] = []
     truth: list[tuple[float, str, bytes]] = []
     try:
+        if path.is_dir():
+            raise RunFileError(f"{path} is a folder: name the .mcap in it that `moonkiln hil` has kept")
         size = path.stat().st_size
         if size > FILE_BYTES_MAX:
             raise RunFileError(f"{path} has {size / 1e9:.1f} GB: no run that was kept is larger than 4 GB")
         data = path.read_bytes()  # in memory a length that lies asks for no more than there is
         _refuse_bomb(path, data)
-        reader = make_reader(io.BytesIO(data))
+        reader = make_reader(io.BytesIO(data), validate_crcs=True)
         about, job_sha256 = _about(path, reader)
         attachments = {a.name: a.data for a in reader.iter_attachments()}
         job, files = attachments.get(JOB_NAME), _files(path, about, attachments)
@@ -196,7 +198,10 @@ def read_run(path: Path) -> KeptRun:
         raise RunFileError(f"{path} does not exist: name a .mcap that `moonkiln hil` has kept") from None
     except Exception as error:  # the reader takes a file at its word: damage comes out as an error of any kind
         what = f"{type(error).__name__}: {error}"
-        raise RunFileError(f"{path} cannot be read ({what}): it is no MCAP, or was damaged or cut short") from error
+        raise RunFileError(
+            f"{path} cannot be read ({what}): it is no MCAP, or was damaged or cut short; fetch it again, or make"
+            " the run again by its seed"
+        ) from error
     return KeptRun(about, tuple(chunk for _, chunk in sorted(chunks, key=lambda c: c[0])), tuple(truth), job, files)
 
 

@@ -19,6 +19,8 @@ from hil_sim.harness.signals import untold
 from hil_sim.harness.time_span import PACE_MAX
 from hil_sim.world.faults import KINDS, FaultSchedule, schedule_of
 from hil_sim.world.machine_spec import CELL_MM_MIN, BedSettings
+from hil_sim.world.toml_words import UNREADABLE, what_is_wrong
+from slicer.words import did_you_mean
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 SCHEMA_VERSION = 1
@@ -158,12 +160,17 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
     if path.suffix != ".toml":
         path = SCENARIOS / f"{name_or_path}.toml"
     if not path.is_file():
-        shipped = ", ".join(sorted(p.stem for p in SCENARIOS.glob("*.toml")))
-        raise ScenarioError(f"there is no scenario {str(name_or_path)!r}; there are {shipped}, or give a .toml file")
+        if Path(name_or_path).suffix == ".toml":
+            raise ScenarioError(f"scenario {path} does not exist: give a .toml file that does, or a shipped one's name")
+        shipped = sorted(p.stem for p in SCENARIOS.glob("*.toml"))
+        near = did_you_mean(str(name_or_path), shipped)
+        raise ScenarioError(
+            f"there is no scenario {str(name_or_path)!r}{near}; there are {', '.join(shipped)}, or give a .toml file"
+        )
     try:
         scenario = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8-sig")), Scenario)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise ScenarioError(f"scenario {path}: {error}") from error
+    except UNREADABLE as error:
+        raise ScenarioError(f"scenario {path}: {what_is_wrong(error)}") from error
     scenario.schedule()
     if sentences := check_expectations(scenario.expect, is_rover=scenario.drive is not None):
         raise ScenarioError(f"scenario {path}: {' '.join(sentences)}")

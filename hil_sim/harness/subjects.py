@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -27,28 +27,25 @@ from hil_sim.harness.expectations import Expectation
 from hil_sim.harness.host_process import resume_here
 from hil_sim.harness.job_truth import JobTruth, job_truth
 from hil_sim.harness.oracle import Verdict
-from hil_sim.harness.runner import run_scenario, twin_of
+from hil_sim.harness.runner import RunResult, run_scenario, twin_of
 from hil_sim.harness.scenario import Mode, Scenario, time_of
 from hil_sim.harness.trace import MCAP_NAME
-from hil_sim.harness.user_host import HostContractError, Kind, UserHost, check_program, user_host
+from hil_sim.harness.user_host import (
+    HostContractError,
+    Kind,
+    UserHost,
+    check_program,
+    no_word,
+    outliving_its_host,
+    user_host,
+)
 from hil_sim.virtual_time import run_virtual
 from hil_sim.world.build import build_world
-from hil_sim.world.faults import FAMILIES, Fault, FaultSchedule
+from hil_sim.world.faults import Fault, FaultSchedule
 from slicer.job import Job, JobHead
 from slicer.job_writing import write_job
 
 MEMORY_DISK = Path("/dev/shm")
-KILLING = frozenset({"crash", "torn_write"})
-"""Kinds of fault of which a host dies, and can leave no outcome."""
-SILENCING = frozenset(
-    {
-        *(kind for family in ("stream", "comms", "modbus") for kind in FAMILIES[family]),  # somebody had connected
-        *("brownout", "outage"),  # nothing takes a connection
-        *("enospc", "eio"),  # there is no journal to begin with
-        *KILLING,
-    }
-)
-"""Kinds of fault that can end a host, or keep its bytes from the devices, before the first has come to one."""
 
 
 class SubjectError(ValueError):
@@ -219,6 +216,7 @@ class PrintSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
         scenario = struck_by(self.scenario, schedule, seed)
         with contextlib.ExitStack() as stack:
             run_dir = folder or stack.enter_context(scratch_folder()) / "run"
+            stack.enter_context(outliving_its_host())
             result = run_scenario(
                 scenario,
                 Path(self.job_path),
@@ -229,7 +227,7 @@ class PrintSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
                 tie_shuffle=True,
                 heard=heard,
             )
-            refuse_idle(mine, result.outcome, result.struck, heard)
+            refuse_wordless(mine, result, heard)
             is_stopped = result.verdict is Verdict.DETECTED
             noticed_s = left_work_s(run_dir, result.starts) if is_stopped else None
             mcap = (run_dir / MCAP_NAME).read_bytes() if heard.log is not None else None
@@ -339,16 +337,16 @@ def plain_of(subject: Any) -> dict[str, Any]:
     return data
 
 
-def refuse_idle(host: UserHost | None, outcome: Any, struck: Sequence[tuple[float, Fault]], heard: RunDigest) -> None:
-    """Raises HostContractError for a user's host that has ended without an outcome, and of which no device ever heard
-    though nothing had kept it from speaking: a command with a typo must not pass for one that stopped.
+def refuse_wordless(host: UserHost | None, result: RunResult, heard: RunDigest) -> None:
+    """Raises HostContractError for a user's host that has ended by itself without an outcome, though nothing that
+    struck kills it or its disk: one with a typo, or one that gives up without a word, must not pass for one that was
+    stopped.
     """
-    if host is None or outcome is not None or heard.heard_host or any(fault.kind in SILENCING for _, fault in struck):
+    if host is None or result.verdict is not Verdict.DETECTED:  # what hung or harmed is told as that
         return
-    how = "" if host.ended is None else f"; {host.ended()}"
-    raise HostContractError(
-        f"the host {host.name} left no outcome, and not one byte of it came to a device: nothing was tested{how}"
-    )
+    kinds = (fault.kind for _, fault in result.struck)
+    if sentence := no_word(result.outcome, kinds, host.ended, is_heard=heard.heard_host):
+        raise HostContractError(f"the host {host.name} {sentence}")
 
 
 def host_of(subject: Subject) -> UserHost | None:

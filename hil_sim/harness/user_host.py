@@ -9,13 +9,14 @@ that the outcome names.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import importlib
 import inspect
 import re
 import shlex
 import shutil
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,10 @@ Kind = type[Outcome] | type[DriveOutcome]
 OUTCOME_NAME = "outcome.json"
 LOG_NAME = "host.log"
 PLACES = ("{job}", "{machine}", "{run_dir}")
+KILLING = frozenset({"crash", "torn_write"})
+"""Kinds of fault of which a host dies, and can leave no outcome."""
+MUTING = KILLING | {"enospc", "eio"}
+"""Those, and the ones of its disk."""
 END_S = 10.0  # how long a command that was told to end may take
 _ENTRY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
@@ -50,6 +55,35 @@ class UserHost:
     is_command: bool
     name: str
     ended: Callable[[], str] | None = None
+
+
+def no_word(
+    outcome: Left | None, struck: Iterable[str], ended: Callable[[], str] | None, *, is_heard: bool
+) -> str | None:
+    """Of a host that has ended without an outcome, a sentence: nobody can tell it from one that died. None: it left
+    one, or some kind of fault that `struck` can keep it from that.
+
+    is_heard: whether any device had a byte from it. ended: as of `UserHost`.
+    """
+    if outcome is not None or not MUTING.isdisjoint(struck):
+        return None
+    how = "" if ended is None else f"; {ended()}"
+    if not is_heard:
+        return f"left no outcome, and not one byte of it came to a device: nothing was tested{how}"
+    return f"left no outcome, and nothing that struck kills it or its disk: it must say how it ended{how}"
+
+
+@contextlib.contextmanager
+def outliving_its_host() -> Iterator[None]:
+    """A SystemExit of a task or a callback that a host has made ends its run and not us, of whom nobody would hear
+    what became of the run: HostContractError.
+    """
+    try:
+        yield
+    except SystemExit as error:
+        raise HostContractError(
+            f"the host ended its process ({error.code!r}): it must return, or raise what went wrong"
+        ) from error
 
 
 def user_host(given: str | Sequence[str] | Callable[..., Any], folder: Path, kind: Kind = Outcome) -> UserHost:
@@ -123,17 +157,24 @@ def _held(host: Callable[..., Any], name: str, kind: Kind) -> Host:
         pass  # of a builtin nobody knows the arguments before it is called
 
     async def held(job: Path, machine_toml: Path, run_dir: Path) -> Left | None:
-        answer = host(job, machine_toml, run_dir)
-        if not inspect.isawaitable(answer):
-            raise HostContractError(
-                f"the host {name} must be `async def host(job, machine_toml, run_dir)`: what it gave back when it was "
-                f"called, {type(answer).__name__}, cannot be awaited"
-            )
         try:
+            answer = host(job, machine_toml, run_dir)
+            if not inspect.isawaitable(answer):
+                raise HostContractError(
+                    f"the host {name} must be `async def host(job, machine_toml, run_dir)`: what it gave back when it "
+                    f"was called, {type(answer).__name__}, cannot be awaited"
+                )
             returned = await answer
         except SystemExit as error:  # it would end us, and nobody would be judged
             raise HostContractError(
                 f"the host {name} ended its process ({error.code!r}): it must return, or raise what went wrong"
+            ) from error
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            raise HostContractError(
+                f"the host {name} let out a CancelledError of something that it had cancelled itself: it must return, "
+                "or raise what went wrong"
             ) from error
         if returned is not None and not isinstance(returned, kind):
             raise HostContractError(

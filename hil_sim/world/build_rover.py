@@ -45,6 +45,7 @@ from hil_sim.world.plant.terrain import Ground
 from hil_sim.world.rover_faults import hang_rover_faults, rover_points
 from hil_sim.world.safety import RoverSafetySpec
 from hil_sim.world.scene_rover import RoverCamera, RoverScene, SceneTag, jpeg
+from hil_sim.world.toml_words import UNREADABLE, what_is_wrong
 from hil_sim.world.wire import Tap, Wire
 from hil_sim.world.wiring import MACHINES, DeviceLine, Lay, WireSpec, Wiring, WorldError, refuse_strange
 
@@ -151,8 +152,8 @@ def load_rover_spec(machine: str | Path) -> RoverSpec:
         raise WorldError(f"there is no emulated rover {str(machine)!r}: give a shipped name or a .toml file")
     try:
         spec = _spec_of(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise WorldError(f"emulated rover {path}: {error}") from error
+    except UNREADABLE as error:
+        raise WorldError(f"emulated rover {path}: {what_is_wrong(error)}") from error
     for name, device in _devices(spec).items():
         if device.wire not in spec.wires:
             raise WorldError(f"emulated rover {path}: {name} hangs on wire {device.wire!r}, which it does not have")

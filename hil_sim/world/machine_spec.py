@@ -28,6 +28,7 @@ from hil_sim.world.plant.gantry import Gantry
 from hil_sim.world.plant.recoater import FEED_POINT
 from hil_sim.world.plant_faults import PLANT_POINTS
 from hil_sim.world.safety import SafetySpec
+from hil_sim.world.toml_words import UNREADABLE, what_is_wrong
 from hil_sim.world.wire_line import points_of
 from hil_sim.world.wiring import MACHINES, WireSpec, WorldError
 
@@ -232,11 +233,15 @@ def load_machine_spec(machine: str | Path) -> MachineSpec:
         path = MACHINES / f"{machine}.toml"
     if not path.is_file():
         shipped = ", ".join(sorted(p.stem for p in MACHINES.glob("*.toml")))
+        if Path(machine).suffix == ".toml":
+            raise WorldError(
+                f"emulated machine {path} does not exist: give a .toml file that does, or one of {shipped}"
+            )
         raise WorldError(f"there is no emulated machine {str(machine)!r}; there are {shipped}, or give a .toml file")
     try:
         spec = _parsed(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise WorldError(f"emulated machine {path}: {error}") from error
+    except UNREADABLE as error:
+        raise WorldError(f"emulated machine {path}: {what_is_wrong(error)}") from error
     for name, device in devices_of(spec).items():
         if device.wire not in spec.wires:
             raise WorldError(

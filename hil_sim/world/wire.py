@@ -109,6 +109,7 @@ class VirtualWire(Wire):
         self._lines: list[Line] = []
         self._absent_until_s = 0.0
         self._plugs = 0
+        self._loop = asyncio.get_running_loop()  # it may be taken away when that runs no more
 
     @property
     def port(self) -> str:
@@ -141,8 +142,7 @@ class VirtualWire(Wire):
             self._ends.remove(end)
 
     def hang_up(self, back_after_s: float = -1.0) -> None:
-        now_s = asyncio.get_running_loop().time()
-        self._absent_until_s = now_s + back_after_s if back_after_s >= 0 else float("inf")
+        self._absent_until_s = self._loop.time() + back_after_s if back_after_s >= 0 else float("inf")
         for end in list(self._ends):
             end.lose(TransportError(f"{self.url} was lost: the device has hung up. Check its cable and its power."))
         for line in self._lines:
@@ -154,7 +154,7 @@ class VirtualWire(Wire):
         self.hang_up(back_after_s)
 
     def close(self) -> None:
-        wires = _wires_here()
+        wires: dict[str, VirtualWire] = getattr(self._loop, _WIRES, {})
         if wires.get(self.name) is self:
             del wires[self.name]
         self.hang_up()
