@@ -115,7 +115,9 @@ class HeaterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MeterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The energy meter: only read. idle_w_max: what may be drawn at most once all is off; None: nobody asks."""
+    """The energy meter: only read. idle_w_max: what may be drawn at most once all is off; None: nobody asks.
+    idle_w_min: what is drawn even then; a meter that shows less is not believed.
+    """
 
     kind: Literal["meter"]
     wire: str
@@ -124,6 +126,7 @@ class MeterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     poll_hz: Hz
     stale_after_s: Positive
     idle_w_max: Positive | None = None
+    idle_w_min: NonNegative = 0.0
 
 
 class DriveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -101,7 +101,7 @@ def _too_warm(memory: HeaterMemory, target_c: float | None) -> list[Trip]:
     if memory.temp_c <= limit_c:
         return []
     at = f"the bed is at {memory.temp_c:.1f} degC and {wanted}"
-    return [Trip("heater", f"{at}: a relay sticks, or something else heats it; cut its power")]
+    return [Trip("heater", f"{at}: a relay sticks, or something else heats it; cut its power", goes_on=True)]
 
 
 def _band(memory: HeaterMemory, config: HeaterConfig, temp: Reading, beam_w: float) -> Band | None:

@@ -23,10 +23,11 @@ ANSWER_S = 3.0
 LOST_MAX = 3  # answers in a row
 
 
-async def still_draws(meter: Instrument, idle_w_max: float | None) -> str:
+async def still_draws(meter: Instrument, idle_w_max: float | None, idle_w_min: float = 0.0) -> str:
     """What is wrong with the draw of a machine that was made safe, as a sentence; empty for nothing.
 
-    idle_w_max: what may be drawn at most, W; None: nobody asks. What is lost, or stale, is asked for again, up to
+    idle_w_max: what may be drawn at most, W; None: nobody asks. idle_w_min: what is drawn at least; a meter that shows
+    less is not believed. What is lost, or stale, is asked for again, up to
     `LOST_MAX` in a row; a meter that does not tell is told of as well. One look that shows little is enough: what goes
     on and off by itself may escape it. Bounded by `SETTLE_S` and `ANSWER_S`.
     """
@@ -47,6 +48,8 @@ async def still_draws(meter: Instrument, idle_w_max: float | None) -> str:
                     lost = 0
                     drawn_w = power.value if power.is_good else math.nan
                     why = f"its power is {power.value:g} W, {power.quality.name.lower()}"
+                    if abs(drawn_w) < idle_w_min:
+                        drawn_w, why = math.nan, f"{why}, and the machine draws {idle_w_min:g} W with all off"
                     if abs(drawn_w) <= idle_w_max:  # the sign tells how its wires go round
                         return ""
                 except BridgeError as error:

@@ -36,10 +36,12 @@ SUPPLY_PROTECTIONS = {1: "over-voltage", 2: "over-current"}
 
 @dataclass(frozen=True)
 class Trip:
-    """One reason to stop, fit for an operator to read."""
+    """One reason to stop, fit for an operator to read. goes_on: the device does what nobody asks of it, and will go on
+    whatever it is told."""
 
     device: str
     reason: str
+    goes_on: bool = False
 
     def __str__(self) -> str:
         return f"{self.device}: {self.reason}"
@@ -192,14 +194,20 @@ def stray_light(emission_w: float, but: str) -> list[Trip]:
     """A head that emits with `but` ("its fire off"): its source is stuck on, and only the shutter holds it back."""
     if emission_w <= STRAY_EMISSION_W:
         return []
-    return [Trip("beam", f"it emits {emission_w:.1f} W with {but}: its source is stuck on, cut its power")]
+    return [
+        Trip("beam", f"it emits {emission_w:.1f} W with {but}: its source is stuck on, cut its power", goes_on=True)
+    ]
 
 
 def stray_count(energy_j: float, for_s: float, but: str) -> list[Trip]:
     """The same by the energy that the head has counted in `for_s`: what it shows now may be wrong, or over."""
     if energy_j <= COUNT_STEP_J + STRAY_EMISSION_W * for_s:
         return []
-    return [Trip("beam", f"it has given {energy_j:.1f} J of light with {but}: its source is stuck on, cut its power")]
+    return [_stuck_on(f"it has given {energy_j:.1f} J of light with {but}")]
+
+
+def _stuck_on(seen: str) -> Trip:
+    return Trip("beam", f"{seen}: its source is stuck on, cut its power", goes_on=True)
 
 
 def heater_trips(config: MachineConfig, heater: Mapping[str, Reading]) -> list[Trip]:

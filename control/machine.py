@@ -290,7 +290,8 @@ class Machine(Watch):
         order, since each has its own wire and a queue to end. What the beam does then holds up none of them.
 
         Each part is bounded in time, and none is skipped because another failed. Returns the names of the parts that
-        could not be made safe; each has been told of. From here on the head is not fed.
+        could not be made safe, or that were seen to go on whatever they are told; each has been told of. From here on
+        the head is not fed.
         """
         self._heat_target_c = self._firing_since_s = None
         self._letting_go = True
@@ -310,7 +311,8 @@ class Machine(Watch):
             self._made_safe("piston", SAFE_STEP_S, d.piston.safe),
             *(self._made_safe(n, SAFE_STEP_S, one.safe) for n, one in {**d.lab.present(), **d.extra}.items()),
         )
-        return self._released([what for what in failed if what])
+        goes_on = (trip.device for trip in self.trips if trip.goes_on)  # a closed shutter hides it, its switch does not
+        return self._released(list(dict.fromkeys([*filter(None, failed), *goes_on])))
 
     async def _made_safe(self, what: str, limit_s: float, step: Callable[[], Awaitable[None]]) -> str:
         """Empty if it is safe, else its name: told of, and left to its own watchdog."""

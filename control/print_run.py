@@ -121,7 +121,7 @@ class PrintRun:
         meter = self._machine.config.devices.meter
         if self._dry_run:  # nothing was switched on
             return ""
-        return await still_draws(self._machine.devices.meter, meter.idle_w_max)
+        return await still_draws(self._machine.devices.meter, meter.idle_w_max, meter.idle_w_min)
 
     # -- the run ------------------------------------------------------------------------------------------------
 

@@ -109,6 +109,11 @@ class Watch(ABC):
         for trip in found:
             self._listener.event("error", f"{'stop' if stopped else 'trip'}: {trip}")
 
+    @property
+    def trips(self) -> list[Trip]:
+        """What has tripped it; empty: nothing has."""
+        return self._tripped.result() if self._tripped.done() else []
+
     def _raise_if_tripped(self) -> None:
         if self._tripped.done():
             raise MachineTripped(self._tripped.result(), stopped=self._stopped)

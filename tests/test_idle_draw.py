@@ -56,17 +56,24 @@ class SlowMeter(FakeMeter):
         raise AssertionError("nobody waits so long")
 
 
-def asked(meter: Any, idle_w_max: float | None = 100.0) -> tuple[str, float]:
+def asked(meter: Any, idle_w_max: float | None = 100.0, idle_w_min: float = 0.0) -> tuple[str, float]:
     """What is said, and after how long."""
 
     async def ask(loop: VirtualLoop) -> tuple[str, float]:
-        return await still_draws(meter, idle_w_max), loop.time()
+        return await still_draws(meter, idle_w_max, idle_w_min), loop.time()
 
     return run_virtual(ask)
 
 
 def test_a_machine_that_is_off_is_left_in_peace_at_once() -> None:
     assert asked(FakeMeter(lambda _: 45.0)) == ("", 0.0)
+
+
+@pytest.mark.parametrize("shown_w", [0.0, 19.0, -19.0])
+def test_a_meter_that_shows_less_than_the_machine_draws_at_rest_is_not_believed(shown_w: float) -> None:
+    said, *well = (asked(FakeMeter(lambda _, w=watts: w), idle_w_min=20.0)[0] for watts in (shown_w, 45.0, -45.0))
+    assert f"its power is {shown_w:g} W, good, and the machine draws 20 W with all off" in said
+    assert "is not sure" in said and well == ["", ""]
 
 
 def test_a_meter_that_lags_is_waited_for() -> None:

@@ -66,6 +66,19 @@ def test_what_was_said_is_not_said_again() -> None:
     assert once.owning_up(["heater"]) is once
 
 
+def test_a_source_that_a_host_has_seen_shining_is_owned_up_to_whatever_a_meter_shows(
+    plate: Path, tmp_path: Path
+) -> None:
+    """Behind a closed shutter nobody sees it, and this meter shows a machine that draws what it should at rest."""
+    at_rest = {"kind": "spike", "point": "meter.power", "at_s": 3.0, "for_s": 1e6, "args": {"value": 45.0}}
+    shorted = {"kind": "beam_stuck_on", "point": "beam.source", "at_s": 4.0, "for_s": 1e6, "args": {"watts": 50.0}}
+    ended = run_faulty(plate, tmp_path / "run", at_rest, shorted)
+    outcome = outcome_of(ended)
+    assert ended.result.verdict is Verdict.DETECTED and outcome.status is Status.STOPPED, ended.told
+    assert outcome.reason.startswith("beam: ") and "its source is stuck on, cut its power, but beam" in outcome.reason
+    assert outcome.not_safe == ["beam"]
+
+
 def test_what_the_last_order_could_not_switch_off_is_told(
     plate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
