@@ -104,14 +104,14 @@ def test_executed_motion_is_continuous_and_within_every_limit(path) -> None:
             assert two.move.entry_mm_s**2 <= limit2 * (1 + 1e-6) + 1e-9
 
 
-def naive_replan(planner: Planner, fixed: int) -> None:
+def naive_replan(planner: Planner) -> None:
     """The slow twin: whole backward and forward pass over every block held, from nothing."""
     blocks = planner._blocks
-    entry2 = [block.entry2 if i <= fixed else block.max_entry2 for i, block in enumerate(blocks)]
-    for i in range(len(blocks) - 1, fixed, -1):
+    entry2 = [block.max_entry2 if i else block.entry2 for i, block in enumerate(blocks)]
+    for i in range(len(blocks) - 1, 0, -1):
         following = entry2[i + 1] if i + 1 < len(blocks) else 0.0
         entry2[i] = min(entry2[i], following + blocks[i].gain2)
-    for i in range(fixed + 1, len(blocks)):
+    for i in range(1, len(blocks)):
         entry2[i] = min(entry2[i], entry2[i - 1] + blocks[i - 1].gain2)
         blocks[i].entry2 = entry2[i]
 

@@ -72,6 +72,8 @@ class Planner:
         self.position: Point = (0.0, 0.0, 0.0)  # where the last planned block ends
         self.dry_runs = 0  # times the ring ran dry with the beam on
         self._blocks: list[Block] = []  # [0] is the running one when _running
+        self._gains2: list[float] = []  # gain2 of each
+        self._limits2: list[float] = []  # and max_entry2
         self._running = False
 
     # ---- what the firmware asks -------------------------------------------------------------------------------------
@@ -97,6 +99,7 @@ class Planner:
             at_s = self.changes_s
             if self._running:
                 done = blocks.pop(0)
+                del self._gains2[0], self._limits2[0]
                 self.free += 1
                 if not blocks:
                     self._running = False
@@ -138,15 +141,17 @@ class Planner:
                     speed_mm_s = min(speed_mm_s, v / abs(u))
                     acceleration_mm_s2 = min(acceleration_mm_s2, a / abs(u))
         block.nominal, block.acceleration = speed_mm_s, acceleration_mm_s2
-        block.gain2 = 2.0 * acceleration_mm_s2 * length
+        block.gain2 = gain2 = 2.0 * acceleration_mm_s2 * length
         block.s_fraction, block.dynamic, block.line_no = s_fraction, dynamic, line_no
         self.position = end
         self.free -= 1
 
+        self._gains2.append(gain2)
         block.at_limit = False
         block.entry2 = 0.0  # right behind a running block, which was planned to stop, it stays so
         if not blocks:
             block.max_entry2 = 0.0
+            self._limits2.append(0.0)
             blocks.append(block)
             self.changes_s = now_s + self.first_block_delay_s
             return True
@@ -163,6 +168,7 @@ class Planner:
             if length < 1.0 and cos < -0.7071067811865475:
                 limit = min(limit, length * acceleration_mm_s2 / (pi - acos(cos)))
         block.max_entry2 = limit
+        self._limits2.append(limit)
         blocks.append(block)
         if not self._running and len(blocks) >= 3 and self.changes_s > now_s:
             self.changes_s = now_s
@@ -177,27 +183,33 @@ class Planner:
         self.advance(now_s)
         fraction = self._blocks[0].s_fraction if self._running else 0.0
         self.gantry.cut(now_s)
-        self._blocks.clear()
+        for ring in (self._blocks, self._gains2, self._limits2):
+            ring.clear()
         self._running = False
         self.free, self.changes_s = self.usable, inf
         self.position = self.gantry.controller_at(now_s)
         return fraction
 
     # ---- inside -----------------------------------------------------------------------------------------------------
-    def _replan(self, fixed: int) -> None:
-        """The entry of the block behind `fixed`, whose own entry stays: backward pass over the ring, one step
-        forward.
-        """
+    def _replan(self) -> None:
+        """The entry of the second block, where the first one's stays: backward pass over the ring, one step forward."""
         blocks = self._blocks
-        before, after = blocks[fixed], blocks[fixed + 1]
+        before, after = blocks[0], blocks[1]
         speed2 = after.max_entry2  # from here one can still stop at the end of the ring
         if not after.at_limit:
-            speed2 = 0.0
-            for block in blocks[:fixed:-1]:
-                speed2 += block.gain2
-                if speed2 >= block.max_entry2:
-                    speed2 = block.max_entry2
-                    block.at_limit = True
+            speed2 = sum(self._gains2[:1:-1])
+            if speed2 < min(self._limits2[2:], default=inf):  # nearly always: no junction behind it is met at its limit
+                speed2 += after.gain2
+                if speed2 >= after.max_entry2:
+                    speed2 = after.max_entry2
+                    after.at_limit = True
+            else:
+                speed2 = 0.0
+                for block in blocks[:0:-1]:
+                    speed2 += block.gain2
+                    if speed2 >= block.max_entry2:
+                        speed2 = block.max_entry2
+                        block.at_limit = True
         reach2 = before.entry2 + before.gain2
         after.entry2 = reach2 if reach2 < speed2 else speed2
 
@@ -207,7 +219,7 @@ class Planner:
         block = blocks[0]
         entry2, exit2, cruise = block.entry2, 0.0, block.nominal
         if len(blocks) > 1:
-            self._replan(0)
+            self._replan()
             exit2 = blocks[1].entry2
         if 2.0 * cruise * cruise - entry2 - exit2 > block.gain2:  # the ramps meet: a triangle
             cruise = sqrt(max(0.5 * (entry2 + exit2 + block.gain2), entry2, exit2))
