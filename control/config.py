@@ -434,6 +434,13 @@ def _check_times(config: MachineConfig) -> Iterator[str]:
             )
 
 
+def _check_meter(config: MachineConfig) -> Iterator[str]:
+    """What is drawn at rest lies between what may be, and what must be if its meter is to be believed."""
+    meter = config.devices.meter
+    if meter.idle_w_max is not None and meter.idle_w_min >= meter.idle_w_max:
+        yield f"devices.meter: idle_w_min {meter.idle_w_min:g} must be less than idle_w_max {meter.idle_w_max:g}"
+
+
 def _check_lengths(config: MachineConfig) -> Iterator[str]:
     """What a print will ask of the axes, they can do."""
     p, d = config.print, config.devices
@@ -471,7 +478,8 @@ def _check_fiducials(config: MachineConfig) -> Iterator[str]:
 
 
 _CHECKS = (
-    _check_names, _check_wires, _check_maps, _check_times, _check_lengths, _check_motion, _check_lab, _check_fiducials,
+    _check_names, _check_wires, _check_maps, _check_times, _check_meter, _check_lengths, _check_motion, _check_lab,
+    _check_fiducials,
     _check_bus_loads,
 )  # fmt: skip
 

@@ -130,6 +130,7 @@ BAD_VALUES = [
     ("devices.meter", "poll_hz", ["0.0", "50.1"]),
     ("devices.meter", "stale_after_s", ["0.0"]),
     ("devices.meter", "idle_w_max", ["0.0"]),
+    ("devices.meter", "idle_w_min", ["-1.0"]),
     ("devices.recoater", "unit", ["0", "248"]),
     ("devices.recoater", "poll_hz", ["0.0", "50.1"]),
     ("devices.recoater", "poll_moving_hz", ["0.0", "50.1"]),
@@ -353,6 +354,7 @@ def test_the_same_plan_fits_a_faster_bus(tmp_path: Path) -> None:
         ([("devices.meter", "stale_after_s", "1.0")], ["meter", "stale_after_s"]),
         ([("print", "recoat_far_mm", "321.0")], ["recoat_far_mm", "recoater", "320"]),
         ([("print", "recoat_park_mm", "310.0")], ["recoat_park_mm", "recoat_far_mm"]),
+        ([("devices.meter", "idle_w_min", "100.0")], ["idle_w_min 100", "idle_w_max 100"]),
         ([("devices.piston", "travel_mm", "99.0")], ["piston", "z_mm"]),
     ],
 )
