@@ -194,9 +194,7 @@ def stray_light(emission_w: float, but: str) -> list[Trip]:
     """A head that emits with `but` ("its fire off"): its source is stuck on, and only the shutter holds it back."""
     if emission_w <= STRAY_EMISSION_W:
         return []
-    return [
-        Trip("beam", f"it emits {emission_w:.1f} W with {but}: its source is stuck on, cut its power", goes_on=True)
-    ]
+    return [_stuck_on(f"it emits {emission_w:.1f} W with {but}")]
 
 
 def stray_count(energy_j: float, for_s: float, but: str) -> list[Trip]:

@@ -284,6 +284,29 @@ def test_a_file_that_is_no_run_is_a_usage_error_of_every_command(command: str, d
     assert_usage(moonkiln(command, *[path] * (2 if command == "diff" else 1)), "run.mcap")
 
 
+def test_a_folder_is_no_run_file(tmp_path: Path) -> None:
+    assert_usage(moonkiln("replay", tmp_path), "is a folder: name the .mcap in it")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "sentence"),
+    [
+        ("absent.toml", None, "absent.toml does not exist: give a .toml file that does"),
+        ("short_fed", None, "there is no scenario 'short_fed' (did you mean 'short_feed'?)"),
+        ("s.toml", b"\xff\xfe\x00", "it is no text (byte 0 is no UTF-8): give a TOML file"),
+        ("s.toml", b"garbage = [", "it is no TOML: "),
+        ("s.toml", b"", "missing required field `schema_version`: write it"),
+    ],
+)
+def test_what_is_no_scenario_is_told_with_what_to_do(
+    name: str, data: bytes | None, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if data is not None:
+        Path(name).write_bytes(data)
+    assert_usage(moonkiln("run", name), sentence)
+
+
 @pytest.mark.parametrize(
     "old, new",
     [

@@ -13,7 +13,7 @@ from hil_helpers import SHORT, scripted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcap.reader import make_reader
-from mcap.writer import Writer
+from mcap.writer import CompressionType, Writer
 
 from control.config import MACHINES as CONTROL_MACHINES
 from hil_sim.harness.digest import Chunk
@@ -25,6 +25,7 @@ from hil_sim.harness.run_diff import are_alike, differing_facts, first_differenc
 from hil_sim.harness.run_file import METADATA, RunFileError, frames, read_run, told, write_run
 from hil_sim.harness.small_job import bench_subject
 from hil_sim.harness.trials import CRASHED
+from hil_sim.virtual_time import RUN_START_EPOCH_NS
 from hil_sim.world.faults import Fault, FaultSchedule
 from hil_sim.world.wiring import MACHINES as WORLDS
 
@@ -229,6 +230,24 @@ def test_a_damaged_file_is_read_or_refused_and_nothing_else(
     path = tmp_path_factory.mktemp("damaged") / "run.mcap"
     path.write_bytes(damaged)
     with contextlib.suppress(RunFileError):
+        read_run(path)
+
+
+def test_a_byte_of_a_chunk_that_has_changed_is_found_by_the_files_own_sums(kept: Path, tmp_path: Path) -> None:
+    """Its records lie open, so that it is as well formed with another byte in a message."""
+    data = b"G1 X12.5 Y3 the bytes of a line"
+    path = tmp_path / "open.mcap"
+    with path.open("wb") as file:
+        writer = Writer(file, compression=CompressionType.NONE)
+        writer.start()
+        for metadata in make_reader(io.BytesIO(kept.read_bytes())).iter_metadata():
+            writer.add_metadata(metadata.name, dict(metadata.metadata))
+        channel = writer.register_channel("/wire/motion.to_device", "application/octet-stream", 0)
+        writer.add_message(channel, RUN_START_EPOCH_NS, data, RUN_START_EPOCH_NS)
+        writer.finish()
+    assert [chunk.data for chunk in read_run(path).chunks] == [data]
+    path.write_bytes(path.read_bytes().replace(b"X12.5", b"X12.6"))
+    with pytest.raises(RunFileError, match="damaged or cut short; fetch it again"):
         read_run(path)
 
 

@@ -380,6 +380,7 @@ def diff(first_path: Path, second_path: Path, as_json: bool) -> int:
     facts, difference = list(differing_facts(first, second)), first_difference(first, second)
     cut = [str(path) for path, run in ((first_path, first), (second_path, second)) if not run.about.log_is_whole]
     parts = unlike_parts(first, second)
+    # of logs that were cut the digests speak, which cover them whole
     is_alike = are_alike(first, second) and (difference is None or bool(cut))
     if as_json:
         at = None if difference is None else {"at_s": difference.at_s, "alike": difference.alike}
