@@ -165,6 +165,11 @@ class VirtualLoop(base_events.BaseEventLoop):
         """Timers that have fired: what benchmarks count."""
         return self._timer_number - len(self._timers) - self._timers_dropped
 
+    @property
+    def turn(self) -> tuple[float, int]:
+        """Another whenever the loop has turned: its instant, and how many passes that has had."""
+        return self._now, self._passes
+
     def rng(self, name: str) -> random.Random:
         """A stream of random numbers of its own for `name`: adding a component does not shift the others'."""
         digest = hashlib.blake2b(f"{self.seed}:{name}".encode(), digest_size=8).digest()
@@ -257,7 +262,7 @@ class VirtualLoop(base_events.BaseEventLoop):
             except asyncio.CancelledError:
                 pass  # asyncio's own stream callbacks let it out; it says nothing about the run
             except BaseException as error:
-                error.add_note(f"raised at t = {self._now:.9g} s by {_what(call)}")
+                error.add_note(f"raised at t = {self._now:.9g} s by {'a signal' if call is None else _what(call)}")
                 failures.append(error)
             if failures:
                 raise failures[0]

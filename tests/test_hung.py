@@ -93,6 +93,22 @@ def test_a_printers_host_under_which_nothing_happens_is_told_with_its_place(tmp_
 
 
 @pytest.mark.parametrize(
+    ("said_s", "mode", "bound_s"),
+    [
+        (None, "virtual", 86400.0),
+        (None, "paced", 86400.0),
+        (None, "wire", 3600.0),
+        (60.0, "virtual", 60.0),
+        (7200.0, "wire", 7200.0),
+    ],
+)
+def test_nobody_waits_a_day_on_the_wire_for_a_machine_that_stands(
+    said_s: float | None, mode: Any, bound_s: float
+) -> None:
+    assert Scenario(schema_version=1, name="still", still_s_max=said_s).still_bound_s(mode) == bound_s
+
+
+@pytest.mark.parametrize(
     ("sim_s_max", "works_s", "ends_s", "verdict"),
     [(50.0, 100.0, 30.0, Verdict.HANG), (1000.0, 58.0, 0.0, Verdict.DETECTED)],
 )

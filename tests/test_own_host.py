@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from control.cli import cli
 from control.host import Outcome, Status, print_host
+from hil_sim.harness import blocked
 from hil_sim.harness.drive_subject import rover_subject
 from hil_sim.harness.hil_case import CaseSettings, HilCase
 from hil_sim.harness.small_job import bench_subject
@@ -23,6 +25,7 @@ pytestmark = pytest.mark.timeout(400)  # the first print of a fresh checkout wai
 
 HOSTS = """
 import asyncio
+import time
 import msgspec
 from control.host import Status, drive_host, print_host
 
@@ -44,6 +47,10 @@ async def idler(job, machine_toml, run_dir):
 
 async def sleeper(job, machine_toml, run_dir):
     await asyncio.sleep(60)
+
+
+async def short(job, machine_toml, run_dir):
+    await asyncio.sleep(1.0)
 
 
 async def leaver(job, machine_toml, run_dir):
@@ -88,6 +95,23 @@ async def waiter(job, machine_toml, run_dir):
 async def spinner(job, machine_toml, run_dir):
     while True:
         await asyncio.sleep(0)
+
+
+async def blocker(job, machine_toml, run_dir):
+    await asyncio.sleep(1.0)
+    time.sleep(3600.0)
+
+
+async def blocking_task(job, machine_toml, run_dir):
+    async def poll():
+        while not (run_dir / "never").exists():
+            pass
+
+    await asyncio.create_task(poll())
+
+
+def called_blocker(job, machine_toml, run_dir):
+    time.sleep(3600.0)
 
 
 async def breaker(job, machine_toml, run_dir):
@@ -242,6 +266,33 @@ def test_one_that_never_ends_hangs_and_is_told_where(folder: Path, name: str, wh
     told = json.loads(done.stdout)
     assert done.returncode == 1 and told["verdict"] == "HANG" and where in told["reasons"][0], told
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.timeout(400, method="thread")  # the other method has the signal, and then nobody watches
+@pytest.mark.parametrize(("name", "where"), [("blocker", "blocker"), ("blocking_task", ""), ("called_blocker",) * 2])
+def test_one_that_blocks_hangs_and_is_told_where(
+    folder: Path, name: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocked, "BLOCKED_S_MAX", 0.5)
+    (folder / "small.toml").write_text(SMALL)
+    done = hil("run", "small.toml", "--host", f"lab_hosts:{name}", "--runs", "runs", "--json")
+    told = json.loads(done.stdout)
+    assert done.exit_code == 1 and told["verdict"] == "HANG", told
+    assert f"the host let nothing else run, at {where}" in told["reasons"][0], told
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL and signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+@pytest.mark.real_time
+@pytest.mark.timeout(400, method="thread")
+@pytest.mark.parametrize("more", [["--mode", "wire"], ["--pace", "0.2"]], ids=["wire", "paced"])
+def test_one_that_waits_for_the_clock_does_not_block(
+    folder: Path, more: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocked, "BLOCKED_S_MAX", 0.02)
+    (folder / "small.toml").write_text(SMALL)
+    done = hil("run", "small.toml", "--host", "lab_hosts:short", *more, "--runs", "runs", "--json")
+    told = json.loads(done.stdout)
+    assert told["verdict"] == "CRASHED" and "nothing was tested" in told["reasons"][0], told
 
 
 def test_one_that_is_killed_is_not_gone_on_with_by_ours(folder: Path) -> None:

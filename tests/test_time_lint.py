@@ -23,6 +23,7 @@ ADAPTERS = {  # file: (what of it is allowed, several joined by "|", why)
     "hil_sim/harness/grant.py": ("time", "an outside process that hangs is told of by real time: virtual time stands"),
     "control/log_file.py": ("concurrent.futures", "one worker waits for the record's disk; not in virtual time"),
     "control/journal_file.py": ("concurrent.futures", "one worker waits for the disk; inline in virtual time"),
+    "hil_sim/harness/blocked.py": ("signal", "a host that blocks is told of by real time: virtual time stands"),
     "hil_sim/harness/pool.py": ("time.perf_counter", "what a run of a campaign costs"),
     "hil_sim/harness/serve.py": ("time", "labels the truth of a served world with the date of its start"),
     "slicer/offsets.py": ("threading", "layers in several threads count together what fell back to Clipper2"),
@@ -35,6 +36,7 @@ CLOCKS = {
     for name in ("time", "monotonic", "perf_counter", "process_time", "thread_time", "clock_gettime")
     for suffix in ("", "_ns")
 } | {"time.sleep", "time.localtime", "time.gmtime", "time.ctime", "time.strftime", "time.asctime"}
+CLOCKS |= {"signal.setitimer", "signal.alarm"}
 DATES = {f"datetime.{name}" for name in ("datetime.now", "datetime.utcnow", "datetime.today", "date.today")}
 ENTROPY = {
     "uuid.uuid1", "uuid.uuid4", "os.urandom", "os.getrandom", "random.SystemRandom", "numpy.random.seed",

@@ -308,7 +308,7 @@ class LiveRun(LiveSim[World, RunResult]):
     @property
     def _still_s_max(self) -> float:
         """The scenario's."""
-        return self._scenario.still_s_max
+        return self._scenario.still_bound_s(self.mode)
 
     def _doings(self) -> Any:
         """See `LiveSim`."""

@@ -103,7 +103,7 @@ def run_scenario(
         hil_sim.virtual_time.SimError: everybody waited for what could not come.
     """
     mode, held_to = time_of(scenario.mode, scenario.pace, mode, pace)
-    options: dict[str, Any] = {"resume": resume, "heard": heard, "still_s_max": scenario.still_s_max}
+    options: dict[str, Any] = {"resume": resume, "heard": heard, "still_s_max": scenario.still_bound_s(mode)}
     if mode == "wire":
         return run_on_wire(lambda loop: simulate(loop, scenario, job_path, run_dir, host, lay="wire", **options))
     return run_virtual(

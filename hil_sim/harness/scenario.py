@@ -28,6 +28,8 @@ SCHEMA_VERSION = 1
 Count = Annotated[int, Meta(ge=0)]
 FewFaults = Annotated[int, Meta(ge=1, le=100)]
 SIM_S_MAX = 10 * 365 * 86400.0
+STILL_S = 86400.0  # costs nothing in virtual time; a paced run must come out as a virtual one does
+STILL_S_WIRE = 3600.0
 NAME = r"^[^\x00-\x1f\x7f/\\]{1,100}$"
 """A scenario's name stands in reports, on terminals and in names of files: one line, and no way into other folders."""
 
@@ -81,9 +83,9 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     `bed` None takes the emulated machine's, with `cell_xy_mm`; `fit_bed_to_job` then sets spot, absorptivity,
     atmosphere and layer height from the job's recipe. `sim_s_max` bounds the run in simulated seconds: a host that
     hangs is told apart from one that is slow; `still_s_max` bounds the time in which a printer (not a rover) neither
-    moves nor takes a picture. `faults`: rows of `FaultRow`. `drive` makes it a rover's, and then it takes a route
-    instead of a job. `mode` is the time that it runs in where nobody says otherwise; `pace`, of a paced one, how many
-    times faster than real time (None: as fast).
+    moves nor takes a picture (None: see `still_bound_s`). `faults`: rows of `FaultRow`. `drive` makes it a rover's, and
+    then it takes a route instead of a job. `mode` is the time that it runs in where nobody says otherwise; `pace`, of a
+    paced one, how many times faster than real time (None: as fast).
     """
 
     schema_version: Annotated[int, Meta(ge=1, le=SCHEMA_VERSION)]
@@ -97,7 +99,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     fit_bed_to_job: bool = True
     bed: BedSettings | None = None
     sim_s_max: Annotated[float, Meta(gt=0, le=SIM_S_MAX)] = 30 * 86400.0
-    still_s_max: Annotated[float, Meta(gt=0, le=SIM_S_MAX)] = 86400.0
+    still_s_max: Annotated[float, Meta(gt=0, le=SIM_S_MAX)] | None = None
     part: Part = Part()
     faults: Annotated[list[dict[str, Any]], Meta(max_length=10_000)] = []
     random: RandomFaults | None = None
@@ -110,6 +112,12 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
             return schedule_of(self.faults)
         except (TypeError, ValueError) as error:
             raise ScenarioError(f"scenario {self.name}: {error}") from error
+
+    def still_bound_s(self, mode: Mode) -> float:
+        """`still_s_max`, or what is long enough in that mode: on the wire somebody waits for it."""
+        if self.still_s_max is not None:
+            return self.still_s_max
+        return STILL_S_WIRE if mode == "wire" else STILL_S
 
     def refuse_undrawn(self) -> None:
         """Raises ScenarioError for a scenario whose random faults nobody has drawn: they would never strike."""

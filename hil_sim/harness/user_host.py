@@ -25,6 +25,7 @@ import msgspec
 
 from control.errors import MoonkilnError
 from control.host import DriveOutcome, Outcome, read_drive_outcome, read_outcome
+from hil_sim.harness.blocked import broken_off_when_blocked
 
 Host = Callable[[Path, Path, Path], Awaitable[Any]]
 Left = Outcome | DriveOutcome
@@ -158,13 +159,14 @@ def _held(host: Callable[..., Any], name: str, kind: Kind) -> Host:
 
     async def held(job: Path, machine_toml: Path, run_dir: Path) -> Left | None:
         try:
-            answer = host(job, machine_toml, run_dir)
-            if not inspect.isawaitable(answer):
-                raise HostContractError(
-                    f"the host {name} must be `async def host(job, machine_toml, run_dir)`: what it gave back when it "
-                    f"was called, {type(answer).__name__}, cannot be awaited"
-                )
-            returned = await answer
+            with broken_off_when_blocked(asyncio.get_running_loop()):  # type: ignore[arg-type]
+                answer = host(job, machine_toml, run_dir)
+                if not inspect.isawaitable(answer):
+                    raise HostContractError(
+                        f"the host {name} must be `async def host(job, machine_toml, run_dir)`: what it gave back when "
+                        f"it was called, {type(answer).__name__}, cannot be awaited"
+                    )
+                returned = await answer
         except SystemExit as error:  # it would end us, and nobody would be judged
             raise HostContractError(
                 f"the host {name} ended its process ({error.code!r}): it must return, or raise what went wrong"

@@ -17,7 +17,7 @@ LOOK_EVERY_S = 0.05
 class WireLoop(asyncio.SelectorEventLoop):
     """`failures` collects what asyncio would only log: exceptions in callbacks and in forgotten tasks. The first one
     stops the loop, as long as `stops_on_failure`. `late_s_max`: by how much a timer was late at most since
-    `watch_lateness`: a computer that is too busy for real time proves nothing."""
+    `watch_lateness`: a computer that is too busy for real time proves nothing. `turn`: how often it has turned."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,6 +26,7 @@ class WireLoop(asyncio.SelectorEventLoop):
         self.failures: list[BaseException] = []
         self.stops_on_failure = True
         self.late_s_max = 0.0
+        self.turn = 0
         self.set_exception_handler(self._note)
 
     def time(self) -> float:
@@ -34,6 +35,10 @@ class WireLoop(asyncio.SelectorEventLoop):
         if stands_at_s is not None:
             return stands_at_s
         return super().time() - getattr(self, "_zero_s", 0.0)
+
+    def _run_once(self) -> None:
+        self.turn += 1
+        super()._run_once()  # type: ignore[misc]
 
     @contextlib.contextmanager
     def standing(self) -> Iterator[None]:
