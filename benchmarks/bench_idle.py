@@ -11,7 +11,8 @@ import os
 import time
 from typing import Any
 
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.build import build_world
 
 DAYS = 30

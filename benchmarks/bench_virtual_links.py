@@ -20,7 +20,8 @@ from bench_virtual_time import DENSE, DEVICES, LINES_PER_S_MIN, POLLS_PER_S_MIN,
 
 from firmware_bridge.links.marlin import MarlinLink
 from firmware_bridge.links.modbus import ModbusLink
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.build import build_world
 
 RUN_S = 150.0

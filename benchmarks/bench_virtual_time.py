@@ -27,7 +27,8 @@ from mcap.reader import make_reader
 
 from control.config import load_envelope
 from control.host import JOURNAL_NAME, TELEMETRY_NAME, Status, print_host
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.build import Truth, build_world
 from hil_sim.world.machine_spec import load_machine_spec
 from slicer.job import JobHead

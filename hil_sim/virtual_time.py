@@ -1,11 +1,9 @@
 """VirtualLoop: an asyncio event loop whose clock jumps exactly to the next timer.
 
-    result = run_virtual(main, seed=7)          # `async def main(loop)`; a month of sleep costs nothing
-    run_virtual(main, pace=10.0)                # the same run, held back to ten times real time
-
-Host code and devices run unmodified: `asyncio.sleep`, `wait_for`, streams, `create_connection`, `create_server` and
-`run_in_executor` all work, in memory and in one thread. The same seed gives the same run, byte for byte: timers of one
-instant fire in the order in which they were set (or, with `tie_shuffle`, in an order drawn from the seed).
+`virtual_run.run_virtual` makes one and turns it. Host code and devices run unmodified: `asyncio.sleep`, `wait_for`,
+streams, `create_connection`, `create_server` and `run_in_executor` all work, in memory and in one thread. The same seed
+gives the same run, byte for byte: timers of one instant fire in the order in which they were set (or, with
+`tie_shuffle`, in an order drawn from the seed).
 
 Nothing goes wrong quietly: an exception in a callback fails the run, a run in which everybody waits for nothing ends
 with SimDeadlock, one in which time stands still with SimLivelock; both name the tasks and their lines.
@@ -14,8 +12,6 @@ with SimDeadlock, one in which time stands still with SimLivelock; both name the
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
 import hashlib
 import random
 import signal
@@ -23,25 +19,23 @@ import time as wall  # pacing only: the one place where simulated time looks at 
 import weakref
 from asyncio import base_events
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
 from heapq import heapify, heappop, heappush
 from math import inf
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any
 
+from hil_sim.task_names import described, in_name_order, owner_of
 from hil_sim.virtual_net import MemoryServer, open_memory_connection
 from hil_sim.virtual_process import Killed, VirtualProcess, current_process, process_of, process_task_factory
-
-T = TypeVar("T")
 
 RUN_START_EPOCH_NS = 1_856_736_000 * 10**9
 """2028-11-02T00:00:00Z: what the wall clock of a simulated run shows at loop time 0."""
 
 _PACE_SLICE_S = 0.05  # longest real sleep: how late a signal can be noticed
 _PACE_SLIP_S = 0.25  # a paced run that is later than this gives up the lost time instead of racing to catch up
-_COLLECT_AFTER = (20_000, 20, 20)  # objects kept before the cyclic collector looks at the young, the middle, all
 _COMPACT_AFTER = 128  # cancelled timers that may lie in the heap before it is rebuilt
 
 
@@ -83,7 +77,7 @@ class _Handle(list):
         return self[_WHEN]
 
     def __repr__(self) -> str:
-        return f"<_Handle at {self[_WHEN]:.9g} s: {'cancelled' if self.cancelled() else _what(self[_CALL])}>"
+        return f"<_Handle at {self[_WHEN]:.9g} s: {'cancelled' if self.cancelled() else owner_of(self[_CALL])}>"
 
 
 class VirtualLoop(base_events.BaseEventLoop):
@@ -262,7 +256,7 @@ class VirtualLoop(base_events.BaseEventLoop):
             except asyncio.CancelledError:
                 pass  # asyncio's own stream callbacks let it out; it says nothing about the run
             except BaseException as error:
-                error.add_note(f"raised at t = {self._now:.9g} s by {'a signal' if call is None else _what(call)}")
+                error.add_note(f"raised at t = {self._now:.9g} s by {'a signal' if call is None else owner_of(call)}")
                 failures.append(error)
             if failures:
                 raise failures[0]
@@ -283,7 +277,7 @@ class VirtualLoop(base_events.BaseEventLoop):
     def living_tasks(self) -> list[asyncio.Task[Any]]:
         """Those that are not done, in the order of their names: of a dead process none would ever end."""
         dead = [process for process in self.processes if process.is_dead]
-        return _in_name_order(task for task in asyncio.all_tasks(self) if not any(p.owns(task) for p in dead))
+        return in_name_order(task for task in asyncio.all_tasks(self) if not any(p.owns(task) for p in dead))
 
     def forget_generator(self, generator: Any) -> None:
         """Do not end an asynchronous generator of a dead process when the loop shuts down."""
@@ -363,12 +357,12 @@ class VirtualLoop(base_events.BaseEventLoop):
 
     def _everybody_waits(self) -> str:
         rows = [f"at t = {self._now:.9g} s nothing is ready and no timer is set. Waiting for what cannot come:"]
-        rows += [f"  {_describe_task(task)}" for task in _in_name_order(asyncio.all_tasks(self))]
+        rows += [f"  {described(task)}" for task in in_name_order(asyncio.all_tasks(self))]
         return "\n".join(rows)
 
     def _time_stands_still(self) -> str:
         rows = [f"after {self._passes_bound} passes of the loop the clock still shows {self._now:.9g} s. Running:"]
-        seen = dict.fromkeys(_what(handle[_CALL]) for handle in self._ready if not handle.cancelled())
+        seen = dict.fromkeys(owner_of(handle[_CALL]) for handle in self._ready if not handle.cancelled())
         return "\n".join(rows + [f"  {name}" for name in list(seen)[:20]])
 
     # ---- what real loops have and this one does without --------------------------------------------------------------
@@ -451,103 +445,6 @@ class VirtualLoop(base_events.BaseEventLoop):
         self.processes.clear()
 
 
-def run_virtual(main: Callable[[VirtualLoop], Awaitable[T]], **options: Any) -> T:
-    """Run `main(loop)` on a new VirtualLoop(**options) and return what it returns.
-
-    Tasks that are left over are cancelled, in the order of their names, and clean up in virtual time. Raises what main
-    raised, the first exception of any callback or forgotten task, SimDeadlock or SimLivelock. Ctrl-C cancels main,
-    lets it clean up (flat out, even in a paced run) and leaves with KeyboardInterrupt; a second Ctrl-C leaves at once.
-    """
-    loop = VirtualLoop(**options)
-    try:
-        task = loop.create_task(_await(main(loop)), name="main")
-        with _rare_collections(), _interrupts(loop, task) as interrupted:
-            try:
-                result = loop.run_until_complete(task)
-            except asyncio.CancelledError:
-                if interrupted:
-                    raise KeyboardInterrupt from None
-                raise
-            finally:
-                _clean_up(loop)
-        if loop.failures:
-            raise loop.failures[0]
-        return result
-    finally:
-        loop.close()
-
-
-async def _await(awaitable: Awaitable[T]) -> T:
-    return await awaitable
-
-
-@contextlib.contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Keep the cyclic garbage collector out of the way of a run.
-
-    A run keeps much (what was executed, what was measured) and makes hardly any cycles, but every 700 objects kept call
-    the collector, and the older generations take it through all that the imported libraries left in memory: a fifth of
-    a dense run's time. What exists when a run begins is set aside until it ends, and the collector comes less often.
-    """
-    thresholds = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(*_COLLECT_AFTER)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
-        gc.unfreeze()
-
-
-def _clean_up(loop: VirtualLoop) -> None:
-    """Cancel what is left and let it finish. What fails here joins `loop.failures` behind what failed before."""
-    earlier, loop.failures = loop.failures, []
-    try:
-        tasks = loop.living_tasks()
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            for outcome in loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True)):
-                if isinstance(outcome, Exception) and outcome not in earlier:
-                    loop.failures.append(outcome)
-        loop.run_until_complete(loop.shutdown_asyncgens())
-    except SimError as error:
-        loop.failures.append(error)
-    except Exception as error:
-        if error not in loop.failures:
-            loop.failures.append(error)
-    finally:
-        loop.failures[:0] = earlier
-
-
-@contextlib.contextmanager
-def _interrupts(loop: VirtualLoop, task: asyncio.Task) -> Iterator[list[int]]:
-    """Ctrl-C cancels `task`; the list that is yielded then holds the signal. Does nothing outside the main thread."""
-    got: list[int] = []
-
-    def on_interrupt(sig: int, frame: FrameType | None) -> None:
-        got.append(sig)
-        if len(got) > 1:
-            raise KeyboardInterrupt
-        loop.pace = None
-        loop.call_soon(task.cancel)
-
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield got  # somebody else handles Ctrl-C
-        return
-    try:
-        signal.signal(signal.SIGINT, on_interrupt)
-    except ValueError:  # signals belong to the main thread
-        yield got
-        return
-    try:
-        yield got
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)  # one that main has left behind lies over ours
-        if signal.getsignal(signal.SIGINT) is on_interrupt:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 def _settle(future: asyncio.Future, result: object, error: Exception | None) -> None:
     if future.done():  # cancelled by who waited
         return
@@ -555,30 +452,3 @@ def _settle(future: asyncio.Future, result: object, error: Exception | None) -> 
         future.set_result(result)
     else:
         future.set_exception(error)
-
-
-def _in_name_order(tasks: Iterable[asyncio.Task]) -> list[asyncio.Task]:
-    """all_tasks() comes in the order of memory addresses; 'Task-10' goes behind 'Task-9'."""
-    return sorted((task for task in tasks if not task.done()), key=lambda task: (len(task.get_name()), task.get_name()))
-
-
-def _what(call: tuple) -> str:
-    """Who is behind a call: the task with its line, or the function."""
-    callback = call[0]
-    owner = getattr(callback, "__self__", None)
-    if isinstance(owner, asyncio.Task):
-        return _describe_task(owner)
-    return f"{getattr(callback, '__qualname__', repr(callback))}"
-
-
-def _describe_task(task: asyncio.Task) -> str:
-    """`task 'poll bus0': Machine.run (machine.py:120) > Queue.get (queues.py:158)`, outermost first."""
-    places: list[str] = []
-    awaited: Any = task.get_coro()
-    while awaited is not None and len(places) < 20:
-        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
-        if frame is not None:
-            name = getattr(awaited, "__qualname__", "?")
-            places.append(f"{name} ({frame.f_code.co_filename}:{frame.f_lineno})")
-        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
-    return f"task '{task.get_name()}': {' > '.join(places) or 'not started or finished'}"

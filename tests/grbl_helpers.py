@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.grbl import GrblEmulator
 from hil_sim.world.emulators.grbl_firmware import GrblBuild, Inputs
 from hil_sim.world.plant.gantry import Gantry, Point, Run

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from firmware_bridge.errors import TransportError
 from firmware_bridge.links.grbl import Expected, GrblLink
 from firmware_bridge.transport import Transport
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 
 RAPID_MM_MIN = 6000.0
 SETTINGS = {

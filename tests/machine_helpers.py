@@ -11,7 +11,8 @@ from control.interlock import BEAM_FIRING, BEAM_INTERLOCK_OK
 from control.lab import LabDevices
 from control.machine import Devices, Machine
 from firmware_bridge.signals import LimitState, Quality, Reading
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 
 CONFIG = load_machine("bench")
 LAB_CONFIG = load_machine("bench_lab")

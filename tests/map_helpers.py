@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from modbus_link_helpers import FakeSlave, bus, crc16
 
 from firmware_bridge.links.modbus import ModbusLink
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 
 
 def virtually(main: Callable[[], Awaitable[None]]) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from firmware_bridge.links.marlin import MarlinLink
 from firmware_bridge.transport import Transport
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.marlin import MarlinEmulator
 from hil_sim.world.emulators.marlin_firmware import MarlinBuild
 from hil_sim.world.plant.gantry import Gantry, Run

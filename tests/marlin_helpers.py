@@ -8,7 +8,8 @@ from dataclasses import asdict
 from functools import reduce
 from typing import Any
 
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.marlin import MarlinEmulator
 from hil_sim.world.emulators.marlin_firmware import MarlinBuild, full_build
 from hil_sim.world.plant.gantry import Gantry

@@ -16,7 +16,8 @@ from hil_sim.harness.oracle import Judgement, Verdict, judge
 from hil_sim.harness.runner import bed_settings
 from hil_sim.harness.scenario import Scenario
 from hil_sim.harness.trace import Record, close_truth
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.build import World, build_world
 from hil_sim.world.emulators.beam_head import SHUTTER
 from hil_sim.world.emulators.eurotherm3200 import WORKING_SP

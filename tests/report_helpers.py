@@ -21,7 +21,8 @@ from control.outcome import Declared, LayerOutcome, Outcome, Status, Totals
 from control.run_teller import Progress
 from control.telemetry import Telemetry
 from firmware_bridge.signals import LimitState, Quality, Reading
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from slicer.job import Job
 from vision.inspect_bed import LayerInspection
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from roboclaw_helpers import Host, crc, make_line, packet
 
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 from hil_sim.world.emulators.roboclaw import RoboClawBoard, RoboClawLine
 
 A = 0x80

@@ -21,7 +21,8 @@ from firmware_bridge.devices.wheels import RoboClawLayout, RoboClawWheels
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.links.roboclaw import RoboClawLink
 from firmware_bridge.signals import Quality
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.roboclaw import BoardSettings, RoboClawLine
 from hil_sim.world.faults.schedule import Fault, FaultSchedule
 from hil_sim.world.wire import Wire, lay_virtual

@@ -14,7 +14,8 @@ from roboclaw_helpers import TICKS, make_line, motor
 
 from firmware_bridge.errors import FrameError, LinkTimeout
 from firmware_bridge.links.roboclaw import RoboClawLink
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.roboclaw import BoardSettings, RoboClawLine
 from hil_sim.world.faults.schedule import Fault, FaultSchedule
 from hil_sim.world.wire import lay_virtual

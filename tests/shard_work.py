@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 from control.errors import MoonkilnError
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 
 
 def square(number: int) -> int:

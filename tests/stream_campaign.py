@@ -16,7 +16,8 @@ from marlin_link_helpers import Notes
 from stream_boards import Board, opened
 
 from firmware_bridge.errors import BridgeError
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.faults.schedule import Fault, Faults, FaultSchedule
 from hil_sim.world.plant.gantry import Gantry
 from hil_sim.world.wire import lay_virtual

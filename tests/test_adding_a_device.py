@@ -25,7 +25,7 @@ from control.watch import MachineTripped
 from firmware_bridge.errors import Rejected
 from firmware_bridge.map_folders import use_folders, user_folder
 from firmware_bridge.register_map import MapError, load_map
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 from hil_sim.world.build import build_world
 from hil_sim.world.emulators.modbus_slave import RtuBus
 from hil_sim.world.wire import lay_virtual

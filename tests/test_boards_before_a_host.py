@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.build import build_world
 
 

@@ -12,7 +12,8 @@ import pytest
 from firmware_bridge.devices.camera import Camera, jpeg_size_px
 from firmware_bridge.errors import LinkError, WrongModel
 from firmware_bridge.links.http_snapshot import HttpSnapshotLink
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.camera import CameraEmulator
 from hil_sim.world.scene import Scene, SceneMaps, jpeg
 from hil_sim.world.wire import lay_tcp, lay_virtual

@@ -14,7 +14,8 @@ import pytest
 from bench_helpers import RECIPE, REPOSITORY, served_bench
 
 from firmware_bridge.links.marlin import MarlinLink
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.machine_spec import load_machine_spec
 from hil_sim.world.plant.gantry import Gantry, Run, Stand
 from hil_sim.world.wire import lay_virtual

@@ -26,7 +26,7 @@ from control.rover.config import load_rover
 from firmware_bridge.errors import NotReady, Rejected, WrongModel
 from firmware_bridge.map_folders import known_names
 from firmware_bridge.register_map import load_map
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 from hil_sim.world.emulators.beam_head import BeamHead
 from hil_sim.world.emulators.eurotherm3200 import Eurotherm3200
 from hil_sim.world.emulators.marlin import MarlinEmulator

@@ -16,7 +16,7 @@ from firmware_bridge.errors import LinkTimeout, NotReady, Rejected, Unverified, 
 from firmware_bridge.links.modbus import ModbusLink
 from firmware_bridge.register_map import load_map
 from firmware_bridge.signals import Quality
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 
 
 def virtually(main: Callable[[], Awaitable[None]]) -> None:

@@ -10,7 +10,7 @@ from marlin_link_helpers import FakeMarlin, Notes, lines, talk
 
 from firmware_bridge.devices.motion import MotionController
 from firmware_bridge.errors import DeviceHalted, LinkError, LinkTimeout, NotReady, Rejected, WrongModel
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 
 
 def virtually(main: Callable[[], Awaitable[None]]) -> None:

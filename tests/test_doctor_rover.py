@@ -28,7 +28,7 @@ from firmware_bridge.errors import LinkTimeout
 from firmware_bridge.links.modbus import ModbusLink
 from firmware_bridge.links.tracker_lines import tracker_line
 from firmware_bridge.register_map import load_map
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 from hil_sim.world.emulators.modbus_slave import RtuBus
 from hil_sim.world.emulators.roboclaw import RoboClawLine
 from hil_sim.world.wire import DEFAULT_LATENCY_S, lay_virtual

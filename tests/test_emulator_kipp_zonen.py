@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from modbus_slave_helpers import Ear, crc, read, rtu, write
 
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.kipp_zonen_smp11 import KippZonenSmp11
 from hil_sim.world.emulators.modbus_pdu import Refusal, answer
 from hil_sim.world.emulators.modbus_slave import RtuBus

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from modbus_slave_helpers import Ear, crc, read, write
 
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.leadshine import LeadshineDrive
 from hil_sim.world.emulators.modbus_pdu import Refusal, answer
 from hil_sim.world.emulators.modbus_slave import RtuBus

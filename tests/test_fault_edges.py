@@ -12,7 +12,8 @@ from job_helpers import write_small_job
 from print_helpers import print_virtual
 
 from control.cli import cli
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.build import build_world
 from hil_sim.world.fault_edges import FaultEdges
 from hil_sim.world.faults import Fault, Faults, FaultSchedule

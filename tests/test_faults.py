@@ -12,7 +12,8 @@ from defined_tests import defined_in
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.build import build_world
 from hil_sim.world.faults import FAMILIES, KINDS, Fault, Faults, FaultSchedule, check_faults
 from hil_sim.world.faults.actuator import feed_fraction

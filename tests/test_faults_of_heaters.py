@@ -13,7 +13,8 @@ from control.config import MACHINES, load_machine
 from control.watch import MachineTripped
 from firmware_bridge.links.marlin import MarlinLink
 from firmware_bridge.signals import Reading
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.build import World, build_world
 from hil_sim.world.faults import KINDS, Fault, FaultSchedule
 from hil_sim.world.machine_spec import BedSettings

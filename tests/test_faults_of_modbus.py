@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from modbus_slave_helpers import Ear, Tables, mbap, rtu, words
 
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.modbus_mishaps import Mishaps
 from hil_sim.world.emulators.modbus_slave import RtuBus, TcpSlave
 from hil_sim.world.faults import Fault, Faults, FaultSchedule

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from modbus_slave_helpers import read
 
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.build import World, build_world
 from hil_sim.world.build_rover import RoverWorld, build_rover_world
 from hil_sim.world.emulators.eurotherm3200 import LOCAL_REMOTE, PV, REMOTE_SP

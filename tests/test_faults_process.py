@@ -20,7 +20,8 @@ from hil_sim.harness.host_files import FaultyFiles
 from hil_sim.harness.host_process import HostStory, resume_here, run_hosts
 from hil_sim.harness.oracle import Verdict
 from hil_sim.virtual_process import VirtualProcess
-from hil_sim.virtual_time import RUN_START_EPOCH_NS, VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import RUN_START_EPOCH_NS, VirtualLoop
 from hil_sim.world.build import build_world
 from hil_sim.world.faults import Fault, Faults, FaultSchedule
 from hil_sim.world.wiring import WorldError

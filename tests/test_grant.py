@@ -24,7 +24,8 @@ from firmware_bridge.transport import open_transport
 from hil_sim.harness.grant import GrantError, lay_granted
 from hil_sim.harness.grant_client import connected
 from hil_sim.harness.grant_messages import Done, Event, Grant, MessageError, check_done, line_of, message_of
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.faults import Fault, FaultSchedule
 
 HERE = Path(__file__).parent

@@ -9,7 +9,7 @@ from grbl_helpers import BENCH, Host, with_board
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 from hil_sim.world.emulators.grbl_line import Ears, LineReader, ReceiveRing, pick_realtime
 from hil_sim.world.wire import lay_virtual
 

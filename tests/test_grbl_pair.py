@@ -22,7 +22,8 @@ from firmware_bridge.errors import NotReady
 from firmware_bridge.links.grbl_program import power_error
 from hil_sim.harness.oracle import Verdict, judge
 from hil_sim.harness.trace import read_truth
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.grbl_settings import Settings
 from hil_sim.world.emulators.grbl_spindle import Spindle
 from hil_sim.world.machine_spec import load_machine_spec

@@ -12,7 +12,8 @@ from grbl_helpers import BENCH, Host, with_board
 from stream_boards import Board, grbl, marlin, opened
 
 from firmware_bridge.errors import BridgeError, TransportError
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.marlin_firmware import MarlinBuild
 from hil_sim.world.faults.schedule import Fault, FaultSchedule
 from hil_sim.world.plant.gantry import Gantry

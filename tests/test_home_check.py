@@ -20,7 +20,8 @@ from firmware_bridge.links.line_framing import parse_end_switches
 from firmware_bridge.links.marlin import MarlinLink
 from firmware_bridge.links.reprap import RepRapLink
 from hil_sim.harness.oracle import Verdict
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.marlin import MarlinEmulator
 from hil_sim.world.emulators.marlin_firmware import MarlinBuild
 from hil_sim.world.emulators.reprap import RepRapEmulator

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from firmware_bridge.errors import FrameError, LinkError, LinkTimeout, TransportError
 from firmware_bridge.links.http_snapshot import BODY_BYTES_MAX, HttpSnapshotLink, SnapshotReply
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.wire import lay_virtual
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 40 + b"\xff\xd9"

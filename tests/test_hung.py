@@ -18,7 +18,8 @@ from hil_sim.harness.hung import LOOKS, HostBound, given_up_when_still
 from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.runner import run_scenario
 from hil_sim.harness.scenario import Scenario
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.build import build_world
 from hil_sim.world.machine_spec import BedSettings
 

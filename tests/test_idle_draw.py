@@ -19,7 +19,8 @@ from control.outcome import Status
 from firmware_bridge.errors import LinkTimeout
 from firmware_bridge.signals import LimitState, Quality, Reading
 from hil_sim.harness.oracle import Verdict
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 
 
 class FakeMeter:

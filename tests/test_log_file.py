@@ -14,7 +14,8 @@ from control import log_file
 from control.files import Files
 from control.log_file import LogBehind
 from control.telemetry import Telemetry
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 
 
 class Disk:

@@ -14,7 +14,8 @@ from control.interlock import BEAM_INTERLOCK_OK, Trip
 from control.states import RunEvent, RunState
 from control.watch import MachineTripped
 from firmware_bridge.errors import LinkTimeout
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 
 SAFE_ORDER = ["beam.safe", "heater.safe", "motion.safe", "recoater.safe", "piston.safe"]
 

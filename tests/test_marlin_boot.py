@@ -8,7 +8,8 @@ import pytest
 from marlin_link_helpers import Notes
 
 from firmware_bridge.links.marlin import MarlinLink
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.marlin import MarlinEmulator
 from hil_sim.world.emulators.marlin_firmware import MarlinBuild
 from hil_sim.world.plant.gantry import Gantry

@@ -16,7 +16,8 @@ from wire_helpers import Listener
 from firmware_bridge.errors import BridgeError
 from firmware_bridge.links.marlin import MarlinLink
 from firmware_bridge.transport import open_transport
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.marlin import MarlinEmulator
 from hil_sim.world.emulators.marlin_debug import COMMANDS, REPETIER_FATAL
 from hil_sim.world.emulators.marlin_firmware import MarlinBuild

@@ -10,7 +10,7 @@ from marlin_link_helpers import FakeMarlin, Notes, lines, talk
 
 from firmware_bridge.errors import DeviceHalted, DeviceReset, LinkError, LinkTimeout, TransportError
 from firmware_bridge.links.marlin import MarlinLink
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 
 BUILDS = pytest.mark.parametrize(
     "build",

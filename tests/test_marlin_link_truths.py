@@ -8,7 +8,8 @@ import pytest
 from marlin_link_helpers import FakeMarlin, Notes, lines, talk
 
 from firmware_bridge.errors import LinkError
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 
 COUNT = 40
 

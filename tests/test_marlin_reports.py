@@ -21,7 +21,7 @@ from marlin_link_helpers import Notes, lines, talk
 from firmware_bridge.devices.motion import MotionController
 from firmware_bridge.errors import LinkError, LinkTimeout
 from firmware_bridge.links.marlin_flight import HISTORY_LINES, RX_WINDOW_BYTES, Flight
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 from hil_sim.world.emulators.marlin_firmware import MarlinBuild, full_build
 
 BUILDS = pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from modbus_slave_helpers import Tables
 
 from firmware_bridge.errors import ModbusException
 from firmware_bridge.links.modbus import BUSY_PAUSE_S, BUSY_TRIES, ModbusLink
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.modbus_mishaps import Mishaps
 from hil_sim.world.emulators.modbus_slave import RtuBus
 from hil_sim.world.faults import Fault, Faults, FaultSchedule

@@ -18,7 +18,8 @@ from firmware_bridge.errors import NotReady, WrongModel
 from firmware_bridge.links.modbus import ModbusLink
 from firmware_bridge.register_map import load_map
 from firmware_bridge.signals import Quality
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.delta_ms300 import DeltaMs300
 from hil_sim.world.emulators.kipp_zonen_smp11 import KippZonenSmp11
 from hil_sim.world.emulators.modbus_pdu import ModbusDevice

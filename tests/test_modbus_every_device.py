@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from modbus_slave_helpers import Ear, mbap, rtu
 from rover_modbus_helpers import Cells, ExactMotor
 
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.beam_head import BeamHead
 from hil_sim.world.emulators.delta_ms300 import DeltaMs300
 from hil_sim.world.emulators.eurotherm3200 import Eurotherm3200

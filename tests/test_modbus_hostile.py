@@ -15,7 +15,7 @@ from modbus_link_helpers import FakeSlave, bus, crc16
 
 from firmware_bridge.errors import FrameError, LinkTimeout, Mismatch, ModbusException
 from firmware_bridge.links.modbus import LinkState, ModbusLink
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 
 UNITS = (1, 2, 3)
 FAILS = (LinkTimeout, FrameError, Mismatch)

@@ -16,7 +16,7 @@ from firmware_bridge.devices.omron_heater import OmronHeater
 from firmware_bridge.devices.watlow_heater import WatlowHeater
 from firmware_bridge.links.modbus import ModbusLink
 from firmware_bridge.transport import Receiver, Transport, register_scheme
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 
 BENCH = (MACHINES / "bench.toml").read_text(encoding="utf-8")
 HEATERS = {

@@ -15,7 +15,8 @@ from firmware_bridge.errors import BridgeError, FrameError, LinkTainted, LinkTim
 from firmware_bridge.links.modbus import ModbusLink
 from firmware_bridge.links.modbus_debts import BOUND_S
 from firmware_bridge.register_map import load_map
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.modbus_slave import RtuBus
 from hil_sim.world.emulators.sdm120 import Sdm120
 from hil_sim.world.faults.schedule import Fault, FaultSchedule

@@ -31,7 +31,7 @@ from firmware_bridge.links.modbus_frames import (
     ask_write,
     frame_rtu,
 )
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 from hil_sim.world.emulators.eurotherm3200 import Eurotherm3200
 from hil_sim.world.emulators.modbus_slave import RtuBus
 from hil_sim.world.emulators.sdm120 import Sdm120

@@ -16,7 +16,8 @@ from firmware_bridge.errors import BridgeError, LinkTimeout
 from firmware_bridge.links.modbus import ModbusLink
 from firmware_bridge.register_map import load_map
 from firmware_bridge.signals import Reading
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 
 MAP = load_map("kipp_smp11")
 SUN = dict(enumerate([603, 100, 1, 0, 0, 997, 997, 0, 248, 234]))

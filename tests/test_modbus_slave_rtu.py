@@ -10,7 +10,8 @@ import pytest
 from modbus_slave_helpers import Ear, Tables, rtu
 
 from firmware_bridge.transport import open_transport
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.modbus_slave import RtuBus
 from hil_sim.world.wire import lay_virtual
 

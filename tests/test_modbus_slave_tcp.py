@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from modbus_slave_helpers import Ear, Tables, mbap
 
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.modbus_slave import PENDING_MAX, TcpSlave
 
 READ = "04 0000 0001"

@@ -10,7 +10,8 @@ from modbus_link_helpers import FakeSlave
 
 from firmware_bridge.errors import LinkError, LinkTimeout
 from firmware_bridge.links.modbus import ModbusLink
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 
 BAUD = 9600
 BYTE_S = 10 / BAUD

@@ -21,7 +21,7 @@ from firmware_bridge.recording import Way, read_recording
 from firmware_bridge.transport import open_transport
 from firmware_bridge.transport_tcp import connect
 from firmware_bridge.transport_tls import TlsTransport, refusal
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 
 pytestmark = [
     pytest.mark.real_time,

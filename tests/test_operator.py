@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from control.operator import INTENTS_MAX, Intent, Operator
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 
 
 def test_intents_come_out_in_the_order_in_which_they_were_asked() -> None:

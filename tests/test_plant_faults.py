@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from modbus_slave_helpers import read, write
 
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.build import World, build_world
 from hil_sim.world.emulators.beam_head import EMISSION, ENERGY, FIRE, POWER, SHUTTER, STATUS, TOKEN
 from hil_sim.world.emulators.leadshine import FAULT, HOMED, MOTION_STATUS

@@ -12,7 +12,8 @@ from rover_drive_helpers import HILLS, lane
 from control.host import Status
 from hil_sim.harness.drive_runner import DriveResult, DriveScenario, run_drive
 from hil_sim.harness.oracle import Verdict
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.build_rover import build_rover_world, load_rover_spec
 from hil_sim.world.faults import Fault, FaultSchedule
 from hil_sim.world.plant.battery import Battery, BatteryConfig

@@ -12,7 +12,8 @@ import pytest
 from control.polling import Poller, PollTurn
 from firmware_bridge.errors import BridgeError, LinkTimeout
 from firmware_bridge.signals import LimitState, Quality, Reading
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 
 
 @dataclass

@@ -26,7 +26,7 @@ from firmware_bridge.errors import TransportError
 from firmware_bridge.links import roboclaw_frames
 from firmware_bridge.ports import Port, list_ports
 from firmware_bridge.probing import Answer, probe
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 from hil_sim.world.emulators import modbus_mishaps
 from hil_sim.world.emulators.eurotherm3200 import Eurotherm3200
 from hil_sim.world.emulators.marlin import MarlinEmulator

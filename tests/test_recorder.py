@@ -23,7 +23,7 @@ from firmware_bridge.recorder import open_tapped
 from firmware_bridge.recording import Connection, Ending, Piece, Recorder, RecordingError, Way, read_recording
 from firmware_bridge.replay import Departure, Script, dialect_of
 from firmware_bridge.transport import Transport, open_transport
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 from hil_sim.world.emulators.marlin import MarlinEmulator
 from hil_sim.world.emulators.marlin_firmware import MarlinBuild
 from hil_sim.world.emulators.reprap import RepRapEmulator

@@ -18,7 +18,7 @@ from firmware_bridge.devices.poll_cost import poll_cost, poll_cost_s
 from firmware_bridge.devices.register_access import RegisterAccess
 from firmware_bridge.errors import Mismatch, Rejected
 from firmware_bridge.register_map import MapError, Signal, load_map
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 
 MAPS = sorted(GOLDEN)
 

@@ -18,7 +18,8 @@ from control.report import duration, number, si, write_report
 from control.report_telemetry import read_telemetry, telemetry_files
 from control.report_truth import strength_mpa
 from control.telemetry import Telemetry
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 
 VOID = {"meta", "link", "img", "br", "input", "image", "hr"}
 

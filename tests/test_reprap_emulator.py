@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.reprap import RepRapEmulator
 from hil_sim.world.emulators.reprap_lines import Line, crc16, read_line, split_commands, xor8
 from hil_sim.world.emulators.reprap_machine import RepRapBuild, look_up

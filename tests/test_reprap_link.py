@@ -21,7 +21,8 @@ from firmware_bridge.errors import (
 )
 from firmware_bridge.links.reprap import Expected, RepRapLink
 from firmware_bridge.links.reprap_crc16 import frame_line, unframe_line
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 
 
 def with_peer(story: Callable[[RepRapLink, FakeReprap], Awaitable[Any]]) -> Any:

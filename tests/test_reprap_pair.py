@@ -21,7 +21,8 @@ from control.operator import Intent
 from firmware_bridge.errors import DeviceHalted, NotReady, Rejected, WrongModel
 from hil_sim.harness.oracle import Verdict, judge
 from hil_sim.harness.trace import read_truth
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.reprap import RepRapEmulator
 from hil_sim.world.machine_spec import load_machine_spec
 from hil_sim.world.plant.gantry import Gantry

@@ -15,7 +15,8 @@ from reprap_link_helpers import FakeReprap, talk
 from firmware_bridge.devices.motion_reprap import RepRapMotionController
 from firmware_bridge.errors import BridgeError, NotReady, Rejected, Unverified
 from firmware_bridge.links.reprap import RepRapLink
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.reprap import RepRapEmulator
 from hil_sim.world.emulators.reprap_machine import RepRapBuild
 from hil_sim.world.faults.schedule import Fault, FaultSchedule

@@ -8,7 +8,8 @@ import pytest
 from reprap_link_helpers import Notes
 
 from firmware_bridge.links.reprap import Expected, RepRapLink
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.reprap import RepRapEmulator
 from hil_sim.world.machine_spec import load_machine_spec
 from hil_sim.world.plant.gantry import Gantry, Run

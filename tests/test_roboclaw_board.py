@@ -14,7 +14,7 @@ from firmware_bridge.devices.motor_board import STORES_PER_DAY_MAX, MotorBoard
 from firmware_bridge.errors import DeviceReset, LinkTimeout, NotReady, Rejected, Unverified, WrongModel
 from firmware_bridge.links.roboclaw_commands import COMMANDS
 from firmware_bridge.signals import LimitState
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 from hil_sim.world.emulators.roboclaw import SIMPLE, RoboClawBoard, RoboClawLine
 from hil_sim.world.faults.schedule import Fault, FaultSchedule
 

@@ -17,7 +17,7 @@ from roboclaw_helpers import TICKS, Host, Motor, crc, make_line, motor, packet
 from firmware_bridge.errors import FrameError, Rejected
 from firmware_bridge.links.roboclaw_commands import COMMANDS, NVM_KEY, Kind
 from firmware_bridge.links.roboclaw_frames import ADDRESSES, Deframer, ask_read, ask_text, ask_write, frame
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 from hil_sim.world.emulators import roboclaw_frames as emulated
 from hil_sim.world.emulators.roboclaw import RoboClawBoard, RoboClawLine
 

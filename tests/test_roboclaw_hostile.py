@@ -14,7 +14,7 @@ from roboclaw_hostile_helpers import CASES, FAULTS, READ_BYTES, FakeLine, Sent
 
 from firmware_bridge.errors import FrameError, LinkTimeout
 from firmware_bridge.links.roboclaw import RoboClawLink
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 
 ADDRESSES = (0x80, 0x81, 0x85)
 RECOVERY_REQUESTS = 2

@@ -18,7 +18,8 @@ from firmware_bridge.devices.imu import Imu, status_words
 from firmware_bridge.errors import LinkError, LinkTimeout, Rejected, Unverified, WrongModel
 from firmware_bridge.links.imu_frames import LENGTHS, SAMPLE, ImuDeframer, ImuLink, crc16, imu_frame, sample_of
 from firmware_bridge.signals import LimitState, Quality
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.imu import ImuEmulator, Truth, checksum, packed
 from hil_sim.world.faults.schedule import Fault, FaultSchedule
 from hil_sim.world.wire import Wire, lay_virtual

@@ -16,7 +16,8 @@ from firmware_bridge.errors import LinkError, LinkTimeout, NotReady, Rejected, U
 from firmware_bridge.links.modbus import ModbusLink
 from firmware_bridge.register_map import load_map
 from firmware_bridge.signals import LimitState, Quality
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.modbus_pdu import ModbusDevice, Refusal
 from hil_sim.world.emulators.modbus_slave import RtuBus
 from hil_sim.world.emulators.rover_power import RoverPowerEmulator

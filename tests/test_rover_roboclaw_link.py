@@ -16,7 +16,7 @@ from firmware_bridge.errors import FrameError, LinkTainted, LinkTimeout, Rejecte
 from firmware_bridge.links.roboclaw import PAUSE_S, RoboClawLink
 from firmware_bridge.links.roboclaw_frames import ADDRESSES, Deframer, ask_read, ask_text, ask_write, crc16, frame
 from firmware_bridge.transport import Transport
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 from hil_sim.world.faults.schedule import Fault, FaultSchedule
 from hil_sim.world.wire import lay_pty
 

@@ -9,7 +9,7 @@ import pytest
 from roboclaw_bench import A, Bench, run
 from roboclaw_helpers import NO_LOAD_RAD_S, TICKS, Host, Motor, motor, packet
 
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 from hil_sim.world.emulators.roboclaw import BoardSettings, RoboClawBoard, RoboClawLine
 from hil_sim.world.emulators.roboclaw_motors import Unconnected
 

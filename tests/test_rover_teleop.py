@@ -25,7 +25,7 @@ from control.rover.config import load_rover
 from control.rover.machine import Rover
 from control.rover.teleop import Teleop, TeleopStep, keys_of
 from hil_sim.harness.drive_runner import DriveScenario, made_ground
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 from hil_sim.world.build_rover import RoverWorld, build_rover_world
 
 START = (60.0, 100.0, 0.0)

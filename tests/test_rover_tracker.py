@@ -13,7 +13,7 @@ from firmware_bridge.devices.tracker import Tracker
 from firmware_bridge.errors import LinkTimeout
 from firmware_bridge.links.tracker_lines import TrackerLink, parse_fix, parse_line, tracker_line
 from firmware_bridge.signals import Quality
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 from hil_sim.world.emulators.tracker import TrackerEmulator
 from hil_sim.world.faults.schedule import Fault, FaultSchedule
 from hil_sim.world.wire import lay_virtual

@@ -17,7 +17,8 @@ from firmware_bridge.devices.wheels_modbus import ModbusLayout, ModbusWheels
 from firmware_bridge.errors import BridgeError, DeviceReset, LinkError, LinkTimeout, NotReady, Rejected
 from firmware_bridge.register_map import load_map
 from firmware_bridge.signals import LimitState, Quality
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.faults.schedule import Fault, FaultSchedule
 from hil_sim.world.plant.rover import POLAR, RoverPlant
 from hil_sim.world.plant.soil import NOMINAL

@@ -19,7 +19,7 @@ from hil_sim.harness.invariants import RULES
 from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.runner import RunResult, simulate
 from hil_sim.harness.scenario import Scenario
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 from hil_sim.world.build import World
 from hil_sim.world.emulators.beam_head import FIRE, POWER, SHUTTER, TOKEN, WATCHDOG
 from hil_sim.world.plant.gantry import Move

@@ -9,7 +9,7 @@ import pytest
 
 from firmware_bridge.errors import LinkError
 from firmware_bridge.links.stream_groups import GROUP_LINES, StreamGroups
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 
 LINES = [b"%d" % number for number in range(2 * GROUP_LINES + 3)]
 

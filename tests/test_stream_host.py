@@ -12,7 +12,8 @@ from control.host import Status, StreamEnd, stream_host
 from hil_sim.harness.motion_subject import MotionSubject
 from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.subjects import Run
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.marlin import MarlinEmulator
 from hil_sim.world.faults import Fault, FaultSchedule
 from hil_sim.world.machine_spec import MarlinSpec, load_machine_spec

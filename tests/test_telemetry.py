@@ -18,7 +18,8 @@ from test_print_virtual import plate
 from control.host import Status
 from control.telemetry import Telemetry
 from firmware_bridge.signals import LimitState, Quality, Reading
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 
 EPOCH_NS = 1_856_736_000_000_000_000  # 2028-11-02T00:00:00Z
 

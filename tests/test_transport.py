@@ -21,7 +21,7 @@ from wire_helpers import Listener, settle
 from firmware_bridge import ports, transport_serial
 from firmware_bridge.errors import BridgeError, TransportError
 from firmware_bridge.transport import WRITE_QUEUE_BYTES, Transport, open_transport, register_scheme
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 
 pytestmark = pytest.mark.real_time
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from hil_sim.virtual_process import Killed, VirtualProcess, current_process
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 
 
 async def every(period_s: float, ticks: list[float]) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from hil_sim.virtual_time import RUN_START_EPOCH_NS, SimDeadlock, SimError, SimLivelock, VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import RUN_START_EPOCH_NS, SimDeadlock, SimError, SimLivelock, VirtualLoop
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -303,7 +304,7 @@ def test_a_host_that_handles_ctrl_c_itself_hears_it():
 
 PACED = """
 import asyncio
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 async def main(loop):
     print("running", flush=True)
     try:
@@ -339,7 +340,7 @@ def test_a_paced_run_is_no_faster_than_its_pace_and_otherwise_the_same():
 
 def test_one_run_gives_the_same_bytes_whatever_the_hash_seed():
     program = (
-        "import asyncio\nfrom hil_sim.virtual_time import run_virtual\n"
+        "import asyncio\nfrom hil_sim.virtual_run import run_virtual\n"
         "async def main(loop):\n"
         "    rows = []\n"
         "    async def walk(name):\n"

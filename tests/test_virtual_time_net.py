@@ -8,7 +8,7 @@ import pytest
 from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusIOException
 
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 
 
 def test_streams_carry_lines_half_close_and_end():

@@ -22,7 +22,8 @@ from control.config import MACHINES, ConfigError, load_machine
 from firmware_bridge import devices
 from firmware_bridge.errors import BridgeError, NotReady, Rejected, Unverified
 from firmware_bridge.register_map import load_map
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.beam_head import WATCHDOG, BeamHead
 from hil_sim.world.emulators.delta_ms300 import TIMEOUT, TIMEOUT_ACTION, DeltaMs300
 from hil_sim.world.emulators.eurotherm3200 import SP1, Eurotherm3200

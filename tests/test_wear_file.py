@@ -18,7 +18,7 @@ from control.wear_file import NAME, WearFile, outlives_a_session, state_folder
 from firmware_bridge.devices.register_access import RegisterAccess
 from firmware_bridge.errors import Rejected
 from firmware_bridge.register_map import load_map
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 from hil_sim.world.emulators.modbus_slave import TcpSlave
 from hil_sim.world.wire import lay_tcp, lay_virtual
 

@@ -11,7 +11,7 @@ from wire_helpers import Echo, Listener
 
 from firmware_bridge.errors import TransportError
 from firmware_bridge.transport import open_transport
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 from hil_sim.world.faults import Fault, FaultSchedule
 from hil_sim.world.wire import lay_tcp, lay_virtual
 

@@ -13,7 +13,8 @@ from wire_helpers import Echo, Listener, settle
 
 from firmware_bridge.errors import TransportError
 from firmware_bridge.transport import open_transport
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.build import build_world
 from hil_sim.world.faults import KINDS, Fault, Faults, FaultSchedule, check_faults
 from hil_sim.world.faults.garble import noisy, resampled

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from roboclaw_helpers import TICKS, linked, make_line, motor
 
 from firmware_bridge.devices.wheels import RoboClawLayout, RoboClawWheels
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 from hil_sim.world.emulators.roboclaw import RoboClawLine
 from hil_sim.world.faults.schedule import FaultSchedule
 

@@ -37,7 +37,8 @@ from hil_sim.harness.scenario import Mode, Scenario, ScenarioError, refuse_untol
 from hil_sim.harness.truth_signals import rover_signals
 from hil_sim.harness.wheels_heard import WheelsHeard
 from hil_sim.harness.wire_loop import run_on_wire, standing
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.build_rover import RoverTruth, RoverWorld, build_rover_world, load_rover_spec
 from hil_sim.world.faults import Fault
 from hil_sim.world.faults.process import POINTS as HOST_POINTS

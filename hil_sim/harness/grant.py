@@ -81,7 +81,7 @@ async def lay_granted(
     """
     loop = asyncio.get_running_loop()
     if not isinstance(loop, VirtualLoop):
-        raise GrantError(f"wire {name}: granted time is virtual time; run it by hil_sim.virtual_time.run_virtual")
+        raise GrantError(f"wire {name}: granted time is virtual time; run it by hil_sim.virtual_run.run_virtual")
     quantum_ns = round(quantum_s * NS)
     if quantum_ns < 1000:
         raise ValueError(f"wire {name}: a quantum of {quantum_s:g} s; give 1 us or more")

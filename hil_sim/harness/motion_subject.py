@@ -25,7 +25,8 @@ from hil_sim.harness.oracle import DWELL_SHARE, Verdict
 from hil_sim.harness.runner import twin_of
 from hil_sim.harness.series import Floats
 from hil_sim.harness.subjects import Run, stop_at
-from hil_sim.virtual_time import VirtualLoop, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.faults.schedule import Faults, FaultSchedule
 from hil_sim.world.machine_spec import MachineSpec, load_machine_spec
 from hil_sim.world.plant.gantry import Gantry

@@ -27,7 +27,8 @@ from hil_sim.harness.scenario import Mode, Scenario, ScenarioError, refuse_untol
 from hil_sim.harness.trace import Breach, Record, close_truth
 from hil_sim.harness.truth_signals import printer_signals
 from hil_sim.harness.wire_loop import run_on_wire, standing
-from hil_sim.virtual_time import RUN_START_EPOCH_NS, run_virtual
+from hil_sim.virtual_run import run_virtual
+from hil_sim.virtual_time import RUN_START_EPOCH_NS
 from hil_sim.world.build import World, build_world
 from hil_sim.world.faults import Fault
 from hil_sim.world.faults.process import POINTS as HOST_POINTS

@@ -39,7 +39,7 @@ from hil_sim.harness.user_host import (
     outliving_its_host,
     user_host,
 )
-from hil_sim.virtual_time import run_virtual
+from hil_sim.virtual_run import run_virtual
 from hil_sim.world.build import build_world
 from hil_sim.world.faults import Fault, FaultSchedule
 from slicer.job import Job, JobHead
