@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Literal
 
 from control.bench_device import BenchDevice, MappedDevice, PolledDevice
-from control.config import CameraConfig, ConfigError, DriveConfig, ExtraConfig, MachineConfig
+from control.config import CameraConfig, DriveConfig, ExtraConfig, MachineConfig
 from control.idle_draw import POWER_SIGNAL
 from control.lab import LabDevices
 from control.machine import Devices, Machine
+from control.machine_file import ConfigError
 from control.offload import offload
 from control.plug_in_devices import INSTRUMENT, ExtraDevice, check_device, load_maker
 from control.rover.config import ModbusWheelsDevice, RoboClawDevice, RoverCameraDevice, RoverConfig

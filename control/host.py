@@ -14,15 +14,7 @@ from typing import Any, NamedTuple
 
 from control.assembly import open_machine, open_rover
 from control.clock import run_start_ns
-from control.config import (
-    MachineConfig,
-    envelope_from,
-    load_envelope,
-    load_machine,
-    machine_path,
-    machine_text_with_urls,
-    read_document,
-)
+from control.config import MachineConfig, envelope_from, load_envelope, load_machine
 from control.errors import MoonkilnError
 from control.files import (
     Files,
@@ -40,6 +32,7 @@ from control.journal_file import JournalFile
 from control.journal_outcome import outcome_of_journal, outcome_of_nothing
 from control.log_file import WAITING_BYTES_MAX, too_slow
 from control.machine import Machine
+from control.machine_file import machine_path, machine_text_with_urls, read_document
 from control.offload import offload
 from control.operator import Operator
 from control.outcome import NAME as OUTCOME_NAME

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from control.config import BeamConfig, CameraConfig, MachineConfig, MotionConfig, baud_of
+from control.config import BeamConfig, CameraConfig, MachineConfig, MotionConfig
 from control.machine import HEAD_START_S
+from control.machine_file import baud_of
 
 LOOP_HOLD_S = 0.005
 """No callback is to hold the loop for longer: a rule of the house. The `stop` benchmark prints the longest hold of a

@@ -14,9 +14,10 @@ import numpy as np
 from job_helpers import write_small_job
 from mcap.writer import Writer
 
-from control.config import load_machine, machine_path
+from control.config import load_machine
 from control.host import JOB_NAME, JOURNAL_NAME, MACHINE_NAME, TELEMETRY_NAME
 from control.journal import Declaration, Journal
+from control.machine_file import machine_path
 from control.outcome import Declared, LayerOutcome, Outcome, Status, Totals
 from control.run_teller import Progress
 from control.telemetry import Telemetry

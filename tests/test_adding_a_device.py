@@ -19,8 +19,10 @@ from click.testing import CliRunner
 from control import plug_in_devices
 from control.assembly import open_machine
 from control.cli import cli
-from control.config import ConfigError, bus_loads, load_machine
+from control.config import load_machine
+from control.config_checks import bus_loads
 from control.errors import MoonkilnError
+from control.machine_file import ConfigError
 from control.watch import MachineTripped
 from firmware_bridge.errors import Rejected
 from firmware_bridge.map_folders import use_folders, user_folder

@@ -20,8 +20,8 @@ from click.testing import CliRunner, Result
 from print_helpers import print_virtual
 
 from control.cli import cli
-from control.config import MACHINES
 from control.host import read_outcome
+from control.machine_file import MACHINES
 from hil_sim.harness.trace import read_truth
 
 BENCH = (MACHINES / "bench.toml").read_text(encoding="utf-8")

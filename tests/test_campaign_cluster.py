@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from hil_helpers import SHORT
 
-from control.config import MACHINES
+from control.machine_file import MACHINES
 from hil_sim.harness.campaign import Row, baggage_of, judge_batch, judge_elsewhere, prepare, run_campaign
 from hil_sim.harness.generator import load_generator
 from hil_sim.harness.small_job import bench_subject

@@ -11,17 +11,9 @@ from typing import get_args
 import msgspec
 import pytest
 
-from control.config import (
-    BUS_LOAD_MAX,
-    MACHINES,
-    ConfigError,
-    MachineConfig,
-    bus_loads,
-    load_envelope,
-    load_machine,
-    machine_path,
-    machine_text_with_urls,
-)
+from control.config import MachineConfig, load_envelope, load_machine
+from control.config_checks import BUS_LOAD_MAX, bus_loads
+from control.machine_file import MACHINES, ConfigError, machine_path, machine_text_with_urls
 
 BENCH = (MACHINES / "bench.toml").read_text(encoding="utf-8")
 LAB = (MACHINES / "bench_lab.toml").read_text(encoding="utf-8")

@@ -20,8 +20,9 @@ from control.assembly import map_of, open_device
 from control.bench_device import bounds_of, parse_writes
 from control.cli import cli
 from control.commands.device import _read, _watch, _write
-from control.config import ConfigError, MachineConfig, load_machine
+from control.config import MachineConfig, load_machine
 from control.errors import MoonkilnError, UsageError
+from control.machine_file import ConfigError
 from control.rover.config import load_rover
 from firmware_bridge.errors import NotReady, Rejected, WrongModel
 from firmware_bridge.map_folders import known_names

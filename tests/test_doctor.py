@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from control.cli import cli
 from control.commands import doctor as module
 from control.commands.doctor import Check, fits, installation, machine_checks
-from control.config import machine_path, machine_text_with_urls
+from control.machine_file import machine_path, machine_text_with_urls
 
 WIRES = ("motion", "beam", "bus0", "bus1", "camera")
 

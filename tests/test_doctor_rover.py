@@ -16,7 +16,7 @@ import pytest
 from roboclaw_helpers import linked
 
 from control.commands.doctor import Check, machine_checks
-from control.config import machine_path
+from control.machine_file import machine_path
 from control.rover.config import load_rover
 from control.rover.wheel_layouts import MODBUS_TIMEOUT_S, modbus_layout, roboclaw_layout
 from control.rover.wire_times import TRACKER_LINE_BYTES, stop_bounds, wire_loads

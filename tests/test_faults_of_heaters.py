@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from control.assembly import open_machine
-from control.config import MACHINES, load_machine
+from control.config import load_machine
+from control.machine_file import MACHINES
 from control.watch import MachineTripped
 from firmware_bridge.links.marlin import MarlinLink
 from firmware_bridge.signals import Reading

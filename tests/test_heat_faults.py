@@ -9,8 +9,9 @@ import pytest
 from test_faults_of_heaters import FOREVER_S, Nobody, world_with
 
 from control.assembly import open_machine
-from control.config import MACHINES, load_machine
+from control.config import load_machine
 from control.heater_watch import HeaterMemory, judged
+from control.machine_file import MACHINES
 from control.watch import MachineTripped
 from firmware_bridge.signals import LimitState, Quality, Reading
 from hil_sim.virtual_time import VirtualLoop

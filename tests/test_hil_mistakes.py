@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 from mcap.writer import Writer
 
 from control.command_line import MoonkilnGroup, Settings
-from control.config import machine_path
 from control.errors import MoonkilnError
+from control.machine_file import machine_path
 from hil_sim.harness.generator import SHIPPED
 from hil_sim.harness.hil_commands import hil
 from hil_sim.harness.run_file import About, RunFileError, read_run, write_run

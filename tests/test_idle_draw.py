@@ -13,8 +13,9 @@ import pytest
 from crash_helpers import run_faulty, small_job
 
 from control.assembly import open_machine
-from control.config import ConfigError, load_machine
+from control.config import load_machine
 from control.idle_draw import ANSWER_S, SETTLE_S, still_draws
+from control.machine_file import ConfigError
 from control.outcome import Status
 from firmware_bridge.errors import LinkTimeout
 from firmware_bridge.signals import LimitState, Quality, Reading

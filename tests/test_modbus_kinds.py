@@ -10,7 +10,8 @@ import pytest
 from modbus_link_helpers import FakeSlave
 
 from control.assembly import KINDS, Wires
-from control.config import MACHINES, ConfigError, MachineConfig, load_machine
+from control.config import MachineConfig, load_machine
+from control.machine_file import MACHINES, ConfigError
 from firmware_bridge.devices.bed_heater import BedHeater
 from firmware_bridge.devices.omron_heater import OmronHeater
 from firmware_bridge.devices.watlow_heater import WatlowHeater

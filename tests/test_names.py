@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from control.assembly import KINDS
-from control.config import MACHINES as HOST_MACHINES
-from control.config import ConfigError, MachineConfig, load_machine, read_document
+from control.config import MachineConfig, load_machine
+from control.machine_file import MACHINES as HOST_MACHINES
+from control.machine_file import ConfigError, read_document
 from control.rover.config import RoverConfig, load_rover
 from firmware_bridge.register_map import load_map
 from hil_sim.world.build_rover import RoverSpec, is_rover, load_rover_spec

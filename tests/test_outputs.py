@@ -15,8 +15,8 @@ import slicer.job
 import slicer.plan
 from control.cli import cli
 from control.commands.arguments import check_output, check_output_folder
-from control.config import machine_path
 from control.errors import UsageError
+from control.machine_file import machine_path
 from control.rover.ground.dem import Crs, Dem, write_npz
 from control.rover.ground.survey import FILES
 from slicer.bricks import rectangular, write_stl

@@ -15,7 +15,7 @@ from job_helpers import write_small_job
 from plugin_helpers import LIAR, Done, Run, install_entry_points, run_pytest, runner_in
 
 import hil_sim.harness.hil_case  # noqa: F401 - as everything_imported
-from control.config import machine_path
+from control.machine_file import machine_path
 from hil_sim.harness.pytest_twice import to_run_twice
 from hil_sim.harness.runner import run_scenario
 from hil_sim.harness.scenario import Scenario

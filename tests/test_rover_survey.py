@@ -11,7 +11,7 @@ import numpy as np
 from click.testing import CliRunner
 
 from control.cli import cli
-from control.config import machine_path
+from control.machine_file import machine_path
 from control.rover.ground.dem import Crs, Dem, read_dem, write_npz
 from control.rover.ground.terrain import analyse
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mcap.reader import make_reader
 from mcap.writer import CompressionType, Writer
 
-from control.config import MACHINES as CONTROL_MACHINES
+from control.machine_file import MACHINES as CONTROL_MACHINES
 from hil_sim.harness.digest import Chunk
 from hil_sim.harness.hil_shared import how_same
 from hil_sim.harness.keeping import Again, made_again, run_and_keep, schedule_of

@@ -15,7 +15,8 @@ from click.testing import CliRunner
 from test_printcore import needs_printrun, program
 
 from control.cli import cli
-from control.config import MACHINES, load_machine
+from control.config import load_machine
+from control.machine_file import MACHINES
 from hil_sim.harness.trace import read_truth
 
 pytestmark = pytest.mark.real_time

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from control.config import load_machine, machine_path
+from control.config import load_machine
 from control.machine import HEAD_START_S
+from control.machine_file import machine_path
 from control.stop_bounds import ADAPTER_BYTES, LOOP_HOLD_S, stop_bounds
 
 

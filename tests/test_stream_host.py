@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from control.config import ConfigError
 from control.host import Status, StreamEnd, stream_host
+from control.machine_file import ConfigError
 from hil_sim.harness.motion_subject import MotionSubject
 from hil_sim.harness.oracle import Verdict
 from hil_sim.harness.subjects import Run

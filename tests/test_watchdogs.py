@@ -18,7 +18,8 @@ from watchdog_rigs import Making
 from wheels_helpers import rover as boards
 
 from control.assembly import KINDS
-from control.config import MACHINES, ConfigError, load_machine
+from control.config import load_machine
+from control.machine_file import MACHINES, ConfigError
 from firmware_bridge import devices
 from firmware_bridge.errors import BridgeError, NotReady, Rejected, Unverified
 from firmware_bridge.register_map import load_map

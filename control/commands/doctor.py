@@ -309,7 +309,7 @@ def _shared_data() -> Check:
 
 async def machine_checks(machine: str) -> list[Check]:
     """The file of a printer or a rover, its poll plan, and each of its wires, opened for a moment, all at once."""
-    from control.config import bus_loads
+    from control.config_checks import bus_loads
     from control.errors import MoonkilnError
     from control.rover import wire_times
     from control.rover.config import RoverConfig, load_any
@@ -336,7 +336,7 @@ async def machine_checks(machine: str) -> list[Check]:
 
 def _load(area: str, wire: str, url: str, load: float, words: list[str]) -> Check:
     """Printers' files are refused long before a wire is full; what a rover's wires are to carry is judged here."""
-    from control.config import baud_of
+    from control.machine_file import baud_of
 
     what = f"polling takes {load:.0%} of {wire}: {'; '.join(words)}"
     if load <= 1.0:

@@ -15,18 +15,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from control.config import (
-    ConfigError,
-    Hz,
-    MachineConfig,
-    Positive,
-    Unit,
-    baud_of,
-    converted,
-    load_machine,
-    machine_path,
-    read_document,
-)
+from control.config import Hz, MachineConfig, Positive, Unit, load_machine
+from control.machine_file import ConfigError, baud_of, converted, machine_path, read_document
 from control.rover.drive.kinematics import Geometry, WheelMount
 from control.rover.energy import EnergyModel
 from slicer.words import did_you_mean

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from control.config import baud_of
+from control.machine_file import baud_of
 from control.rover.config import ModbusWheelsDevice, RoverConfig
 from control.rover.wheel_layouts import MODBUS_TIMEOUT_S, modbus_layout, roboclaw_layout
 from control.stop_bounds import LOOP_HOLD_S, STOP_BYTES, StopBound
