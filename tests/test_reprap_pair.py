@@ -5,22 +5,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import signal
-import sqlite3
-import time
 from pathlib import Path
 
 import pytest
-from bench_helpers import RECIPE, moonkiln, served_bench, slice_plate, wait_for_run
+from bench_helpers import RECIPE
 from print_helpers import Bystander, Script, print_virtual
 
 from control.assembly import open_motion
 from control.config import load_envelope, load_machine
-from control.host import Status, read_outcome
+from control.host import Status
 from control.operator import Intent
 from firmware_bridge.errors import DeviceHalted, NotReady, Rejected, WrongModel
-from hil_sim.harness.oracle import Verdict, judge
-from hil_sim.harness.trace import read_truth
+from hil_sim.harness.oracle import Verdict
 from hil_sim.virtual_run import run_virtual
 from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.emulators.reprap import RepRapEmulator
@@ -28,12 +24,10 @@ from hil_sim.world.machine_spec import load_machine_spec
 from hil_sim.world.plant.gantry import Gantry
 from hil_sim.world.wire import lay_virtual
 from slicer.bricks import rectangular, write_stl
-from slicer.job import Job
 from slicer.plan import plan_job
 from slicer.recipe import load_recipe
 
 MACHINE = "bench_rrf"
-EXPOSING_S = 1.5  # into a layer that takes five
 
 
 def plate(folder: Path) -> Path:
@@ -233,69 +227,3 @@ def test_a_quick_stop_stands_within_its_bound_and_the_board_comes_back_unhomed()
             assert motion.has_lost_place
 
     run_virtual(main)
-
-
-# ---- on a real pty
-
-
-def said(*words: str | Path) -> tuple[int, str]:
-    host = moonkiln(*words)
-    out, err = host.communicate(timeout=120)
-    return host.returncode, out + err
-
-
-@pytest.mark.real_time
-def test_home_and_jog_on_a_pty(tmp_path: Path) -> None:
-    with served_bench(tmp_path / "D", machine=MACHINE) as bench:
-        machine = ("--machine", bench.machine_toml)
-        code, text = said("jog", *machine, "--x", "10")
-        assert code != 0 and "home it" in text
-        assert said("home", *machine) == (0, "at X 0.00 Y 0.00 Z 0.00 mm\n")
-        assert said("jog", *machine, "--x", "10", "--y", "2.5") == (0, "at X 10.00 Y 2.50 Z 0.00 mm\n")
-        code, text = said("device", "motion", "read", *machine)
-        assert code == 0 and "10" in text
-        assert said("doctor", *machine)[0] == 0
-        bench.end()
-
-
-@pytest.mark.real_time
-@pytest.mark.soak
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("resets", ["off", "on"])
-def test_a_killed_host_resumes_on_reprap_to_a_complete_part(resets: str, tmp_path: Path) -> None:
-    """Also where opening the line resets the board: what it had planned is gone, and it says that it is not homed."""
-    job_path = slice_plate(tmp_path, 1, MACHINE)
-    options = ("--job", job_path, "--reset-on-open", resets)
-    with served_bench(tmp_path / "D", *options, machine=MACHINE) as bench:
-        host = moonkiln("print", job_path, "--machine", bench.machine_toml, "--runs", tmp_path / "runs")
-        run_dir = wait_for_run(tmp_path / "runs")
-        until = time.monotonic() + 60
-        while not _lines_sent(run_dir):
-            assert host.poll() is None and time.monotonic() < until, "the host came to no exposure"
-            time.sleep(0.05)
-        time.sleep(EXPOSING_S)
-        host.send_signal(signal.SIGKILL)
-        host.communicate()
-        code, text = said("resume", run_dir)
-        assert code == 0, text
-        assert ("does not know its place" in _events(run_dir)) is (resets == "on")
-        bench.end()
-    with Job.open(job_path) as job:
-        outcome = read_outcome(run_dir)
-        judgement = judge(job, read_truth(tmp_path / "D"), outcome)
-    assert judgement.verdict in (Verdict.EXACT, Verdict.DEGRADED), judgement
-    assert outcome.totals.sessions == 2
-
-
-def _events(run_dir: Path) -> str:
-    with sqlite3.connect(f"file:{run_dir / 'run.sqlite'}?mode=ro", uri=True) as db:
-        return "\n".join(text for (text,) in db.execute("select text from event"))
-
-
-def _lines_sent(run_dir: Path) -> bool:
-    """Whether the journal says that lines of a layer are under way."""
-    with sqlite3.connect(f"file:{run_dir / 'run.sqlite'}?mode=ro", uri=True) as db:
-        try:
-            return bool(db.execute("select count(*) from sent").fetchone()[0])
-        except sqlite3.OperationalError:  # its tables are being made
-            return False
