@@ -131,7 +131,8 @@ def report_error(error: BaseException, settings: Settings) -> int:
         click.echo(f"moonkiln: {sentence}", err=True)
     if settings.as_json:
         figures = error.figures if isinstance(error, MoonkilnError) else {}
-        say_json({"error": sentence, "exit_code": code, **figures})
+        with contextlib.suppress(OSError):  # where stdout itself is full or gone: stderr has said it
+            say_json({"error": sentence, "exit_code": code, **figures})
     return code
 
 

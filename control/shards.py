@@ -153,6 +153,13 @@ def check_cluster(address: str) -> None:
         raise UsageError(f"--cluster {address}: give the address of a Dask scheduler as tcp://HOST:PORT")
 
 
+def reach_cluster(address: str) -> None:
+    """Raises UsageError for a cluster that could do nothing now: before minutes are spent on what goes to it."""
+    from control.shard_cluster import reached
+
+    reached(address).close()
+
+
 def _crew(
     function: Callable[[Any], Any], jobs: int, cluster: str | None, tries: int, environment: Mapping[str, str]
 ) -> Crew:

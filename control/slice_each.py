@@ -110,5 +110,6 @@ def _planned(order: Order, part: Path, out: Path) -> Sliced:
         )  # fmt: skip
     except (SlicerError, OSError) as error:
         sentence, _ = sentence_of(error)
+        sentence = sentence.replace(str(part), str(order.part))  # a worker's copy has a name of its own
         return Sliced(order.part, tuple(reports), refusal=sentence)
     return Sliced(order.part, tuple(reports), manifest)

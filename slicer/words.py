@@ -1,4 +1,4 @@
-"""Words for people: times, and the known word that was probably meant."""
+"""Words for people: times, the known word that was probably meant, and nothing that cannot be written down."""
 
 from __future__ import annotations
 
@@ -24,3 +24,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """ " (did you mean 'x'?)" for the known word that is most like the given one, or nothing."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def encodable(text: str) -> str:
+    """A text that files can hold: a lone surrogate, which decoding bytes may leave behind, is written out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -18,9 +18,10 @@ START_S_MAX = 60.0
 
 @dataclass
 class DaskCluster:
-    """`address` for `--cluster`; `workers` to kill."""
+    """`address` for `--cluster`; `scheduler` and `workers` to kill."""
 
     address: str
+    scheduler: subprocess.Popen[bytes]
     workers: list[subprocess.Popen[bytes]]
 
 
@@ -42,7 +43,7 @@ def dask_cluster(folder: Path, workers: int = 2, without_moonkiln: bool = False)
             return process
 
         running: list[subprocess.Popen[bytes]] = []
-        start("dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(told))
+        scheduler = start("dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(told))
         _wait_until(told.exists, "the scheduler writes its address")
         address = json.loads(told.read_text())["address"]
         started = [
@@ -55,7 +56,7 @@ def dask_cluster(folder: Path, workers: int = 2, without_moonkiln: bool = False)
         for number in range(workers):
             log = folder / f"dask_worker-{number + 1}.log"
             _wait_until(lambda log=log: "Registered to" in log.read_text(), f"worker {number} is registered")
-        yield DaskCluster(address, started)
+        yield DaskCluster(address, scheduler, started)
 
 
 def _wait_until(is_so, what: str) -> None:

@@ -56,6 +56,21 @@ def die_once(item: tuple[int, str]) -> int:
     return number * number
 
 
+def told_to_end_once(item: tuple[int, str]) -> int:
+    """The process of item 3 is told to end the first time that it is tried, in the middle of code that, as whoever
+    judges somebody's host, takes a SystemExit for that code's own.
+    """
+    number, folder = item
+    try:
+        if number == 3 and not (mark := Path(folder) / "told").exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60.0)
+    except SystemExit:
+        return -1
+    return number * number
+
+
 def die_always(number: int) -> int:
     if number == 2:
         os.kill(os.getpid(), signal.SIGKILL)

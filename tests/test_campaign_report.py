@@ -154,6 +154,24 @@ def test_parquet_has_a_row_a_run(report: Report, tmp_path: Path) -> None:
     assert rows[1]["kinds"] == ["drop", "flip"] and rows[1]["latency_s"] == 6.0 and rows[0]["latency_s"] is None
 
 
+def test_tables_of_many_campaigns_can_be_read_as_one(report: Report, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    for name, rows in (("all", report.rows), ("exact", report.rows[:1]), ("none", [])):
+        write_parquet(msgspec.structs.replace(report, rows=rows, cut=""), tmp_path / f"{name}.parquet")
+    assert parquet.read_table(tmp_path).num_rows == len(report.rows) + 1
+    assert len({parquet.read_schema(path) for path in tmp_path.iterdir()}) == 1
+
+
+def test_a_hosts_words_are_kept_as_far_as_they_can_be_written(report: Report, tmp_path: Path) -> None:
+    odd = msgspec.structs.replace(report.rows[2], reasons=["\x00\x1b[31m 😀 ü \ufffe"])
+    page, junit = tmp_path / "r.html", tmp_path / "r.xml"
+    write_html(msgspec.structs.replace(report, rows=[odd]), page, kept={}, again=AGAIN)
+    write_junit(msgspec.structs.replace(report, rows=[odd]), junit, kept={}, again=AGAIN)
+    for path in (page, junit):
+        text = path.read_text(encoding="utf-8")
+        assert "��[31m 😀 ü �" in text and "\x00" not in text and "\x1b" not in text
+
+
 def test_without_pyarrow_parquet_says_what_to_install(
     report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -265,6 +265,15 @@ def test_every_command_loads_and_shows_an_example(name):
     assert f"moonkiln {name}" in done.stdout.partition("Example")[2], f"{name} --help has no example"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("words", [["hil", "faults", "--json"], ["hil", "faults"]], ids=" ".join)
+def test_a_full_standard_output_is_a_sentence(words):
+    with open("/dev/full", "w") as full:
+        program = [sys.executable, "-c", "from control.cli import main; main()", *words]
+        done = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=120)
+    assert done.returncode == 2 and "the disk is full" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_version():
     assert run("--version").stdout == f"moonkiln, version {importlib.metadata.version('moonkiln')}\n"
 

@@ -18,6 +18,7 @@ from hil_sim.harness.generator import SHIPPED, GeneratorError, load_generator
 from hil_sim.harness.scenario import ScenarioError, load_scenario, schema_json
 from hil_sim.world.faults import KINDS, Fault, FaultSchedule, check_faults, schedule_of
 from hil_sim.world.faults.argument import Arg
+from hil_sim.world.faults.schedule import ANCHORS
 
 HIL_SIM = Path(__file__).parent.parent / "hil_sim"
 EVERY = [(kind, arg) for kind in sorted(KINDS) for arg in KINDS[kind].args]
@@ -153,14 +154,19 @@ SAYS: dict[str, Callable[[Any, Any], bool]] = {
     "const": lambda said, v: v == said,
     "properties": lambda said, v: all(fits(rule, v[key]) for key, rule in said.items() if key in v),
     "maxProperties": lambda said, v: len(v) <= said,
+    "exclusiveMinimum": lambda said, v: v > said,
+    "required": lambda said, v: set(said) <= set(v),
+    "oneOf": lambda said, v: sum(fits(rule, v) for rule in said) == 1,
     "description": lambda said, v: True,
     "default": lambda said, v: True,
 }
 """What an editor makes of each word of JSON Schema that the rules of faults use; another word is a KeyError."""
 
 
-def fits(rule: dict[str, Any], value: Any) -> bool:
+def fits(rule: dict[str, Any] | bool, value: Any) -> bool:
     """Whether a value is in a schema; its words in their order, so that the type comes before the range."""
+    if isinstance(rule, bool):
+        return rule
     rule = dict(rule)
     if rule.pop("additionalProperties", True) is False and not set(value) <= set(rule["properties"]):
         return False
@@ -195,6 +201,30 @@ def test_the_schema_knows_kinds_without_arguments_and_no_others() -> None:
     assert is_in_schema({"kind": "drop", "point": "a.to_host", "at_chunk": 1})
     assert not is_in_schema({"kind": "dropp", "point": "a.to_host", "at_chunk": 1})
     assert not is_in_schema({"kind": "drop", "point": "a.to_host", "at_chunk": 1, "args": {"byte": 1}})
+
+
+ROWS = st.fixed_dictionaries(
+    {"kind": st.sampled_from(["drop", "door_open", "jam", "crash"])},
+    optional={
+        "point": st.sampled_from(["motion.to_device", "interlock.door", "interlock.window", "recoater.blade", "host"]),
+        **{anchor: st.integers(0, 3) for anchor in ANCHORS},
+        "for_s": st.sampled_from([0.0, 2.0]),
+        "after_s": st.sampled_from([0.0, 2.0]),
+        "count": st.sampled_from([1, 3]),
+        "may_idle": st.booleans(),
+    },
+)
+
+
+@given(ROWS.filter(lambda row: sum(anchor in row for anchor in ANCHORS) < 3))
+def test_the_schema_takes_the_rows_that_the_loader_takes(row: dict[str, Any]) -> None:
+    try:
+        schedule_of([row])
+    except ValueError:
+        is_taken = False
+    else:
+        is_taken = True
+    assert is_taken == ({"kind", "point"} <= set(row) and is_in_schema(row))
 
 
 def test_every_fault_of_a_shipped_scenario_is_in_the_schema() -> None:

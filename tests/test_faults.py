@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import json
 import pickle
 from pathlib import Path
@@ -17,7 +19,7 @@ from hil_sim.virtual_time import VirtualLoop
 from hil_sim.world.build import build_world
 from hil_sim.world.faults import FAMILIES, KINDS, Fault, Faults, FaultSchedule, check_faults
 from hil_sim.world.faults.actuator import feed_fraction
-from hil_sim.world.faults.schedule import COUNTED
+from hil_sim.world.faults.schedule import ANCHORS, COUNTED
 from hil_sim.world.faults.stream import strike_chunk
 from hil_sim.world.faults.thermal import reading_c
 from hil_sim.world.wiring import WorldError
@@ -43,6 +45,9 @@ def test_a_counted_anchor_strikes_its_events_and_no_time():
 @pytest.mark.parametrize(
     "settings",
     [
+        {"at_chunk": 3, "for_s": 1.0}, {"at_chunk": 3, "after_s": 1.0}, {"at_light": 1, "for_s": 1.0, "count": 7},
+        {"at_s": 1.0, "for_s": 1.0, "count": 7}, {"at_s": 1.0, "for_s": 1.0, "after_s": 12.0},
+        {"at_s": 1.0, "for_s": 1.0, "may_idle": "false"}, {"at_s": 1.0, "for_s": 1.0, "may_idle": 1},
         {}, {"at_s": 1.0}, {"at_s": -1.0, "for_s": 1}, {"at_s": float("nan"), "for_s": 1}, {"at_chunk": -1},
         {"at_chunk": 0, "count": 0}, {"at_s": 1.0, "for_s": 1.0, "at_chunk": 1}, {"at_s": 1.0, "for_s": float("nan")},
     ],
@@ -50,6 +55,18 @@ def test_a_counted_anchor_strikes_its_events_and_no_time():
 def test_an_anchor_that_could_never_strike_is_refused(settings):
     with pytest.raises(ValueError, match=r"'drop' at 'a\.to_host'"):
         Fault("drop", "a.to_host", **settings)
+
+
+@pytest.mark.parametrize("anchor", ANCHORS)
+def test_a_fault_is_refused_or_the_same_when_it_is_read_again(anchor):
+    spans = itertools.product((0.0, 1.0), (0.0, 2.0), (1, 3), (False, True))
+    taken = []
+    for for_s, after_s, count, may_idle in spans:
+        with contextlib.suppress(ValueError):
+            taken.append(
+                Fault("drop", "a.to_host", for_s=for_s, after_s=after_s, count=count, may_idle=may_idle, **{anchor: 2})
+            )
+    assert taken and [Fault.from_dict(fault.to_dict()) for fault in taken] == taken
 
 
 def test_faults_are_frozen_hashable_and_survive_json_and_pickle():

@@ -68,16 +68,26 @@ async def sleeper(job: Path, machine_toml: Path, run_dir: Path) -> Outcome:
 # ---- stretches
 
 
-def test_time_stands_still_between_stretches_and_the_host_begins_with_the_first_run(make: Make) -> None:
+def test_time_stands_still_between_stretches_and_a_host_begins_when_it_was_told_to(make: Make) -> None:
     case = make(sleeper)
-    case.host.print()
     case.clock.advance("10 s")
+    case.host.print()
     assert case.clock.now_s == 10.0 == case.clock.now_s
     case.run(until=lambda: case.clock.now_s >= 100.0)
     assert case.clock.now_s == pytest.approx(100.0, abs=0.02)
     result = case.run()
     assert result is not None and result.sim_s == pytest.approx(3610.0, abs=0.1)
     assert case.verdict == "detected" and case.host.outcome is not None
+
+
+def test_a_host_that_was_told_to_print_does_so_while_time_passes(make: Make) -> None:
+    case = make()
+    case.host.print()
+    assert case.trace.to_device_count == 0
+    case.clock.advance("3 s")
+    assert case.trace.to_device_count > 10 and case.was_left
+    case.run()
+    assert case.verdict == "exact" and not case.was_left
 
 
 def test_looking_changes_nothing(make: Make) -> None:
@@ -409,6 +419,7 @@ def test_every_anchor_makes_its_fault() -> None:
         (lambda f: f.at(3.0, layer=1), FaultError, "not 2"),
         (lambda f: f.at(chunk=1, after=2.0), FaultError, "`after` belongs to a layer"),
         (lambda f: f.at(chunk=1).flip("bus0.to_host", 3), FaultError, "has a count and no for_s"),
+        (lambda f: f.at(chunk=1).flip("bus0.to_host", count=0), FaultError, "with count 0 never comes"),
         (lambda f: f.at(3.0).flip("bus0.to_host"), FaultError, "give for_s"),
         (lambda f: f.at(chunk=-1).flip("bus0.to_host"), FaultError, "give 0 or more"),
         (lambda f: f.at(chunk=1).flip("bus0.to_host", bits=3), FaultError, "knows byte, bit, not bits"),

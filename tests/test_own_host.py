@@ -97,6 +97,16 @@ async def spinner(job, machine_toml, run_dir):
         await asyncio.sleep(0)
 
 
+async def garbler(job, machine_toml, run_dir):
+    raise ValueError(f"it answered {bytes([0xd8, 0x00, 0xff]).decode('utf-8', 'surrogateescape')!s}")
+
+
+async def garbled(job, machine_toml, run_dir):
+    outcome = await print_host(job, machine_toml, run_dir / "own")
+    (run_dir / "own" / "outcome.json").unlink()
+    return msgspec.structs.replace(outcome, reason="\\ud800")
+
+
 async def blocker(job, machine_toml, run_dir):
     await asyncio.sleep(1.0)
     time.sleep(3600.0)
@@ -236,6 +246,8 @@ def test_a_run_of_ours_is_kept_as_it_was_before_there_were_others(tmp_path: Path
         ("leaving_callback", "ended its process (0)"),
         ("canceller", "let out a CancelledError of something that it had cancelled itself"),
         ("breaker", "ValueError: no filament"),
+        ("garbler", "ValueError: it answered \\udcd8\x00\\udcff"),
+        ("garbled", "cannot be its outcome.json"),
     ],
 )
 def test_one_that_breaks_is_said_to(folder: Path, name: str, why: str) -> None:

@@ -56,6 +56,13 @@ def test_an_item_whose_process_is_killed_is_done_by_another(tmp_path):
     assert tries == {number: 2 if number == 3 else 1 for number in range(8)}  # its neighbours are not done again
 
 
+def test_an_item_whose_process_is_told_to_end_is_done_by_another(tmp_path):
+    items = [(number, str(tmp_path)) for number in range(8)]
+
+    assert list(run_items(shard_work.told_to_end_once, items, jobs=2)) == [number * number for number in range(8)]
+    assert (tmp_path / "told").exists()
+
+
 def test_an_item_that_kills_every_worker_is_told_of_in_its_place():
     results = run_items(shard_work.die_always, range(4), jobs=2, tries=2)
 

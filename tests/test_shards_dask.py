@@ -33,6 +33,17 @@ def test_a_killed_worker_loses_nothing_and_results_are_those_of_one_process(tmp_
     assert {worker.pid for worker in cluster.workers} <= set(pids)  # both worked
 
 
+def test_a_killed_scheduler_is_told_of(tmp_path):
+    items = [(number, str(tmp_path)) for number in range(16)]
+    with dask_cluster(tmp_path) as cluster:
+        results = run_items(shard_work.announce_and_wait, items, cluster=cluster.address)
+        first = [next(results) for _ in range(4)]
+        cluster.scheduler.kill()
+        with pytest.raises(ShardError, match=f"{cluster.address} has forgotten what it was given: the scheduler was"):
+            first += results
+    assert first == [number * number for number in range(len(first))]
+
+
 def test_seeds_judged_on_a_cluster_give_the_rows_of_this_process(tmp_path):
     with dask_cluster(tmp_path) as cluster:  # two workers of two threads, and a run has its process to itself
         spread = in_batches("shard_work:judge", range(60), cluster=cluster.address, batch_max=5)

@@ -18,7 +18,10 @@ PACKAGES = ("slicer", "firmware_bridge", "vision", "control", "hil_sim")
 ADAPTERS = {  # file: (what of it is allowed, several joined by "|", why)
     "hil_sim/virtual_time.py": ("time", "holds a paced run back to real time"),
     "control/clock.py": ("time", "the one place where the host learns the date"),
-    "control/shard_cluster.py": ("threading", "a Dask worker of several threads does one item at a time"),
+    "control/shard_cluster.py": (
+        "threading|concurrent.futures",
+        "a Dask worker of several threads does one item at a time; Dask's own error",
+    ),
     "control/shard_processes.py": ("multiprocessing", "workers beside each other; results come in order"),
     "hil_sim/harness/grant.py": ("time", "an outside process that hangs is told of by real time: virtual time stands"),
     "control/log_file.py": ("concurrent.futures", "one worker waits for the record's disk; not in virtual time"),

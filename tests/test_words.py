@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slicer.words import did_you_mean, duration
+from slicer.words import did_you_mean, duration, encodable
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,7 @@ def test_a_time_is_rounded_to_its_smaller_unit(seconds: float, words: str) -> No
 def test_the_known_word_that_is_most_like_the_given_one_is_named() -> None:
     assert did_you_mean("hach", ["hatch", "order"]) == " (did you mean 'hatch'?)"
     assert did_you_mean("zzz", ["hatch", "order"]) == ""
+
+
+def test_what_cannot_be_encoded_is_written_out_and_all_else_stays() -> None:
+    assert encodable("a\ud800b") == "a\\ud800b" and encodable("Löß 😀\x1b") == "Löß 😀\x1b"

@@ -46,6 +46,7 @@ from hil_sim.harness.trials import Trial, is_mistake, unwarned
 from hil_sim.harness.user_host import KILLING, HostContractError
 from hil_sim.world.faults import Fault, FaultSchedule
 from slicer.job import software_version
+from slicer.words import encodable
 
 TWICE_EVERY = 100
 OTHER_HASH_SEED = "20281102"
@@ -304,7 +305,7 @@ def _first_run(subject: Subject, schedule: FaultSchedule) -> Run:
         if mine is None or is_mistake(error):
             raise
         what = str(error) if isinstance(error, HostContractError) else f"{type(error).__name__}: {error}"
-        raise SubjectError(f"the host {mine.name} breaks {_when(subject)}: {what}") from error
+        raise SubjectError(f"the host {mine.name} breaks {_when(subject)}: {encodable(what)}") from error
 
 
 def _when(subject: Subject) -> str:

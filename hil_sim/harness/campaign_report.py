@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shlex
 import statistics
 from collections import Counter
@@ -31,6 +32,7 @@ from slicer.whole_file import whole_file
 VERDICTS = (*(verdict.value for verdict in Verdict), CRASHED)
 BAD = (Verdict.SILENT.value, Verdict.HANG.value, Verdict.UNSAFE.value, CRASHED)
 SLOWEST, BAD_SHOWN = 10, 50
+_UNWRITABLE = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 TEMPLATE = Path(__file__).with_name("campaign.html.j2")
 
 
@@ -154,8 +156,8 @@ def _properties(parent: ElementTree.Element, facts: Mapping[str, str]) -> None:
 
 
 def _clean(text: str) -> str:
-    """Without the characters that XML 1.0 cannot hold: a reason may quote what a wire brought."""
-    return "".join(c if c in "\t\n\r" or " " <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" else "�" for c in text)
+    """Without the characters that XML 1.0 cannot hold, and no page should: a reason may quote what a wire brought."""
+    return _UNWRITABLE.sub("�", text)
 
 
 def first(row: Row) -> str:
@@ -179,7 +181,7 @@ def write_html(report: Report, path: Path, *, kept: Mapping[int, Path], again: s
         first=first,
     )
     with whole_file(path) as stream:
-        stream.write(page.encode())
+        stream.write(_clean(page).encode())
 
 
 def kind_matrix(report: Report) -> dict[str, Counter[str]]:
@@ -325,11 +327,27 @@ def write_parquet(report: Report, path: Path) -> None:
     pyarrow is not installed.
     """
     pyarrow, parquet = parquet_writer()
-    table = pyarrow.Table.from_pylist([flat(report, row) for row in report.rows])
+    schema = pyarrow.schema([(name, _column(pyarrow, kind)) for name, kind in COLUMNS.items()])
+    table = pyarrow.Table.from_pylist([flat(report, row) for row in report.rows], schema)
     if report.cut:
         table = table.replace_schema_metadata({"cut": report.cut})
     with whole_file(path) as stream:
         parquet.write_table(table, stream, compression="zstd")
+
+
+def _column(pyarrow: Any, kind: type) -> Any:
+    """A column's type in Arrow's words."""
+    return {
+        str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), list: pyarrow.list_(pyarrow.string()),
+    }[kind]  # fmt: skip
+
+
+COLUMNS = {
+    "subject": str, "generator_version": int, "software": str, "python": str, "seed": int, "verdict": str,
+    "reason": str, "kinds": list, "struck": list, "faults": int, "schedule": str, "digest": str, "cause": str,
+    "noticed_s": float, "latency_s": float, "sim_s": float, "timers": int, "attempt": int, "runs": int, "wall_s": float,
+}  # fmt: skip
+"""The same whatever the rows hold, so that tables of many campaigns can be read as one; cells may be empty."""
 
 
 def flat(report: Report, row: Row) -> dict[str, Any]:

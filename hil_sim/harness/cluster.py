@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from control.shards import InterruptedShards, ShardError, check_cluster, run_items
+from control.shards import InterruptedShards, ShardError, reach_cluster, run_items
 
-__all__ = ["InterruptedShards", "ShardError", "check_cluster", "in_batches"]
+__all__ = ["InterruptedShards", "ShardError", "in_batches", "reach_cluster"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 BATCH_MAX = 25
+CLUSTER_WORKERS = 16
+"""So many a cluster is taken to have when seeds are cut into batches; how many there are is seen only later."""
 
 
 def in_batches(
@@ -34,6 +36,7 @@ def in_batches(
     Args: as `control.shards.run_items`. Raises: as it does. A batch whose worker died is worked again from its
     beginning.
     """
-    size = max(1, min(batch_max, -(-len(items) // (4 * jobs))))
+    workers = jobs if cluster is None else CLUSTER_WORKERS
+    size = max(1, min(batch_max, -(-len(items) // (4 * workers))))
     batches = [items[start : start + size] for start in range(0, len(items), size)]
     return run_items(work, batches, jobs=jobs, cluster=cluster, environment=environment)

@@ -120,7 +120,7 @@ class Anchor:
                 raise FaultError(f"{kind} at the n-th event has a count and no for_s: give count=N")
             if not is_counted and (for_s is None or count is not None):
                 raise FaultError(f"{kind} at a time or in a layer lasts a while: give for_s, and no count")
-            span = {"count": count or 1} if for_s is None else {"for_s": seconds_of(for_s)}
+            span = {"count": 1 if count is None else count} if for_s is None else {"for_s": seconds_of(for_s)}
             try:
                 fault = Fault(kind, point, args=args, **self._anchor, **span)  # type: ignore[arg-type]
             except (TypeError, ValueError) as error:

@@ -85,7 +85,10 @@ class HostView:
         """What our own host says that it is doing, whenever that changes."""
 
     def print(self, job: str | Path | None = None) -> None:
-        """Print a job (None: the mark's), from the next `hil.run` on. A name is looked for beside the test."""
+        """Print a job (None: the mark's), from the next `hil.run` or `clock.advance` on.
+
+        A name is looked for beside the test.
+        """
         self._case.begin(job)
 
     @property
@@ -160,7 +163,7 @@ class HilCase:
         self.faults = FaultBuilder(given, points)
         if settings.faults is not None:
             self.faults = _Replayed(given, points)
-        self.clock = Clock(lambda: self.live)
+        self.clock = Clock(lambda: self.live, self._set_going)
         self.trace = Trace(settings.run_dir)
         self.truth: Any = self._truth_view()
         self._live: Any = None
@@ -223,8 +226,7 @@ class HilCase:
         """
         if not self._is_printing:
             raise LiveRunError(self.NOTHING_TO_DO)
-        self._was_run = True
-        self.live.begin_host()
+        self._set_going()
         within_s = self._limit_s if within is None else seconds_of(within)
         if callable(until):
             self.live.until(until, within_s)
@@ -234,6 +236,12 @@ class HilCase:
                 f"hil.run(until={until!r}): give 'idle' or a condition, as `lambda: truth.layers_laid > 3`"
             )
         return self.live.to_the_end(within_s)
+
+    def _set_going(self) -> None:
+        """The host begins, if it was told to print."""
+        if self._is_printing:
+            self._was_run = True
+            self.live.begin_host()
 
     @property
     def verdict(self) -> str:

@@ -192,18 +192,18 @@ def campaign(
 ) -> int:
     """Throw what N seeds draw at a host, and judge every run."""
     from hil_sim.harness.campaign import CampaignBrokenError, CampaignInterrupted, run_campaign
-    from hil_sim.harness.cluster import check_cluster
+    from hil_sim.harness.cluster import reach_cluster
     from hil_sim.harness.generator import SHIPPED, load_generator
     from hil_sim.harness.report_files import ReportFiles
     from hil_sim.harness.subjects import in_virtual_time, with_host
 
     if jobs > 1 and cluster is not None:
         raise UsageError(f"-j {jobs} and --cluster {cluster}: the cluster's workers judge, so leave -j")
-    if cluster is not None:
-        check_cluster(cluster)
     generator = or_usage(lambda: load_generator(generator_path or SHIPPED))
     files = ReportFiles(junit, html, parquet, kinds, keep)
     files.check(files_read(what, job, machine, generator_path))
+    if cluster is not None:
+        reach_cluster(cluster)
     again = campaign_line(what, job=job, machine=machine, host=host, generator=generator_path)
     with subject_named(what, job, machine) as named, Progress("judging", quiet=as_json) as line:
         subject = or_usage(lambda: with_host(in_virtual_time(named), host))

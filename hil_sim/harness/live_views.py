@@ -27,8 +27,9 @@ FRAMES_KEPT = 200_000
 class Clock:
     """The run's clock: loop time, s since its start."""
 
-    def __init__(self, run: Callable[[], LiveRun]) -> None:
-        self._run = run
+    def __init__(self, run: Callable[[], LiveRun], set_going: Callable[[], None]) -> None:
+        """`set_going()`: whoever has been told to work begins."""
+        self._run, self._set_going = run, set_going
 
     @property
     def now_s(self) -> float:
@@ -36,7 +37,8 @@ class Clock:
         return self._run().now_s
 
     def advance(self, span: float | str) -> None:
-        """Let time pass: 30, "30 s", "2 h". The host works meanwhile once a `hil.run` has begun it."""
+        """Let time pass: 30, "30 s", "2 h". The host works meanwhile if it was told to (`host.print`)."""
+        self._set_going()
         self._run().pass_time(seconds_of(span))
 
 

@@ -62,11 +62,20 @@ def _unmet(case: HilCase) -> str | None:
     return f"scenario {case.scenario.name}: {'; '.join(case.unmet)}" if case.unmet else None
 
 
+def name_of(item: pytest.Item) -> str:
+    """A test as the command line takes it: older versions of xdist put its group behind it, for their own use."""
+    name = item.nodeid
+    if item.config.getoption("loadgroup", False) and (mark := item.get_closest_marker("xdist_group")):
+        group = mark.args[0] if mark.args else mark.kwargs.get("name", "default")
+        name = name.removesuffix(f"@{group}")
+    return name
+
+
 def replay_command(item: pytest.Item, case: HilCase, *, is_replay: bool) -> str:
     """The line that runs this test with this seed again, from the folder in which pytest was called; of a replay the
     line that repeats that."""
     config = item.config
-    place, colons, rest = item.nodeid.partition("::")
+    place, colons, rest = name_of(item).partition("::")
     path = os.path.relpath(config.rootpath / place, config.invocation_params.dir)
     words = ["pytest", path + colons + rest, "--hil-seed", str(case.seed)]
     if case.mode != "virtual" and not case.is_command:

@@ -164,10 +164,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.stash[TWICE] = True
         return
     wanted = config.stash[REPLAY]["test"]
-    chosen = [item for item in items if item.nodeid == wanted]
+    from hil_sim.harness.pytest_outcome import name_of
+
+    chosen = [item for item in items if name_of(item) == wanted]
     if not chosen and not hasattr(config, "workerinput"):
         raise pytest.UsageError(f"--hil-replay: no test {wanted} is collected here; run it where it was recorded")
-    config.hook.pytest_deselected(items=[item for item in items if item.nodeid != wanted])
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = chosen
 
 
@@ -388,14 +390,14 @@ def pytest_runtest_makereport(
     case = item.stash.get(CASE, None)
     if case is None or report.when == "setup":
         return report
-    from hil_sim.harness.pytest_outcome import properties, replay_command, story
+    from hil_sim.harness.pytest_outcome import name_of, properties, replay_command, story
 
     replayed = item.config.stash.get(REPLAY, None)
     again = replay_command(item, case, is_replay=replayed is not None)
     if report.when == "call":
-        case.write_record(item.nodeid)
-        item.user_properties += properties(case, item.nodeid, again)  # written with the report of the teardown
+        case.write_record(name_of(item))
+        item.user_properties += properties(case, name_of(item), again)  # written with the report of the teardown
     if report.failed:
         report.sections.append(("hil replay", again))
-        report.sections.append(("hil run", story(case, item.nodeid, replayed)))
+        report.sections.append(("hil run", story(case, name_of(item), replayed)))
     return report

@@ -7,6 +7,7 @@ one command. `docs/scenario.schema.json` is made of these structs, for editors.
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +19,7 @@ from hil_sim.harness.expectations import Expect, check_expectations, signals_of
 from hil_sim.harness.signals import untold
 from hil_sim.harness.time_span import PACE_MAX
 from hil_sim.world.faults import KINDS, FaultSchedule, schedule_of
+from hil_sim.world.faults.schedule import ANCHORS, COUNTED
 from hil_sim.world.machine_spec import CELL_MM_MIN, BedSettings
 from hil_sim.world.toml_words import UNREADABLE, what_is_wrong
 from slicer.words import did_you_mean
@@ -215,18 +217,38 @@ def time_of(
 
 
 def fault_schema() -> dict[str, Any]:
-    """What a row of a fault is held to beside its own keys: the kinds that there are, and the arguments of each."""
+    """What a row of a fault is held to beside its own keys: what its kind takes, and what goes with its anchor."""
     plain = sorted(name for name, kind in KINDS.items() if not kind.args)
-    rules = [_if_kind({"enum": plain}, {"maxProperties": 0})]
+    rules = [_if_kind({"enum": plain}, {"args": {"maxProperties": 0}})]
+    alike: dict[tuple[tuple[str, ...], str | None], list[str]] = {}
     for name, kind in sorted(KINDS.items()):
+        alike.setdefault((kind.points, kind.counted), []).append(name)
         if kind.args:
             args = {arg: each.schema() for arg, each in kind.args.items()}
-            rules.append(_if_kind({"const": name}, {"properties": args, "additionalProperties": False}))
+            rules.append(_if_kind({"const": name}, {"args": {"properties": args, "additionalProperties": False}}))
+    for (points, counted), names in alike.items():
+        place = {"pattern": "|".join(f"^{_as_regex(point)}$" for point in points)}
+        never = {anchor: False for anchor in COUNTED if anchor != counted}
+        rules.append(_if_kind({"enum": names}, {"point": place, **never}))
+    zero, once = {"const": 0}, {"const": 1}
+    for anchor in ANCHORS:
+        if anchor in COUNTED:
+            then: dict[str, Any] = {"properties": {"for_s": zero, "after_s": zero}}
+        else:
+            only = {"count": once} | ({"after_s": zero} if anchor == "at_s" else {})
+            then = {"required": ["for_s"], "properties": {"for_s": {"exclusiveMinimum": 0}, **only}}
+        rules.append({"if": {"required": [anchor]}, "then": then})
+    rules.append({"oneOf": [{"required": [anchor]} for anchor in ANCHORS]})
     return {"allOf": [{"properties": {"kind": {"enum": sorted(KINDS)}}}, *rules]}
 
 
-def _if_kind(which: dict[str, Any], args: dict[str, Any]) -> dict[str, Any]:
-    return {"if": {"properties": {"kind": which}}, "then": {"properties": {"args": args}}}
+def _as_regex(pattern: str) -> str:
+    """A shell pattern of * and ? as JSON Schema writes it."""
+    return re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+
+
+def _if_kind(which: dict[str, Any], properties: dict[str, Any]) -> dict[str, Any]:
+    return {"if": {"properties": {"kind": which}}, "then": {"properties": properties}}
 
 
 def schema_json() -> str:
@@ -234,6 +256,10 @@ def schema_json() -> str:
     (whole, rows), parts = msgspec.json.schema_components((Scenario, FaultRow), ref_template="#/$defs/{name}")
     parts["Scenario"]["properties"]["faults"]["items"] = rows
     parts["FaultRow"] |= fault_schema()
+    for expectation in ("Always", "Eventually", "AtEnd"):
+        parts[expectation]["properties"]["that"]["minLength"] = 1
+    for patterns in ("kinds", "points"):
+        parts["RandomFaults"]["properties"][patterns]["minItems"] = 1
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "scenario.toml: what is simulated, what goes wrong, what is expected",

@@ -25,6 +25,7 @@ from hil_sim.world import wire_point
 from hil_sim.world.faults import FaultSchedule
 from hil_sim.world.wiring import WorldError
 from slicer.errors import SlicerError
+from slicer.words import encodable
 
 CRASHED = "CRASHED"
 _NUMBER = re.compile(r"[-+]?(?:0x[0-9a-fA-F]+|\d+(?:\.\d+)?(?:e[-+]?\d+)?)")
@@ -90,6 +91,7 @@ def tried(
         verdict, reason = CRASHED, f"{type(error).__name__} in {place}: {error}"
     else:
         return Trial(run.verdict.value, run.reasons, run)
+    reason = encodable(reason)
     return Trial(verdict, (reason,), None, heard.close(None, None, [verdict, reason]).whole)
 
 

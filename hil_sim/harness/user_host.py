@@ -205,7 +205,7 @@ def _as_written(outcome: Left, name: str) -> Left:
     """An outcome as its file would hold it: nobody checks the types of one that is made in Python."""
     try:
         return msgspec.json.decode(msgspec.json.encode(outcome), type=type(outcome))
-    except (msgspec.MsgspecError, TypeError) as error:
+    except (msgspec.MsgspecError, TypeError, UnicodeEncodeError) as error:
         raise HostContractError(f"what the host {name} returned cannot be its {OUTCOME_NAME}: {error}") from error
 
 

@@ -237,7 +237,10 @@ def load_machine_spec(machine: str | Path) -> MachineSpec:
             raise WorldError(
                 f"emulated machine {path} does not exist: give a .toml file that does, or one of {shipped}"
             )
-        raise WorldError(f"there is no emulated machine {str(machine)!r}; there are {shipped}, or give a .toml file")
+        raise WorldError(
+            f"there is no emulated machine {str(machine)!r}; there are {shipped}, or give a .toml file"
+            ' (a scenario says world = "FILE.toml")'
+        )
     try:
         spec = _parsed(path.read_text(encoding="utf-8"))
     except UNREADABLE as error:

@@ -37,7 +37,8 @@ class Fault:
     moment on at which that layer begins. at_light: the same from its first exposed block on. at_chunk (at_line,
     at_request, at_event) with count: that event of the point and those behind it, counted from 0. args: what the kind
     wants to know, as a mapping or as sorted pairs. may_idle: a run that it never struck has proved no less for that.
-    Raises ValueError for an anchor that is missing, doubled, negative, not finite or empty.
+    Raises ValueError for an anchor that is missing, doubled, negative, not finite or empty, and for a span that is not
+    of its anchor's.
     """
 
     kind: str
@@ -71,6 +72,12 @@ class Fault:
         if given[0] in COUNTED:
             if self.count < 1:
                 raise ValueError(f"{where}: {given[0]} {value} with count {self.count} never comes")
+            if self.for_s or self.after_s:
+                raise ValueError(f"{where}: what is anchored by {given[0]} has a count, and no for_s or after_s")
+        elif self.count != 1:
+            raise ValueError(f"{where}: what is anchored by {given[0]} lasts for_s, and has no count")
+        elif given[0] == "at_s" and self.after_s:
+            raise ValueError(f"{where}: at_s says when it begins; after_s is for what is anchored in a layer")
         elif not (0 < self.for_s < math.inf and 0 <= self.after_s < math.inf):
             raise ValueError(
                 f"{where} begins {self.after_s} s behind its anchor and lasts {self.for_s} s, so that it would never "
@@ -81,6 +88,8 @@ class Fault:
         """A file can hold anything: what is no name, or no number, is told before anything reckons with it."""
         if not all(isinstance(name, str) for name in (self.kind, self.point, *(name for name, _ in self.args))):
             raise ValueError(f"{where}: kind, point and the names of its arguments are words")
+        if not isinstance(self.may_idle, bool):
+            raise ValueError(f"{where}: may_idle is {self.may_idle!r}; give true or false")
         times, counts = ("at_s", "for_s", "after_s"), ("at_layer", "at_light", *COUNTED, "count")
         for names, types, what in ((times, int | float, "seconds"), (counts, int, "a whole number")):
             for name in names:
