@@ -120,6 +120,10 @@ async def blocking_task(job, machine_toml, run_dir):
     await asyncio.create_task(poll())
 
 
+async def debugged(job, machine_toml, run_dir):
+    exec("import time; time.sleep(0.5)", {"__name__": "pdb"})
+
+
 def called_blocker(job, machine_toml, run_dir):
     time.sleep(3600.0)
 
@@ -292,6 +296,14 @@ def test_one_that_blocks_hangs_and_is_told_where(
     assert done.exit_code == 1 and told["verdict"] == "HANG", told
     assert f"the host let nothing else run, at {where}" in told["reasons"][0], told
     assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL and signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+@pytest.mark.timeout(400, method="thread")
+def test_one_that_stands_at_a_debuggers_prompt_is_let_be(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocked, "BLOCKED_S_MAX", 0.1)
+    (folder / "small.toml").write_text(SMALL)
+    done = hil("run", "small.toml", "--host", "lab_hosts:debugged", "--runs", "runs", "--json")
+    assert "nothing was tested" in json.loads(done.stdout)["reasons"][0], done.stdout
 
 
 @pytest.mark.real_time

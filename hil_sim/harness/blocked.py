@@ -14,10 +14,10 @@ from typing import Any, Protocol
 
 from hil_sim.virtual_time import SimError
 
-BLOCKED_S_MAX = 60.0  # of real time; what takes longer in one piece (numba's compiler at worst) is let be, see _place
+BLOCKED_S_MAX = 60.0  # of real time
 _TURN = "_run_once"  # of asyncio's loops and of ours
 _WAITS = frozenset({"select", "_hold_back"})  # what a turn calls to wait by itself
-_COMPILERS = ("numba", "llvmlite")
+_LET_BE = ("numba", "llvmlite", "pdb", "bdb", "pydevd", "_pydevd", "debugpy")  # who compiles, or is being debugged
 
 
 class HostBlocks(SimError):
@@ -67,12 +67,10 @@ def broken_off_when_blocked(loop: _Turning) -> Iterator[None]:
 
 
 def _place(frame: FrameType | None) -> str:
-    """Who keeps the loop, "function (file:line)": what runs now. Empty: the loop waits by itself, or something is being
-    compiled.
-    """
+    """Who keeps the loop, "function (file:line)": what runs now. Empty: the loop waits by itself, or it is let be."""
     where, under = frame, None
     while frame is not None and frame.f_code.co_name != _TURN:
-        if str(frame.f_globals.get("__name__")).startswith(_COMPILERS):
+        if str(frame.f_globals.get("__name__")).startswith(_LET_BE):
             return ""
         under, frame = frame, frame.f_back
     if where is None or (under is not None and under.f_code.co_name in _WAITS):
