@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from job_helpers import write_small_job
 
 from control.host import Outcome, Status
 from control.outcome import Totals
+from hil_sim.harness import blocked
 from hil_sim.harness.fault_builder import FaultBuilder, FaultError
 from hil_sim.harness.hil_case import CaseSettings, HilCase
 from hil_sim.harness.live_run import LiveRunError
@@ -88,6 +90,17 @@ def test_a_host_that_was_told_to_print_does_so_while_time_passes(make: Make) -> 
     assert case.trace.to_device_count > 10 and case.was_left
     case.run()
     assert case.verdict == "exact" and not case.was_left
+
+
+@pytest.mark.timeout(120, method="thread")  # the other method has the signal, and then nobody watches
+def test_a_test_may_take_its_time_between_stretches(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocked, "BLOCKED_S_MAX", 0.05)
+    case = make(sleeper)
+    case.host.print()
+    case.run(until=lambda: case.clock.now_s >= 10.0)
+    time.sleep(0.3)
+    case.run()
+    assert case.verdict == "detected"
 
 
 def test_looking_changes_nothing(make: Make) -> None:

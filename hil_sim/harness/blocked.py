@@ -67,12 +67,14 @@ def broken_off_when_blocked(loop: _Turning) -> Iterator[None]:
 
 
 def _place(frame: FrameType | None) -> str:
-    """Who keeps the loop, "function (file:line)": what runs now. Empty: the loop waits by itself, or it is let be."""
+    """Who keeps the loop, "function (file:line)": what runs now. Empty: it waits by itself, is not being turned (a test
+    that leads a run from outside takes its time), or who keeps it is let be.
+    """
     where, under = frame, None
     while frame is not None and frame.f_code.co_name != _TURN:
         if str(frame.f_globals.get("__name__")).startswith(_LET_BE):
             return ""
         under, frame = frame, frame.f_back
-    if where is None or (under is not None and under.f_code.co_name in _WAITS):
+    if where is None or frame is None or under is None or under.f_code.co_name in _WAITS:
         return ""
     return f"{where.f_code.co_name} ({where.f_code.co_filename}:{where.f_lineno})"
